@@ -1,0 +1,310 @@
+"""A digital heart: random short-axis anatomy with labels and PD, T1, T2 maps.
+
+Lengths are in mm around the heart: the anterior chest wall lies towards -x, the diaphragm towards +y; the whole is then
+turned by a random angle and mirrored, since short-axis planes reach a file in any orientation. Sizes are assumptions
+within adult ranges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nnunet_phys.scanner import smooth_field
+from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissues import TISSUE_NAMES, TissueValue, draw_tissue_values
+
+LABELS = {"background": 0, "RV": 1, "MYO": 2, "LV": 3}
+_ID = {name: i for i, name in enumerate(TISSUE_NAMES)}
+
+
+@dataclass(frozen=True)
+class DigitalHeart:
+    """A stack of short-axis slices, base first.
+
+    Attributes:
+        labels: uint8 (slices, rows, columns), ACDC codes: 1 RV cavity, 2 LV myocardium, 3 LV cavity (with papillary
+            muscles, as the ACDC readers drew it).
+        tissue: uint8 (slices, rows, columns), index into `tissues.TISSUE_NAMES`.
+        maps: PD (relative), T1, T2 (ms), float32 (slices, rows, columns).
+        values: this person's tissue values before texture.
+        spacing_mm: slice distance, row and column spacing.
+        centre_mm: the heart's position (row, column) relative to the image centre.
+    """
+
+    labels: np.ndarray
+    tissue: np.ndarray
+    maps: SpinMaps
+    values: dict[str, TissueValue]
+    spacing_mm: tuple[float, float, float]
+    centre_mm: tuple[float, float]
+
+
+class _Canvas:
+    """Paints tissues and labels into one slice, later strokes over earlier ones."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.x, self.y = x, y
+        self.tissue = np.zeros(x.shape, np.uint8)
+        self.labels = np.zeros(x.shape, np.uint8)
+
+    def inside(self, x0: float, y0: float, rx: float, ry: float, turn: float = 0.0, wave: tuple = ()) -> np.ndarray:
+        """Mask of an ellipse whose radius is modulated by `wave`: (order, amplitude, phase) harmonics."""
+        c, s = np.cos(turn), np.sin(turn)
+        x, y = self.x - x0, self.y - y0
+        u, v = (c * x + s * y) / rx, (c * y - s * x) / ry
+        if not wave:
+            return u * u + v * v < 1
+        angle = np.arctan2(v, u)
+        return np.hypot(u, v) < 1 + sum(a * np.cos(k * angle + p) for k, a, p in wave)
+
+    def paint(self, mask: np.ndarray, tissue: str, label: str | None = None) -> None:
+        self.tissue[mask] = _ID[tissue]
+        if label is not None:
+            self.labels[mask] = LABELS[label]
+
+
+@dataclass(frozen=True)
+class _Anatomy:
+    """What all slices of one person share; lengths in mm."""
+
+    body_centre: tuple[float, float]
+    body_radii: tuple[float, float]
+    body_wave: tuple
+    fat: float
+    chest_muscle: float
+    ribs: int
+    rib_phase: float
+    diaphragm: tuple[float, float, float]
+    liver_edge: float
+    left_abdomen: str
+    stomach: tuple[float, float, float, float, str]
+    spine: tuple[float, float, float]
+    lv_radius: float
+    lv_ratio: float
+    lv_turn: float
+    wall: float
+    rv_radii: tuple[float, float]
+    septum_angle: float
+    lv_wave: tuple
+    rv_wave: tuple
+    fat_pad: float
+    papillary: tuple
+    lung_vessels: np.ndarray
+    organ_vessels: np.ndarray
+    bowel: np.ndarray
+
+
+def _wave(rng: np.random.Generator, amplitude: float, orders: range) -> tuple:
+    return tuple((k, rng.normal(0, amplitude / k), rng.uniform(0, 2 * np.pi)) for k in orders)
+
+
+def _draw_anatomy(rng: np.random.Generator, systole: bool) -> _Anatomy:
+    radii = rng.uniform(95, 150), rng.uniform(120, 195)
+    lv = rng.uniform(19, 30) * (rng.uniform(0.6, 0.8) if systole else 1.0)
+    wall = rng.uniform(6.0, 11.5) * (rng.uniform(1.2, 1.5) if systole else 1.0)
+    rv = np.array((rng.uniform(0.75, 1.15), rng.uniform(1.1, 1.6))) * (lv + wall) * (0.9 if systole else 1.0)
+    n_lung, n_organ, n_bowel = rng.integers(10, 45), rng.integers(6, 20), rng.integers(0, 14)
+    return _Anatomy(
+        body_centre=(radii[0] - rng.uniform(65, 95) - rv[0] * 0.3, rng.uniform(-10, 50)),
+        body_radii=radii,
+        body_wave=_wave(rng, 0.06, range(2, 6)),
+        fat=rng.gamma(3.0, 4.5) + 3.0,
+        chest_muscle=rng.uniform(8, 20),
+        ribs=int(rng.integers(14, 26)),
+        rib_phase=rng.uniform(0, 2 * np.pi),
+        diaphragm=(lv + wall + rng.uniform(-4, 18), rng.uniform(-0.25, 0.35), rng.uniform(0.0, 0.004)),
+        liver_edge=rng.uniform(-20, 90),
+        left_abdomen=str(rng.choice(["spleen", "fat", "fat", "muscle", "liver"])),
+        stomach=(
+            rng.uniform(20, 90),
+            rng.uniform(70, 110),
+            rng.uniform(15, 40),
+            rng.uniform(15, 32),
+            str(rng.choice(["air", "fluid", "spleen", "muscle"])),
+        ),
+        spine=(rng.uniform(60, 130), rng.uniform(40, 120), rng.uniform(16, 22)),
+        lv_radius=lv,
+        lv_ratio=rng.uniform(0.88, 1.12),
+        lv_turn=rng.uniform(0, np.pi),
+        wall=wall,
+        rv_radii=(rv[0], rv[1]),
+        septum_angle=np.pi + rng.normal(0, 0.35),
+        lv_wave=_wave(rng, 0.03, range(2, 6)),
+        rv_wave=_wave(rng, 0.1, range(2, 5)),
+        fat_pad=rng.gamma(2.0, 2.5),
+        papillary=tuple((rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 0.78), rng.uniform(2.0, 5.5)) for _ in range(3)),
+        lung_vessels=np.stack(
+            [rng.uniform(-60, 170, n_lung), rng.uniform(-150, 90, n_lung), rng.gamma(3.0, 0.6, n_lung) + 0.6], -1
+        ),
+        organ_vessels=np.stack(
+            [rng.uniform(-80, 120, n_organ), rng.uniform(30, 170, n_organ), rng.gamma(3.0, 1.1, n_organ) + 1.0], -1
+        ),
+        bowel=np.stack(
+            [
+                rng.uniform(-60, 130, n_bowel),
+                rng.uniform(70, 190, n_bowel),
+                rng.uniform(7, 20, n_bowel),
+                rng.uniform(7, 20, n_bowel),
+                rng.integers(0, 4, n_bowel),
+            ],
+            -1,
+        ),
+    )
+
+
+def _trunk(c: _Canvas, a: _Anatomy, rng: np.random.Generator) -> None:
+    """Body wall, lungs, abdomen, spine and vessels."""
+    (bx, by), (rx, ry) = a.body_centre, a.body_radii
+    turn = rng.normal(0, 0.03)
+
+    def shell(depth: float) -> np.ndarray:
+        return c.inside(bx, by, max(rx - depth, 20), max(ry - depth, 20), turn, a.body_wave)
+
+    body, inner, cavity = shell(0.0), shell(a.fat), shell(a.fat + a.chest_muscle)
+    c.paint(body, "fat")
+    c.paint(inner, "muscle")
+    angle = np.arctan2(c.y - by, c.x - bx)
+    ring = np.cos(a.ribs * angle + a.rib_phase)
+    middle = shell(a.fat + 0.35 * a.chest_muscle) & ~shell(a.fat + 0.85 * a.chest_muscle)
+    c.paint(middle & (ring > 0.35), "marrow")
+    c.paint(inner & ~cavity & (ring < -0.8), "fat")
+    c.paint(cavity, "lung")
+
+    y0, slope, bend = a.diaphragm
+    below = c.y - (y0 + rng.normal(0, 2) + slope * c.x + bend * (c.x - 20) ** 2)
+    abdomen = cavity & (below > 0)
+    c.paint(abdomen, a.left_abdomen)
+    c.paint(abdomen & (c.x + 0.35 * c.y < a.liver_edge), "liver")
+    for x, y, r1, r2, kind in a.bowel:
+        bowel = abdomen & c.inside(x, y, r1, r2, rng.uniform(0, np.pi))
+        c.paint(bowel, ("muscle", "fluid", "air", "fat")[int(kind)])
+    sx, sy, r1, r2, content = a.stomach
+    c.paint(abdomen & c.inside(sx, sy, r1 + 4, r2 + 4, 0.4, a.rv_wave), "muscle")
+    c.paint(abdomen & c.inside(sx, sy, r1, r2, 0.4, a.rv_wave), content)
+    c.paint(cavity & (np.abs(below) < 1.6), "muscle")
+    organs = abdomen & ((c.tissue == _ID["liver"]) | (c.tissue == _ID["spleen"]))
+    for x, y, r in a.organ_vessels:
+        c.paint(organs & c.inside(x, y, r * rng.uniform(1, 2.5), r, rng.uniform(0, np.pi)), "blood")
+    lung = cavity & (below < 0)
+    for x, y, r in a.lung_vessels:
+        shift = rng.normal(0, 6, 2)
+        c.paint(lung & c.inside(x + shift[0], y + shift[1], r * rng.uniform(1, 2), r, rng.uniform(0, np.pi)), "blood")
+
+    vx, vy, r = a.spine
+    column = body & c.inside(vx, vy, 2.6 * r, 2.2 * r)
+    c.paint(column & inner, "muscle")
+    c.paint(body & c.inside(vx, vy, r, 0.85 * r), "marrow")
+    c.paint(body & c.inside(vx + 1.35 * r, vy + 0.5 * r, 0.35 * r, 0.45 * r), "fluid")
+    c.paint(body & c.inside(vx - 1.2 * r, vy - 0.6 * r, 0.75 * r, 0.75 * r), "muscle")
+    c.paint(body & c.inside(vx - 1.2 * r, vy - 0.6 * r, 0.62 * r, 0.62 * r), "blood")
+
+
+def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> None:
+    """Heart at `level` between base (0) and apex (1)."""
+    size = np.sqrt(max(1 - (0.96 * level) ** 2.4, 0.02))
+    cavity = a.lv_radius * size * (1 - 0.25 * level)
+    wall = a.wall * (1 - 0.2 * level)
+    epi = cavity + wall
+    cos, sin = np.cos(a.septum_angle), np.sin(a.septum_angle)
+    jitter = rng.normal(0, 0.6, 2)
+
+    def lv(radius: float) -> np.ndarray:
+        return c.inside(*jitter, radius * a.lv_ratio, radius / a.lv_ratio, a.lv_turn, a.lv_wave)
+
+    rv_size = max(1 - level**1.7, 0.0)
+    rv_x, rv_y = (a.rv_radii[i] * rv_size ** (0.6, 0.8)[i] for i in (0, 1))
+    centre = (epi + 0.1 * rv_x) * cos, (epi + 0.1 * rv_x) * sin
+    has_rv = min(rv_x, rv_y) > 5
+
+    def rv(margin: float) -> np.ndarray:
+        return c.inside(*centre, rv_x + margin, rv_y + margin, a.septum_angle, a.rv_wave)
+
+    heart = lv(epi + 2.0) | (rv(4.5) if has_rv else False)
+    c.paint(heart, "muscle" if a.fat_pad < 2 else "fat")
+    if has_rv:  # fat fills the grooves around the right ventricle and thins out towards the lateral wall
+        groove = lv(epi + 2.0 + 1.5 * a.fat_pad) & (cos * c.x + sin * c.y > -0.3 * epi)
+        c.paint(groove | rv(3.0 + a.fat_pad), "fat")
+    if a.fat_pad >= 2:
+        c.paint(lv(epi + rng.uniform(0.8, 2.0)) & ~lv(epi), "muscle")
+    if level < 0.12 and rng.random() < 0.5:
+        away = epi + rng.uniform(8, 20)
+        c.paint(c.inside(-away * cos, -away * sin + rng.normal(0, 8), rng.uniform(10, 18), rng.uniform(12, 24)), "blood")
+    if has_rv:
+        c.paint(rv(rng.uniform(2.0, 4.0)), "myocardium")
+        c.paint(rv(0.0), "blood", "RV")
+    c.paint(lv(epi), "myocardium", "MYO")
+    if cavity > 3:
+        pool = lv(cavity)
+        c.paint(pool, "blood", "LV")
+        for angle, depth, radius in a.papillary:
+            if 0.2 < level < 0.8:
+                r, t = depth * cavity, angle + rng.normal(0, 0.1)
+                muscle = c.inside(r * np.cos(t), r * np.sin(t), radius * size, 0.7 * radius * size, t)
+                c.paint(muscle & pool, "myocardium")
+    if has_rv:  # trabeculae of the right ventricle
+        for _ in range(rng.integers(0, 5)):
+            t, r = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.9)
+            x, y = centre[0] + r * rv_x * np.cos(t), centre[1] + r * rv_y * np.sin(t)
+            c.paint((c.labels == LABELS["RV"]) & c.inside(x, y, rng.uniform(1, 5), 1.2, rng.uniform(0, np.pi)), "myocardium")
+
+
+def digital_heart(
+    seed: int,
+    slices: int = 8,
+    shape: tuple[int, int] = (128, 128),
+    pixel_mm: float = 2.5,
+    systole: bool = False,
+    t1_factor: float = 1.0,
+    t2_factor: float = 1.0,
+) -> DigitalHeart:
+    """Draw one person's heart.
+
+    Args:
+        seed: the same seed gives the same anatomy, values and texture.
+        slices: number of short-axis slices from base to apex.
+        shape: rows and columns.
+        pixel_mm: in-plane pixel size.
+        systole: end systole instead of end diastole.
+        t1_factor: scales every T1 away from the reference values.
+        t2_factor: scales every T2 and T2*.
+
+    Returns:
+        The heart, at 1.5 T or 3 T by chance.
+    """
+    rng = np.random.default_rng(seed)
+    anatomy = _draw_anatomy(rng, systole)
+    values = draw_tissue_values(rng, float(rng.choice([1.5, 3.0])), t1_factor, t2_factor)
+    centre = rng.uniform(-0.12, 0.12, 2) * np.array(shape) * pixel_mm
+    angle, mirror = rng.uniform(0, 2 * np.pi), rng.choice([-1.0, 1.0])
+    rows, columns = ((np.arange(n, dtype=np.float32) - (n - 1) / 2) * pixel_mm for n in shape)
+    rows, columns = rows[:, None] - np.float32(centre[0]), (columns[None] - np.float32(centre[1])) * np.float32(mirror)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    x, y = cos * columns + sin * rows, cos * rows - sin * columns
+
+    table = np.array([[getattr(values[n], k) for k in ("pd", "t1_ms", "t2_ms")] for n in TISSUE_NAMES], np.float32)
+    labels, tissue, maps = [], [], []
+    for level in np.linspace(rng.uniform(0.0, 0.1), rng.uniform(0.85, 0.97), slices) if slices > 1 else [rng.uniform(0, 0.9)]:
+        canvas = _Canvas(x, y)
+        _trunk(canvas, anatomy, rng)
+        _heart(canvas, anatomy, level, rng)
+        texture = np.stack(
+            [
+                rng.uniform(0.02, 0.06) * (smooth_field(rng, shape, 12) + 1.5 * smooth_field(rng, shape, 40)),
+                0.03 * smooth_field(rng, shape, 20),
+                0.05 * smooth_field(rng, shape, 20),
+            ]
+        )
+        labels.append(canvas.labels)
+        tissue.append(canvas.tissue)
+        maps.append(np.moveaxis(table[canvas.tissue], -1, 0) * np.exp(texture))
+    return DigitalHeart(
+        labels=np.stack(labels),
+        tissue=np.stack(tissue),
+        maps=SpinMaps.unstack(torch.from_numpy(np.stack(maps)).float(), dim=1),
+        values=values,
+        spacing_mm=(10.0, pixel_mm, pixel_mm),
+        centre_mm=(float(centre[0]), float(centre[1])),
+    )

@@ -1,0 +1,229 @@
+"""The spin prior: a denoising diffusion model of PD, T1 and T2 maps."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.spin import SpinMaps
+
+SHIPPED = Path(__file__).parent / "priors"
+DEFAULT_PRIOR = "digital_heart"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SpinScaling:
+    """How PD, T1 and T2 become numbers of about [-1, 1] for the network.
+
+    PD is linear; T1 and T2 are logarithmic, since signal equations depend on their ratios and tissues spread over two
+    orders of magnitude.
+
+    Attributes:
+        pd: PD that maps to -1 and 1. The upper end leaves room for the receive bias, which an inferred PD contains.
+        t1_ms: T1 that maps to -1 and 1, ms.
+        t2_ms: T2 that maps to -1 and 1, ms.
+    """
+
+    pd: tuple[float, float] = (0.0, 2.5)
+    t1_ms: tuple[float, float] = (200.0, 3000.0)
+    t2_ms: tuple[float, float] = (20.0, 500.0)
+
+    def encode(self, maps: SpinMaps) -> torch.Tensor:
+        """Scale maps of shape (slices, rows, columns) to a tensor (slices, 3, rows, columns)."""
+        low, high = self.pd
+        channels = [2 * (maps.pd - low) / (high - low) - 1]
+        for time, (low, high) in ((maps.t1, self.t1_ms), (maps.t2, self.t2_ms)):
+            channels.append(2 * torch.log(time / low) / math.log(high / low) - 1)
+        return torch.stack(channels, 1)
+
+    def decode(self, scaled: torch.Tensor) -> SpinMaps:
+        """The reverse of `encode`. Differentiable."""
+        unit = (scaled + 1) / 2
+        low, high = self.pd
+        times = (b * torch.exp(unit[:, i] * math.log(t / b)) for i, (b, t) in ((1, self.t1_ms), (2, self.t2_ms)))
+        return SpinMaps(low + (high - low) * unit[:, 0], *times)
+
+
+@dataclass(frozen=True)
+class SpinPrior:
+    """A trained prior, on one device.
+
+    Attributes:
+        unet: predicts the velocity v (Salimans and Ho, ICLR 2022) of scaled maps whose 2x2 pixel blocks are folded
+            into channels, which costs a quarter of a full-resolution network.
+        scheduler: the noise schedule it was trained with.
+        scaling: physical units to network numbers.
+        pixel_mm: in-plane pixel size of the maps it learned.
+        denoising_error: tensor (timesteps, 3): mean squared error of the denoised PD, T1, T2 (scaled) on held-out
+            maps at each timestep: how far the prior's estimate may be off, which is what a likelihood needs to know.
+        record: how it was made (training command, steps, data); free form.
+    """
+
+    unet: UNet2DModel
+    scheduler: DDPMScheduler
+    scaling: SpinScaling
+    pixel_mm: float
+    denoising_error: torch.Tensor
+    record: dict = field(default_factory=dict)
+
+    @property
+    def multiple(self) -> int:
+        """Rows and columns must be multiples of this (pixel folding, then the U-Net's halvings)."""
+        return 2 ** len(self.unet.config.block_out_channels)
+
+    @property
+    def minimum(self) -> int:
+        """Least rows and columns that the prior sees whole: four pixels at the U-Net's coarsest level."""
+        return 4 * self.multiple
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def alphas_cumprod(self) -> torch.Tensor:
+        """abar of each timestep, on the prior's device."""
+        return self.scheduler.alphas_cumprod.to(self.device)
+
+    def velocity(self, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Network output v for noisy scaled maps (slices, 3, rows, columns) at `timesteps` (slices,)."""
+        return pixel_shuffle(self.unet(pixel_unshuffle(noisy, 2), timesteps).sample, 2)
+
+    def denoise(self, noisy: torch.Tensor, timestep: int) -> torch.Tensor:
+        """Posterior mean of the clean scaled maps given noisy ones, both (slices, 3, rows, columns)."""
+        abar = self.alphas_cumprod[timestep]
+        steps = torch.full((len(noisy),), timestep, device=noisy.device)
+        return abar.sqrt() * noisy - (1 - abar).sqrt() * self.velocity(noisy, steps)
+
+    def timesteps(self, steps: int, least_abar: float = 1e-3) -> list[int]:
+        """Descending timesteps, evenly spaced from where abar reaches `least_abar`, ending at 0."""
+        start = int((self.scheduler.alphas_cumprod >= least_abar).sum()) - 1
+        return np.linspace(start, 0, steps).round().astype(int).tolist()
+
+    @torch.inference_mode()
+    def sample(self, slices: int, shape: tuple[int, int], generator: torch.Generator, steps: int = 50) -> SpinMaps:
+        """Draw maps from the prior alone (DDIM; Song et al., ICLR 2021).
+
+        Args:
+            slices: how many.
+            shape: rows and columns, multiples of `multiple`.
+            generator: source of the noise, on the CPU.
+            steps: network evaluations.
+
+        Returns:
+            Maps (slices, rows, columns).
+        """
+        u = torch.randn((slices, 3, *shape), generator=generator).to(self.device)
+        timesteps = self.timesteps(steps, 0.0)
+        for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+            clean = self.denoise(u, t)
+            u = clean if following is None else renoise(u, clean, self.alphas_cumprod[t], self.alphas_cumprod[following])
+        return self.scaling.decode(u)
+
+    def save(self, folder: Path) -> None:
+        """Write `folder`: unet/ (fp16 safetensors), scheduler/ and prior.json. Leaves the prior in fp16."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.unet.half().save_pretrained(folder / "unet")
+        self.scheduler.save_pretrained(folder / "scheduler")
+        knots = torch.linspace(0, len(self.denoising_error) - 1, 33).round().long()
+        description = {
+            "format": _FORMAT,
+            "scaling": asdict(self.scaling),
+            "pixel_mm": self.pixel_mm,
+            "denoising_error": {int(k): [float(f"{v:.3g}") for v in self.denoising_error[k]] for k in knots},
+            "record": self.record,
+        }
+        (folder / "prior.json").write_text(json.dumps(description, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, name_or_folder: str | Path = DEFAULT_PRIOR, device: str | torch.device = "cpu") -> SpinPrior:
+        """Load a prior from a folder, or the shipped one by its name.
+
+        Raises:
+            InputError: the folder is missing, is no prior, or has another format or scaling.
+        """
+        folder = Path(name_or_folder)
+        if not folder.is_dir():
+            folder = SHIPPED / str(name_or_folder)
+        remedy = "Give a folder written by `nnunet_phys train_prior` or the name of a shipped prior: " + ", ".join(
+            sorted(p.name for p in SHIPPED.glob("*") if p.is_dir())
+        )
+        if not (folder / "prior.json").is_file():
+            raise InputError(f"Prior '{name_or_folder}' has no prior.json. {remedy}.")
+        try:
+            description = json.loads((folder / "prior.json").read_text())
+            if description["format"] != _FORMAT:
+                raise ValueError(f"format {description['format']}, expected {_FORMAT}")
+            names = {f.name for f in fields(SpinScaling)}
+            if set(description["scaling"]) != names:
+                raise ValueError(f"scaling of {sorted(description['scaling'])}, expected {sorted(names)}")
+            scaling = SpinScaling(**{k: tuple(v) for k, v in description["scaling"].items()})
+            table = description["denoising_error"]
+            unet = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True, low_cpu_mem_usage=False)
+            scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+            knots, errors = [int(k) for k in table], np.array(list(table.values()))
+            steps = np.arange(scheduler.config.num_train_timesteps)
+            error = np.stack([np.interp(steps, knots, errors[:, c]) for c in range(3)], 1)
+            pixel_mm, record = float(description["pixel_mm"]), description["record"]
+        except (KeyError, ValueError, TypeError, OSError, AttributeError) as fault:
+            reason = str(fault).splitlines()[0]
+            raise InputError(f"Prior '{folder}' cannot be read ({type(fault).__name__}: {reason}). {remedy}.") from None
+        unet = unet.float().to(device).eval().requires_grad_(False)
+        return cls(unet, scheduler, scaling, pixel_mm, torch.from_numpy(error).float().to(device), record)
+
+
+def renoise(
+    noisy: torch.Tensor,
+    clean: torch.Tensor,
+    abar: torch.Tensor,
+    abar_next: torch.Tensor,
+    fresh: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Carry an estimate of the clean maps to the next, lower noise level.
+
+    Args:
+        noisy: maps at the present level.
+        clean: the estimate made from them, possibly corrected by a likelihood.
+        abar: cumulative alpha of the present level.
+        abar_next: that of the next.
+        fresh: standard normal noise to use; without it the noise contained in `noisy` is kept (DDIM).
+
+    Returns:
+        Maps at the next level.
+    """
+    if fresh is None:
+        fresh = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
+    return abar_next.sqrt() * clean + (1 - abar_next).sqrt() * fresh
+
+
+def new_unet(channels: tuple[int, ...] = (48, 96, 144, 192)) -> UNet2DModel:
+    """An untrained network of the default prior's size: no attention, so that slices of any size pass."""
+    return UNet2DModel(
+        in_channels=12,
+        out_channels=12,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * len(channels),
+        up_block_types=("UpBlock2D",) * len(channels),
+        add_attention=False,
+        norm_num_groups=16,
+    )
+
+
+def new_scheduler() -> DDPMScheduler:
+    """The default prior's noise schedule: cosine, velocity prediction, no clipping of the estimate."""
+    return DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        clip_sample=False,
+    )

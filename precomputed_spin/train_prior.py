@@ -1,0 +1,234 @@
+"""Learn a spin prior from maps: digital hearts, or PD, T1 and T2 maps on disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.training_utils import EMAModel
+from tqdm import tqdm
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.phantom import digital_heart
+from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
+from nnunet_phys.scanner import receive_bias
+from nnunet_phys.spin import SpinMaps
+
+SLICES_PER_HEART = 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training at one crop size.
+
+    Attributes:
+        until: fraction of all steps at which it ends.
+        crop: rows and columns of a training crop, pixels.
+        batch: crops per step.
+    """
+
+    until: float
+    crop: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn.
+
+    Attributes:
+        steps: optimiser steps.
+        stages: small crops first, which saves steps; the last stage must end at 1.
+        learning_rate: of AdamW, after 100 steps of warm-up, falling as a half cosine to 2 % of it.
+        checkpoint_minutes: how often the state is written.
+    """
+
+    steps: int = 2400
+    stages: tuple[Stage, ...] = (Stage(0.6, 64, 24), Stage(1.0, 128, 6))
+    learning_rate: float = 4e-4
+    checkpoint_minutes: float = 4.0
+
+    def stage(self, step: int) -> Stage:
+        """The stage of a step."""
+        return next(s for s in self.stages if step < s.until * self.steps)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        return self.learning_rate * min(1, step / 100) * (0.51 + 0.49 * np.cos(np.pi * step / self.steps))
+
+
+def _phantom_slices(seed: int, shape: tuple[int, int], pixel_mm: float) -> np.ndarray:
+    """Maps of one digital heart, (slices, 3, rows, columns) float32, each slice with its own receive bias in PD."""
+    rng = np.random.default_rng([seed, 1])
+    heart = digital_heart(seed, SLICES_PER_HEART, shape, pixel_mm, systole=bool(rng.random() < 0.4))
+    stacked = heart.maps.stack(1).numpy()
+    for one in stacked:
+        one[0] *= receive_bias(rng, shape, pixel_mm, centre_mm=heart.centre_mm)
+    return stacked
+
+
+def phantom_maps(hearts: int, pixel_mm: float, first_seed: int = 0, processes: int = 2) -> torch.Tensor:
+    """Maps of digital hearts to learn from.
+
+    Args:
+        hearts: how many; each gives `SLICES_PER_HEART` slices.
+        pixel_mm: pixel size.
+        first_seed: seeds are consecutive from here.
+        processes: worker processes.
+
+    Returns:
+        float32 (slices, 3, 144, 144): PD with a random receive bias, T1 and T2 in ms.
+    """
+    work = partial(_phantom_slices, shape=(144, 144), pixel_mm=pixel_mm)
+    seeds = range(first_seed, first_seed + hearts)
+    with get_context("spawn").Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        parts = list(tqdm(pool.imap(work, seeds, chunksize=16), total=hearts, desc="digital hearts"))
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def _crops(pool: torch.Tensor, size: int, batch: int, generator: torch.Generator) -> torch.Tensor:
+    """Random square crops, turned and mirrored by chance: (batch, 3, size, size)."""
+
+    def draw(high: int) -> int:
+        return int(torch.randint(high, (1,), generator=generator))
+
+    crops = []
+    for _ in range(batch):
+        one = pool[draw(len(pool))]
+        row, column = draw(one.shape[-2] - size + 1), draw(one.shape[-1] - size + 1)
+        one = torch.rot90(one[:, row : row + size, column : column + size], draw(4), (1, 2))
+        crops.append(one.flip(-1) if draw(2) else one)
+    return torch.stack(crops)
+
+
+@torch.inference_mode()
+def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 24) -> torch.Tensor:
+    """Mean squared error of the prior's denoised maps on held-out ones, per timestep and channel.
+
+    Args:
+        prior: the prior to measure.
+        maps: scaled maps (slices, 3, rows, columns).
+        knots: timesteps measured; linear in between.
+
+    Returns:
+        float32 (timesteps, 3).
+    """
+    generator = torch.Generator().manual_seed(0)
+    steps = np.linspace(0, prior.scheduler.config.num_train_timesteps - 1, knots).round().astype(int)
+    errors = []
+    for step in steps:
+        noise = torch.randn(maps.shape, generator=generator).to(maps)
+        timesteps = torch.full((len(maps),), int(step), device=maps.device)
+        noisy = prior.scheduler.add_noise(maps, noise, timesteps)
+        errors.append((prior.denoise(noisy, int(step)) - maps).square().mean((0, 2, 3)).cpu().numpy())
+    every = np.arange(prior.scheduler.config.num_train_timesteps)
+    return torch.from_numpy(np.stack([np.interp(every, steps, e) for e in np.array(errors).T], 1)).float()
+
+
+def train_prior(
+    make_pool: Callable[[], torch.Tensor],
+    held_out: Callable[[], torch.Tensor],
+    folder: Path,
+    pixel_mm: float,
+    schedule: Schedule,
+    device: str = "cpu",
+    seed: int = 0,
+    record: dict | None = None,
+) -> SpinPrior:
+    """Train a prior and write it to `folder`; a rerun goes on from the last checkpoint found there.
+
+    Args:
+        make_pool: gives maps to learn from, (slices, 3, rows, columns), PD relative, T1 and T2 in ms.
+        held_out: gives maps that training does not see, for the denoising error; rows and columns multiples of 16.
+        folder: where the prior and, until it is finished, its checkpoint `training.pt` go.
+        pixel_mm: pixel size of the maps.
+        schedule: how long and how fast.
+        device: where to train.
+        seed: of the weights, the crops and the noise.
+        record: kept in the prior's `prior.json`.
+
+    Returns:
+        The trained prior (averaged weights).
+
+    Raises:
+        InputError: the maps are smaller than the largest crop, or the checkpoint there has another schedule.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    scaling, scheduler, unet = SpinScaling(), new_scheduler(), new_unet().to(device)
+    prior = SpinPrior(unet, scheduler, scaling, pixel_mm, torch.zeros(1000, 3))
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
+    average = EMAModel(unet.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
+    checkpoint, first = folder / "training.pt", 0
+    folder.mkdir(parents=True, exist_ok=True)
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["schedule"] != repr(schedule):
+            raise InputError(f"{checkpoint} belongs to another schedule: {state['schedule']}. Remove it to start anew.")
+        unet.load_state_dict(state["unet"])
+        optimiser.load_state_dict(state["optimiser"])
+        average.load_state_dict(state["average"])
+        generator.set_state(state["generator"].cpu())
+        first = state["step"]
+
+    pool = scaling.encode(SpinMaps.unstack(make_pool(), dim=1))
+    largest = max(s.crop for s in schedule.stages)
+    if min(pool.shape[-2:]) < largest:
+        raise InputError(f"Maps of {tuple(pool.shape[-2:])} pixels are smaller than the training crop of {largest}.")
+
+    def save_checkpoint(step: int) -> None:
+        state = {
+            "schedule": repr(schedule),
+            "step": step,
+            "unet": unet.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "average": average.state_dict(),
+            "generator": generator.get_state(),
+        }
+        torch.save(state, checkpoint.with_suffix(".tmp"))
+        os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+
+    saved, running = time.monotonic(), None
+    progress = tqdm(range(first, schedule.steps), initial=first, total=schedule.steps, desc="prior", mininterval=5)
+    for step in progress:
+        stage = schedule.stage(step)
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate(step)
+        clean = _crops(pool, stage.crop, stage.batch, generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        timesteps = torch.randint(len(scheduler.alphas_cumprod), (stage.batch,), generator=generator).to(device)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        loss = (prior.velocity(noisy, timesteps) - scheduler.get_velocity(clean, noise, timesteps)).square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimiser.step()
+        average.step(unet.parameters())
+        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
+        progress.set_postfix(loss=f"{running:.4f}", crop=stage.crop, refresh=False)
+        if time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
+            save_checkpoint(step + 1)
+            saved = time.monotonic()
+
+    save_checkpoint(schedule.steps)
+    average.copy_to(unet.parameters())
+    unet.eval()
+    test = scaling.encode(SpinMaps.unstack(held_out(), dim=1)).to(device)
+    prior = SpinPrior(
+        unet,
+        scheduler,
+        scaling,
+        pixel_mm,
+        measure_denoising_error(prior, test),
+        {**(record or {}), "schedule": asdict(schedule), "seed": seed, "final_loss": running},
+    )
+    prior.save(folder)
+    checkpoint.unlink()
+    return prior
