@@ -1,0 +1,42 @@
+"""The command `nnunet_phys`: one module per sub-command, imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from nnunet_phys.errors import InputError
+
+COMMANDS = {
+    "demo": "the whole chain on a digital heart: a table and a picture",
+    "phantom": "write a data set of digital hearts in nnU-Net's raw format",
+    "train_prior": "learn a spin prior from maps or digital hearts",
+    "reverse": "images to PD, T1 and T2 maps",
+    "preprocess": "maps into nnU-Net's preprocessed geometry",
+    "trainers": "print the folder for nnUNet_extTrainer",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one sub-command; 0, or 1 with one line per fault on stderr."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog="nnunet_phys",
+        description="Train nnU-Net on bSSFP cine, segment contrasts never seen.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if arguments[:1] == [name]:  # the others need not be imported
+            module = importlib.import_module(f"nnunet_phys.commands.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    parsed = parser.parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except InputError as error:
+        for line in str(error).splitlines():
+            print(f"nnunet_phys: {line}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,45 @@
+"""`nnunet_phys preprocess`: maps into nnU-Net's preprocessed geometry."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """nnU-Net's dialect: `-d -c -plans_name -np`, and `-maps`."""
+    parser.add_argument("-d", required=True, help="data set, id or name")
+    parser.add_argument("-c", required=True, nargs="+", help="configurations, such as 2d 3d_fullres")
+    parser.add_argument("-plans_name", default="nnUNetPlans", help="name of the plans (default: %(default)s)")
+    parser.add_argument("-maps", type=Path, help="folder of the maps (default: nnUNet_raw/<data set>/spinTr)")
+    parser.add_argument("-np", type=int, default=2, help="worker processes (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check every case, then preprocess all maps."""
+    from nnunet_phys.precomputed_spin.preprocess import open_preprocessed_dataset, preprocess_maps
+    from nnunet_phys.precomputed_spin.store import open_raw_dataset, record_path
+
+    raw = open_raw_dataset(arguments.d)
+    maps_folder = raw.maps_folder if arguments.maps is None else arguments.maps
+    targets = [open_preprocessed_dataset(raw.name, arguments.plans_name, name) for name in arguments.c]
+    done = preprocess_maps(raw, targets, maps_folder, arguments.np)
+    missing = sorted({case for target in targets for case in target.cases()} - set(done))
+    unrecorded = [case for case in done if not record_path(maps_folder, case).is_file()]
+    if missing:
+        _note(f"{len(missing)} cases have no maps and cannot be trained on: {_some(missing)}.")
+    if unrecorded:
+        _note(
+            f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked."
+        )
+    for target in targets:
+        print(f"{len(done)} cases in {target.spin_folder}")
+
+
+def _note(line: str) -> None:
+    print(f"nnunet_phys: {line}", file=sys.stderr)
+
+
+def _some(cases: list[str]) -> str:
+    return ", ".join(cases[:3]) + (f" and {len(cases) - 3} more" if len(cases) > 3 else "")

@@ -1,0 +1,213 @@
+"""`nnunet_phys reverse`: images to PD, T1 and T2 maps."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_phys.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-d", metavar="DATASET", help="id or name of a data set in nnUNet_raw; maps go to its spinTr/")
+    parser.add_argument("-i", type=Path, metavar="FOLDER", help="instead of -d: a folder of images")
+    parser.add_argument("-o", type=Path, metavar="FOLDER", help="where the maps go (needed with -i)")
+    parser.add_argument("-sequence", default="bssfp", choices=("bssfp", "gre"), help="how the images were acquired (default %(default)s)")
+    parser.add_argument("-fa", type=float, metavar="DEG", help="flip angle in degrees (default 45 for bssfp, 15 for gre)")
+    parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
+    parser.add_argument("-sampler", default="proximal", choices=("proximal", "dps"), help="default %(default)s")
+    parser.add_argument("-steps", type=int, help="network evaluations a slice (default 25; dps: 200)")
+    parser.add_argument("-seed", type=int, default=0)
+    parser.add_argument("-batch", type=int, default=8, help="slices that pass the network together (default %(default)s)")
+    parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
+    parser.add_argument("-num_parts", type=int, default=1, help="split the cases into this many parts")
+    parser.add_argument("-part_id", type=int, default=0, help="which part to do, from 0")
+    parser.add_argument("--overwrite", action="store_true", help="make maps again that are there")
+    parser.add_argument("--disable_progress_bar", action="store_true")
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.num_parts < 1 or not 0 <= args.part_id < args.num_parts:
+        raise InputError(f"-part_id {args.part_id} of -num_parts {args.num_parts}: give 0 to num_parts - 1.")
+    cases, folder, ending = _find_cases(args)
+    cases = dict(sorted(cases.items())[args.part_id :: args.num_parts])
+
+    from nnunet_phys.devices import torch_device
+    from nnunet_phys.precomputed_spin.prior import SpinPrior
+    from nnunet_phys.precomputed_spin.reverse_imaging import SAMPLERS, ReverseImager
+    from nnunet_phys.precomputed_spin.store import is_finished
+    from nnunet_phys.sequences import SEQUENCES
+
+    prior = SpinPrior.load(args.prior, torch_device(args.device))
+    parameters = {"flip_angle_deg": args.fa} if args.fa is not None else {}
+    try:
+        sequence = SEQUENCES[args.sequence](**parameters)
+        sampler = SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps else {}))
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+    todo = {c: p for c, p in cases.items() if args.overwrite or not is_finished(folder, c, ending, p)}
+    if len(todo) < len(cases):
+        print(f"{len(cases) - len(todo)} of {len(cases)} cases are finished and skipped (--overwrite makes them again)")
+    slices = check_images(todo, prior.minimum * prior.pixel_mm)
+    if not todo:
+        return
+    imager = ReverseImager.prepare(prior, sequence, sampler, seed=args.seed, batch=args.batch)
+    record = {
+        "sequence": {"name": args.sequence, **asdict(sequence)},
+        "prior": {"name": args.prior, **prior.record},
+        "sampler": {"name": args.sampler, **asdict(sampler)},
+        "seed": args.seed,
+        "batch": args.batch,
+        "versions": _versions(),
+    }
+
+    from tqdm import tqdm
+
+    with tqdm(total=sum(slices.values()), unit="slice", disable=args.disable_progress_bar) as progress:
+        for case, path in todo.items():
+            progress.set_description(case)
+            reverse_case(imager, case, path, folder, ending, record, progress.update)
+
+
+def reverse_case(
+    imager: ReverseImager,
+    case: str,
+    image_path: Path,
+    folder: Path,
+    ending: str,
+    record: dict,
+    advance: Callable[[int], object],
+) -> None:
+    """Infer and write the maps of one case, whole or not at all.
+
+    Args:
+        imager: prior, sequence and sampler.
+        case: the case's name.
+        image_path: its image.
+        folder: where the maps go.
+        ending: file ending of the maps.
+        record: provenance common to all cases; the quality is added.
+        advance: called with the number of slices done.
+    """
+    import torch
+
+    from nnunet_phys.precomputed_spin.store import read_image, save_maps
+    from nnunet_phys.spin import SpinMaps
+
+    image, errors, parts = read_image(image_path), [], []
+    for part, maps, error in imager(image, _pixel_mm(image_path), case):
+        parts.append(maps.stack(1))
+        errors.append(error)
+        advance(part.stop - part.start)
+    maps = SpinMaps.unstack(torch.cat(parts), dim=1)
+    quality = _quality(image, imager, maps, torch.cat(errors))
+    save_maps(folder, case, maps, image_path, ending, {**record, "quality": quality})
+
+
+def check_images(cases: dict[str, Path], minimum_mm: float) -> dict[str, int]:
+    """Read every image once and report all that cannot be used, before the work starts.
+
+    Args:
+        cases: case -> image.
+        minimum_mm: least field of view along rows and columns.
+
+    Returns:
+        case -> number of slices.
+
+    Raises:
+        InputError: unreadable, with NaN, without signal, or too small; one line a case.
+    """
+    import numpy as np
+
+    from nnunet_phys.precomputed_spin.store import read_image
+
+    slices, faults = {}, []
+    for case, path in cases.items():
+        try:
+            image = read_image(path)
+        except InputError as error:
+            faults.append(f"{case}: {error}")
+            continue
+        slices[case] = len(image)
+        view = min(n * mm for n, mm in zip(image.shape[1:], _pixel_mm(path), strict=True))
+        if not np.isfinite(image).all():
+            faults.append(f"{case}: {path} holds NaN or infinite values. Mend or remove the case.")
+        elif image.max() <= 0:
+            faults.append(f"{case}: {path} has no signal above 0. Mend or remove the case.")
+        elif view < minimum_mm:
+            faults.append(
+                f"{case}: {path} spans only {view:.0f} mm in plane, the prior needs {minimum_mm:.0f} mm. "
+                "Check the spacing in its header, or use images that were not cropped."
+            )
+    if faults:
+        raise InputError("\n".join(faults))
+    return slices
+
+
+def _find_cases(args: argparse.Namespace) -> tuple[dict[str, Path], Path, str]:
+    """Cases and their images, the folder for the maps, and the maps' file ending."""
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    from nnunet_phys.precomputed_spin.store import open_raw_dataset
+
+    if (args.d is None) == (args.i is None):
+        raise InputError("Give either -d DATASET or -i FOLDER -o FOLDER.")
+    if args.d is not None:
+        dataset = open_raw_dataset(args.d)
+        return dataset.images, args.o or dataset.maps_folder, dataset.ending
+    if args.o is None:
+        raise InputError(f"-i {args.i} needs -o, a folder for the maps.")
+    if not args.i.is_dir():
+        raise InputError(f"-i {args.i}: no such folder.")
+    cases, endings = {}, set()
+    for path in sorted(args.i.iterdir()):
+        ending = next((e for e in SimpleITKIO.supported_file_endings if path.name.lower().endswith(e)), None)
+        if ending is not None:
+            cases[path.name[: -len(ending)].removesuffix("_0000")] = path
+            endings.add(ending)
+    if len(endings) != 1:
+        found = f"several file endings ({', '.join(sorted(endings))})" if endings else "no image"
+        raise InputError(f"-i {args.i}: {found}. Give a folder of images with one ending, such as .nii.gz.")
+    return cases, args.o, endings.pop()
+
+
+def _pixel_mm(path: Path) -> tuple[float, float]:
+    """Row and column spacing of an image, mm."""
+    import SimpleITK as sitk
+
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    column, row = header.GetSpacing()[:2]
+    return row, column
+
+
+def _quality(image: np.ndarray, imager: ReverseImager, maps, error) -> dict:
+    """How well the maps explain the image, over the body (all that stands out of the air)."""
+    import torch
+
+    from nnunet_phys.precomputed_spin.likelihood import GREATEST, LEAST, bright_level
+
+    signal = torch.from_numpy(image).float()
+    body = signal > 0.1 * bright_level(signal)
+    scaled = imager.prior.scaling.encode(maps)
+    outside = (scaled <= LEAST + 1e-3) | (scaled >= GREATEST - 1e-3)
+    return {
+        "residual_rms": round(float(error[body].square().mean().sqrt()), 5),
+        "share_at_bound": round(float(outside.any(1)[body].float().mean()), 5),
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("nnunet_phys", "nnunetv2", "torch", "diffusers", "numpy")}

@@ -1,0 +1,21 @@
+"""The device a user asks for."""
+
+from __future__ import annotations
+
+import torch
+
+from nnunet_phys.errors import InputError
+
+
+def torch_device(name: str) -> torch.device:
+    """The torch device of that name (cpu, cuda, cuda:1, mps).
+
+    Raises:
+        InputError: no such device here.
+    """
+    try:
+        torch.empty(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"-device {name} is not available ({reason}). Use -device cpu.") from None

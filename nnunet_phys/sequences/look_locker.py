@@ -1,0 +1,50 @@
+"""Inversion recovery under a continuous bSSFP read-out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from nnunet_phys.sequences.blocks import (
+    NumberOrMap,
+    bssfp_approach,
+    check_flip_angle,
+    check_not_negative,
+    decay,
+)
+from nnunet_phys.spin import SpinMaps
+
+
+@dataclass(frozen=True)
+class LookLocker:
+    """Look-Locker signal of IR-TrueFISP after an ideal inversion (Schmitt et al. 2004, Magn Reson Med
+    51:661).
+
+        S(t) = S_ss (1 - INV exp(-t/T1*)),   1/T1* = cos^2(a/2)/T1 + sin^2(a/2)/T2,
+        INV = 1 + sin(a/2)/sin(a) (1 + cos(a) + (1 - cos(a)) T1/T2),   S_ss the bSSFP steady state.
+
+    S_ss INV = S_ss + PD sin(a/2), so that the shared building block says it without 0/0. The read-out is
+    continuous; for MOLLI, which pauses between its images, this is the wrong model (see `MOLLI`).
+
+    Attributes:
+        flip_angle_deg: a, a number or broadcastable to the maps.
+        time_ms: t, from inversion (and start of the read-out) to the echo; a number or broadcastable to the
+            maps.
+
+    Raises:
+        ValueError: flip angle outside 0-180 degrees or looking like radians; negative time.
+    """
+
+    flip_angle_deg: NumberOrMap = 35.0
+    time_ms: NumberOrMap = 1000.0
+
+    def __post_init__(self) -> None:
+        check_flip_angle(self.flip_angle_deg)
+        if not isinstance(self.time_ms, torch.Tensor):
+            check_not_negative(time_ms=self.time_ms)
+
+    def __call__(self, maps: SpinMaps) -> torch.Tensor:
+        """Signed signal of the maps' shape: -PD sin(a/2) at t = 0, S_ss in the end."""
+        sine, _, steady, rate = bssfp_approach(1 / maps.t1, 1 / maps.t2, self.flip_angle_deg)
+        return maps.pd * (sine * (steady - (steady + 1) * decay(rate, self.time_ms)))
