@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -61,7 +62,7 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
-        return self.learning_rate * min(1, step / 100) * (0.51 + 0.49 * np.cos(np.pi * step / self.steps))
+        return self.learning_rate * min(1, step / 100) * (0.51 + 0.49 * math.cos(math.pi * step / self.steps))
 
 
 def _phantom_slices(seed: int, shape: tuple[int, int], pixel_mm: float) -> np.ndarray:

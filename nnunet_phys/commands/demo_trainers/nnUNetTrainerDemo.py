@@ -1,0 +1,49 @@
+"""The demo's short schedule, with and without contrast synthesis: also how to put PhysMixin on a trainer of your own."""
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
+
+
+class nnUNetTrainerDemo(nnUNetTrainer):
+    """4 epochs of 100 iterations, no validation at the end."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = 4
+        self.num_iterations_per_epoch = 100
+        self.num_val_iterations_per_epoch = 2
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Nothing: the demo measures on its own test sets."""
+
+
+class nnUNetTrainerPhysDemo(PhysMixin, nnUNetTrainerDemo):
+    """The same schedule on synthesised contrasts."""
+
+
+class nnUNetTrainerQuick(nnUNetTrainerDemo):
+    """10 iterations, for a smoke run."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs, self.num_iterations_per_epoch = 1, 10
+
+
+class nnUNetTrainerPhysQuick(PhysMixin, nnUNetTrainerQuick):
+    """The same smoke run on synthesised contrasts."""

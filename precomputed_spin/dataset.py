@@ -1,0 +1,121 @@
+"""An nnU-Net dataset that lays the maps beside the image, lazily.
+
+A case comes as channels along the first axis: the image's own, then PD, T1 and T2 (ms), then one plane that
+holds the case's index + 1. nnU-Net pads patches with zeros, so a zero in that plane is padding.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import blosc2
+import numpy as np
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from nnunet_phys.precomputed_spin.preprocess import fingerprint, spin_folder
+
+
+class ChannelStack:
+    """Image, maps and index plane as one array that is read where it is indexed.
+
+    Offers what `acvl_utils.crop_and_pad_nd` asks of an array: `shape`, `dtype`, `ndim` and indexing.
+
+    Args:
+        image: lazy or real array of shape (C, ...).
+        maps: the same for PD, T1, T2: (3, ...).
+        index: the case's index; the last plane holds index + 1.
+    """
+
+    def __init__(self, image, maps, index: int) -> None:
+        self._image, self._maps, self._index = image, maps, index
+        self.shape = (image.shape[0] + maps.shape[0] + 1, *image.shape[1:])
+        self.ndim = len(self.shape)
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, key) -> np.ndarray:
+        channels, *space = key if isinstance(key, tuple) else (key,)
+        where = (slice(None), *space)
+        image, maps = np.asarray(self._image[where]), np.asarray(self._maps[where])
+        plane = np.full((1, *image.shape[1:]), self._index + 1)
+        return np.concatenate((image, maps, plane), dtype=self.dtype)[channels]
+
+
+class SpinDataset:
+    """nnU-Net's training dataset of any class, with the maps beside the image.
+
+    Args:
+        images: nnU-Net's dataset.
+        folder: folder of the preprocessed maps; by default the sibling of the images' own.
+
+    Attributes:
+        identifiers: the cases; a case's index is its place here.
+        reservoirs: by that index, PD, T1, T2 of a few voxels of the case, float32 (3, n).
+
+    Raises:
+        FileNotFoundError: a case has no maps; call `faults` first.
+    """
+
+    def __init__(self, images: nnUNetBaseDataset, folder: str | Path | None = None) -> None:
+        self.images = images
+        self.folder = spin_folder(images.source_folder) if folder is None else Path(folder)
+        self.identifiers = images.identifiers
+        self.reservoirs = [np.load(self.folder / f"{case}_reservoir.npy") for case in self.identifiers]
+        self._index = {case: index for index, case in enumerate(self.identifiers)}
+
+    def load_case(self, identifier: str):
+        """As nnU-Net's: channels (see the module), segmentation, previous stage's or None, properties."""
+        image, seg, seg_prev, properties = self.images.load_case(identifier)
+        stack = ChannelStack(image, open_maps(self.folder, identifier), self._index[identifier])
+        return stack, seg, seg_prev, properties
+
+    def __getitem__(self, identifier: str):
+        return self.load_case(identifier)
+
+    def __repr__(self) -> str:
+        return f"SpinDataset({len(self.identifiers)} cases, maps in {self.folder})"
+
+
+def open_maps(folder: Path, case: str):
+    """A case's preprocessed maps, (3, ...), memory-mapped where the system can."""
+    mode = {} if os.name == "nt" else {"mmap_mode": "r"}  # nnU-Net issue 2723
+    return blosc2.open(str(folder / f"{case}.b2nd"), mode="r", dparams={"nthreads": 1}, **mode)
+
+
+def faults(
+    images: nnUNetBaseDataset, plans: PlansManager, configuration: ConfigurationManager, remedy: str
+) -> list[str]:
+    """What keeps the maps of these cases from being trained on: absence, another shape, another fingerprint.
+
+    Args:
+        images: nnU-Net's dataset of the cases in question.
+        plans: the plans of the training.
+        configuration: its configuration.
+        remedy: what to do, for the end of each line.
+
+    Returns:
+        one line per case; empty where all is well.
+    """
+    folder = spin_folder(images.source_folder)
+    lines = []
+    for case in images.identifiers:
+        if not (folder / f"{case}.json").is_file():
+            lines.append(f"{case}: no maps in {folder}. {remedy}")
+            continue
+        image, _, _, properties = images.load_case(case)
+        expected = fingerprint(properties, image.shape[1:], plans, configuration)
+        found = load_json(folder / f"{case}.json")["fingerprint"]
+        differs = [key for key in expected if found.get(key) != expected[key]]
+        try:
+            if open_maps(folder, case).shape != (3, *image.shape[1:]):
+                differs.append("shape")
+        except (RuntimeError, OSError, ValueError):
+            lines.append(f"{case}: {folder / case}.b2nd cannot be read. {remedy}")
+            continue
+        if differs:
+            lines.append(f"{case}: {folder / case}.b2nd has another {differs[0]} than the image. {remedy}")
+        elif not (folder / f"{case}_reservoir.npy").is_file():
+            lines.append(f"{case}: {folder / case}_reservoir.npy is missing. {remedy}")
+    return lines

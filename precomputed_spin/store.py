@@ -1,0 +1,360 @@
+"""The map files: `<case>_PDmap`, `<case>_T1map`, `<case>_T2map` and `<case>.json`, in the image's geometry.
+
+Maps from anybody are welcome: three float images in the geometry of the case's image, T1 and T2 in ms. The
+JSON is written by `save_maps` alone; without it nothing is known about which image the maps belong to, so
+hashes are not checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+import torch
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nibabel.filebasedimages import ImageFileError
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.paths import nnUNet_raw
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
+
+MAP_NAMES = ("PDmap", "T1map", "T2map")
+UNREADABLE = (RuntimeError, OSError, ValueError, EOFError, zlib.error, ImageFileError)
+MAPS_FOLDER = "spinTr"  # beside imagesTr
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """A data set in nnU-Net's raw format, with one input channel.
+
+    Attributes:
+        name: `DatasetXXX_Name`.
+        folder: its folder in nnUNet_raw.
+        ending: file ending of its images, with the dot.
+        images: case -> path of its one image.
+        labels: case -> path of its label image.
+    """
+
+    name: str
+    folder: Path
+    ending: str
+    images: dict[str, Path]
+    labels: dict[str, Path]
+
+    @property
+    def maps_folder(self) -> Path:
+        """Where its maps lie unless told otherwise."""
+        return self.folder / MAPS_FOLDER
+
+
+def dataset_name(name_or_id: str | int) -> str:
+    """`DatasetXXX_Name` for a name or an id, as nnU-Net finds it.
+
+    Raises:
+        InputError: no such data set, or more than one with this id.
+    """
+    try:
+        return str(maybe_convert_to_dataset_name(name_or_id))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).split(". ")[0]
+        raise InputError(f"-d {name_or_id}: {reason}. Give an id or a name found in nnUNet_raw.") from None
+
+
+def require_folder(variable: os.PathLike) -> Path:
+    """The folder that one of nnU-Net's path variables (`nnunetv2.paths`) names.
+
+    Raises:
+        InputError: the variable is not set.
+    """
+    try:
+        return Path(variable)
+    except RuntimeError as error:
+        name = str(error).split(" ")[0]
+        raise InputError(f"{name} is not set: export {name}=FOLDER as for nnU-Net itself.") from None
+
+
+def open_raw_dataset(name_or_id: str | int) -> RawDataset:
+    """Find a data set and its training images with nnU-Net's own rules.
+
+    Raises:
+        InputError: nnUNet_raw is unset, no such data set, or a data set with several input channels.
+    """
+    raw = require_folder(nnUNet_raw)
+    name = dataset_name(name_or_id)
+    folder = raw / name
+    if not (folder / "dataset.json").is_file():
+        raise InputError(f"{name}: {folder / 'dataset.json'} is missing. Is nnUNet_raw the right folder?")
+    description = load_json(folder / "dataset.json")
+    require_one_channel(name, description)
+    cases = get_filenames_of_train_images_and_targets(str(folder), description)
+    faults = [
+        f"{case}: {len(files['images'])} images in {folder / 'imagesTr'} where one ({case}_0000) is expected."
+        for case, files in cases.items()
+        if len(files["images"]) != 1
+    ]
+    if faults:
+        raise InputError("\n".join(faults))
+    return RawDataset(
+        name,
+        folder,
+        description["file_ending"],
+        {case: Path(files["images"][0]) for case, files in cases.items()},
+        {case: Path(files["label"]) for case, files in cases.items()},
+    )
+
+
+def require_one_channel(name: str, description: dict) -> None:
+    """Refuse a data set with several input channels: which one the maps image would be a guess.
+
+    Raises:
+        InputError: `description` (dataset.json) lists more than one channel.
+    """
+    channels = description.get("channel_names") or description.get("modality") or {}
+    if len(channels) != 1:
+        listed = ", ".join(f"{k}: {v}" for k, v in channels.items())
+        raise InputError(
+            f"{name}: dataset.json has {len(channels)} input channels ({listed}) and maps describe one. Make "
+            "a data set of the one channel that is to be imaged."
+        )
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def map_paths(folder: str | Path, case: str, ending: str) -> dict[str, Path]:
+    """Paths of a case's three maps by name (PDmap, T1map, T2map)."""
+    return {name: Path(folder) / f"{case}_{name}{ending}" for name in MAP_NAMES}
+
+
+def record_path(folder: str | Path, case: str) -> Path:
+    """Path of a case's record: provenance and quality. It is written last."""
+    return Path(folder) / f"{case}.json"
+
+
+def load_record(folder: str | Path, case: str) -> dict | None:
+    """A case's record, or None where the maps came without one."""
+    path = record_path(folder, case)
+    try:
+        return load_json(path) if path.is_file() else None
+    except ValueError:
+        raise InputError(f"{case}: {path} is no JSON. Make the case's maps again.") from None
+
+
+def save_maps(
+    folder: str | Path, case: str, maps: SpinMaps, image_path: str | Path, ending: str, record: dict
+) -> None:
+    """Write a case's maps as float32 in the geometry of its image, each whole or not at all; its record last.
+
+    Args:
+        folder: where to, made if absent.
+        case: the case's name.
+        maps: PD, T1 and T2 (ms) of shape (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D image.
+        image_path: the image that the maps were made from; its geometry and its hash are kept.
+        ending: file ending with the dot, the data set's own so that nnU-Net's reader reads the maps too.
+        record: provenance and quality, plain JSON. `image` and `maps` (file names and SHA-256) are added.
+
+    Raises:
+        InputError: the maps' shape is not the image's, or the format holds no float32 (such as .png).
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    header = _header(image_path)
+    shape = header.GetSize()[::-1]
+    hashes = {}
+    temporary: list[Path] = []
+    paths = map_paths(folder, case, ending)
+    try:
+        for name, values in zip(MAP_NAMES, (maps.pd, maps.t1, maps.t2), strict=True):
+            array = np.asarray(values, dtype=np.float32)
+            if len(shape) == 2 and array.shape[:1] == (1,):
+                array = array[0]
+            if array.shape != shape:
+                raise InputError(f"{case}: maps of shape {array.shape} for {image_path} of shape {shape}.")
+            image = sitk.GetImageFromArray(array)
+            image.SetSpacing(header.GetSpacing())
+            image.SetOrigin(header.GetOrigin())
+            image.SetDirection(header.GetDirection())
+            temporary.append(folder / f".{case}_{name}.{os.getpid()}{ending}")
+            try:
+                sitk.WriteImage(image, str(temporary[-1]), True)
+            except RuntimeError:
+                raise InputError(
+                    f"{case}: {ending} cannot hold float32 maps. Convert the data set to .nii.gz."
+                ) from None
+            hashes[name] = {"file": paths[name].name, "sha256": file_sha256(temporary[-1])}
+        record_path(folder, case).unlink(missing_ok=True)  # no record may vouch for half-replaced maps
+        for source, target in zip(temporary, paths.values(), strict=True):
+            os.replace(source, target)
+    finally:
+        for path in temporary:
+            path.unlink(missing_ok=True)
+    image_entry = {"file": Path(image_path).name, "sha256": file_sha256(image_path)}
+    write_json(record_path(folder, case), {**record, "case": case, "image": image_entry, "maps": hashes})
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_finished(folder: str | Path, case: str, ending: str, image_path: str | Path) -> bool:
+    """Whether a case's record and maps are there and were made from this very image."""
+    record = load_record(folder, case)
+    if record is None or not all(path.is_file() for path in map_paths(folder, case, ending).values()):
+        return False
+    return record.get("image", {}).get("sha256") == file_sha256(image_path)
+
+
+def read_image(image_path: str | Path) -> np.ndarray:
+    """One image as float32 of shape (z, y, x), the order that `save_maps` takes; (1, y, x) for a 2D file.
+
+    Raises:
+        InputError: the file cannot be read, is cut short, holds NaN, or holds more than one volume.
+    """
+    try:
+        finite = _is_finite(Path(image_path))
+        channels, _ = SimpleITKIO().read_images([str(image_path)])
+    except UNREADABLE as error:
+        raise InputError(f"{image_path} cannot be read, cut short? ({_last_line(error)})") from None
+    if not finite:
+        raise InputError(f"{image_path} holds NaN or infinite values. Replace them.")
+    if channels.shape[0] != 1:
+        raise InputError(
+            f"{image_path} holds {channels.shape[0]} volumes where one is expected. Split the file."
+        )
+    return channels[0]
+
+
+def load_maps(
+    folder: str | Path,
+    case: str,
+    ending: str,
+    image_path: str | Path,
+    reader: BaseReaderWriter | None = None,
+) -> SpinMaps:
+    """Read and check a case's maps.
+
+    Args:
+        folder: where the maps lie.
+        case: the case's name.
+        ending: their file ending, with the dot.
+        image_path: the case's image, for its geometry and hash.
+        reader: an nnU-Net reader (default SimpleITKIO); it decides the order of the axes.
+
+    Returns:
+        float32 tensors of the shape that the reader gives, usually (z, y, x). Values out of bounds (a
+        background of zeros, say) are set to the bound: PD >= 0, T1 and T2 to the limits in
+        `nnunet_phys.spin`.
+
+    Raises:
+        InputError: a map is missing, cut short, not finite, in seconds, of another geometry than the image,
+            or was made from another image (where a record tells).
+    """
+    reader = reader or SimpleITKIO()
+    paths = map_paths(folder, case, ending)
+    record = load_record(folder, case)
+    if record is not None and file_sha256(image_path) != record.get("image", {}).get("sha256"):
+        raise InputError(
+            f"{case}: {image_path} is not the image that its maps in {folder} were made from. Make them "
+            "again (`nnunet_phys reverse ... --overwrite`)."
+        )
+    recorded = {} if record is None else record.get("maps", {})
+    header = _header(image_path)
+    arrays = [
+        _read_map(case, path, recorded.get(name, {}).get("sha256"), header, image_path, reader)
+        for name, path in paths.items()
+    ]
+    pd, t1, t2 = (torch.from_numpy(array) for array in arrays)
+    for name, values, lowest in (("T1map", t1, T1_MIN_MS), ("T2map", t2, T2_MIN_MS)):
+        if values.max() < lowest:
+            raise InputError(f"{case}: no value of {paths[name]} reaches {lowest:g} ms. Is it in ms?")
+    return SpinMaps(pd.clamp_(min=0), t1.clamp_(T1_MIN_MS, T1_MAX_MS), t2.clamp_(T2_MIN_MS, T2_MAX_MS))
+
+
+def _read_map(
+    case: str,
+    path: Path,
+    sha256: str | None,
+    image_header: sitk.ImageFileReader,
+    image_path: str | Path,
+    reader: BaseReaderWriter,
+) -> np.ndarray:
+    """One map as float32 in the reader's order; InputError where it does not fit its image."""
+    again = "Make the case's maps again."
+    if not path.is_file():
+        raise InputError(f"{case}: {path} is missing. {again}")
+    if sha256 is not None and file_sha256(path) != sha256:
+        raise InputError(f"{case}: {path} is cut short or was changed since it was written. {again}")
+    try:
+        finite = _is_finite(path)
+        array = reader.read_images([str(path)])[0]
+        header = _header(path)
+    except UNREADABLE as error:
+        raise InputError(f"{case}: {path} cannot be read, cut short? ({_last_line(error)}) {again}") from None
+    for what in ("Size", "Spacing", "Origin", "Direction"):
+        map_value, image_value = (np.array(getattr(h, f"Get{what}")()) for h in (header, image_header))
+        same_length = map_value.shape == image_value.shape
+        if not same_length or not np.allclose(map_value, image_value, rtol=1e-4, atol=1e-3):
+            raise InputError(
+                f"{case}: {what.lower()} of {path} is {_listed(map_value)}, but {_listed(image_value)} in "
+                f"{image_path}. {again}"
+            )
+    if array.shape[0] != 1:
+        raise InputError(f"{case}: {path} holds {array.shape[0]} volumes where one is expected. {again}")
+    if not finite:
+        raise InputError(f"{case}: {path} holds NaN or infinite values. {again}")
+    return np.ascontiguousarray(array[0], dtype=np.float32)
+
+
+def _is_finite(path: Path) -> bool:
+    """Whether a file is free of NaN and infinity; raises one of UNREADABLE where it is cut short.
+
+    SimpleITK reads NaN in a NIfTI file as 0 and half a file as if it were whole, nibabel doesn't.
+    """
+    if path.name.endswith((".nii", ".nii.gz")):
+        values = np.asarray(nibabel.load(path).dataobj)
+    else:
+        values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    return bool(np.isfinite(values).all())
+
+
+def _header(path: str | Path) -> sitk.ImageFileReader:
+    """Geometry of an image without its voxels."""
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(path))
+    try:
+        header.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be read ({_last_line(error)}).") from None
+    return header
+
+
+def _listed(values: np.ndarray) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

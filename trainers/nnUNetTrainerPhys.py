@@ -1,0 +1,132 @@
+"""nnU-Net trainers that synthesise MR contrasts from tissue maps while they train.
+
+nnU-Net imports this file from the folder in `nnUNet_extTrainer` and forgets it again, so whatever a worker
+process unpickles (transform, dataset, recipe) lives outside this folder. Network, plans and input channels
+are nnU-Net's own.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_phys.augmentations.contrast import SynthesizeContrast
+from nnunet_phys.augmentations.recipe import DEFAULT, GRE_ONLY, MOLLI_ONLY, ContrastRecipe
+from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
+from nnunet_phys.precomputed_spin.preprocess import require_z_score
+from nnunet_phys.precomputed_spin.store import require_one_channel
+
+
+class PhysMixin:
+    """Adds contrast synthesis to any nnU-Net trainer: `class Mine(PhysMixin, nnUNetTrainerDA5): pass`.
+
+    Only the training data change: they come with their maps, and the first of the parent's training
+    transforms is preceded by `SynthesizeContrast`. Validation sees real images. Under DDP each rank lays maps
+    beside its own training data; the segmentation of a cascade's previous stage passes unchanged.
+
+    Attributes:
+        recipe: what to synthesise; set another one as a class attribute.
+    """
+
+    recipe: ContrastRecipe = DEFAULT
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        parents = cls.__mro__
+        plain = [p for p in parents if issubclass(p, nnUNetTrainer) and not issubclass(p, PhysMixin)]
+        if plain and parents.index(plain[0]) < parents.index(PhysMixin):
+            raise TypeError(f"{cls.__name__}: name PhysMixin before the nnU-Net trainer, or it has no effect")
+
+    def get_training_transforms(self, *args, **kwargs) -> BasicTransform:
+        """The parent's transforms, after the synthesis. Not static: it needs this training's cases."""
+        transforms = super().get_training_transforms(*args, **kwargs)
+        training, _ = self._datasets
+        masked = self.configuration_manager.use_mask_for_norm[0]
+        synthesis = SynthesizeContrast(self.recipe, training.reservoirs, masked)
+        if not isinstance(transforms, ComposeTransforms):
+            return ComposeTransforms([synthesis, transforms])
+        transforms.transforms.insert(0, synthesis)
+        return transforms
+
+    def get_tr_and_val_datasets(self) -> tuple:
+        """Training cases with their maps, validation cases as they are."""
+        return self._datasets
+
+    @cached_property
+    def _datasets(self) -> tuple:
+        dataset, plans = self.plans_manager.dataset_name, self.plans_manager.plans_name
+        require_one_channel(dataset, self.dataset_json)
+        require_z_score(dataset, self.configuration_manager)
+        training, validation = super().get_tr_and_val_datasets()
+        remedy = f"Run `nnunet_phys preprocess -d {int(dataset[7:10])} -c {self.configuration_name}"
+        remedy += f" -plans_name {plans}`." if plans != "nnUNetPlans" else "`."
+        found = faults(training, self.plans_manager, self.configuration_manager, remedy)
+        if found:
+            raise InputError("\n".join(found))
+        return SpinDataset(training), validation
+
+
+class nnUNetTrainerPhys(PhysMixin, nnUNetTrainer):
+    """bSSFP, MOLLI and GRE."""
+
+
+class nnUNetTrainerPhysMOLLI(nnUNetTrainerPhys):
+    """MOLLI readouts only."""
+
+    recipe = MOLLI_ONLY
+
+
+class nnUNetTrainerPhysGRE(nnUNetTrainerPhys):
+    """Spoiled GRE only."""
+
+    recipe = GRE_ONLY
+
+
+class nnUNetTrainerPhys_5epochs(nnUNetTrainerPhys):
+    """For trying things out."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = 5
+
+
+class nnUNetTrainerPhys_100epochs(nnUNetTrainerPhys):
+    """A tenth of nnU-Net's schedule."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = 100
+
+
+class nnUNetTrainerPhys_250epochs(nnUNetTrainerPhys):
+    """A quarter of nnU-Net's schedule."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = 250
