@@ -33,9 +33,7 @@ class SynthesizeContrast(ImageOnlyTransform):
             labelled -1, stay 0.
     """
 
-    def __init__(
-        self, recipe: ContrastRecipe, reservoirs: Sequence[np.ndarray], masked: bool = False
-    ) -> None:
+    def __init__(self, recipe: ContrastRecipe, reservoirs: Sequence[np.ndarray], masked: bool = False) -> None:
         super().__init__()
         self.recipe, self.reservoirs, self.masked = recipe, reservoirs, masked
 
@@ -95,9 +93,10 @@ def synthesize(maps: torch.Tensor, reservoir: torch.Tensor, draw: ContrastDraw) 
         tensor of shape (...).
     """
     count = reservoir.shape[1]
-    voxels = torch.cat((reservoir, maps.reshape(3, -1)), 1)  # one pass through the signal equation for both
-    voxels[1] *= draw.t1_factor
-    voxels[2] *= draw.t2_factor
+    voxels = reservoir.new_empty((3, count + maps[0].numel()))  # one pass through the equation for both
+    for channel, factor in enumerate((1.0, draw.t1_factor, draw.t2_factor)):
+        torch.mul(reservoir[channel], factor, out=voxels[channel, :count])
+        torch.mul(maps[channel], factor, out=voxels[channel, count:].view(maps.shape[1:]))
     signal = draw.sequence(SpinMaps.unstack(voxels))
     bright = signal[:count].abs().kthvalue(max(1, round(BRIGHT * count))).values
     generator = torch.Generator().manual_seed(draw.seed)

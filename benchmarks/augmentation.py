@@ -53,11 +53,12 @@ def milliseconds(transforms: dict[str, tuple[Callable, int]], case: dict) -> dic
     """
     times: dict[str, list[float]] = {name: [] for name in transforms}
     for _ in range(REPEATS):
-        for name, (transform, channels) in transforms.items():
-            fresh = {"image": case["image"][:channels].clone(), "segmentation": case["segmentation"].clone()}
+        for label, (transform, channels) in transforms.items():
+            fresh = {name: value.clone() for name, value in case.items()}
+            fresh["image"] = fresh["image"][:channels]
             start = time.perf_counter()
             transform(**fresh)
-            times[name].append(time.perf_counter() - start)
+            times[label].append(time.perf_counter() - start)
     return {name: 1e3 * statistics.fmean(spent[REPEATS // 10 :]) for name, spent in times.items()}
 
 

@@ -231,7 +231,9 @@ def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> N
         c.paint(lv(epi + rng.uniform(0.8, 2.0)) & ~lv(epi), "muscle")
     if level < 0.12 and rng.random() < 0.5:
         away = epi + rng.uniform(8, 20)
-        c.paint(c.inside(-away * cos, -away * sin + rng.normal(0, 8), rng.uniform(10, 18), rng.uniform(12, 24)), "blood")
+        c.paint(
+            c.inside(-away * cos, -away * sin + rng.normal(0, 8), rng.uniform(10, 18), rng.uniform(12, 24)), "blood"
+        )
     if has_rv:
         c.paint(rv(rng.uniform(2.0, 4.0)), "myocardium")
         c.paint(rv(0.0), "blood", "RV")
@@ -248,7 +250,9 @@ def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> N
         for _ in range(rng.integers(0, 5)):
             t, r = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.9)
             x, y = centre[0] + r * rv_x * np.cos(t), centre[1] + r * rv_y * np.sin(t)
-            c.paint((c.labels == LABELS["RV"]) & c.inside(x, y, rng.uniform(1, 5), 1.2, rng.uniform(0, np.pi)), "myocardium")
+            c.paint(
+                (c.labels == LABELS["RV"]) & c.inside(x, y, rng.uniform(1, 5), 1.2, rng.uniform(0, np.pi)), "myocardium"
+            )
 
 
 def digital_heart(
@@ -286,7 +290,8 @@ def digital_heart(
 
     table = np.array([[getattr(values[n], k) for k in ("pd", "t1_ms", "t2_ms")] for n in TISSUE_NAMES], np.float32)
     labels, tissue, maps = [], [], []
-    for level in np.linspace(rng.uniform(0.0, 0.1), rng.uniform(0.85, 0.97), slices) if slices > 1 else [rng.uniform(0, 0.9)]:
+    ends = rng.uniform(0.0, 0.1), rng.uniform(0.85, 0.97)
+    for level in np.linspace(*ends, slices):
         canvas = _Canvas(x, y)
         _trunk(canvas, anatomy, rng)
         _heart(canvas, anatomy, level, rng)

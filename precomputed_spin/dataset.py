@@ -37,6 +37,8 @@ class ChannelStack:
 
     def __getitem__(self, key) -> np.ndarray:
         channels, *space = key if isinstance(key, tuple) else (key,)
+        if channels is Ellipsis and space:
+            raise IndexError("write out the channel axis: [:, ...], not [..., i]")
         where = (slice(None), *space)
         image, maps = np.asarray(self._image[where]), np.asarray(self._maps[where])
         plane = np.full((1, *image.shape[1:]), self._index + 1)

@@ -37,7 +37,7 @@ class Likelihood:
     scaling: SpinScaling
 
     def residual(self, u: torch.Tensor) -> torch.Tensor:
-        """Image minus magnitude signal of scaled maps `u` (slices, 3, rows, columns); 0 where `u` is not contradicted."""
+        """Image minus magnitude signal of scaled maps `u` (slices, 3, rows, columns); 0 where not contradicted."""
         residual = self.image - self.sequence(self.scaling.decode(u)).abs()
         contradicted = self.observed & ~(self.saturated & (residual < 0))
         return torch.where(contradicted, residual, 0.0)

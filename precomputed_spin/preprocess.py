@@ -108,8 +108,8 @@ def require_z_score(name: str, configuration: ConfigurationManager) -> None:
     scheme = configuration.normalization_schemes[0]
     if scheme != "ZScoreNormalization":
         raise InputError(
-            f"{name}: nnU-Net normalises the image by {scheme}, and synthesised MR signals need a z-score. Name "
-            "the channel MRI in dataset.json and run nnUNetv2_plan_and_preprocess again."
+            f"{name}: nnU-Net normalises the image by {scheme}, and synthesised MR signals need a z-score. "
+            "Name the channel MRI in dataset.json and run nnUNetv2_plan_and_preprocess again."
         )
 
 
@@ -176,17 +176,12 @@ def preprocess_maps(
             f"reverse -d {int(raw.name[7:10])}` or point -maps at their folder."
         )
     gone = [
-        f"{case}: its image is no longer in {raw.folder / 'imagesTr'}."
-        for case in with_maps
-        if case not in raw.images
+        f"{case}: its image is no longer in {raw.folder / 'imagesTr'}." for case in with_maps if case not in raw.images
     ]
     if gone:
         raise InputError("\n".join(gone))
     jobs = [
-        _Job(case, maps_folder, raw, target)
-        for target in targets
-        for case in target.cases()
-        if case in set(with_maps)
+        _Job(case, maps_folder, raw, target) for target in targets for case in target.cases() if case in set(with_maps)
     ]
     faults = sorted({fault for fault in _run(_check_case, jobs, num_processes, "Checking maps") if fault})
     if faults:
@@ -250,9 +245,7 @@ def _preprocess_case(job: _Job) -> None:
     plans, configuration = job.target.plans, job.target.configuration
     native, properties = _native_maps(job)
     inside = _normalised_voxels(job, properties) if configuration.use_mask_for_norm[0] else None
-    image = infer_dataset_class(str(job.target.folder))(str(job.target.folder), [job.case]).load_case(
-        job.case
-    )[0]
+    image = infer_dataset_class(str(job.target.folder))(str(job.target.folder), [job.case]).load_case(job.case)[0]
     shape = tuple(int(n) for n in image.shape[1:])
     resampled = _resampled(native, shape, properties, plans, configuration)
 
@@ -271,7 +264,7 @@ def _preprocess_case(job: _Job) -> None:
 
 
 def _normalised_voxels(job: _Job, properties: dict) -> np.ndarray:
-    """Mask of the voxels that nnU-Net normalises under use_mask_for_norm: nonzero in the image, or labelled."""
+    """Mask of the voxels that nnU-Net normalises under use_mask_for_norm: nonzero, or labelled."""
     reader = job.target.plans.image_reader_writer_class()
     image = _transposed(reader.read_images([str(job.raw.images[job.case])])[0], job.target.plans)
     labels = _transposed(reader.read_seg(str(job.raw.labels[job.case]))[0], job.target.plans)
@@ -301,9 +294,7 @@ def _resampled(
     return np.clip(resampled, least, greatest).astype(np.float32, copy=False)
 
 
-def draw_reservoir(
-    maps: np.ndarray, inside: np.ndarray | None, case: str, size: int = RESERVOIR_SIZE
-) -> np.ndarray:
+def draw_reservoir(maps: np.ndarray, inside: np.ndarray | None, case: str, size: int = RESERVOIR_SIZE) -> np.ndarray:
     """A few voxels of a case whose statistics stand for the whole case's under any contrast.
 
     The voxels are ordered by their brightness in a bSSFP image, PD / (1 + T1/T2), and one is drawn from each

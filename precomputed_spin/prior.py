@@ -126,7 +126,11 @@ class SpinPrior:
         timesteps = self.timesteps(steps, 0.0)
         for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
             clean = self.denoise(u, t)
-            u = clean if following is None else renoise(u, clean, self.alphas_cumprod[t], self.alphas_cumprod[following])
+            u = (
+                clean
+                if following is None
+                else renoise(u, clean, self.alphas_cumprod[t], self.alphas_cumprod[following])
+            )
         return self.scaling.decode(u)
 
     def save(self, folder: Path) -> None:

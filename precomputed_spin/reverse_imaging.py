@@ -1,6 +1,6 @@
 """Reverse imaging: sample PD, T1 and T2 maps that a prior finds plausible and that explain an image.
 
-After Zhao et al., Reverse Imaging, MICCAI 2025, whose sampler is diffusion posterior sampling (Chung et al., ICLR 2023).
+After Zhao et al., Reverse Imaging, MICCAI 2025; its sampler is diffusion posterior sampling (Chung et al., ICLR 2023).
 """
 
 from __future__ import annotations
@@ -241,9 +241,7 @@ def upsample_guided(u: torch.Tensor, fine: Likelihood) -> torch.Tensor:
         Scaled maps (slices, 3, fine rows, fine columns).
     """
     shape, coarse = fine.image.shape[1:], u.shape[2:]
-    positions = [
-        (torch.arange(n, device=u.device) + 0.5) * (m / n) - 0.5 for n, m in zip(shape, coarse, strict=True)
-    ]
+    positions = [(torch.arange(n, device=u.device) + 0.5) * (m / n) - 0.5 for n, m in zip(shape, coarse, strict=True)]
     nearest = [p.round().long() for p in positions]
     tolerance = 4 * fine.sigma
     total, weights = torch.zeros_like(fine.image)[:, None], torch.zeros_like(fine.image)[:, None]

@@ -157,9 +157,7 @@ def load_record(folder: str | Path, case: str) -> dict | None:
         raise InputError(f"{case}: {path} is no JSON. Make the case's maps again.") from None
 
 
-def save_maps(
-    folder: str | Path, case: str, maps: SpinMaps, image_path: str | Path, ending: str, record: dict
-) -> None:
+def save_maps(folder: str | Path, case: str, maps: SpinMaps, image_path: str | Path, ending: str, record: dict) -> None:
     """Write a case's maps as float32 in the geometry of its image, each whole or not at all; its record last.
 
     Args:
@@ -241,9 +239,7 @@ def read_image(image_path: str | Path) -> np.ndarray:
     if not finite:
         raise InputError(f"{image_path} holds NaN or infinite values. Replace them.")
     if channels.shape[0] != 1:
-        raise InputError(
-            f"{image_path} holds {channels.shape[0]} volumes where one is expected. Split the file."
-        )
+        raise InputError(f"{image_path} holds {channels.shape[0]} volumes where one is expected. Split the file.")
     return channels[0]
 
 

@@ -30,9 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     if missing:
         _note(f"{len(missing)} cases have no maps and cannot be trained on: {_some(missing)}.")
     if unrecorded:
-        _note(
-            f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked."
-        )
+        _note(f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked.")
     for target in targets:
         print(f"{len(done)} cases in {target.spin_folder}")
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "learn a diffusion prior of PD, T1 and T2 maps"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-i", required=True, metavar="MAPS|phantom", help="folder of *_PDmap, *_T1map, *_T2map, or the word phantom")
+    parser.add_argument("-i", required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map; or: phantom")
     parser.add_argument("-o", required=True, type=Path, metavar="PRIOR", help="folder for the prior; a rerun goes on")
     parser.add_argument("-steps", type=int, default=2400, help="optimiser steps (default %(default)s)")
-    parser.add_argument("-hearts", type=int, default=1000, help="digital hearts to draw, of 4 slices each (default %(default)s)")
+    parser.add_argument("-hearts", type=int, default=1000, help="digital hearts of 4 slices (default %(default)s)")
     parser.add_argument("-pixel_mm", type=float, default=2.5, help="pixel size of the maps (default %(default)s)")
     parser.add_argument("-seed", type=int, default=0)
     parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
@@ -22,16 +20,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from functools import partial
 
-    from nnunet_phys.precomputed_spin.train_prior import Schedule, phantom_maps, train_prior
+    from nnunet_phys.devices import torch_device
+    from nnunet_phys.precomputed_spin.train_prior import Schedule, folder_maps, phantom_maps, train_prior
 
-    hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np)
+    if args.i == "phantom":
+        hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np)
+        pool, held_out = partial(hearts, args.hearts, first_seed=1000 + args.seed), partial(hearts, 8)
+    else:
+        maps = folder_maps(Path(args.i), args.pixel_mm)
+        pool, held_out = (lambda: maps[0]), (lambda: maps[1])
     prior = train_prior(
-        make_pool=lambda: hearts(args.hearts, first_seed=1000 + args.seed),
-        held_out=lambda: hearts(8, first_seed=0),
+        pool,
+        held_out,
         folder=args.o,
         pixel_mm=args.pixel_mm,
         schedule=Schedule(steps=args.steps),
-        device=args.device,
+        device=str(torch_device(args.device)),
         seed=args.seed,
         record={"command": f"nnunet_phys train_prior -i {args.i} -o PRIOR -steps {args.steps} -hearts {args.hearts}"},
     )

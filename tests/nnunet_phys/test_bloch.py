@@ -12,9 +12,7 @@ FOREVER = 1e12
 
 def test_rotation_keeps_length_and_handedness():
     event = bloch.pulse(np.array([10.0, 90.0, 170.0]), 37.0)[..., :3, :3]
-    np.testing.assert_allclose(
-        event @ event.swapaxes(-1, -2), np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-15
-    )
+    np.testing.assert_allclose(event @ event.swapaxes(-1, -2), np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-15)
     np.testing.assert_allclose(np.linalg.det(event), 1)
     tipped = bloch.apply(bloch.pulse(90.0), bloch.equilibrium(()))
     np.testing.assert_allclose(tipped, [0, 1, 0, 1], atol=1e-15)
@@ -82,9 +80,7 @@ def test_gre_train_ends_in_the_steady_state():
     first = bloch.spoiled_gre(T1, T2, 15.0, 6.0, 2.5, pulses_seen=1)
     np.testing.assert_allclose(first, np.sin(np.deg2rad(15.0)) * np.exp(-2.5 / T2), rtol=1e-12)
     n = 1500
-    last = n * bloch.spoiled_gre(T1, T2, pulses_seen=n) - (n - 1) * bloch.spoiled_gre(
-        T1, T2, pulses_seen=n - 1
-    )
+    last = n * bloch.spoiled_gre(T1, T2, pulses_seen=n) - (n - 1) * bloch.spoiled_gre(T1, T2, pulses_seen=n - 1)
     np.testing.assert_allclose(last, bloch.spoiled_gre(T1, T2), rtol=1e-8)
 
 
@@ -118,6 +114,4 @@ def test_maps_match_voxel_by_voxel():
     for i in range(5):
         alone = bloch.molli(T1[i], T2[i], flip_angle_deg=flip[i], off_resonance_hz=df[i])
         np.testing.assert_allclose(whole[:, i], alone, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(
-            gre[i], bloch.spoiled_gre(T1[i], T2[i], flip[i], pulses_seen=5), rtol=1e-12
-        )
+        np.testing.assert_allclose(gre[i], bloch.spoiled_gre(T1[i], T2[i], flip[i], pulses_seen=5), rtol=1e-12)

@@ -162,9 +162,7 @@ def test_gre_train_pulse_by_pulse():
         assert relative(sine * (steady + (1 - steady) * q**k), up_to - before) < 1e-9
 
 
-@pytest.mark.parametrize(
-    "ts_ms, t2_prep_ms, delay_ms", [(600.0, 55.0, 10.0), (80.0, 0.0, 70.0), (None, 35.0, 10.0)]
-)
+@pytest.mark.parametrize("ts_ms, t2_prep_ms, delay_ms", [(600.0, 55.0, 10.0), (80.0, 0.0, 70.0), (None, 35.0, 10.0)])
 def test_msasha(ts_ms, t2_prep_ms, delay_ms):
     t1, t2 = tissues(0)
     truth = bloch.msasha(t1, t2, ts_ms, t2_prep_ms, delay_ms)
@@ -189,26 +187,20 @@ def test_printed_equations_4_and_5():
 def test_look_locker_limits():
     maps = as_maps(*tissues(0))
     torch.testing.assert_close(LookLocker(35.0, 1e6)(maps), BSSFP(35.0)(maps))
-    torch.testing.assert_close(
-        LookLocker(35.0, 0.0)(maps), torch.full_like(maps.pd, -math.sin(math.radians(17.5)))
-    )
+    torch.testing.assert_close(LookLocker(35.0, 0.0)(maps), torch.full_like(maps.pd, -math.sin(math.radians(17.5))))
 
 
 def test_freeman_hill_tends_to_the_resonant_form():
     maps = as_maps(*tissues(0))
     torch.testing.assert_close(BSSFP(50.0, 0.01, 1e-9)(maps), BSSFP(50.0, 0.01)(maps), rtol=1e-5, atol=0)
-    torch.testing.assert_close(
-        BSSFP(50.0, 4.0, torch.zeros_like(maps.pd))(maps), BSSFP(50.0)(maps), rtol=5e-3, atol=0
-    )
+    torch.testing.assert_close(BSSFP(50.0, 4.0, torch.zeros_like(maps.pd))(maps), BSSFP(50.0)(maps), rtol=5e-3, atol=0)
 
 
 def test_molli_signs_and_long_shot():
     maps = as_maps([1000.0, 1550.0], [50.0, 250.0])
     signal = MOLLI()(maps)
     assert (signal[0] < 0).all() and (signal[4] > 0).all()
-    train = MOLLI(pulses=3000, centre_pulse=2900, rr_ms=9000.0, first_inversion_times_ms=(8000.0, 8000.0))(
-        maps
-    )
+    train = MOLLI(pulses=3000, centre_pulse=2900, rr_ms=9000.0, first_inversion_times_ms=(8000.0, 8000.0))(maps)
     torch.testing.assert_close(train[0], BSSFP(35.0)(maps), rtol=2e-3, atol=0)
 
 
@@ -226,9 +218,7 @@ def test_molli_inversion_times_and_schemes():
     assert MOLLI(rr_ms=800.0).inversion_times_ms == expected
     maps = as_maps(*tissues(0))
     torch.testing.assert_close(MOLLI("5(3)3")(maps), MOLLI("5(3s)3")(maps))
-    assert not torch.allclose(
-        MOLLI("5(3)3", rr_ms=700.0)(maps), MOLLI("5(3s)3", rr_ms=700.0)(maps), rtol=1e-4
-    )
+    assert not torch.allclose(MOLLI("5(3)3", rr_ms=700.0)(maps), MOLLI("5(3s)3", rr_ms=700.0)(maps), rtol=1e-4)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

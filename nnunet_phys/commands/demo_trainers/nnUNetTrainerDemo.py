@@ -1,4 +1,4 @@
-"""The demo's short schedule, with and without contrast synthesis: also how to put PhysMixin on a trainer of your own."""
+"""The demo's short schedule, with and without contrast synthesis: how PhysMixin goes on any trainer."""
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer

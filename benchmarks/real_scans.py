@@ -1,0 +1,157 @@
+"""Plain nnU-Net against nnUNetTrainerPhys on real scans: cine of patients left out, LGE, and MOLLI readouts.
+
+Reads the folder in NNUNET_PHYS_DATA (Dataset027_ACDC, mscmr_lge, molli_t1net; not part of the project). Stages
+finished in the work folder are skipped, so a killed run goes on. Prints one table:
+
+    NNUNET_PHYS_DATA=... python benchmarks/real_scans.py -work FOLDER -patients 30 -iterations 2500
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = {1: "RV", 2: "MYO", 3: "LV"}
+DATASET = "Dataset027_ACDC"
+TRAINERS = {"plain": "nnUNetTrainerReal", "phys": "nnUNetTrainerPhysReal"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes")
+    parser.add_argument("-patients", type=int, default=30, help="training patients (default %(default)s)")
+    parser.add_argument("-left_out", type=int, default=15, help="test patients (default %(default)s)")
+    parser.add_argument("-frames", default="ED", choices=("ED", "both"), help="default %(default)s")
+    parser.add_argument("-iterations", type=int, default=2500, help="of each training (default %(default)s)")
+    parser.add_argument("-only", nargs="+", default=["plain", "phys"], choices=tuple(TRAINERS))
+    parser.add_argument("-prior", default="digital_heart")
+    parser.add_argument("-device", default="cpu")
+    args = parser.parse_args()
+    data, work = Path(os.environ["NNUNET_PHYS_DATA"]), args.work.resolve()
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (work / name).mkdir(parents=True, exist_ok=True)
+        os.environ[name] = str(work / name)
+    os.environ["nnUNet_extTrainer"] = str(Path(__file__).parent / "real_scans_trainers")
+    os.environ["NNUNET_PHYS_ITERATIONS"] = str(args.iterations)
+    os.environ["nnUNet_n_proc_DA"] = "1"
+    os.environ["nnUNet_def_n_proc"] = "2"
+    raw, pre = work / "nnUNet_raw" / DATASET, work / "nnUNet_preprocessed" / DATASET
+
+    if not (raw / "dataset.json").is_file():
+        copy_patients(data / DATASET, raw, args.patients, args.left_out, args.frames)
+    if not (pre / "nnUNetPlans_2d").is_dir():
+        plan(pre)
+    if "phys" in args.only:
+        call("nnunet_phys", "reverse", "-d", "27", "-device", args.device, "-prior", args.prior)
+        call("nnunet_phys", "preprocess", "-d", "27", "-c", "2d", "-np", "2")
+    for method in args.only:
+        model = work / "nnUNet_results" / DATASET / f"{TRAINERS[method]}__nnUNetPlans__2d" / "fold_0"
+        if not (model / "checkpoint_final.pth").is_file():
+            go_on = ["--c"] if (model / "checkpoint_latest.pth").is_file() else []
+            call("nnUNetv2_train", "27", "2d", "0", "-tr", TRAINERS[method], "-device", args.device, *go_on)
+        sources = {"cine": raw / "imagesTs", "lge": data / "mscmr_lge/images", "molli": data / "molli_t1net/images"}
+        for name, images in sources.items():
+            output = work / "predictions" / method / name
+            if not (output / "predict_from_raw_data_args.json").is_file() or not any(output.glob("*.nii.gz")):
+                model_arguments = ("-d", "27", "-c", "2d", "-f", "0", "-tr", TRAINERS[method])
+                processes = ("-npp", "1", "-nps", "1", "-device", args.device)
+                call("nnUNetv2_predict", "-i", str(images), "-o", str(output), *model_arguments, *processes)
+    print(table(work, data, raw, args.only))
+
+
+def call(*command: str) -> None:
+    """Run a command of this environment; stop with its status if it fails."""
+    print(">", " ".join(command), flush=True)
+    subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
+
+
+def copy_patients(source: Path, raw: Path, train: int, test: int, frames: str) -> None:
+    """The first patients to train on, the last to test on, so that no patient is on both sides."""
+    cases = sorted(p.name.removesuffix("_0000.nii.gz") for p in (source / "imagesTr").iterdir())
+    if frames == "ED":
+        cases = [c for c in cases if c.endswith("frame01")]
+    patients = sorted({c[:10] for c in cases})
+    chosen = {"Tr": patients[: 2 * train : 2] if 2 * train < len(patients) else patients[:train]}
+    chosen["Ts"] = [p for p in patients if p not in chosen["Tr"]][-test:]
+    for part, members in chosen.items():
+        for kind in ("images", "labels"):
+            (raw / f"{kind}{part}").mkdir(parents=True, exist_ok=True)
+        for case in (c for c in cases if c[:10] in members):
+            shutil.copy(source / "imagesTr" / f"{case}_0000.nii.gz", raw / f"images{part}")
+            shutil.copy(source / "labelsTr" / f"{case}.nii.gz", raw / f"labels{part}")
+    description = json.loads((source / "dataset.json").read_text())
+    description["numTraining"] = len(list((raw / "imagesTr").iterdir()))
+    (raw / "dataset.json").write_text(json.dumps(description, indent=2))
+
+
+def plan(pre: Path) -> None:
+    """nnU-Net's plan, cut to fit a CPU, with a split by patient."""
+    from nnunet_phys.commands.demo import shrink_plan
+
+    call("nnUNetv2_extract_fingerprint", "-d", "27", "-np", "2")
+    call("nnUNetv2_plan_experiment", "-d", "27")
+    shrink_plan(pre / "nnUNetPlans.json", (160, 160), 6, (16, 32, 64, 128, 128))
+    call("nnUNetv2_preprocess", "-d", "27", "-c", "2d", "-np", "2")
+    cases = sorted(p.name[: -len(".nii.gz")] for p in (pre / "gt_segmentations").iterdir())
+    patients = sorted({c[:10] for c in cases})
+    validation = set(patients[:: max(2, len(patients) // 3)])
+    split = {
+        "train": [c for c in cases if c[:10] not in validation],
+        "val": [c for c in cases if c[:10] in validation],
+    }
+    (pre / "splits_final.json").write_text(json.dumps([split] * 5))
+
+
+def table(work: Path, data: Path, raw: Path, methods: list[str]) -> str:
+    """Mean Dice over cases for cine and LGE; for MOLLI the share of ring pixels called myocardium, per readout."""
+    rows: dict[str, dict[str, float]] = {}
+    for method in methods:
+        predictions = work / "predictions" / method
+        for name, labels in (("cine", raw / "labelsTs"), ("lge", data / "mscmr_lge/labels")):
+            scores = dice(predictions / name, labels)
+            rows.setdefault(f"{name} mean Dice", {})[method] = sum(scores.values()) / len(scores)
+            for code, value in scores.items():
+                rows.setdefault(f"{name} {NAMES[code]}", {})[method] = value
+        shares = ring_shares(predictions / "molli", data / "molli_t1net")
+        rows.setdefault("molli ring share, mean", {})[method] = sum(shares.values()) / len(shares)
+        for readout, value in shares.items():
+            rows.setdefault(f"molli {readout}", {})[method] = value
+    lines = [f"{'':<28}" + "".join(f"{m:>8}" for m in methods)]
+    for name, values in rows.items():
+        lines.append(f"{name:<28}" + "".join(f"{100 * values[m]:>8.1f}" for m in methods))
+    return "\n".join(lines)
+
+
+def dice(predictions: Path, labels: Path) -> dict[int, float]:
+    """Dice of each structure, mean over cases (nnU-Net's evaluation)."""
+    from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder_simple
+
+    summary = predictions / "summary.json"
+    compute_metrics_on_folder_simple(str(labels), str(predictions), tuple(NAMES), str(summary), 2, chill=True)
+    mean = json.loads(summary.read_text())["mean"]
+    return {code: mean[str(code)]["Dice"] for code in NAMES}
+
+
+def ring_shares(predictions: Path, molli: Path) -> dict[str, float]:
+    """Share of the mid-wall ring called myocardium, by series and inversion time."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    shares = {}
+    for description in sorted((molli / "reference").glob("*.json")):
+        series = description.stem
+        ring = sitk.GetArrayFromImage(sitk.ReadImage(str(molli / "reference" / f"{series}_ring.nii.gz"))) > 0
+        times = json.loads(description.read_text())["inversion_times_ms"]
+        for k in np.argsort(times):
+            mask = sitk.GetArrayFromImage(sitk.ReadImage(str(predictions / f"{series}_ti{k:02d}.nii.gz")))
+            shares[f"{series} TI {times[k]:.0f} ms"] = float((mask[ring] == 2).mean())
+    return shares
+
+
+if __name__ == "__main__":
+    main()

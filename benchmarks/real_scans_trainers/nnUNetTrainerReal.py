@@ -1,0 +1,32 @@
+"""Plain and Phys trainers on one schedule, whose length `real_scans.py` sets."""
+
+import os
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
+
+
+class nnUNetTrainerReal(nnUNetTrainer):
+    """Epochs of 100 iterations; no validation at the end, `real_scans.py` predicts patients left out."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 100, 4
+        self.num_epochs = int(os.environ["NNUNET_PHYS_ITERATIONS"]) // 100
+        self.save_every = 5
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Nothing."""
+
+
+class nnUNetTrainerPhysReal(PhysMixin, nnUNetTrainerReal):
+    """The same schedule on synthesised contrasts."""

@@ -1,0 +1,88 @@
+"""The digital heart and the scanner around it."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_dilation
+
+from nnunet_phys.phantom import LABELS, digital_heart
+from nnunet_phys.scanner import noisy_magnitude, off_resonance_hz, receive_bias, smooth_field
+from nnunet_phys.tissues import TISSUE_NAMES, TISSUES, draw_tissue_values
+
+
+@pytest.fixture(scope="module")
+def hearts():
+    return [digital_heart(seed, slices=5) for seed in range(12)]
+
+
+def test_seed_decides_everything():
+    one, same, other = digital_heart(3, 2), digital_heart(3, 2), digital_heart(4, 2)
+    assert np.array_equal(one.tissue, same.tissue) and bool((one.maps.t1 == same.maps.t1).all())
+    assert not np.array_equal(one.tissue, other.tissue)
+
+
+def test_every_heart_has_its_structures(hearts):
+    for heart in hearts:
+        assert set(np.unique(heart.labels)) == set(LABELS.values())
+        assert {"air", "lung", "fat", "blood", "myocardium"} <= {TISSUE_NAMES[i] for i in np.unique(heart.tissue)}
+
+
+def test_myocardium_encloses_the_left_cavity(hearts):
+    for heart in hearts:
+        for labels in heart.labels:
+            around = binary_dilation(labels == LABELS["LV"]) & (labels != LABELS["LV"])
+            assert (labels[around] == LABELS["MYO"]).all()
+
+
+def test_labels_agree_with_tissue(hearts):
+    blood, muscle = TISSUE_NAMES.index("blood"), TISSUE_NAMES.index("myocardium")
+    for heart in hearts:
+        assert (heart.tissue[heart.labels == LABELS["MYO"]] == muscle).all()
+        cavity = heart.tissue[np.isin(heart.labels, (LABELS["LV"], LABELS["RV"]))]
+        assert np.isin(cavity, (blood, muscle)).all() and (cavity == blood).mean() > 0.7
+
+
+def test_maps_hold_each_tissue_near_its_value(hearts):
+    for heart in hearts:
+        for name in ("blood", "myocardium", "fat"):
+            where = heart.tissue == TISSUE_NAMES.index(name)
+            assert np.median(heart.maps.t1.numpy()[where]) == pytest.approx(heart.values[name].t1_ms, rel=0.05)
+            assert np.median(heart.maps.t2.numpy()[where]) == pytest.approx(heart.values[name].t2_ms, rel=0.08)
+
+
+def test_systole_thickens_the_wall_and_empties_the_cavity():
+    rest, squeezed = (digital_heart(7, 5, systole=s).labels for s in (False, True))
+    ratio = [(labels == LABELS["LV"]).sum() / (labels == LABELS["MYO"]).sum() for labels in (rest, squeezed)]
+    assert ratio[1] < 0.7 * ratio[0]
+
+
+def test_tissue_values_stay_within_their_spread():
+    rng = np.random.default_rng(0)
+    for field in TISSUES:
+        for values in (draw_tissue_values(rng, field) for _ in range(50)):
+            for name, value in values.items():
+                mean, deviation = TISSUES[field][name].t1_ms
+                assert abs(value.t1_ms - mean) <= 2.5 * deviation + 1e-6
+                assert value.t2_star_ms < value.t2_ms < value.t1_ms
+
+
+def test_bias_is_one_at_the_heart_and_bounded():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        bias = receive_bias(rng, (96, 128), 2.5, maximum=3.0, centre_mm=(20.0, -15.0))
+        assert bias.shape == (96, 128) and bias.min() >= 1 / 3 - 1e-6 and bias.max() <= 3 + 1e-5
+        assert 0.5 < bias[int(47.5 + 8), int(63.5 - 6)] < 2
+
+
+def test_fields_are_smooth():
+    rng = np.random.default_rng(0)
+    for field in (smooth_field(rng, (64, 80), 5), off_resonance_hz(rng, (64, 80), 50.0) / 50):
+        assert field.shape == (64, 80)
+        assert np.abs(np.diff(field, axis=0)).max() < 0.35 and field.std() > 0.05
+
+
+def test_noise_is_rician():
+    rng = np.random.default_rng(0)
+    floor = noisy_magnitude(rng, np.zeros(200_000), 2.0)
+    assert floor.mean() == pytest.approx(2 * np.sqrt(np.pi / 2), rel=0.01)  # Rayleigh
+    bright = noisy_magnitude(rng, np.full(200_000, -100.0), 2.0)
+    assert bright.mean() == pytest.approx(100, rel=0.001) and bright.std() == pytest.approx(2, rel=0.02)

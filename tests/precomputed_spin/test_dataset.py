@@ -1,0 +1,61 @@
+"""Image, maps and index plane as one lazy array."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
+
+from nnunet_phys.precomputed_spin.dataset import ChannelStack, SpinDataset
+from nnunet_phys.precomputed_spin.preprocess import open_preprocessed_dataset, preprocess_maps
+from nnunet_phys.precomputed_spin.store import open_raw_dataset
+
+
+@pytest.fixture
+def stack():
+    rng = np.random.default_rng(0)
+    image, maps = rng.random((1, 4, 5, 6), dtype=np.float32), rng.random((3, 4, 5, 6), dtype=np.float32)
+    return ChannelStack(image, maps, 7), np.concatenate((image, maps, np.full((1, 4, 5, 6), 8, np.float32)))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        slice(None),
+        2,
+        (slice(1, 4), 2),
+        (slice(None), slice(0, 3), 1, slice(2, None)),
+        (4, slice(1, 2)),
+    ],
+)
+def test_indexing(stack, key):
+    lazy, whole = stack
+    assert (lazy.shape, lazy.ndim, lazy.dtype) == (whole.shape, whole.ndim, whole.dtype)
+    assert np.array_equal(lazy[key], whole[key])
+
+
+@pytest.mark.parametrize("bbox", [[[0, 2], [1, 4], [2, 5]], [[-1, 5], [3, 9], [-2, 4]]])
+def test_cropping_and_padding(stack, bbox):
+    lazy, whole = stack
+    assert np.array_equal(crop_and_pad_nd(lazy, bbox, 0), crop_and_pad_nd(whole, bbox, 0))
+
+
+@pytest.mark.parametrize("dataset_class", [nnUNetDatasetBlosc2, nnUNetDatasetNumpy])
+def test_any_of_nnunets_dataset_classes(tiny, dataset_class):
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    blosc = nnUNetDatasetBlosc2(str(target.folder))
+    if dataset_class is nnUNetDatasetNumpy:
+        for case in blosc.identifiers:
+            image, seg, _, properties = blosc.load_case(case)
+            nnUNetDatasetNumpy.save_case(image[:], seg[:], properties, str(target.folder / case))
+    dataset = SpinDataset(dataset_class(str(target.folder), ["case4", "case2"]))
+    assert dataset.identifiers == ["case2", "case4"] and len(dataset.reservoirs) == 2
+    for index, case in enumerate(dataset.identifiers):
+        data, seg, seg_prev, properties = dataset.load_case(case)
+        assert data.shape == (5, *seg.shape[1:]) and seg_prev is None and "class_locations" in properties
+        assert np.array_equal(data[0], blosc.load_case(case)[0][0])
+        assert (data[4] == index + 1).all()
+        assert data[2].min() >= 50
+    assert repr(dataset).startswith("SpinDataset(2 cases")

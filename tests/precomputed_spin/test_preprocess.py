@@ -1,0 +1,167 @@
+"""The maps' copies lie voxel on voxel with what nnU-Net made of the image."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+
+import blosc2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.preprocess import (
+    draw_reservoir,
+    open_preprocessed_dataset,
+    preprocess_maps,
+    spin_folder,
+)
+from nnunet_phys.precomputed_spin.store import map_paths, open_raw_dataset, read_image, save_maps
+from nnunet_phys.spin import SpinMaps
+
+
+def changed_plans(plans: dict, name: str, transpose: list[int], spacing: list[float], masked: bool) -> dict:
+    """Plans with another order of the axes, spacing and mask, under a name and a folder of their own."""
+    plans = deepcopy(plans)
+    plans["plans_name"] = "changedPlans"
+    plans["transpose_forward"] = transpose
+    plans["transpose_backward"] = [int(axis) for axis in np.argsort(transpose)]
+    configuration = plans["configurations"][name]
+    configuration.update(
+        data_identifier=f"changed_{name}",
+        spacing=spacing,
+        use_mask_for_norm=[masked],
+        normalization_schemes=["ZScoreNormalization"],
+    )
+    return plans
+
+
+@pytest.mark.parametrize(
+    ("name", "transpose", "spacing"),
+    [
+        ("2d", [0, 1, 2], [1.2, 1.2]),
+        ("2d", [2, 0, 1], [7.0, 1.8]),
+        ("3d_fullres", [0, 1, 2], [6.0, 1.3, 1.3]),
+        ("3d_fullres", [1, 2, 0], [1.3, 2.0, 5.0]),
+        ("3d_fullres", [0, 1, 2], [3.0, 2.0, 2.0]),
+    ],
+)
+def test_a_map_equal_to_the_image_comes_out_equal(tiny, name, transpose, spacing):
+    for case in tiny.cases:  # PD is the image; T1 and T2 are the image with an offset
+        image = torch.from_numpy(read_image(tiny.image(case)))
+        save_maps(tiny.maps, case, SpinMaps(image, image + 200, image + 20), tiny.image(case), ".nii.gz", {})
+    plans = changed_plans(tiny.plans(), name, transpose, spacing, masked=False)
+    (tiny.preprocessed / "changedPlans.json").write_text(json.dumps(plans))
+    folder = tiny.nnunet_preprocess(plans, name)
+    target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", name)
+    assert preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1) == tiny.cases
+
+    for case in tiny.cases:
+        theirs = blosc2.open(str(folder / f"{case}.b2nd"), mode="r")[:][0]
+        maps = blosc2.open(str(spin_folder(folder) / f"{case}.b2nd"), mode="r")[:]
+        assert maps.shape == (3, *theirs.shape) and maps.dtype == np.float32
+        native = read_image(tiny.image(case)).transpose(transpose)
+        filled = np.nonzero(native)
+        native = native[tuple(slice(axis.min(), axis.max() + 1) for axis in filled)]
+        for channel, offset in ((0, 0), (1, 200), (2, 20)):
+            low, high = native.min() + offset, native.max() + offset
+            expected = theirs * native.std() + native.mean() + offset
+            np.testing.assert_allclose(maps[channel], np.clip(expected, low, high), rtol=1e-3, atol=0.05)
+
+
+def test_a_reservoir_has_the_statistics_of_the_case(tiny):
+    rng = np.random.default_rng(4)
+    maps = rng.gamma(2.0, (1.0, 400.0, 40.0), (20000, 3)).T.reshape(3, 10, 40, 50).astype(np.float32)
+    reservoir = draw_reservoir(maps, None, "a")
+    assert reservoir.shape == (3, 4096) and reservoir.dtype == np.float32
+    for whole, drawn in zip(maps, reservoir, strict=True):
+        assert abs(drawn.mean() - whole.mean()) < 0.05 * whole.std()
+        assert abs(drawn.std() / whole.std() - 1) < 0.05
+    assert np.array_equal(reservoir, draw_reservoir(maps, None, "a"))
+    assert not np.array_equal(reservoir, draw_reservoir(maps, None, "b"))
+    assert draw_reservoir(maps[:, :1], None, "a").shape == (3, 2000)
+
+
+def test_a_mask_keeps_air_out_of_the_reservoir(tiny):
+    for case in ("case0",):  # a hole on the rim of the crop, which hole filling leaves open
+        path = tiny.image(case)
+        image = sitk.ReadImage(str(path))
+        array = sitk.GetArrayFromImage(image)
+        array[:, :20, :20] = 0
+        changed = sitk.GetImageFromArray(array)
+        changed.CopyInformation(image)
+        sitk.WriteImage(changed, str(path))
+        spin = torch.from_numpy(np.where(array == 0, 9.0, array)).float()  # 9 marks air
+        save_maps(tiny.maps, case, SpinMaps(spin, spin + 200, spin + 20), path, ".nii.gz", {})
+    plans = changed_plans(tiny.plans(), "2d", [0, 1, 2], [1.4, 1.4], masked=True)
+    (tiny.preprocessed / "changedPlans.json").write_text(json.dumps(plans))
+    folder = tiny.nnunet_preprocess(plans, "2d")
+    target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", "2d")
+    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tiny.raw / "labelsTr" / "case0.nii.gz")))
+    reservoir = np.load(spin_folder(folder) / "case0_reservoir.npy")
+    inside = (array != 0) | (labels > 0)
+    assert np.isclose((reservoir[0] == 9).mean(), ((array == 0) & inside).sum() / inside.sum(), atol=0.02)
+
+
+def test_all_faults_come_at_once_and_nothing_is_written(tiny):
+    paths = [map_paths(tiny.maps, case, ".nii.gz") for case in ("case0", "case1", "case2")]
+    paths[0]["T1map"].unlink()
+    paths[1]["PDmap"].write_bytes(paths[1]["PDmap"].read_bytes()[:200])
+    tiny.image("case2").write_bytes(tiny.image("case3").read_bytes())
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    with pytest.raises(InputError) as caught:
+        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["case0", "case1", "case2"]
+    assert not target.spin_folder.exists()
+
+
+def test_cases_without_maps_are_left_out(tiny):
+    for path in tiny.maps.glob("case5*"):
+        path.unlink()
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    done = preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    assert done == [f"case{i}" for i in range(5)]
+    assert sorted(path.name for path in target.spin_folder.iterdir()) == sorted(
+        f"{case}{end}" for case in done for end in (".b2nd", ".json", "_reservoir.npy")
+    )
+    with pytest.raises(InputError, match="nnunet_phys reverse -d 900"):
+        preprocess_maps(open_raw_dataset(900), [target], tiny.root, 1)
+
+
+def test_the_image_was_of_another_shape(tiny):
+    for path in tiny.maps.glob("case1.json"):
+        path.unlink()
+    for name in ("PDmap", "T1map", "T2map"):
+        paths = [map_paths(tiny.maps, case, ".nii.gz")[name] for case in ("case0", "case1")]
+        paths[1].write_bytes(paths[0].read_bytes())
+    tiny.image("case1").write_bytes(tiny.image("case0").read_bytes())
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    with pytest.raises(InputError, match=r"case1: .* another shape when nnU-Net preprocessed it"):
+        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+
+
+def test_the_fingerprint_tells_plans_apart(tiny):
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+    from nnunet_phys.precomputed_spin.dataset import faults
+
+    images = nnUNetDatasetBlosc2(str(target.folder))
+    assert faults(images, target.plans, target.configuration, "Do this.") == []
+    (target.spin_folder / "case0.b2nd").write_bytes((target.spin_folder / "case1.b2nd").read_bytes())
+    (target.spin_folder / "case2.json").unlink()
+    (target.spin_folder / "case3_reservoir.npy").unlink()
+    (target.spin_folder / "case4.b2nd").write_bytes(b"b2nd")
+    lines = faults(images, target.plans, target.configuration, "Do this.")
+    assert [line.split(":")[0] for line in lines] == ["case0", "case2", "case3", "case4"]
+    assert all(line.endswith("Do this.") for line in lines)
+
+    other = PlansManager(changed_plans(tiny.plans(), "2d", [0, 2, 1], [1.0, 1.0], masked=False))
+    assert len(faults(images, other, other.get_configuration("2d"), "Do this.")) == 6

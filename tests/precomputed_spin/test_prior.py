@@ -1,0 +1,177 @@
+"""The spin prior on disk and its training."""
+
+import json
+
+import pytest
+import torch
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin import prior as prior_module
+from nnunet_phys.precomputed_spin import train_prior as training
+from nnunet_phys.precomputed_spin.prior import (
+    DEFAULT_PRIOR,
+    SHIPPED,
+    SpinPrior,
+    SpinScaling,
+    new_scheduler,
+    new_unet,
+    renoise,
+)
+from nnunet_phys.precomputed_spin.train_prior import Schedule, Stage, measure_denoising_error, train_prior
+from nnunet_phys.spin import SpinMaps
+
+
+@pytest.fixture(scope="module")
+def prior_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prior")
+    torch.manual_seed(0)
+    error = torch.linspace(0.001, 0.1, 1000)[:, None].expand(1000, 3)
+    SpinPrior(new_unet((16, 32)), new_scheduler(), SpinScaling(), 3.0, error, {"made": "for a test"}).save(folder)
+    return folder
+
+
+def test_scaling_round_trip_and_ends():
+    scaling = SpinScaling()
+    maps = SpinMaps(*(torch.tensor([[[low, high]]]) for low, high in (scaling.pd, scaling.t1_ms, scaling.t2_ms)))
+    scaled = scaling.encode(maps)
+    assert scaled.shape == (1, 3, 1, 2)
+    torch.testing.assert_close(scaled[0, :, 0], torch.tensor([[-1.0, 1.0]]).expand(3, 2))
+    torch.testing.assert_close(scaling.decode(scaled).stack(), maps.stack())
+
+
+def test_save_and_load(prior_folder):
+    prior = SpinPrior.load(prior_folder)
+    assert prior.pixel_mm == 3.0 and prior.record == {"made": "for a test"} and prior.multiple == 4
+    assert not prior.scheduler.config.clip_sample
+    assert prior.denoising_error[500, 1] == pytest.approx(0.05, rel=0.03)
+    first = prior.sample(2, (16, 20), torch.Generator().manual_seed(1), steps=3)
+    again = SpinPrior.load(prior_folder).sample(2, (16, 20), torch.Generator().manual_seed(1), steps=3)
+    assert first.shape == (2, 16, 20) and torch.equal(first.stack(), again.stack())
+
+
+def test_shipped_prior_is_small_and_records_its_making():
+    prior = SpinPrior.load(DEFAULT_PRIOR)
+    size = sum(p.stat().st_size for p in (SHIPPED / DEFAULT_PRIOR).rglob("*") if p.is_file())
+    assert size <= 16e6
+    assert prior.record["command"].startswith("nnunet_phys train_prior -i phantom")
+
+
+def test_denoising_error_falls_with_noise():
+    error = SpinPrior.load().denoising_error
+    assert (error[0] < 1e-3).all() and (error[100] < error[600]).all()
+
+
+def _break(folder, **changes):
+    description = json.loads((folder / "prior.json").read_text())
+    (folder / "prior.json").write_text(json.dumps({**description, **changes}))
+
+
+@pytest.mark.parametrize("changes", [{"format": 99}, {"scaling": {"pd": [0, 1]}}, {"denoising_error": 3}])
+def test_foreign_prior_is_refused(prior_folder, tmp_path, changes):
+    import shutil
+
+    shutil.copytree(prior_folder, tmp_path / "p")
+    _break(tmp_path / "p", **changes)
+    with pytest.raises(InputError, match=r"cannot be read .* Give a folder written by"):
+        SpinPrior.load(tmp_path / "p")
+
+
+def test_cut_short_weights_are_refused(prior_folder, tmp_path):
+    import shutil
+
+    shutil.copytree(prior_folder, tmp_path / "p")
+    weights = next((tmp_path / "p" / "unet").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be read"):
+        SpinPrior.load(tmp_path / "p")
+
+
+def test_no_prior_there(tmp_path):
+    with pytest.raises(InputError, match=f"has no prior.json.*{DEFAULT_PRIOR}"):
+        SpinPrior.load(tmp_path)
+
+
+def test_renoise_reaches_the_next_level():
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = torch.ones(1, 3, 100, 100), torch.randn((1, 3, 100, 100), generator=generator)
+    abar, following = torch.tensor(0.3), torch.tensor(0.6)
+    noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
+    expected = following.sqrt() * clean + (1 - following).sqrt() * noise
+    torch.testing.assert_close(renoise(noisy, clean, abar, following), expected)
+    torch.testing.assert_close(renoise(noisy, clean, abar, following, fresh=noise), expected)
+
+
+class _Interrupted(Exception):
+    pass
+
+
+def _pool():
+    generator = torch.Generator().manual_seed(5)
+    shape = (4, 24, 24)
+    pd, t1, t2 = (torch.rand(shape, generator=generator) for _ in range(3))
+    return SpinMaps(pd, 500 + 1000 * t1, 40 + 100 * t2).stack(1)
+
+
+def _train(folder, monkeypatch, stop_after=None):
+    monkeypatch.setattr(training, "new_unet", lambda: new_unet((16, 16)))
+    calls = 0
+    velocity = prior_module.SpinPrior.velocity
+
+    def counted(self, *args):
+        nonlocal calls
+        calls += 1
+        if calls == stop_after:
+            raise _Interrupted
+        return velocity(self, *args)
+
+    monkeypatch.setattr(prior_module.SpinPrior, "velocity", counted)
+    schedule = Schedule(steps=6, stages=(Stage(0.5, 8, 2), Stage(1.0, 16, 2)), checkpoint_minutes=0)
+    return train_prior(_pool, lambda: _pool()[..., :16, :16], folder, 2.5, schedule)
+
+
+def test_killed_training_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch):
+    _train(tmp_path / "whole", monkeypatch)
+    with pytest.raises(_Interrupted):
+        _train(tmp_path / "killed", monkeypatch, stop_after=4)
+    assert (tmp_path / "killed" / "training.pt").is_file()
+    _train(tmp_path / "killed", monkeypatch)
+    assert not (tmp_path / "killed" / "training.pt").exists()
+    whole, killed = (SpinPrior.load(tmp_path / name) for name in ("whole", "killed"))
+    for a, b in zip(whole.unet.parameters(), killed.unet.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_maps_smaller_than_the_crop_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "new_unet", lambda: new_unet((16, 16)))
+    with pytest.raises(InputError, match="smaller than the training crop of 32"):
+        train_prior(_pool, _pool, tmp_path, 2.5, Schedule(stages=(Stage(1.0, 32, 1),)))
+
+
+def test_denoising_error_of_a_perfect_prior_is_zero(prior_folder, monkeypatch):
+    prior = SpinPrior.load(prior_folder)
+    maps = torch.full((2, 3, 16, 16), 0.25)
+    monkeypatch.setattr(prior_module.SpinPrior, "denoise", lambda self, noisy, step: torch.full_like(noisy, 0.25))
+    error = measure_denoising_error(prior, maps, knots=3)
+    assert error.shape == (1000, 3) and float(error.max()) == 0
+
+
+def test_maps_on_disk_are_resampled_and_fitted(tmp_path):
+    import numpy as np
+    import SimpleITK as sitk
+
+    for case in ("a", "b"):
+        for name, value in (("PDmap", 1.0), ("T1map", 1000.0), ("T2map", 50.0)):
+            array = np.full((2, 100, 300), value, np.float32)
+            array[:, 50, 150] = 2 * value
+            image = sitk.GetImageFromArray(array)
+            image.SetSpacing((2.5, 1.25, 8.0))
+            sitk.WriteImage(image, str(tmp_path / f"{case}_{name}.nii.gz"))
+    learn, held_out = training.folder_maps(tmp_path, 2.5)
+    assert learn.shape == (2, 3, 144, 144) and held_out.shape == (2, 3, 128, 128)
+    body = learn[0, 0] > 0
+    assert int(body.any(1).sum()) == 50 and int(body.any(0).sum()) == 144  # 50 rows of 2.5 mm; columns cropped
+    assert learn[0, 1].min() == 1000 and learn[0, 2].min() == 50  # no air with T1 of 0
+    assert learn[0, 0].max() == 2 and learn[0, 1].max() == 2000  # nothing mixed
+    (tmp_path / "a_T2map.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"a_T2map.nii.gz is missing"):
+        training.folder_maps(tmp_path, 2.5)

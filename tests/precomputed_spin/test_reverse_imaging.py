@@ -1,0 +1,228 @@
+"""Likelihood and samplers, against closed forms and on images with known maps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_phys.precomputed_spin.likelihood import Likelihood, bright_level, saturation_mask
+from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
+from nnunet_phys.precomputed_spin.reverse_imaging import (
+    DPS,
+    ProximalSampler,
+    ReverseImager,
+    SliceNoise,
+    upsample_guided,
+)
+from nnunet_phys.sequences import BSSFP
+from nnunet_phys.spin import SpinMaps
+
+SCALING = SpinScaling()
+BSSFP_45 = BSSFP(flip_angle_deg=45.0)
+
+
+def likelihood(image, sequence=BSSFP_45, sigma=0.003, observed=None, saturated=None) -> Likelihood:
+    all_of_it, none_of_it = torch.ones_like(image, dtype=bool), torch.zeros_like(image, dtype=bool)
+    return Likelihood(
+        sequence,
+        image,
+        sigma,
+        all_of_it if observed is None else observed,
+        none_of_it if saturated is None else saturated,
+        SCALING,
+    )
+
+
+def tissue(pd, t1, t2, shape=(1, 6, 6)) -> SpinMaps:
+    return SpinMaps(*(torch.full(shape, float(v)) for v in (pd, t1, t2)))
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    """A prior whose pixels are independent Gaussians: denoiser and posterior are known exactly."""
+
+    mean: torch.Tensor
+    variance: float
+    scaling: SpinScaling = SCALING
+    pixel_mm: float = 2.5
+    multiple: int = 4
+    minimum: int = 8
+    device = torch.device("cpu")
+    alphas_cumprod = new_scheduler().alphas_cumprod
+
+    @property
+    def denoising_error(self):
+        a = self.alphas_cumprod
+        return (self.variance * (1 - a) / (a * self.variance + 1 - a))[:, None].expand(-1, 3)
+
+    def timesteps(self, steps, least_abar=1e-3):
+        start = int((self.alphas_cumprod >= least_abar).sum()) - 1
+        return np.linspace(start, 0, steps).round().astype(int).tolist()
+
+    def denoise(self, noisy, t):
+        a, v = self.alphas_cumprod[t], self.variance
+        return (a.sqrt() * v * noisy + (1 - a) * self.mean) / (a * v + 1 - a)
+
+
+def _gaussian_prior() -> GaussianPrior:
+    return GaussianPrior(SCALING.encode(tissue(0.8, 900, 90, (1, 1, 1))), 0.02)
+
+
+def test_jacobian_is_the_derivative():
+    u = SCALING.encode(tissue(0.8, 1000, 60, (1, 2, 2))).double()
+    like = likelihood(torch.full((1, 2, 2), 0.2, dtype=torch.float64))
+    _, jacobian = like.linearise(u)
+    for channel in range(3):
+        step = torch.zeros_like(u)
+        step[:, channel] = 1e-5
+        slope = (like.residual(u - step) - like.residual(u + step)) / 2e-5
+        torch.testing.assert_close(jacobian[:, channel], slope, rtol=1e-6, atol=1e-8)
+
+
+def test_correction_explains_a_noiseless_image_and_moves_by_variance():
+    truth = tissue(0.9, 1500, 200)
+    mean = SCALING.encode(tissue(0.8, 1000, 60))
+    like = likelihood(BSSFP_45(truth), sigma=1e-5)
+    free = like.correct(mean, torch.tensor([0.1, 0.1, 0.1]).view(1, 3, 1, 1), iterations=6)
+    assert float(like.residual(free).abs().max()) < 1e-4
+    only_pd = like.correct(mean, torch.tensor([0.1, 0.0, 0.0]).view(1, 3, 1, 1), iterations=6)
+    assert torch.equal(only_pd[:, 1:], mean[:, 1:]) and float(like.residual(only_pd).abs().max()) < 1e-4
+
+
+def test_correction_solves_the_linear_problem_exactly():
+    def linear(maps):
+        return 0.4 * maps.pd
+
+    mean, variance, sigma = SCALING.encode(tissue(1.0, 1000, 60)), 0.05, 0.1
+    like = likelihood(torch.full((1, 6, 6), 0.6), linear, sigma)
+    slope = 0.4 * 1.25  # PD of 1.25 a unit
+    gain = variance * slope / (sigma**2 + variance * slope**2)
+    expected = mean[:, 0] + gain * (0.6 - 0.4)
+    torch.testing.assert_close(like.correct(mean, torch.tensor(variance))[:, 0], expected)
+
+
+def test_magnitude_of_a_negative_signal():
+    def inverted(maps):
+        return -0.2 * maps.pd
+
+    like = likelihood(torch.full((1, 6, 6), 0.3), inverted, 1e-4)
+    u = like.correct(SCALING.encode(tissue(1.0, 1000, 60)), torch.tensor(0.1))
+    torch.testing.assert_close(SCALING.decode(u).pd, torch.full((1, 6, 6), 1.5), rtol=1e-3, atol=0)
+
+
+def test_saturated_pixels_are_one_sided_and_padding_says_nothing():
+    bright, dim = SCALING.encode(tissue(1.2, 1500, 200)), SCALING.encode(tissue(0.3, 1500, 200))
+    image, mask = torch.full((1, 6, 6), 0.2), torch.ones((1, 6, 6), dtype=bool)
+    clipped = likelihood(image, saturated=mask)
+    assert not clipped.residual(bright).any() and (clipped.residual(dim) > 0).all()
+    unseen = likelihood(image, observed=~mask)
+    assert torch.equal(unseen.correct(dim, torch.tensor(0.1)), dim)
+
+
+def test_dead_pixels_have_finite_corrections():
+    u = SCALING.encode(tissue(0.0, 200, 20)).clamp(-1, 1)
+    for image in (torch.zeros(1, 6, 6), torch.full((1, 6, 6), 0.2)):
+        assert torch.isfinite(likelihood(image, sigma=0.0029).correct(u, torch.tensor(0.1))).all()
+
+
+def test_saturation_is_found_only_where_values_pile_up():
+    image = torch.linspace(0, 1, 10_000)
+    assert not saturation_mask(image).any()
+    assert int(saturation_mask(image.clamp(max=0.9)).sum()) >= 1000
+
+
+def test_bright_level_ignores_the_amount_of_air():
+    body = torch.rand(10_000, generator=torch.Generator().manual_seed(0)) + 1
+    cropped, wide = bright_level(body), bright_level(torch.cat((body, torch.zeros(20_000))))
+    assert float(wide) == pytest.approx(float(cropped), rel=0.02)
+
+
+@pytest.mark.parametrize("sampler", [ProximalSampler(25), DPS(100, xi=0.5)])
+def test_samplers_reach_the_posterior_of_a_gaussian_prior(sampler):
+    def linear(maps):
+        return maps.pd
+
+    sigma = 0.1 if isinstance(sampler, ProximalSampler) else 1.0  # eq. (10) has no noise level, only xi
+    prior, image = _gaussian_prior(), torch.full((2, 32, 32), 1.0)
+    u = sampler(prior, likelihood(image, linear, sigma), SliceNoise(["a", "b"]))
+    slope = 1.25
+    if isinstance(sampler, ProximalSampler):
+        spread = prior.variance * slope**2 + sigma**2
+        expected = prior.mean[0, 0] + prior.variance * slope / spread * (1.0 - 0.8)
+        assert float(u[:, 0].mean()) == pytest.approx(float(expected), abs=0.02)
+    else:
+        assert 0.82 < float(SCALING.decode(u).pd.mean()) <= 1.02  # drawn from 0.8 towards the image's 1.0
+    for channel in (1, 2):  # the image says nothing about T1 and T2
+        assert float(u[:, channel].mean()) == pytest.approx(float(prior.mean[0, channel]), abs=0.03)
+
+
+@pytest.mark.parametrize("sampler", [ProximalSampler(8), DPS(12)])
+def test_neighbours_in_a_batch_do_not_matter(sampler):
+    prior, images = _gaussian_prior(), torch.rand((2, 8, 8), generator=torch.Generator().manual_seed(0)) * 0.3
+    together = sampler(prior, likelihood(images), SliceNoise(["a", "b"], seed=3))
+    alone = sampler(prior, likelihood(images[1:]), SliceNoise(["b"], seed=3))
+    torch.testing.assert_close(together[1:], alone, rtol=1e-4, atol=1e-4)
+    other = sampler(prior, likelihood(images[1:]), SliceNoise(["b"], seed=4))
+    assert not torch.allclose(alone, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (37, 51), (100, 30)])
+def test_upsampling_shifts_no_pixel(shape):
+    coarse = (20, 24)
+    field = torch.linspace(-0.3, 0.3, coarse[0])[:, None] + torch.linspace(-0.2, 0.2, coarse[1])[None]
+    u = field.expand(1, 3, *coarse)
+    fine = likelihood(torch.zeros(1, *shape), observed=torch.zeros((1, *shape), dtype=bool))
+    up = upsample_guided(u, fine)
+    expected = torch.nn.functional.interpolate(u, shape, mode="bilinear")
+    inner = (..., slice(6, -6), slice(6, -6))
+    assert float((up - expected)[inner].abs().max()) < 0.02  # a coarse pixel is 0.03, a shift of half one 0.016
+    assert abs(float((up - expected)[inner].mean())) < 1e-3
+
+
+def test_edges_of_the_native_image_stay_sharp():
+    blood, muscle = tissue(0.9, 1500, 220, (1, 60, 60)), tissue(0.8, 1050, 50, (1, 60, 60))
+    inside = torch.zeros((1, 60, 60), dtype=bool)
+    inside[:, 17:41, 23:43] = True  # no multiple of a coarse pixel
+    truth = SpinMaps(*(torch.where(inside, b, m) for b, m in zip(blood.stack(), muscle.stack(), strict=True)))
+    coarse = torch.nn.functional.interpolate(SCALING.encode(truth), (36, 36), mode="bilinear", antialias=True)
+    fine = likelihood(BSSFP_45(truth), sigma=0.003)
+    t2 = SCALING.decode(upsample_guided(coarse, fine)).t2
+    wrong = ((t2 > 105) != inside).float().mean()
+    plain = torch.nn.functional.interpolate(coarse, (60, 60), mode="bilinear")
+    assert float(wrong) < 0.01 and float(wrong) <= float(((SCALING.decode(plain).t2 > 105) != inside).float().mean())
+
+
+@pytest.fixture(scope="module")
+def imager():
+    torch.manual_seed(0)
+    unet = new_unet((16, 32)).eval().requires_grad_(False)
+    prior = SpinPrior(unet, new_scheduler(), SCALING, 2.5, torch.full((1000, 3), 0.02))
+    return ReverseImager(prior, BSSFP_45, ProximalSampler(4), 0.18, batch=2)
+
+
+def test_native_image_is_explained_on_its_own_grid(imager):
+    rng = np.random.default_rng(0)
+    image = rng.uniform(20, 400, (3, 41, 53))
+    parts = list(imager(image, (1.7, 1.4), "case"))
+    assert [(p.start, p.stop) for p, _, _ in parts] == [(0, 2), (2, 3)]
+    maps = SpinMaps.unstack(torch.cat([m.stack(1) for _, m, _ in parts]), dim=1)
+    assert maps.shape == image.shape and bool(torch.isfinite(maps.stack()).all())
+    model = BSSFP_45(maps).numpy()
+    correlation = np.corrcoef(model.ravel(), image.ravel())[0, 1]
+    assert correlation > 0.99  # white noise survives only if no pixel moves
+
+
+def test_same_seed_same_maps_whatever_the_batch(imager):
+    from dataclasses import replace
+
+    image = np.random.default_rng(1).uniform(0, 100, (3, 32, 32))
+    results = []
+    for one in (imager, replace(imager, batch=3)):
+        results.append(torch.cat([m.stack(1) for _, m, _ in one(image, (2.0, 2.0), "case")]))
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
+
+
+def test_too_small_a_field_of_view(imager):
+    with pytest.raises(ValueError, match="32 x 60 mm is smaller than the prior's minimum of 40 mm"):
+        next(imager(np.ones((1, 16, 30)), (2.0, 2.0), "case"))

@@ -1,0 +1,184 @@
+"""Map files: what is written is read again, and what does not fit is refused in one line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.store import (
+    is_finished,
+    load_maps,
+    map_paths,
+    open_raw_dataset,
+    read_image,
+    record_path,
+    save_maps,
+)
+from nnunet_phys.spin import SpinMaps
+
+SHAPE = (3, 7, 9)
+
+
+def some_maps(shape=SHAPE) -> SpinMaps:
+    generator = torch.Generator().manual_seed(1)
+    pd, t1, t2 = torch.rand((3, *shape), generator=generator)
+    return SpinMaps(pd, 300 + 1500 * t1, 40 + 200 * t2)
+
+
+def write_oblique(path, shape=SHAPE, spacing=(1.3, 1.4, 9.0)):
+    image = sitk.GetImageFromArray(np.ones(shape, dtype=np.int16))
+    image.SetSpacing(spacing[: image.GetDimension()])
+    if len(shape) == 3:
+        image.SetOrigin((-120.123, 33.3, 7.0))
+        image.SetDirection((0.8, 0.6, 0, -0.6, 0.8, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.fixture(params=[".nii.gz", ".nii", ".nrrd", ".mha"])
+def stored(request, tmp_path):
+    """Folder, ending and image of a case `a` with maps."""
+    image = write_oblique(tmp_path / f"a_0000{request.param}")
+    save_maps(tmp_path / "maps", "a", some_maps(), image, request.param, {"seed": 3})
+    return tmp_path / "maps", request.param, image
+
+
+def test_round_trip(stored):
+    folder, ending, image = stored
+    maps = load_maps(folder, "a", ending, image)
+    assert torch.equal(maps.stack(), some_maps().stack())
+    written, reference = (
+        sitk.ReadImage(str(map_paths(folder, "a", ending)["T1map"])),
+        sitk.ReadImage(str(image)),
+    )
+    assert np.allclose(written.GetDirection(), reference.GetDirection(), atol=1e-6)
+    assert np.allclose(written.GetOrigin(), reference.GetOrigin(), atol=1e-4)
+    record = json.loads(record_path(folder, "a").read_text())
+    assert record["seed"] == 3 and record["image"]["file"] == image.name
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["a.json", *(path.name for path in map_paths(folder, "a", ending).values())]
+    )
+
+
+def test_both_readers_agree(tmp_path):
+    image = write_oblique(tmp_path / "a_0000.nii.gz")
+    save_maps(tmp_path, "a", some_maps(), image, ".nii.gz", {})
+    ours = load_maps(tmp_path, "a", ".nii.gz", image, NibabelIO())
+    assert torch.equal(ours.t2, load_maps(tmp_path, "a", ".nii.gz", image, SimpleITKIO()).t2)
+
+
+def test_two_dimensional_image(tmp_path):
+    image = write_oblique(tmp_path / "a_0000.nii.gz", shape=(7, 9))
+    assert read_image(image).shape == (1, 7, 9)
+    save_maps(tmp_path, "a", some_maps((1, 7, 9)), image, ".nii.gz", {})
+    assert load_maps(tmp_path, "a", ".nii.gz", image).shape == (1, 7, 9)
+
+
+def test_a_case_is_finished_when_made_from_this_image(stored):
+    folder, ending, image = stored
+    assert is_finished(folder, "a", ending, image)
+    write_oblique(image, spacing=(1.31, 1.4, 9.0))
+    assert not is_finished(folder, "a", ending, image)
+    assert not is_finished(folder, "b", ending, image)
+
+
+def test_maps_of_anybody_need_no_record(stored):
+    folder, ending, image = stored
+    record_path(folder, "a").unlink()
+    assert load_maps(folder, "a", ending, image).shape == SHAPE
+    assert not is_finished(folder, "a", ending, image)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_map_cut_short(stored, recorded):
+    folder, ending, image = stored
+    if not recorded:
+        record_path(folder, "a").unlink()
+    path = map_paths(folder, "a", ending)["T2map"]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 5])
+    with pytest.raises(InputError, match=r"a: .*a_T2map.* cut short") as caught:
+        load_maps(folder, "a", ending, image)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_map(stored):
+    folder, ending, image = stored
+    map_paths(folder, "a", ending)["PDmap"].unlink()
+    with pytest.raises(InputError, match=r"a: .*a_PDmap.* is missing"):
+        load_maps(folder, "a", ending, image)
+
+
+def test_image_changed(stored):
+    folder, ending, image = stored
+    write_oblique(image, spacing=(1.2, 1.4, 9.0))
+    with pytest.raises(InputError, match="not the image that its maps"):
+        load_maps(folder, "a", ending, image)
+
+
+@pytest.mark.parametrize("change", [{"spacing": (1.2, 1.4, 9.0)}, {"shape": (3, 7, 10)}])
+def test_other_geometry(stored, change):
+    folder, ending, image = stored
+    record_path(folder, "a").unlink()
+    write_oblique(image, **change)
+    with pytest.raises(InputError, match=r"a: (size|spacing) of .*a_PDmap"):
+        load_maps(folder, "a", ending, image)
+
+
+def rewrite(path, change):
+    image = sitk.ReadImage(str(path))
+    array = sitk.GetArrayFromImage(image)
+    changed = sitk.GetImageFromArray(change(array))
+    changed.CopyInformation(image)
+    sitk.WriteImage(changed, str(path))
+
+
+def test_not_a_number_and_seconds(stored):
+    folder, ending, image = stored
+    record_path(folder, "a").unlink()
+    paths = map_paths(folder, "a", ending)
+    rewrite(paths["T1map"], lambda t1: t1 / 1000)
+    with pytest.raises(InputError, match="Is it in ms"):
+        load_maps(folder, "a", ending, image)
+    rewrite(paths["T1map"], lambda t1: np.where(t1 > 1, np.nan, t1))
+    with pytest.raises(InputError, match="NaN"):
+        load_maps(folder, "a", ending, image)
+
+
+def test_a_background_of_zeros_is_lifted_to_the_bounds(stored):
+    folder, ending, image = stored
+    record_path(folder, "a").unlink()
+    paths = map_paths(folder, "a", ending)
+    for name in ("T1map", "T2map"):
+        rewrite(paths[name], lambda values: np.where(values > values.mean(), values, 0))
+    maps = load_maps(folder, "a", ending, image)
+    assert maps.t1.min() == 50 and maps.t2.min() == 5
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    image = write_oblique(tmp_path / "a_0000.nii.gz")
+    with pytest.raises(InputError, match="maps of shape"):
+        save_maps(tmp_path / "maps", "a", some_maps((2, 7, 9)), image, ".nii.gz", {})
+    with pytest.raises(InputError, match="cannot hold float32"):
+        save_maps(tmp_path / "maps", "a", some_maps(), image, ".png", {})
+    assert list((tmp_path / "maps").iterdir()) == []
+
+
+def test_raw_dataset(tiny):
+    raw = open_raw_dataset("900")
+    assert raw.name == "Dataset900_Tiny" and raw.ending == ".nii.gz" and len(raw.images) == 6
+    assert raw.images["case0"] == tiny.image("case0") and raw.maps_folder == tiny.maps
+
+
+def test_several_channels_are_refused(tiny):
+    description = json.loads((tiny.raw / "dataset.json").read_text())
+    description["channel_names"] = {"0": "cine", "1": "LGE"}
+    (tiny.raw / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match=r"2 input channels \(0: cine, 1: LGE\)"):
+        open_raw_dataset(900)

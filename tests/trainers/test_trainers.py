@@ -1,0 +1,267 @@
+"""nnU-Net's own commands train and predict with our trainers."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import blosc2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+from nnunetv2.run.run_training import run_training
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+import nnunet_phys.trainers
+from nnunet_phys.augmentations.contrast import SynthesizeContrast
+from nnunet_phys.augmentations.recipe import DEFAULT
+from nnunet_phys.commands import main
+from nnunet_phys.errors import InputError
+from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin, nnUNetTrainerPhys
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:FutureWarning"),  # one of nnU-Net's variants
+    # nnU-Net's Dice, 0/0 where a class is neither there nor predicted
+    pytest.mark.filterwarnings("ignore:invalid value encountered in scalar divide:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning"),  # nnU-Net: a class never predicted
+]
+OURS = os.path.dirname(nnunet_phys.trainers.__file__)
+
+
+class Always(PhysMixin, nnUNetTrainer):
+    """Synthesises each sample."""
+
+    recipe = replace(DEFAULT, probability=1.0)
+
+
+def make(tiny, trainer_class, configuration="2d", plans=None, fold=0, **changes):
+    """A trainer on the CPU."""
+    description = json.loads((tiny.preprocessed / "dataset.json").read_text())
+    plans = tiny.plans() if plans is None else plans
+    trainer = trainer_class(
+        {**plans, "continue_training": False},
+        configuration,
+        fold,
+        {**description, **changes},
+        torch.device("cpu"),
+    )
+    trainer.initialize()
+    return trainer
+
+
+@pytest.fixture
+def ready(tiny):
+    """The tiny data set with preprocessed maps."""
+    assert main(["preprocess", "-d", "900", "-c", "2d", "3d_fullres", "-np", "1"]) == 0
+    return tiny
+
+
+def batch_of(trainer) -> dict:
+    training, validation = trainer.get_dataloaders()
+    assert next(validation)["data"].shape[1] == next(training)["data"].shape[1]
+    return next(training)
+
+
+@pytest.mark.parametrize(
+    ("name", "sequences", "epochs"),
+    [
+        ("nnUNetTrainerPhys", ["BSSFPRanges", "MOLLIRanges", "GRERanges"], 1000),
+        ("nnUNetTrainerPhysMOLLI", ["MOLLIRanges"], 1000),
+        ("nnUNetTrainerPhysGRE", ["GRERanges"], 1000),
+        ("nnUNetTrainerPhys_5epochs", None, 5),
+        ("nnUNetTrainerPhys_100epochs", None, 100),
+        ("nnUNetTrainerPhys_250epochs", None, 250),
+    ],
+)
+def test_nnunet_finds_the_trainers(tiny, monkeypatch, name, sequences, epochs):
+    monkeypatch.setenv("nnUNet_extTrainer", OURS)
+    found = recursive_find_trainer_class_by_name(name)
+    trainer = make(tiny, found)
+    assert trainer.num_epochs == epochs
+    if sequences:
+        assert [type(ranges).__name__ for ranges in trainer.recipe.sequences] == sequences
+
+
+@pytest.mark.parametrize("parent", [nnUNetTrainer, nnUNetTrainerDA5])
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_only_the_training_data_change(ready, parent, configuration):
+    mine = type("Mine", (PhysMixin, parent), {})
+    trainer = make(ready, mine, configuration)
+    training, validation = trainer.get_dataloaders()
+    first, *others = training.data_loader.transforms.transforms
+    assert isinstance(first, SynthesizeContrast) and len(repr(first)) < 2000
+    plain, _ = make(ready, parent, configuration).get_dataloaders()
+    assert [type(t) for t in others] == [type(t) for t in plain.data_loader.transforms.transforms]
+    assert type(validation.data_loader._data).__name__ == "nnUNetDatasetBlosc2"
+    ours, theirs = next(training), next(plain)
+    assert ours["data"].shape == theirs["data"].shape
+    assert [t.shape for t in ours["target"]] == [t.shape for t in theirs["target"]]
+    assert torch.isfinite(ours["data"]).all()
+
+
+def test_a_variant_without_augmentation(ready):
+    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoDA import nnUNetTrainerNoDA
+
+    trainer = make(ready, type("Mine", (PhysMixin, nnUNetTrainerNoDA), {}))
+    assert batch_of(trainer)["data"].shape == (2, 1, 32, 32)
+
+
+def test_all_cases_in_one_fold(ready):
+    assert batch_of(make(ready, Always, fold="all"))["data"].shape == (2, 1, 32, 32)
+
+
+def test_regions(ready):
+    labels = {"background": 0, "heart": [1, 2], "blood": 1}
+    trainer = make(ready, Always, labels=labels, regions_class_order=[2, 1])
+    assert batch_of(trainer)["target"][0].shape == (2, 2, 32, 32)
+
+
+def test_ignore_label(ready):
+    plans = ready.plans()
+    trainer = make(ready, Always, labels={"background": 0, "blood": 1, "ignore": 2}, plans=plans)
+    _, validation = trainer.get_tr_and_val_datasets()
+    training = trainer._datasets[0].images
+    for dataset in (
+        training,
+        validation,
+    ):  # nnU-Net collects these while it preprocesses with an ignore label
+        load_case = dataset.load_case
+
+        def with_annotated(case, load_case=load_case):
+            *arrays, properties = load_case(case)
+            properties["class_locations"][(-1, 0, 1)] = np.argwhere(arrays[1][:] >= 0)
+            return *arrays, properties
+
+        dataset.load_case = with_annotated
+    assert batch_of(trainer)["data"].shape == (2, 1, 32, 32)
+
+
+def test_cascade(ready):
+    plans = ready.plans()
+    plans["configurations"]["3d_lowres"] = {"inherits_from": "3d_fullres"}
+    plans["configurations"]["3d_cascade_fullres"] = {
+        "inherits_from": "3d_fullres",
+        "previous_stage": "3d_lowres",
+    }
+    trainer = make(ready, Always, "3d_cascade_fullres", plans)
+    os.makedirs(trainer.folder_with_segs_from_previous_stage)
+    for case in ready.cases:
+        image = blosc2.open(f"{trainer.preprocessed_dataset_folder}/{case}.b2nd", mode="r")
+        previous = np.ones(image.shape[1:], dtype=np.uint8)
+        blosc2.asarray(previous, urlpath=f"{trainer.folder_with_segs_from_previous_stage}/{case}.b2nd")
+    batch = batch_of(trainer)
+    assert batch["data"].shape == (2, 3, 8, 32, 32)
+    assert set(batch["data"][:, 1:].unique().tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_worker_unpickles_what_it_needs(ready, monkeypatch, method):
+    monkeypatch.setenv("nnUNet_extTrainer", OURS)
+    trainer = make(ready, recursive_find_trainer_class_by_name("nnUNetTrainerPhys"))
+    assert "nnUNetTrainerPhys" not in sys.modules  # nnU-Net forgets the trainers' folder
+    loader = trainer.get_dataloaders()[0].data_loader
+    assert len(pickle.dumps(loader)) < 1e6
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        batch = pool.apply(next, (loader,))
+    assert batch["data"].shape == (2, 1, 32, 32)
+
+
+def test_training_before_preprocess(tiny):
+    with pytest.raises(RuntimeError) as caught:
+        make(tiny, nnUNetTrainerPhys).get_dataloaders()
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4 and all("`nnunet_phys preprocess -d 900 -c 2d`" in line for line in lines)
+
+
+def test_several_channels(ready):
+    with pytest.raises(RuntimeError, match=r"2 input channels \(0: cine, 1: LGE\)"):
+        make(ready, nnUNetTrainerPhys, channel_names={"0": "cine", "1": "LGE"}).get_dataloaders()
+
+
+@pytest.mark.parametrize(
+    "scheme", ["CTNormalization", "NoNormalization", "RescaleTo01Normalization", "RGBTo01Normalization"]
+)
+def test_other_normalisation(ready, scheme):
+    plans = ready.plans()
+    plans["configurations"]["2d"]["normalization_schemes"] = [scheme]
+    with pytest.raises(RuntimeError, match=scheme):
+        make(ready, nnUNetTrainerPhys, plans=plans).get_dataloaders()
+
+
+def test_the_mixin_comes_first():
+    with pytest.raises(TypeError, match="name PhysMixin before"):
+        type("Mine", (nnUNetTrainerDA5, PhysMixin), {})
+
+
+def test_importing_a_trainer_imports_no_diffusers():
+    code = "import sys, nnunet_phys.trainers.nnUNetTrainerPhys; sys.exit('diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+MINE = """
+    import torch
+    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
+    from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
+
+    class Mine(PhysMixin, nnUNetTrainerDA5):
+        def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, 3, 1
+"""
+
+
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_train_and_predict(ready, monkeypatch, configuration):
+    folder = ready.root / "my_trainers"
+    folder.mkdir()
+    (folder / "mine.py").write_text(textwrap.dedent(MINE))
+    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join([OURS, str(folder)]))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # a worker process of its own
+    run_training("900", configuration, 0, "Mine", device=torch.device("cpu"))
+    model = ready.root / "nnUNet_results" / "Dataset900_Tiny" / f"Mine__nnUNetPlans__{configuration}"
+    checkpoint = torch.load(model / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    assert checkpoint["trainer_name"] == "Mine"
+    assert np.isfinite(json.loads((model / "fold_0" / "validation" / "summary.json").read_text())["mean"]["1"]["FP"])
+    assert "SynthesizeContrast(" in (model / "fold_0" / "debug.json").read_text()
+
+    inputs, outputs = ready.root / "inputs", ready.root / "outputs"
+    inputs.mkdir()
+    (inputs / "a_0000.nii.gz").write_bytes(ready.image("case0").read_bytes())
+    threads = torch.get_num_threads()
+    arguments = f"-i {inputs} -o {outputs} -d 900 -c {configuration} -f 0 -tr Mine -device cpu -npp 0 -nps 0"
+    monkeypatch.setattr(sys, "argv", ["nnUNetv2_predict", *arguments.split()])
+    predict_entry_point()
+    torch.set_num_threads(threads)
+    assert (
+        sitk.ReadImage(str(outputs / "a.nii.gz")).GetSize() == sitk.ReadImage(str(inputs / "a_0000.nii.gz")).GetSize()
+    )
+
+    checkpoint["trainer_name"] = "nnUNetTrainer"  # a stock nnU-Net predicts with it, too
+    stock = model.with_name(f"nnUNetTrainer__nnUNetPlans__{configuration}")
+    (stock / "fold_0").mkdir(parents=True)
+    for name in ("plans.json", "dataset.json"):
+        (stock / name).write_bytes((model / name).read_bytes())
+    torch.save(checkpoint, stock / "fold_0" / "checkpoint_final.pth")
+    monkeypatch.delenv("nnUNet_extTrainer")
+    sys.argv[sys.argv.index("Mine")] = "nnUNetTrainer"
+    sys.argv[sys.argv.index(str(outputs))] = str(ready.root / "stock")
+    predict_entry_point()
+    torch.set_num_threads(threads)
+    same = [sitk.GetArrayFromImage(sitk.ReadImage(str(f / "a.nii.gz"))) for f in (outputs, ready.root / "stock")]
+    assert np.array_equal(*same)
+
+
+def test_missing_maps_stop_nnunets_training_command(tiny, monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", OURS)
+    with pytest.raises(InputError, match=r"case\d: no maps in .*2d_spin"):
+        run_training("900", "2d", 0, "nnUNetTrainerPhys", device=torch.device("cpu"))
