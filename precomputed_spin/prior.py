@@ -1,10 +1,10 @@
-"""The spin prior: a denoising diffusion model of PD, T1 and T2 maps."""
+"""The spin prior: a denoising diffusion model of PD, T1 and T2 maps, which an image of them may guide."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from nnunet_phys.spin import SpinMaps
 
 SHIPPED = Path(__file__).parent / "priors"
 DEFAULT_PRIOR = "digital_heart"
-_FORMAT = 1
+_FORMAT = 2
+_UNGUIDED = -1.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class SpinScaling:
     """
 
     pd: tuple[float, float] = (0.0, 2.5)
-    t1_ms: tuple[float, float] = (200.0, 3000.0)
-    t2_ms: tuple[float, float] = (20.0, 500.0)
+    t1_ms: tuple[float, float] = (220.0, 2500.0)
+    t2_ms: tuple[float, float] = (22.0, 300.0)
 
     def encode(self, maps: SpinMaps) -> torch.Tensor:
         """Scale maps of shape (slices, rows, columns) to a tensor (slices, 3, rows, columns)."""
@@ -58,14 +59,18 @@ class SpinPrior:
     """A trained prior, on one device.
 
     Attributes:
-        unet: predicts the velocity v (Salimans and Ho, ICLR 2022) of scaled maps whose 2x2 pixel blocks are folded
-            into channels, which costs a quarter of a full-resolution network.
+        unet: predicts the velocity v (Salimans and Ho, ICLR 2022) of scaled maps, given these maps with noise and a
+            guide image. 2x2 pixel blocks are folded into channels, which costs a quarter of a full-resolution network.
         scheduler: the noise schedule it was trained with.
         scaling: physical units to network numbers.
         pixel_mm: in-plane pixel size of the maps it learned.
         denoising_error: tensor (timesteps, 3): mean squared error of the denoised PD, T1, T2 (scaled) on held-out
             maps at each timestep: how far the prior's estimate may be off, which is what a likelihood needs to know.
+        guide_sequence: name of the sequence (a key of `nnunet_phys.sequences.SEQUENCES`) whose images, of any
+            protocol, it learned to be guided by. A guided prior knows tissues from the image's shapes much sooner
+            than from noisy maps alone; without a guide it is a prior of maps as such.
         record: how it was made (training command, steps, data); free form.
+        guide: the guide bound by `guided`, or None.
     """
 
     unet: UNet2DModel
@@ -73,7 +78,9 @@ class SpinPrior:
     scaling: SpinScaling
     pixel_mm: float
     denoising_error: torch.Tensor
+    guide_sequence: str = "bssfp"
     record: dict = field(default_factory=dict)
+    guide: torch.Tensor | None = None
 
     @property
     def multiple(self) -> int:
@@ -94,9 +101,21 @@ class SpinPrior:
         """abar of each timestep, on the prior's device."""
         return self.scheduler.alphas_cumprod.to(self.device)
 
+    def guided(self, image: torch.Tensor, observed: torch.Tensor | None = None) -> SpinPrior:
+        """This prior, bound to images of the slices that it will see next.
+
+        Args:
+            image: magnitude image (slices, rows, columns) over its `bright_level`.
+            observed: bool, same shape: False where nothing was measured.
+        """
+        guide = image.clamp(0, 4)
+        return replace(self, guide=guide if observed is None else torch.where(observed, guide, _UNGUIDED))
+
     def velocity(self, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """Network output v for noisy scaled maps (slices, 3, rows, columns) at `timesteps` (slices,)."""
-        return pixel_shuffle(self.unet(pixel_unshuffle(noisy, 2), timesteps).sample, 2)
+        guide = torch.full_like(noisy[:, 0], _UNGUIDED) if self.guide is None else self.guide
+        folded = pixel_unshuffle(torch.cat((noisy, guide[:, None]), 1), 2)
+        return pixel_shuffle(self.unet(folded, timesteps).sample, 2)
 
     def denoise(self, noisy: torch.Tensor, timestep: int) -> torch.Tensor:
         """Posterior mean of the clean scaled maps given noisy ones, both (slices, 3, rows, columns)."""
@@ -143,6 +162,7 @@ class SpinPrior:
             "format": _FORMAT,
             "scaling": asdict(self.scaling),
             "pixel_mm": self.pixel_mm,
+            "guide_sequence": self.guide_sequence,
             "denoising_error": {int(k): [float(f"{v:.3g}") for v in self.denoising_error[k]] for k in knots},
             "record": self.record,
         }
@@ -178,11 +198,13 @@ class SpinPrior:
             steps = np.arange(scheduler.config.num_train_timesteps)
             error = np.stack([np.interp(steps, knots, errors[:, c]) for c in range(3)], 1)
             pixel_mm, record = float(description["pixel_mm"]), description["record"]
+            guide_sequence = str(description["guide_sequence"])
         except (KeyError, ValueError, TypeError, OSError, AttributeError) as fault:
             reason = str(fault).splitlines()[0]
             raise InputError(f"Prior '{folder}' cannot be read ({type(fault).__name__}: {reason}). {remedy}.") from None
         unet = unet.float().to(device).eval().requires_grad_(False)
-        return cls(unet, scheduler, scaling, pixel_mm, torch.from_numpy(error).float().to(device), record)
+        error = torch.from_numpy(error).float().to(device)
+        return cls(unet, scheduler, scaling, pixel_mm, error, guide_sequence, record)
 
 
 def renoise(
@@ -212,7 +234,7 @@ def renoise(
 def new_unet(channels: tuple[int, ...] = (48, 96, 144, 192)) -> UNet2DModel:
     """An untrained network of the default prior's size: no attention, so that slices of any size pass."""
     return UNet2DModel(
-        in_channels=12,
+        in_channels=16,
         out_channels=12,
         block_out_channels=channels,
         layers_per_block=1,

@@ -24,6 +24,7 @@ from nnunet_phys.precomputed_spin.likelihood import (
     saturation_mask,
 )
 from nnunet_phys.precomputed_spin.prior import SpinPrior, renoise
+from nnunet_phys.sequences import SEQUENCES
 from nnunet_phys.spin import SpinMaps
 
 
@@ -216,7 +217,10 @@ class ReverseImager:
         border = (margins[1] // 2, margins[1] - margins[1] // 2, margins[0] // 2, margins[0] - margins[0] // 2)
         observed = pad(torch.ones_like(saturated), border)
         coarse = self._likelihood(pad(image, border), pad(saturated, border), observed)
-        u = self.sampler(self.prior, coarse, noise)
+        prior = self.prior
+        if SEQUENCES.get(prior.guide_sequence) is type(self.sequence):
+            prior = prior.guided(coarse.image / self.model_brightness, coarse.observed)
+        u = self.sampler(prior, coarse, noise)
         return u[..., border[2] : border[2] + shape[0], border[0] : border[0] + shape[1]]
 
     def _final_variance(self) -> torch.Tensor:

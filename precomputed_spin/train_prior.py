@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -15,14 +16,17 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from diffusers.training_utils import EMAModel
+from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate, pad
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.phantom import digital_heart
+from nnunet_phys.precomputed_spin.likelihood import bright_level
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.store import MAP_NAMES
 from nnunet_phys.scanner import receive_bias
+from nnunet_phys.sequences import BSSFP
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
 
 SLICES_PER_HEART = 4
@@ -50,13 +54,15 @@ class Schedule:
     Attributes:
         steps: optimiser steps.
         stages: small crops first, which saves steps; the last stage must end at 1.
+        guided_share: share of crops that come with a guide image.
         learning_rate: of AdamW, after 100 steps of warm-up, falling as a half cosine to 2 % of it.
         checkpoint_minutes: how often the state is written.
     """
 
     steps: int = 2400
-    stages: tuple[Stage, ...] = (Stage(0.6, 64, 24), Stage(1.0, 128, 6))
-    learning_rate: float = 4e-4
+    stages: tuple[Stage, ...] = (Stage(0.5, 64, 16), Stage(1.0, 128, 6))
+    learning_rate: float = 6e-4
+    guided_share: float = 0.9
     checkpoint_minutes: float = 4.0
 
     def stage(self, step: int) -> Stage:
@@ -155,24 +161,50 @@ def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:
     return fitted[..., top : top + size, left : left + size]
 
 
-def _crops(pool: torch.Tensor, size: int, batch: int, generator: torch.Generator) -> torch.Tensor:
-    """Random square crops, turned and mirrored by chance: (batch, 3, size, size)."""
+def guide_images(maps: SpinMaps, rng: np.random.Generator) -> torch.Tensor:
+    """bSSFP images of maps as a scanner might deliver them, for the prior to learn from.
 
-    def draw(high: int) -> int:
-        return int(torch.randint(high, (1,), generator=generator))
+    Flip angle 25-80 degrees, gain off by up to a third, blur up to 0.8 pixels, noise up to 5 % of the bright level,
+    clipping of a third of them somewhere in the brightest 3 %.
 
+    Args:
+        maps: (slices, rows, columns); PD holds the receive bias.
+        rng: source of the draws.
+
+    Returns:
+        float32 (slices, rows, columns), the bright level about 1.
+    """
+    images = []
+    for i in range(len(maps.pd)):
+        image = BSSFP(flip_angle_deg=rng.uniform(25, 80))(maps.map(lambda m, i=i: m[i])).abs()
+        image = image * (math.exp(rng.uniform(-0.3, 0.3)) / bright_level(image))
+        image = torch.from_numpy(gaussian_filter(image.numpy(), rng.uniform(0.0, 0.8)))
+        noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
+        image = (image + rng.uniform(0, 0.05) * noise).abs()
+        if rng.random() < 1 / 3:
+            image = image.clamp(max=float(torch.quantile(image, rng.uniform(0.97, 1.0))))
+        images.append(image)
+    return torch.stack(images)
+
+
+def _crops(
+    pool: torch.Tensor, scaling: SpinScaling, size: int, batch: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random square crops of scaled maps and their guide images, turned and mirrored by chance."""
+    chosen = pool[torch.from_numpy(rng.integers(len(pool), size=batch))]
+    with_guide = torch.cat((chosen, guide_images(scaling.decode(chosen), rng)[:, None]), 1)
     crops = []
-    for _ in range(batch):
-        one = pool[draw(len(pool))]
-        row, column = draw(one.shape[-2] - size + 1), draw(one.shape[-1] - size + 1)
-        one = torch.rot90(one[:, row : row + size, column : column + size], draw(4), (1, 2))
-        crops.append(one.flip(-1) if draw(2) else one)
-    return torch.stack(crops)
+    for one in with_guide:
+        row, column = rng.integers(one.shape[-2] - size + 1), rng.integers(one.shape[-1] - size + 1)
+        one = torch.rot90(one[:, row : row + size, column : column + size], int(rng.integers(4)), (1, 2))
+        crops.append(one.flip(-1) if rng.random() < 0.5 else one)
+    crops = torch.stack(crops)
+    return crops[:, :3], crops[:, 3]
 
 
 @torch.inference_mode()
 def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 24) -> torch.Tensor:
-    """Mean squared error of the prior's denoised maps on held-out ones, per timestep and channel.
+    """Mean squared error of the guided prior's denoised maps on held-out ones, per timestep and channel.
 
     Args:
         prior: the prior to measure.
@@ -183,6 +215,8 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
         float32 (timesteps, 3).
     """
     generator = torch.Generator().manual_seed(0)
+    guides = guide_images(prior.scaling.decode(maps.cpu()), np.random.default_rng(0))
+    prior = prior.guided(guides.to(maps))
     steps = np.linspace(0, prior.scheduler.config.num_train_timesteps - 1, knots).round().astype(int)
     errors = []
     for step in steps:
@@ -203,6 +237,7 @@ def train_prior(
     device: str = "cpu",
     seed: int = 0,
     record: dict | None = None,
+    init: SpinPrior | None = None,
 ) -> SpinPrior:
     """Train a prior and write it to `folder`; a rerun goes on from the last checkpoint found there.
 
@@ -215,6 +250,7 @@ def train_prior(
         device: where to train.
         seed: of the weights, the crops and the noise.
         record: kept in the prior's `prior.json`.
+        init: a prior to start from, whose record is kept too.
 
     Returns:
         The trained prior (averaged weights).
@@ -223,8 +259,11 @@ def train_prior(
         InputError: the maps are smaller than the largest crop, or the checkpoint there has another schedule.
     """
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     scaling, scheduler, unet = SpinScaling(), new_scheduler(), new_unet().to(device)
+    if init is not None:
+        unet.load_state_dict(init.unet.state_dict())
+        record = {**(record or {}), "init": init.record}
     prior = SpinPrior(unet, scheduler, scaling, pixel_mm, torch.zeros(1000, 3))
     optimiser = torch.optim.AdamW(unet.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
     average = EMAModel(unet.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
@@ -238,6 +277,7 @@ def train_prior(
         optimiser.load_state_dict(state["optimiser"])
         average.load_state_dict(state["average"])
         generator.set_state(state["generator"].cpu())
+        rng.bit_generator.state = json.loads(state["rng"])
         first = state["step"]
 
     pool = scaling.encode(SpinMaps.unstack(make_pool(), dim=1))
@@ -253,6 +293,7 @@ def train_prior(
             "optimiser": optimiser.state_dict(),
             "average": average.state_dict(),
             "generator": generator.get_state(),
+            "rng": json.dumps(rng.bit_generator.state),
         }
         torch.save(state, checkpoint.with_suffix(".tmp"))
         os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
@@ -263,18 +304,23 @@ def train_prior(
         stage = schedule.stage(step)
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step)
-        clean = _crops(pool, stage.crop, stage.batch, generator).to(device)
+        clean, guide = (t.to(device) for t in _crops(pool, scaling, stage.crop, stage.batch, rng))
+        seen = torch.from_numpy(rng.random(stage.batch) < schedule.guided_share).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         timesteps = torch.randint(len(scheduler.alphas_cumprod), (stage.batch,), generator=generator).to(device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
-        loss = (prior.velocity(noisy, timesteps) - scheduler.get_velocity(clean, noise, timesteps)).square().mean()
+        guided = prior.guided(guide, seen.view(-1, 1, 1).expand_as(guide))
+        target = scheduler.get_velocity(clean, noise, timesteps)
+        # Weighted so, the error of v is that of the denoised maps: what a tissue is is decided where noise is strong.
+        weight = (1 - scheduler.alphas_cumprod.to(device)[timesteps]).view(-1, 1, 1, 1)
+        loss = (weight * (guided.velocity(noisy, timesteps) - target).square()).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimiser.step()
         average.step(unet.parameters())
         running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
-        progress.set_postfix(loss=f"{running:.4f}", crop=stage.crop, refresh=False)
+        progress.set_postfix(loss=f"{running:.5f}", crop=stage.crop, refresh=False)
         if time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
             save_checkpoint(step + 1)
             saved = time.monotonic()
@@ -289,7 +335,7 @@ def train_prior(
         scaling,
         pixel_mm,
         measure_denoising_error(prior, test),
-        {**(record or {}), "schedule": asdict(schedule), "seed": seed, "final_loss": running},
+        record={**(record or {}), "schedule": asdict(schedule), "seed": seed, "final_loss": running},
     )
     prior.save(folder)
     checkpoint.unlink()

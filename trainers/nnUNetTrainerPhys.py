@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import (
+    nnUNetTrainer_5epochs,
+    nnUNetTrainer_100epochs,
+    nnUNetTrainer_250epochs,
+)
 
 from nnunet_phys.augmentations.contrast import SynthesizeContrast
 from nnunet_phys.augmentations.recipe import DEFAULT, GRE_ONLY, MOLLI_ONLY, ContrastRecipe
@@ -87,46 +91,13 @@ class nnUNetTrainerPhysGRE(nnUNetTrainerPhys):
     recipe = GRE_ONLY
 
 
-class nnUNetTrainerPhys_5epochs(nnUNetTrainerPhys):
+class nnUNetTrainerPhys_5epochs(PhysMixin, nnUNetTrainer_5epochs):
     """For trying things out."""
 
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 5
 
-
-class nnUNetTrainerPhys_100epochs(nnUNetTrainerPhys):
+class nnUNetTrainerPhys_100epochs(PhysMixin, nnUNetTrainer_100epochs):
     """A tenth of nnU-Net's schedule."""
 
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 100
 
-
-class nnUNetTrainerPhys_250epochs(nnUNetTrainerPhys):
+class nnUNetTrainerPhys_250epochs(PhysMixin, nnUNetTrainer_250epochs):
     """A quarter of nnU-Net's schedule."""
-
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 250

@@ -9,6 +9,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map; or: phantom")
     parser.add_argument("-o", required=True, type=Path, metavar="PRIOR", help="folder for the prior; a rerun goes on")
+    parser.add_argument("-init", metavar="PRIOR", help="a prior to start from (folder or name of a shipped one)")
     parser.add_argument("-steps", type=int, default=2400, help="optimiser steps (default %(default)s)")
     parser.add_argument("-hearts", type=int, default=1000, help="digital hearts of 4 slices (default %(default)s)")
     parser.add_argument("-pixel_mm", type=float, default=2.5, help="pixel size of the maps (default %(default)s)")
@@ -21,6 +22,7 @@ def run(args: argparse.Namespace) -> None:
     from functools import partial
 
     from nnunet_phys.devices import torch_device
+    from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.train_prior import Schedule, folder_maps, phantom_maps, train_prior
 
     if args.i == "phantom":
@@ -29,6 +31,9 @@ def run(args: argparse.Namespace) -> None:
     else:
         maps = folder_maps(Path(args.i), args.pixel_mm)
         pool, held_out = (lambda: maps[0]), (lambda: maps[1])
+    command = f"nnunet_phys train_prior -i {args.i} -o PRIOR -steps {args.steps} -hearts {args.hearts}"
+    command += f" -seed {args.seed}" + (f" -init {args.init}" if args.init else "")
+    init = SpinPrior.load(args.init, torch_device(args.device)) if args.init else None
     prior = train_prior(
         pool,
         held_out,
@@ -37,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
         schedule=Schedule(steps=args.steps),
         device=str(torch_device(args.device)),
         seed=args.seed,
-        record={"command": f"nnunet_phys train_prior -i {args.i} -o PRIOR -steps {args.steps} -hearts {args.hearts}"},
+        record={"command": command},
+        init=init,
     )
     print(f"prior written to {args.o}, final loss {prior.record['final_loss']:.4f}")

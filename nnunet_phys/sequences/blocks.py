@@ -56,6 +56,8 @@ class Affine(NamedTuple):
     slope: torch.Tensor
 
     def __call__(self, mz: NumberOrMap) -> torch.Tensor:
+        if isinstance(mz, torch.Tensor):
+            return torch.addcmul(self.offset, self.slope, mz)  # one pass
         return self.offset + self.slope * mz
 
 

@@ -153,11 +153,12 @@ class MOLLI:
         """Longitudinal magnetisation just before each shot, computed as it is asked for."""
         mz: NumberOrMap = 1.0
         to_next_beat = decay(r1, self.rr_ms - self._shot_ms)
+        beat = Affine(recovery(remainder.offset, to_next_beat), remainder.slope * to_next_beat)
         for index, (gap, lead, images) in enumerate(self._sets):
             if index > 0:
                 mz = recovery(remainder(mz), decay(r1, gap))
             mz = recovery(inversion(mz, self.inversion_efficiency), decay(r1, lead))
             yield mz
             for _ in range(images - 1):
-                mz = recovery(remainder(mz), to_next_beat)
+                mz = beat(mz)
                 yield mz

@@ -149,6 +149,7 @@ def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, capsys):
         assert len(images) == len(labels) == count
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(images[0])))
         assert array.shape == (2, 128, 128) and np.isfinite(array).all() and array.std() > 0
+    capsys.readouterr()  # progress
     _refused(capsys, arguments, "exists. Choose another id or add --overwrite")
     (tmp_path / "Dataset902_Other").mkdir()
     _refused(capsys, ["phantom", "-d", "902"], "-d 902 is taken by")
