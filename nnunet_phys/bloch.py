@@ -44,9 +44,7 @@ def free(time_ms: float, t1: ArrayLike, t2: ArrayLike, off_resonance_hz: ArrayLi
     """
     if time_ms < -1e-9:
         raise ValueError(f"events overlap by {-time_ms:g} ms")
-    t1, t2, off_resonance_hz = np.broadcast_arrays(
-        *(np.asarray(x, float) for x in (t1, t2, off_resonance_hz))
-    )
+    t1, t2, off_resonance_hz = np.broadcast_arrays(*(np.asarray(x, float) for x in (t1, t2, off_resonance_hz)))
     relaxation = np.zeros((*t1.shape, 4, 4))
     relaxation[..., 0, 0] = relaxation[..., 1, 1] = np.exp(-time_ms / t2)
     relaxation[..., 2, 2] = np.exp(-time_ms / t1)
@@ -281,9 +279,7 @@ def spoiled_gre(
     return np.abs(total) / (pulses_seen or 1)
 
 
-def _t2_preparation(
-    time_ms: float, t1: ArrayLike, t2: ArrayLike, off_resonance_hz: ArrayLike = 0.0
-) -> np.ndarray:
+def _t2_preparation(time_ms: float, t1: ArrayLike, t2: ArrayLike, off_resonance_hz: ArrayLike = 0.0) -> np.ndarray:
     """Event: 90 - refocusing - 90 back, echo time `time_ms`, spoiled; nothing for 0 ms."""
     if time_ms == 0:
         return np.eye(4)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from nnunet_phys.errors import InputError
@@ -66,6 +68,8 @@ class SpinPrior:
         pixel_mm: in-plane pixel size of the maps it learned.
         denoising_error: tensor (timesteps, 3): mean squared error of the denoised PD, T1, T2 (scaled) on held-out
             maps at each timestep: how far the prior's estimate may be off, which is what a likelihood needs to know.
+        reference: PD, T1 (ms), T2 (ms) of a few thousand voxels of the maps it learned from, (3, n): what an image's
+            brightness is compared with.
         guide_sequence: name of the sequence (a key of `nnunet_phys.sequences.SEQUENCES`) whose images, of any
             protocol, it learned to be guided by. A guided prior knows tissues from the image's shapes much sooner
             than from noisy maps alone; without a guide it is a prior of maps as such.
@@ -78,6 +82,7 @@ class SpinPrior:
     scaling: SpinScaling
     pixel_mm: float
     denoising_error: torch.Tensor
+    reference: torch.Tensor
     guide_sequence: str = "bssfp"
     record: dict = field(default_factory=dict)
     guide: torch.Tensor | None = None
@@ -153,10 +158,11 @@ class SpinPrior:
         return self.scaling.decode(u)
 
     def save(self, folder: Path) -> None:
-        """Write `folder`: unet/ (fp16 safetensors), scheduler/ and prior.json. Leaves the prior in fp16."""
+        """Write `folder`: unet/ and reference (safetensors), scheduler/, prior.json. Leaves the network in fp16."""
         folder.mkdir(parents=True, exist_ok=True)
         self.unet.half().save_pretrained(folder / "unet")
         self.scheduler.save_pretrained(folder / "scheduler")
+        save_file({"reference": self.reference.cpu()}, folder / "reference.safetensors")
         knots = torch.linspace(0, len(self.denoising_error) - 1, 33).round().long()
         description = {
             "format": _FORMAT,
@@ -193,18 +199,19 @@ class SpinPrior:
             scaling = SpinScaling(**{k: tuple(v) for k, v in description["scaling"].items()})
             table = description["denoising_error"]
             unet = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True, low_cpu_mem_usage=False)
+            reference = load_file(folder / "reference.safetensors")["reference"]
             scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
             knots, errors = [int(k) for k in table], np.array(list(table.values()))
             steps = np.arange(scheduler.config.num_train_timesteps)
             error = np.stack([np.interp(steps, knots, errors[:, c]) for c in range(3)], 1)
             pixel_mm, record = float(description["pixel_mm"]), description["record"]
             guide_sequence = str(description["guide_sequence"])
-        except (KeyError, ValueError, TypeError, OSError, AttributeError) as fault:
+        except (KeyError, ValueError, TypeError, OSError, AttributeError, SafetensorError) as fault:
             reason = str(fault).splitlines()[0]
             raise InputError(f"Prior '{folder}' cannot be read ({type(fault).__name__}: {reason}). {remedy}.") from None
         unet = unet.float().to(device).eval().requires_grad_(False)
         error = torch.from_numpy(error).float().to(device)
-        return cls(unet, scheduler, scaling, pixel_mm, error, guide_sequence, record)
+        return cls(unet, scheduler, scaling, pixel_mm, error, reference, guide_sequence, record)
 
 
 def renoise(

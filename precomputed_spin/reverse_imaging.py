@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -139,7 +140,6 @@ class ReverseImager:
         prior: the spin prior.
         sequence: how the images were acquired.
         sampler: draws the maps.
-        model_brightness: `bright_level` of the sequence's signal over samples of the prior; sets each image's gain.
         seed: of the noise.
         batch: slices that pass the network together.
         noise_level: standard deviation of noise and model errors as a share of `model_brightness`.
@@ -147,20 +147,15 @@ class ReverseImager:
 
     prior: SpinPrior
     sequence: Sequence
-    sampler: Sampler
-    model_brightness: float
+    sampler: Sampler = field(default_factory=ProximalSampler)
     seed: int = 0
     batch: int = 8
     noise_level: float = 0.015
 
-    @classmethod
-    def prepare(cls, prior: SpinPrior, sequence: Sequence, sampler: Sampler | None = None, **settings) -> ReverseImager:
-        """Measure the sequence's brightness over a few prior samples (seconds), for the gain of the images."""
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            samples = prior.sample(8, (8 * prior.multiple, 8 * prior.multiple), generator, steps=25)
-            brightness = float(bright_level(sequence(samples).abs()))
-        return cls(prior, sequence, sampler or ProximalSampler(), brightness, **settings)
+    @cached_property
+    def model_brightness(self) -> float:
+        """`bright_level` of the sequence's signal over the prior's reference voxels; sets each image's gain."""
+        return float(bright_level(self.sequence(SpinMaps.unstack(self.prior.reference)).abs()))
 
     @torch.no_grad()
     def __call__(
@@ -216,10 +211,11 @@ class ReverseImager:
         margins = [math.ceil(n / self.prior.multiple) * self.prior.multiple - n for n in shape]
         border = (margins[1] // 2, margins[1] - margins[1] // 2, margins[0] // 2, margins[0] - margins[0] // 2)
         observed = pad(torch.ones_like(saturated), border)
-        coarse = self._likelihood(pad(image, border), pad(saturated, border), observed)
+        image = pad(image, border, mode="replicate")
+        coarse = self._likelihood(image, pad(saturated, border), observed)
         prior = self.prior
         if SEQUENCES.get(prior.guide_sequence) is type(self.sequence):
-            prior = prior.guided(coarse.image / self.model_brightness, coarse.observed)
+            prior = prior.guided(image / self.model_brightness)
         u = self.sampler(prior, coarse, noise)
         return u[..., border[2] : border[2] + shape[0], border[0] : border[0] + shape[1]]
 

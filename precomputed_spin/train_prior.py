@@ -228,6 +228,12 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
     return torch.from_numpy(np.stack([np.interp(every, steps, e) for e in np.array(errors).T], 1)).float()
 
 
+def reference_voxels(maps: torch.Tensor, count: int = 4096) -> torch.Tensor:
+    """A few of the voxels of maps (slices, 3, rows, columns), evenly from all slices, as (3, count)."""
+    voxels = maps.transpose(0, 1).flatten(1)
+    return voxels[:, torch.linspace(0, voxels.shape[1] - 1, count).round().long()].contiguous()
+
+
 def train_prior(
     make_pool: Callable[[], torch.Tensor],
     held_out: Callable[[], torch.Tensor],
@@ -264,7 +270,7 @@ def train_prior(
     if init is not None:
         unet.load_state_dict(init.unet.state_dict())
         record = {**(record or {}), "init": init.record}
-    prior = SpinPrior(unet, scheduler, scaling, pixel_mm, torch.zeros(1000, 3))
+    prior = SpinPrior(unet, scheduler, scaling, pixel_mm, torch.zeros(1000, 3), torch.zeros(3, 0))
     optimiser = torch.optim.AdamW(unet.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
     average = EMAModel(unet.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
     checkpoint, first = folder / "training.pt", 0
@@ -328,13 +334,15 @@ def train_prior(
     save_checkpoint(schedule.steps)
     average.copy_to(unet.parameters())
     unet.eval()
-    test = scaling.encode(SpinMaps.unstack(held_out(), dim=1)).to(device)
+    physical = held_out()
+    test = scaling.encode(SpinMaps.unstack(physical, dim=1)).to(device)
     prior = SpinPrior(
         unet,
         scheduler,
         scaling,
         pixel_mm,
         measure_denoising_error(prior, test),
+        reference_voxels(physical),
         record={**(record or {}), "schedule": asdict(schedule), "seed": seed, "final_loss": running},
     )
     prior.save(folder)

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     slices = check_images(todo, prior.minimum * prior.pixel_mm)
     if not todo:
         return
-    imager = ReverseImager.prepare(prior, sequence, sampler, seed=args.seed, batch=args.batch)
+    imager = ReverseImager(prior, sequence, sampler, seed=args.seed, batch=args.batch)
     record = {
         "sequence": {"name": args.sequence, **asdict(sequence)},
         "prior": {"name": args.prior, **prior.record},

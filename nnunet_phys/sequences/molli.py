@@ -30,8 +30,7 @@ def parse_scheme(scheme: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """
     if not re.fullmatch(r"[1-9]\d*(\(\d+(\.\d+)?s?\)[1-9]\d*)*", scheme):
         raise ValueError(
-            f"MOLLI scheme {scheme!r} is none: write images(pause)images, such as 5(3)3 in beats or 5(3s)3 "
-            "in seconds"
+            f"MOLLI scheme {scheme!r} is none: write images(pause)images, such as 5(3)3 in beats or 5(3s)3 in seconds"
         )
     parts = re.split(r"[()]", scheme)
     return tuple(int(part) for part in parts[::2]), tuple(parts[1::2])
@@ -99,9 +98,7 @@ class MOLLI:
                 f"centre_pulse it takes {self._to_centre_ms:g} ms"
             )
         if self.rr_ms < self._shot_ms or any(gap < 0 for gap, _, _ in self._sets):
-            raise ValueError(
-                f"shot ({self._shot_ms:g} ms) and inversion do not fit into rr_ms = {self.rr_ms:g}"
-            )
+            raise ValueError(f"shot ({self._shot_ms:g} ms) and inversion do not fit into rr_ms = {self.rr_ms:g}")
         if self.readout is not None and not 0 <= self.readout < sum(images):
             raise ValueError(f"readout must lie between 0 and {sum(images) - 1}, got {self.readout}")
 
@@ -110,9 +107,7 @@ class MOLLI:
         """From its inversion to the centre of k-space of every readout, in acquisition order."""
         images, _ = parse_scheme(self.scheme)
         starts = self.first_inversion_times_ms
-        return tuple(
-            first + i * self.rr_ms for first, n in zip(starts, images, strict=False) for i in range(n)
-        )
+        return tuple(first + i * self.rr_ms for first, n in zip(starts, images, strict=False) for i in range(n))
 
     @property
     def _to_centre_ms(self) -> float:
@@ -141,9 +136,7 @@ class MOLLI:
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signed signal, readouts first: (readouts, *maps.shape), or maps.shape where `readout` names one."""
         r1, r2 = 1 / maps.t1, 1 / maps.t2
-        echo, remainder = single_shot_bssfp(
-            r1, r2, self.flip_angle_deg, self.tr_ms, self.pulses, self.centre_pulse
-        )
+        echo, remainder = single_shot_bssfp(r1, r2, self.flip_angle_deg, self.tr_ms, self.pulses, self.centre_pulse)
         before_shots = self._before_shots(r1, remainder)
         if self.readout is not None:
             return maps.pd * echo(next(islice(before_shots, self.readout, None)))

@@ -17,7 +17,10 @@ from nnunet_phys.sequences import BSSFP
 def prior(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prior")
     torch.manual_seed(0)
-    SpinPrior(new_unet((16, 32)), new_scheduler(), SpinScaling(), 2.5, torch.full((1000, 3), 0.02)).save(folder)
+    reference = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0]]).T.repeat(1, 50).contiguous()
+    SpinPrior(new_unet((16, 32)), new_scheduler(), SpinScaling(), 2.5, torch.full((1000, 3), 0.02), reference).save(
+        folder
+    )
     return str(folder)
 
 

@@ -26,7 +26,9 @@ def prior_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prior")
     torch.manual_seed(0)
     error = torch.linspace(0.001, 0.1, 1000)[:, None].expand(1000, 3)
-    SpinPrior(new_unet((16, 32)), new_scheduler(), SpinScaling(), 3.0, error, {"made": "for a test"}).save(folder)
+    SpinPrior(
+        new_unet((16, 32)), new_scheduler(), SpinScaling(), 3.0, error, torch.ones(3, 7), record={"made": "for a test"}
+    ).save(folder)
     return folder
 
 
@@ -42,6 +44,7 @@ def test_scaling_round_trip_and_ends():
 def test_save_and_load(prior_folder):
     prior = SpinPrior.load(prior_folder)
     assert prior.pixel_mm == 3.0 and prior.record == {"made": "for a test"} and prior.multiple == 4
+    assert torch.equal(prior.reference, torch.ones(3, 7)) and prior.guide_sequence == "bssfp"
     assert not prior.scheduler.config.clip_sample
     assert prior.denoising_error[500, 1] == pytest.approx(0.05, rel=0.03)
     first = prior.sample(2, (16, 20), torch.Generator().manual_seed(1), steps=3)

@@ -34,6 +34,10 @@ def likelihood(image, sequence=BSSFP_45, sigma=0.003, observed=None, saturated=N
     )
 
 
+def reference() -> torch.Tensor:
+    return torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0], [0.0, 1000.0, 60.0]]).T.repeat(1, 50).contiguous()
+
+
 def tissue(pd, t1, t2, shape=(1, 6, 6)) -> SpinMaps:
     return SpinMaps(*(torch.full(shape, float(v)) for v in (pd, t1, t2)))
 
@@ -197,8 +201,8 @@ def test_edges_of_the_native_image_stay_sharp():
 def imager():
     torch.manual_seed(0)
     unet = new_unet((16, 32)).eval().requires_grad_(False)
-    prior = SpinPrior(unet, new_scheduler(), SCALING, 2.5, torch.full((1000, 3), 0.02))
-    return ReverseImager(prior, BSSFP_45, ProximalSampler(4), 0.18, batch=2)
+    prior = SpinPrior(unet, new_scheduler(), SCALING, 2.5, torch.full((1000, 3), 0.02), reference())
+    return ReverseImager(prior, BSSFP_45, ProximalSampler(4), batch=2)
 
 
 def test_native_image_is_explained_on_its_own_grid(imager):
