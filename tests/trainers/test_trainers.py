@@ -171,7 +171,8 @@ def test_a_worker_unpickles_what_it_needs(ready, monkeypatch, method):
     assert "nnUNetTrainerPhys" not in sys.modules  # nnU-Net forgets the trainers' folder
     loader = trainer.get_dataloaders()[0].data_loader
     assert len(pickle.dumps(loader)) < 1e6
-    with multiprocessing.get_context(method).Pool(1) as pool:
+    one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}  # as batchgenerators' workers
+    with multiprocessing.get_context(method).Pool(1, **one_thread) as pool:
         batch = pool.apply(next, (loader,))
     assert batch["data"].shape == (2, 1, 32, 32)
 
