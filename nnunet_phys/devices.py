@@ -16,6 +16,5 @@ def torch_device(name: str) -> torch.device:
     try:
         torch.empty(1, device=name)
         return torch.device(name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"-device {name} is not available ({reason}). Use -device cpu.") from None
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"-device {name} is not available on this machine. Use -device cpu.") from None

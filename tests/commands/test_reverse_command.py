@@ -112,7 +112,7 @@ def test_all_faulty_images_are_named_before_work_starts(fresh, prior, capsys):
         (["-i", "nowhere"], "needs -o"),
         (["-i", "nowhere", "-o", "out"], "nowhere: no such folder"),
         (["-d", "900", "-num_parts", "2", "-part_id", "2"], "-part_id 2 of -num_parts 2"),
-        (["-d", "900", "-prior", "nothing"], "Prior 'nothing' has no prior.json"),
+        (["-d", "900", "-device", "cpu", "-prior", "nothing"], "Prior 'nothing' has no prior.json"),
         (["-d", "900", "-device", "nodevice"], "-device nodevice is not available"),
         (["-d", "900", "-device", "cpu", "-fa", "0.6"], "radians"),
     ],
