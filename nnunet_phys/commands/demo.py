@@ -119,7 +119,7 @@ def _plan_and_preprocess() -> None:
     extract_fingerprints([_DATASET], num_processes=2, verbose=False)
     plan_experiments([_DATASET])
     plans = Path(nnUNet_preprocessed) / f"Dataset{_DATASET}_DigitalHeart" / f"{_PLANS}.json"
-    shrink_plan(plans, (128, 128), 4, (16, 32, 64, 128, 128))
+    shrink_plan(plans, (96, 96), 6, (16, 32, 64, 128, 128))
     preprocess([_DATASET], _PLANS, ("2d",), (2,))
 
 
@@ -195,6 +195,7 @@ def _picture(folder: Path, raw: Path, trainers: tuple[str, str], z: int) -> None
     image_path = raw / "imagesTr" / f"{case}_0000.nii.gz"
     maps = load_maps(raw / "spinTr", case, ".nii.gz", image_path).map(lambda m: m[z])
     stack = maps.stack()
+    plt.rcdefaults()  # nnU-Net's progress plot leaves large type behind
     figure, axes = plt.subplots(4, 6, figsize=(18, 12.4), layout="constrained")
 
     def show(axis, array, title: str, **options) -> None:
@@ -203,10 +204,9 @@ def _picture(folder: Path, raw: Path, trainers: tuple[str, str], z: int) -> None
 
     show(axes[0, 0], read_image(image_path)[z], "training image (bSSFP cine)")
     for axis, values, title, top in zip(
-        axes[0, 1:4], stack, ("PD", "T1 [ms]", "T2 [ms]"), (1.5, 2000, 250), strict=True
+        axes[0, 1:4], stack, ("PD, 0-1.5", "T1, 0-2000 ms", "T2, 0-250 ms"), (1.5, 2000, 250), strict=True
     ):
-        axis.set_title(title, fontsize=10)
-        figure.colorbar(axis.imshow(values, vmin=0, vmax=top), ax=axis, shrink=0.8)
+        show(axis, values, title, cmap="viridis", vmin=0, vmax=top)
     rng = np.random.RandomState(0)
     for axis in axes[[0, 0, 1, 1, 1, 1, 1, 1], [4, 5, 0, 1, 2, 3, 4, 5]]:
         draw = DEFAULT.draw_contrast(rng)

@@ -165,6 +165,17 @@ def test_killed_training_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch):
         assert torch.equal(a, b)
 
 
+def test_training_may_start_from_another_prior(tmp_path, monkeypatch):
+    _train(tmp_path / "first", monkeypatch)
+    first = SpinPrior.load(tmp_path / "first")
+    still = Schedule(steps=1, stages=(Stage(1.0, 8, 2),), learning_rate=0.0)
+    train_prior(_pool, lambda: _pool()[..., :16, :16], tmp_path / "second", 2.5, still, seed=1, init=first)
+    second = SpinPrior.load(tmp_path / "second")
+    assert second.record["init"] == first.record
+    for a, b in zip(first.unet.parameters(), second.unet.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_maps_smaller_than_the_crop_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "new_unet", lambda: new_unet((16, 16)))
     with pytest.raises(InputError, match="smaller than the training crop of 32"):

@@ -7,7 +7,7 @@ from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
 
 
 class nnUNetTrainerDemo(nnUNetTrainer):
-    """4 epochs of 100 iterations, no validation at the end."""
+    """15 epochs of 100 iterations, no validation at the end."""
 
     def __init__(
         self,
@@ -18,7 +18,7 @@ class nnUNetTrainerDemo(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 4
+        self.num_epochs = 15
         self.num_iterations_per_epoch = 100
         self.num_val_iterations_per_epoch = 2
 
