@@ -54,6 +54,11 @@ class Sampler(Protocol):
         ...
 
 
+def _check_steps(steps: int) -> None:
+    if not 2 <= steps <= 1000:
+        raise ValueError(f"{steps} steps: a sampler takes 2 to 1000")
+
+
 @dataclass(frozen=True)
 class ProximalSampler:
     """The default: correct the denoised estimate in closed form at every step, then noise it afresh.
@@ -74,6 +79,9 @@ class ProximalSampler:
     least_abar: float = 1e-3
     trust: float = 1.0
     iterations: int = 2
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
 
     @torch.no_grad()
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
@@ -107,6 +115,9 @@ class DPS:
 
     steps: int = 200
     xi: float = 0.49
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """See `Sampler`."""

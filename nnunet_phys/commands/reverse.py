@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     parameters = {"flip_angle_deg": args.fa} if args.fa is not None else {}
     try:
         sequence = SEQUENCES[args.sequence](**parameters)
-        sampler = SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps else {}))
+        sampler = SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps is not None else {}))
     except ValueError as error:
         raise InputError(str(error)) from None
 

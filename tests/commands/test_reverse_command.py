@@ -115,6 +115,7 @@ def test_all_faulty_images_are_named_before_work_starts(fresh, prior, capsys):
         (["-d", "900", "-device", "cpu", "-prior", "nothing"], "Prior 'nothing' has no prior.json"),
         (["-d", "900", "-device", "nodevice"], "-device nodevice is not available"),
         (["-d", "900", "-device", "cpu", "-fa", "0.6"], "radians"),
+        (["-d", "900", "-device", "cpu", "-steps", "1"], "2 to 1000"),
     ],
 )
 def test_bad_arguments(fresh, prior, capsys, arguments, message):
