@@ -204,9 +204,9 @@ def test_the_mixin_comes_first():
         type("Mine", (nnUNetTrainerDA5, PhysMixin), {})
 
 
-def test_importing_a_trainer_imports_no_diffusers():
+def test_importing_a_trainer_imports_no_diffusers(tmp_path):
     code = "import sys, nnunet_phys.trainers.nnUNetTrainerPhys; sys.exit('diffusers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
 
 
 MINE = """
