@@ -2,8 +2,9 @@
 
 Sources, by the short name each value carries:
 
-- ``stanisz``: Stanisz et al., MRM 54:507 (2005), in vitro, 1.5 and 3 T.
-- ``debazelaire``: de Bazelaire et al., Radiology 230:652 (2004), abdomen and pelvis, 1.5 and 3 T.
+- ``stanisz``: Stanisz et al., MRM 54:507 (2005), in vitro, 1.5 and 3 T; the numbers are cited from memory.
+- ``debazelaire``: de Bazelaire et al., Radiology 230:652 (2004), abdomen and pelvis; 3 T as in its abstract, 1.5 T
+  cited from memory.
 - ``mapping``: ranges over published MOLLI, SASHA and T2-mapping normal values. T1 of one myocardium differs by
   200-300 ms between MOLLI and SASHA, so the spread covers methods as well as people.
 - ``assumed``: no measurement was at hand; the value is an assumption of this project.
