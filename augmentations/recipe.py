@@ -1,9 +1,9 @@
 """What to synthesise: which sequences, in which ranges, how often. Data; drawing from it is apart from
 applying.
 
-The ranges are those of clinical protocols (cine and GRE: manufacturers' product sequences; MOLLI: Messroghli
-2004, Kellman & Hansen 2014, ShMOLLI: Piechnik 2010). Every range is (lowest, highest), drawn uniformly unless
-it says so.
+The ranges are meant to cover clinical protocols: cine and GRE as manufacturers ship them, MOLLI after Messroghli 2004,
+Kellman & Hansen 2014 and ShMOLLI (Piechnik 2010). They are assumptions, cited from memory. Every range is (lowest,
+highest), drawn uniformly unless it says so.
 """
 
 from __future__ import annotations
