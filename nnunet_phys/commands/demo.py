@@ -1,7 +1,7 @@
 """`nnunet_phys demo`: the main job on digital hearts, from images to a table and a picture.
 
 A self-consistency check, not evidence about patients: training and test hearts are drawn by one program, though the
-test contrasts come from a Bloch simulation with protocols and tissue values that training does not see.
+test contrasts come from a Bloch simulation with protocols that training does not see.
 """
 
 from __future__ import annotations

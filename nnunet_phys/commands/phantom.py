@@ -1,7 +1,8 @@
 """`nnunet_phys phantom`: a data set of digital hearts in nnU-Net's raw format.
 
 The training images come from the closed-form bSSFP equation, the test images from the Bloch simulation, with protocols
-and tissue values outside what training sees, off-resonance, receive bias and noise: training and test share no formula.
+outside what training sees, off-resonance, receive bias and noise: training and test share no formula. T1 and T2 are
+shifted by 10 %, which the recipe's random factors still cover.
 """
 
 from __future__ import annotations
