@@ -187,11 +187,12 @@ def _trunk(c: _Canvas, a: _Anatomy, rng: np.random.Generator) -> None:
     c.paint(cavity & (np.abs(below) < 1.6), "muscle")
     organs = abdomen & ((c.tissue == _ID["liver"]) | (c.tissue == _ID["spleen"]))
     for x, y, r in a.organ_vessels:
-        c.paint(organs & c.inside(x, y, r * rng.uniform(1, 2.5), r, rng.uniform(0, np.pi)), "blood")
+        c.paint(organs & c.inside(x, y, r * rng.uniform(1, 2.5), r, rng.uniform(0, np.pi)), "venous blood")
     lung = cavity & (below < 0)
     for x, y, r in a.lung_vessels:
         shift = rng.normal(0, 6, 2)
-        c.paint(lung & c.inside(x + shift[0], y + shift[1], r * rng.uniform(1, 2), r, rng.uniform(0, np.pi)), "blood")
+        vessel = lung & c.inside(x + shift[0], y + shift[1], r * rng.uniform(1, 2), r, rng.uniform(0, np.pi))
+        c.paint(vessel, str(rng.choice(["blood", "venous blood"])))
 
     vx, vy, r = a.spine
     column = body & c.inside(vx, vy, 2.6 * r, 2.2 * r)
@@ -236,7 +237,7 @@ def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> N
         )
     if has_rv:
         c.paint(rv(rng.uniform(2.0, 4.0)), "myocardium")
-        c.paint(rv(0.0), "blood", "RV")
+        c.paint(rv(0.0), "venous blood", "RV")
     c.paint(lv(epi), "myocardium", "MYO")
     if cavity > 3:
         pool = lv(cavity)
