@@ -1,9 +1,9 @@
-"""What to synthesise: which sequences, in which ranges, how often. Data; drawing from it is apart from
-applying.
+"""What to synthesise: which sequences, in which ranges, how often. Data; drawing from it is apart from applying.
 
-The ranges are meant to cover clinical protocols: cine and GRE as manufacturers ship them, MOLLI after Messroghli 2004,
-Kellman & Hansen 2014 and ShMOLLI (Piechnik 2010). They are assumptions, cited from memory. Every range is (lowest,
-highest), drawn uniformly unless it says so.
+MOLLI's ranges lie around flip angle 35 degrees, first inversion time 100 ms and steps of 80 ms (Messroghli et al., JMRI
+26:1081, 2007), the schemes and 50 degrees of McDiarmid et al. (QIMS 5:503, 2015), and ShMOLLI (Piechnik et al., JCMR
+12:69, 2010). How wide they are, and the ranges of cine and GRE, are assumptions about clinical protocols. Every range
+is (lowest, highest), drawn uniformly unless it says so.
 """
 
 from __future__ import annotations
