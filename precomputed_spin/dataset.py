@@ -6,16 +6,13 @@ holds the case's index + 1. nnU-Net pads patches with zeros, so a zero in that p
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import blosc2
 import numpy as np
-from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_phys.precomputed_spin.preprocess import fingerprint, spin_folder
+from nnunet_phys.precomputed_spin.preprocessed import copy_fault, open_copy, spin_folder
 
 
 class ChannelStack:
@@ -70,7 +67,7 @@ class SpinDataset:
     def load_case(self, identifier: str):
         """As nnU-Net's: channels (see the module), segmentation, previous stage's or None, properties."""
         image, seg, seg_prev, properties = self.images.load_case(identifier)
-        stack = ChannelStack(image, open_maps(self.folder, identifier), self._index[identifier])
+        stack = ChannelStack(image, open_copy(self.folder, identifier), self._index[identifier])
         return stack, seg, seg_prev, properties
 
     def __getitem__(self, identifier: str):
@@ -80,16 +77,10 @@ class SpinDataset:
         return f"SpinDataset({len(self.identifiers)} cases, maps in {self.folder})"
 
 
-def open_maps(folder: Path, case: str):
-    """A case's preprocessed maps, (3, ...), memory-mapped where the system can."""
-    mode = {} if os.name == "nt" else {"mmap_mode": "r"}  # nnU-Net issue 2723
-    return blosc2.open(str(folder / f"{case}.b2nd"), mode="r", dparams={"nthreads": 1}, **mode)
-
-
 def faults(
     images: nnUNetBaseDataset, plans: PlansManager, configuration: ConfigurationManager, remedy: str
 ) -> list[str]:
-    """What keeps the maps of these cases from being trained on: absence, another shape, another fingerprint.
+    """What keeps the maps of these cases from being trained on (`preprocessed.copy_fault`).
 
     Args:
         images: nnU-Net's dataset of the cases in question.
@@ -100,24 +91,10 @@ def faults(
     Returns:
         one line per case; empty where all is well.
     """
-    folder = spin_folder(images.source_folder)
-    lines = []
+    folder, lines = spin_folder(images.source_folder), []
     for case in images.identifiers:
-        if not (folder / f"{case}.json").is_file():
-            lines.append(f"{case}: no maps in {folder}. {remedy}")
-            continue
         image, _, _, properties = images.load_case(case)
-        expected = fingerprint(properties, image.shape[1:], plans, configuration)
-        found = load_json(folder / f"{case}.json")["fingerprint"]
-        differs = [key for key in expected if found.get(key) != expected[key]]
-        try:
-            if open_maps(folder, case).shape != (3, *image.shape[1:]):
-                differs.append("shape")
-        except (RuntimeError, OSError, ValueError):
-            lines.append(f"{case}: {folder / case}.b2nd cannot be read. {remedy}")
-            continue
-        if differs:
-            lines.append(f"{case}: {folder / case}.b2nd has another {differs[0]} than the image. {remedy}")
-        elif not (folder / f"{case}_reservoir.npy").is_file():
-            lines.append(f"{case}: {folder / case}_reservoir.npy is missing. {remedy}")
+        fault = copy_fault(folder, case, properties, image.shape[1:], plans, configuration)
+        if fault:
+            lines.append(f"{case}: {fault}. {remedy}")
     return lines

@@ -1,34 +1,26 @@
-"""The maps in nnU-Net's preprocessed geometry: transposed, cropped and resampled as nnU-Net did to the image.
-
-They lie in a sibling of nnU-Net's own folder, `nnUNet_preprocessed/<dataset>/<data_identifier>_spin`; a
-further `.b2nd` inside that folder would become a phantom case. Per case:
-
-    <case>.b2nd           PD, T1 (ms), T2 (ms): float32, (3, ...) with the spatial shape of nnU-Net's image
-    <case>_reservoir.npy  the same three for a few thousand voxels of the cropped, not resampled case, (3, n)
-    <case>.json           fingerprint of the geometry, hashes of the maps; written last
-"""
+"""Maps into nnU-Net's preprocessed geometry: transposed, cropped and resampled as nnU-Net did to the image."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import blosc2
 import numpy as np
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_to_bbox
-from batchgenerators.utilities.file_and_folder_operations import load_json, load_pickle
-from nnunetv2.paths import nnUNet_preprocessed
+from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
-from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, infer_dataset_class
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.preprocessed import PreprocessedDataset, fingerprint, save_copy
 from nnunet_phys.precomputed_spin.store import (
     MAP_NAMES,
     RawDataset,
@@ -36,106 +28,9 @@ from nnunet_phys.precomputed_spin.store import (
     load_maps,
     load_record,
     map_paths,
-    require_folder,
-    write_json,
 )
 
 RESERVOIR_SIZE = 4096  # voxels of a case whose mean and deviation stand for the whole case's
-
-
-@dataclass(frozen=True)
-class PreprocessedDataset:
-    """One configuration of a data set as nnU-Net preprocessed it.
-
-    Attributes:
-        folder: nnU-Net's folder of the configuration's preprocessed cases.
-        plans: the plans.
-        configuration: the configuration, resolved.
-        configuration_name: its name, such as 2d.
-    """
-
-    folder: Path
-    plans: PlansManager
-    configuration: ConfigurationManager
-    configuration_name: str
-
-    @property
-    def spin_folder(self) -> Path:
-        """Where the maps' copies lie."""
-        return spin_folder(self.folder)
-
-    def cases(self) -> list[str]:
-        """Names of the preprocessed cases, sorted."""
-        return sorted(infer_dataset_class(str(self.folder)).get_identifiers(str(self.folder)))
-
-
-def spin_folder(preprocessed_folder: str | Path) -> Path:
-    """The maps' folder beside nnU-Net's folder of a configuration."""
-    folder = Path(preprocessed_folder)
-    return folder.with_name(folder.name + "_spin")
-
-
-def open_preprocessed_dataset(name: str, plans_name: str, configuration_name: str) -> PreprocessedDataset:
-    """Find what nnU-Net preprocessed.
-
-    Raises:
-        InputError: nnUNet_preprocessed is unset, no such plans or configuration, a configuration whose image
-            is not z-scored, or not preprocessed yet.
-    """
-    base = require_folder(nnUNet_preprocessed) / name
-    plans_file = base / f"{plans_name}.json"
-    run_first = f"nnUNetv2_plan_and_preprocess -d {int(name[7:10])} -c {configuration_name}"
-    if not plans_file.is_file():
-        raise InputError(f"{name}: {plans_file} is missing. Run `{run_first}` first.")
-    plans = PlansManager(load_json(plans_file))
-    if configuration_name not in plans.available_configurations:
-        known = ", ".join(plans.available_configurations)
-        raise InputError(f"{name}: {plans_file} has no configuration {configuration_name}; it has {known}.")
-    configuration = plans.get_configuration(configuration_name)
-    folder = base / configuration.data_identifier
-    if not folder.is_dir() or not any(folder.glob("*.pkl")):
-        raise InputError(f"{name}: {folder} holds no preprocessed case. Run `{run_first}` first.")
-    require_z_score(name, configuration)
-    return PreprocessedDataset(folder, plans, configuration, configuration_name)
-
-
-def require_z_score(name: str, configuration: ConfigurationManager) -> None:
-    """Refuse a channel that nnU-Net normalises otherwise: an MR signal in arbitrary units has no other scale.
-
-    Raises:
-        InputError: the first channel's scheme is not ZScoreNormalization.
-    """
-    scheme = configuration.normalization_schemes[0]
-    if scheme != "ZScoreNormalization":
-        raise InputError(
-            f"{name}: nnU-Net normalises the image by {scheme}, and synthesised MR signals need a z-score. "
-            "Name the channel MRI in dataset.json and run nnUNetv2_plan_and_preprocess again."
-        )
-
-
-def fingerprint(
-    properties: dict, shape: Iterable[int], plans: PlansManager, configuration: ConfigurationManager
-) -> dict:
-    """What decides where a voxel of the image ends up; equal fingerprints mean equal geometry.
-
-    Args:
-        properties: what nnU-Net stored with the preprocessed case.
-        shape: spatial shape of the preprocessed case.
-        plans: the plans, for the order of the axes.
-        configuration: the configuration, for the spacing and the mask.
-
-    Returns:
-        plain JSON.
-    """
-    return {
-        "shape": [int(n) for n in shape],
-        "shape_before_cropping": [int(n) for n in properties["shape_before_cropping"]],
-        "bbox_used_for_cropping": [[int(n) for n in ends] for ends in properties["bbox_used_for_cropping"]],
-        "spacing": [float(s) for s in properties["spacing"]],
-        "transpose_forward": [int(axis) for axis in plans.transpose_forward],
-        "target_spacing": [float(s) for s in configuration.spacing],
-        "use_mask_for_norm": bool(configuration.use_mask_for_norm[0]),
-    }
 
 
 @dataclass(frozen=True)
@@ -173,7 +68,7 @@ def preprocess_maps(
     if not with_maps:
         raise InputError(
             f"{raw.name}: no maps such as {next(iter(paths.values()))['PDmap']}. Make them with `nnunet_phys "
-            f"reverse -d {int(raw.name[7:10])}` or point -maps at their folder."
+            f"reverse -d {convert_dataset_name_to_id(raw.name)}` or point -maps at their folder."
         )
     gone = [
         f"{case}: its image is no longer in {raw.folder / 'imagesTr'}." for case in with_maps if case not in raw.images
@@ -227,7 +122,8 @@ def _native_maps(job: _Job) -> tuple[np.ndarray, dict]:
     if stacked.shape[1:] != tuple(properties["shape_before_cropping"]):
         raise InputError(
             f"{job.case}: {job.raw.images[job.case]} was of another shape when nnU-Net preprocessed it. Run "
-            f"`nnUNetv2_preprocess -d {int(job.raw.name[7:10])} -c {job.target.configuration_name}` again."
+            f"`nnUNetv2_preprocess -d {convert_dataset_name_to_id(job.raw.name)} -plans_name "
+            f"{job.target.plans.plans_name} -c {job.target.configuration_name}` again."
         )
     return _cropped(stacked, properties), properties
 
@@ -249,18 +145,14 @@ def _preprocess_case(job: _Job) -> None:
     shape = tuple(int(n) for n in image.shape[1:])
     resampled = _resampled(native, shape, properties, plans, configuration)
 
-    folder = job.target.spin_folder
-    marks = fingerprint(properties, shape, plans, configuration)
     maps = map_paths(job.maps_folder, job.case, job.raw.ending)
     record = {
-        "fingerprint": marks,
+        "fingerprint": fingerprint(properties, shape, plans, configuration),
         "record": load_record(job.maps_folder, job.case),
-        "maps": {name: {"file": str(maps[name]), "sha256": file_sha256(maps[name])} for name in MAP_NAMES},
+        "maps": {name: {"file": str(maps[name].resolve()), "sha256": file_sha256(maps[name])} for name in MAP_NAMES},
     }
-    (folder / f"{job.case}.json").unlink(missing_ok=True)  # no record may vouch for a half-replaced case
-    _write_blosc2(folder / f"{job.case}.b2nd", resampled, tuple(configuration.patch_size))
-    _write_npy(folder / f"{job.case}_reservoir.npy", draw_reservoir(native, inside, job.case))
-    write_json(folder / f"{job.case}.json", record)
+    reservoir = draw_reservoir(native, inside, job.case)
+    save_copy(job.target.spin_folder, job.case, resampled, reservoir, configuration.patch_size, record)
 
 
 def _normalised_voxels(job: _Job, properties: dict) -> np.ndarray:
@@ -279,19 +171,24 @@ def _resampled(
     plans: PlansManager,
     configuration: ConfigurationManager,
 ) -> np.ndarray:
-    """The cropped maps on nnU-Net's grid, by the configuration's own resampling, without overshoot.
+    """The cropped maps on nnU-Net's grid: PD as the configuration resamples images, T1 and T2 linearly.
 
-    Cubic splines ring at edges, so that T2 beside blood would turn negative: each map is held between its own
-    least and greatest value.
+    Cubic splines, nnU-Net's default, ring at edges: T2 of myocardium beside blood would come out as that of other
+    tissue. A resampling without an order keeps to its own. Nothing leaves the range of the case's values.
     """
     spacing = [properties["spacing"][axis] for axis in plans.transpose_forward]
     target_spacing = list(configuration.spacing)
     if len(target_spacing) < len(spacing):  # a 2d configuration keeps the distance of the slices
         target_spacing = [spacing[0], *target_spacing]
-    resampled = configuration.resampling_fn_data(native, shape, spacing, target_spacing)
+    resample = configuration.resampling_fn_data
+    linear = partial(resample, order=1) if "order" in resample.keywords else resample
+    density, times = (
+        function(channels, shape, spacing, target_spacing)
+        for function, channels in ((resample, native[:1]), (linear, native[1:]))
+    )
     axes = tuple(range(1, native.ndim))
     least, greatest = native.min(axes, keepdims=True), native.max(axes, keepdims=True)
-    return np.clip(resampled, least, greatest).astype(np.float32, copy=False)
+    return np.clip(np.concatenate((density, times)), least, greatest).astype(np.float32, copy=False)
 
 
 def draw_reservoir(maps: np.ndarray, inside: np.ndarray | None, case: str, size: int = RESERVOIR_SIZE) -> np.ndarray:
@@ -318,35 +215,3 @@ def draw_reservoir(maps: np.ndarray, inside: np.ndarray | None, case: str, size:
     random = np.random.default_rng(zlib.crc32(case.encode()))
     drawn = ((np.arange(size) + random.random(size)) * (count / size)).astype(np.int64)
     return np.ascontiguousarray(voxels[:, order[drawn]], dtype=np.float32)
-
-
-def _write_blosc2(path: Path, channels: np.ndarray, patch_size: tuple[int, ...]) -> None:
-    """Write with nnU-Net's codec and chunks, whole or not at all."""
-    blocks, chunks = comp_blosc2_params(channels.shape, patch_size, channels.itemsize)
-    parameters = {
-        "codec": blosc2.Codec.LZ4HC,
-        "filters": [blosc2.Filter.SHUFFLE],
-        "clevel": 5,
-        "nthreads": 1,
-    }
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.b2nd")
-    try:
-        blosc2.asarray(
-            np.ascontiguousarray(channels),
-            urlpath=str(temporary),
-            chunks=chunks,
-            blocks=blocks,
-            cparams=parameters,
-        )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_npy(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npy")
-    try:
-        np.save(temporary, array)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

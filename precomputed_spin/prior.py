@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -157,10 +159,17 @@ class SpinPrior:
             )
         return self.scaling.decode(u)
 
+    def sha256(self) -> str:
+        """Hash of the weights in fp16, as they are saved: tells priors apart wherever they lie."""
+        digest = hashlib.sha256()
+        for name, values in sorted(self.unet.state_dict().items()):
+            digest.update(name.encode() + values.half().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
     def save(self, folder: Path) -> None:
-        """Write `folder`: unet/ and reference (safetensors), scheduler/, prior.json. Leaves the network in fp16."""
+        """Write `folder`: unet/ and reference (safetensors), scheduler/, prior.json; the network in fp16."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.unet.half().save_pretrained(folder / "unet")
+        deepcopy(self.unet).half().save_pretrained(folder / "unet")
         self.scheduler.save_pretrained(folder / "scheduler")
         save_file({"reference": self.reference.cpu()}, folder / "reference.safetensors")
         knots = torch.linspace(0, len(self.denoising_error) - 1, 33).round().long()

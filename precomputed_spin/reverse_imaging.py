@@ -28,6 +28,8 @@ from nnunet_phys.precomputed_spin.prior import SpinPrior, renoise
 from nnunet_phys.sequences import SEQUENCES
 from nnunet_phys.spin import SpinMaps
 
+_LAST_ABAR = 0.995  # noise level that stands for what is left to decide on the native grid
+
 
 class SliceNoise:
     """Standard normal noise of each slice from a stream of its own, so that batching does not change it.
@@ -232,7 +234,8 @@ class ReverseImager:
 
     def _final_variance(self) -> torch.Tensor:
         """Belief of the last correction: the prior's errors near zero noise; a gain-like rest goes to PD."""
-        variance = self.prior.denoising_error[self.prior.timesteps(self.sampler.steps)[-2]].clone()
+        last = int((self.prior.alphas_cumprod >= _LAST_ABAR).sum()) - 1
+        variance = self.prior.denoising_error[last].clone()
         variance[0] = 10 * variance.max()
         return variance.view(1, 3, 1, 1)
 

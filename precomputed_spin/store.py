@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,13 +175,13 @@ def save_maps(folder: str | Path, case: str, maps: SpinMaps, image_path: str | P
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    header = _header(image_path)
+    header = image_header(image_path)
     shape = header.GetSize()[::-1]
     hashes = {}
-    temporary: list[Path] = []
-    paths = map_paths(folder, case, ending)
-    try:
-        for name, values in zip(MAP_NAMES, (maps.pd, maps.t1, maps.t2), strict=True):
+    with ExitStack() as maps_written:
+        for (name, path), values in zip(
+            map_paths(folder, case, ending).items(), (maps.pd, maps.t1, maps.t2), strict=True
+        ):
             array = np.asarray(values, dtype=np.float32)
             if len(shape) == 2 and array.shape[:1] == (1,):
                 array = array[0]
@@ -189,32 +191,35 @@ def save_maps(folder: str | Path, case: str, maps: SpinMaps, image_path: str | P
             image.SetSpacing(header.GetSpacing())
             image.SetOrigin(header.GetOrigin())
             image.SetDirection(header.GetDirection())
-            temporary.append(folder / f".{case}_{name}.{os.getpid()}{ending}")
+            temporary = maps_written.enter_context(whole_file(path))
             try:
-                sitk.WriteImage(image, str(temporary[-1]), True)
+                sitk.WriteImage(image, str(temporary), True)
             except RuntimeError:
                 raise InputError(
                     f"{case}: {ending} cannot hold float32 maps. Convert the data set to .nii.gz."
                 ) from None
-            hashes[name] = {"file": paths[name].name, "sha256": file_sha256(temporary[-1])}
+            hashes[name] = {"file": path.name, "sha256": file_sha256(temporary)}
         record_path(folder, case).unlink(missing_ok=True)  # no record may vouch for half-replaced maps
-        for source, target in zip(temporary, paths.values(), strict=True):
-            os.replace(source, target)
-    finally:
-        for path in temporary:
-            path.unlink(missing_ok=True)
     image_entry = {"file": Path(image_path).name, "sha256": file_sha256(image_path)}
     write_json(record_path(folder, case), {**record, "case": case, "image": image_entry, "maps": hashes})
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all: a temporary path beside it, of the same ending, that then takes its place."""
+    name, *endings = path.name.partition(".")
+    temporary = path.with_name(f".{name}.{os.getpid()}{''.join(endings)}")
     try:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def is_finished(folder: str | Path, case: str, ending: str, image_path: str | Path) -> bool:
@@ -277,7 +282,7 @@ def load_maps(
             "again (`nnunet_phys reverse ... --overwrite`)."
         )
     recorded = {} if record is None else record.get("maps", {})
-    header = _header(image_path)
+    header = image_header(image_path)
     arrays = [
         _read_map(case, path, recorded.get(name, {}).get("sha256"), header, image_path, reader)
         for name, path in paths.items()
@@ -293,7 +298,7 @@ def _read_map(
     case: str,
     path: Path,
     sha256: str | None,
-    image_header: sitk.ImageFileReader,
+    expected: sitk.ImageFileReader,
     image_path: str | Path,
     reader: BaseReaderWriter,
 ) -> np.ndarray:
@@ -306,11 +311,11 @@ def _read_map(
     try:
         finite = _is_finite(path)
         array = reader.read_images([str(path)])[0]
-        header = _header(path)
+        header = image_header(path)
     except UNREADABLE as error:
         raise InputError(f"{case}: {path} cannot be read, cut short? ({_last_line(error)}) {again}") from None
     for what in ("Size", "Spacing", "Origin", "Direction"):
-        map_value, image_value = (np.array(getattr(h, f"Get{what}")()) for h in (header, image_header))
+        map_value, image_value = (np.array(getattr(h, f"Get{what}")()) for h in (header, expected))
         same_length = map_value.shape == image_value.shape
         if not same_length or not np.allclose(map_value, image_value, rtol=1e-4, atol=1e-3):
             raise InputError(
@@ -336,8 +341,12 @@ def _is_finite(path: Path) -> bool:
     return bool(np.isfinite(values).all())
 
 
-def _header(path: str | Path) -> sitk.ImageFileReader:
-    """Geometry of an image without its voxels."""
+def image_header(path: str | Path) -> sitk.ImageFileReader:
+    """Geometry of an image without its voxels.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     header = sitk.ImageFileReader()
     header.SetFileName(str(path))
     try:

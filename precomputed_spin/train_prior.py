@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,16 +20,21 @@ from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate, pad
 from tqdm import tqdm
 
+from nnunet_phys.augmentations.recipe import BSSFPRanges, GRERanges, SequenceRanges
 from nnunet_phys.errors import InputError
 from nnunet_phys.phantom import digital_heart
 from nnunet_phys.precomputed_spin.likelihood import bright_level
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.store import MAP_NAMES
 from nnunet_phys.scanner import receive_bias
-from nnunet_phys.sequences import BSSFP
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
 
 SLICES_PER_HEART = 4
+GUIDES: dict[str, SequenceRanges] = {
+    "bssfp": BSSFPRanges(flip_angle_deg=(25.0, 80.0)),
+    "gre": GRERanges(inflow_pulses=(20.0, 300.0)),
+}
+"""Protocols of the images that a prior can learn to be guided by, by sequence."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Schedule:
         checkpoint_minutes: how often the state is written.
     """
 
-    steps: int = 2400
+    steps: int = 6400
     stages: tuple[Stage, ...] = (Stage(0.5, 64, 16), Stage(1.0, 128, 6))
     learning_rate: float = 6e-4
     guided_share: float = 0.9
@@ -161,14 +166,15 @@ def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:
     return fitted[..., top : top + size, left : left + size]
 
 
-def guide_images(maps: SpinMaps, rng: np.random.Generator) -> torch.Tensor:
-    """bSSFP images of maps as a scanner might deliver them, for the prior to learn from.
+def guide_images(maps: SpinMaps, sequence: str, rng: np.random.Generator) -> torch.Tensor:
+    """Images of maps as a scanner might deliver them, for the prior to learn from.
 
-    Flip angle 25-80 degrees, gain off by up to a third, blur up to 0.8 pixels, noise up to 5 % of the bright level,
+    Any protocol of the sequence, gain off by up to a third, blur up to 0.8 pixels, noise up to 5 % of the bright level,
     clipping of a third of them somewhere in the brightest 3 %.
 
     Args:
         maps: (slices, rows, columns); PD holds the receive bias.
+        sequence: a key of `GUIDES`.
         rng: source of the draws.
 
     Returns:
@@ -176,7 +182,7 @@ def guide_images(maps: SpinMaps, rng: np.random.Generator) -> torch.Tensor:
     """
     images = []
     for i in range(len(maps.pd)):
-        image = BSSFP(flip_angle_deg=rng.uniform(25, 80))(maps.map(lambda m, i=i: m[i])).abs()
+        image = GUIDES[sequence].draw(rng)(maps.map(lambda m, i=i: m[i])).abs()
         image = image * (math.exp(rng.uniform(-0.3, 0.3)) / bright_level(image))
         image = torch.from_numpy(gaussian_filter(image.numpy(), rng.uniform(0.0, 0.8)))
         noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
@@ -188,11 +194,11 @@ def guide_images(maps: SpinMaps, rng: np.random.Generator) -> torch.Tensor:
 
 
 def _crops(
-    pool: torch.Tensor, scaling: SpinScaling, size: int, batch: int, rng: np.random.Generator
+    pool: torch.Tensor, scaling: SpinScaling, sequence: str, size: int, batch: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Random square crops of scaled maps and their guide images, turned and mirrored by chance."""
     chosen = pool[torch.from_numpy(rng.integers(len(pool), size=batch))]
-    with_guide = torch.cat((chosen, guide_images(scaling.decode(chosen), rng)[:, None]), 1)
+    with_guide = torch.cat((chosen, guide_images(scaling.decode(chosen), sequence, rng)[:, None]), 1)
     crops = []
     for one in with_guide:
         row, column = rng.integers(one.shape[-2] - size + 1), rng.integers(one.shape[-1] - size + 1)
@@ -215,7 +221,7 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
         float32 (timesteps, 3).
     """
     generator = torch.Generator().manual_seed(0)
-    guides = guide_images(prior.scaling.decode(maps.cpu()), np.random.default_rng(0))
+    guides = guide_images(prior.scaling.decode(maps.cpu()), prior.guide_sequence, np.random.default_rng(0))
     prior = prior.guided(guides.to(maps))
     steps = np.linspace(0, prior.scheduler.config.num_train_timesteps - 1, knots).round().astype(int)
     errors = []
@@ -230,8 +236,9 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
 
 def reference_voxels(maps: torch.Tensor, count: int = 4096) -> torch.Tensor:
     """A few of the voxels of maps (slices, 3, rows, columns), evenly from all slices, as (3, count)."""
-    voxels = maps.transpose(0, 1).flatten(1)
-    return voxels[:, torch.linspace(0, voxels.shape[1] - 1, count).round().long()].contiguous()
+    slices, area = len(maps), maps[0, 0].numel()
+    index = torch.arange(count) * (slices * area) // count
+    return maps.flatten(2)[index // area, :, index % area].T.contiguous()
 
 
 def train_prior(
@@ -240,6 +247,7 @@ def train_prior(
     folder: Path,
     pixel_mm: float,
     schedule: Schedule,
+    sequence: str = "bssfp",
     device: str = "cpu",
     seed: int = 0,
     record: dict | None = None,
@@ -253,48 +261,56 @@ def train_prior(
         folder: where the prior and, until it is finished, its checkpoint `training.pt` go.
         pixel_mm: pixel size of the maps.
         schedule: how long and how fast.
+        sequence: of the images that will guide it, a key of `GUIDES`.
         device: where to train.
         seed: of the weights, the crops and the noise.
-        record: kept in the prior's `prior.json`.
+        record: how it is made, kept in the prior's `prior.json`; a checkpoint goes on under the same record only.
         init: a prior to start from, whose record is kept too.
 
     Returns:
         The trained prior (averaged weights).
 
     Raises:
-        InputError: the maps are smaller than the largest crop, or the checkpoint there has another schedule.
+        InputError: the maps are smaller than the largest crop; the folder holds a finished prior, or the checkpoint
+            of another training.
     """
+    checkpoint, first, running = folder / "training.pt", 0, None
+    if (folder / "prior.json").exists():
+        raise InputError(f"{folder} holds a finished prior. Choose another folder, or remove it.")
     torch.manual_seed(seed)
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     scaling, scheduler, unet = SpinScaling(), new_scheduler(), new_unet().to(device)
     if init is not None:
         unet.load_state_dict(init.unet.state_dict())
         record = {**(record or {}), "init": init.record}
-    prior = SpinPrior(unet, scheduler, scaling, pixel_mm, torch.zeros(1000, 3), torch.zeros(3, 0))
+    identity = repr((schedule, sequence, pixel_mm, seed, record))
+    prior = SpinPrior(unet, scheduler, scaling, pixel_mm, torch.zeros(1000, 3), torch.zeros(3, 0), sequence)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
     average = EMAModel(unet.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
-    checkpoint, first = folder / "training.pt", 0
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.is_file():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["schedule"] != repr(schedule):
-            raise InputError(f"{checkpoint} belongs to another schedule: {state['schedule']}. Remove it to start anew.")
+        if state["identity"] != identity:
+            raise InputError(f"{checkpoint} belongs to another training: {state['identity']}. Remove it to start anew.")
         unet.load_state_dict(state["unet"])
         optimiser.load_state_dict(state["optimiser"])
         average.load_state_dict(state["average"])
         generator.set_state(state["generator"].cpu())
         rng.bit_generator.state = json.loads(state["rng"])
-        first = state["step"]
+        first, running = state["step"], state["running"]
 
-    pool = scaling.encode(SpinMaps.unstack(make_pool(), dim=1))
+    maps = make_pool()
+    reference, pool = reference_voxels(maps), scaling.encode(SpinMaps.unstack(maps, dim=1))
+    del maps
     largest = max(s.crop for s in schedule.stages)
     if min(pool.shape[-2:]) < largest:
         raise InputError(f"Maps of {tuple(pool.shape[-2:])} pixels are smaller than the training crop of {largest}.")
 
     def save_checkpoint(step: int) -> None:
         state = {
-            "schedule": repr(schedule),
+            "identity": identity,
             "step": step,
+            "running": running,
             "unet": unet.state_dict(),
             "optimiser": optimiser.state_dict(),
             "average": average.state_dict(),
@@ -304,13 +320,13 @@ def train_prior(
         torch.save(state, checkpoint.with_suffix(".tmp"))
         os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
 
-    saved, running = time.monotonic(), None
+    saved = time.monotonic()
     progress = tqdm(range(first, schedule.steps), initial=first, total=schedule.steps, desc="prior", mininterval=5)
     for step in progress:
         stage = schedule.stage(step)
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step)
-        clean, guide = (t.to(device) for t in _crops(pool, scaling, stage.crop, stage.batch, rng))
+        clean, guide = (t.to(device) for t in _crops(pool, scaling, sequence, stage.crop, stage.batch, rng))
         seen = torch.from_numpy(rng.random(stage.batch) < schedule.guided_share).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         timesteps = torch.randint(len(scheduler.alphas_cumprod), (stage.batch,), generator=generator).to(device)
@@ -334,15 +350,10 @@ def train_prior(
     save_checkpoint(schedule.steps)
     average.copy_to(unet.parameters())
     unet.eval()
-    physical = held_out()
-    test = scaling.encode(SpinMaps.unstack(physical, dim=1)).to(device)
-    prior = SpinPrior(
-        unet,
-        scheduler,
-        scaling,
-        pixel_mm,
-        measure_denoising_error(prior, test),
-        reference_voxels(physical),
+    prior = replace(
+        prior,
+        denoising_error=measure_denoising_error(prior, scaling.encode(SpinMaps.unstack(held_out(), dim=1)).to(device)),
+        reference=reference,
         record={**(record or {}), "schedule": asdict(schedule), "seed": seed, "final_loss": running},
     )
     prior.save(folder)

@@ -17,12 +17,13 @@ from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepo
     nnUNetTrainer_100epochs,
     nnUNetTrainer_250epochs,
 )
+from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 
 from nnunet_phys.augmentations.contrast import SynthesizeContrast
 from nnunet_phys.augmentations.recipe import DEFAULT, GRE_ONLY, MOLLI_ONLY, ContrastRecipe
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
-from nnunet_phys.precomputed_spin.preprocess import require_z_score
+from nnunet_phys.precomputed_spin.preprocessed import require_z_score
 from nnunet_phys.precomputed_spin.store import require_one_channel
 
 
@@ -67,7 +68,7 @@ class PhysMixin:
         require_one_channel(dataset, self.dataset_json)
         require_z_score(dataset, self.configuration_manager)
         training, validation = super().get_tr_and_val_datasets()
-        remedy = f"Run `nnunet_phys preprocess -d {int(dataset[7:10])} -c {self.configuration_name}"
+        remedy = f"Run `nnunet_phys preprocess -d {convert_dataset_name_to_id(dataset)} -c {self.configuration_name}"
         remedy += f" -plans_name {plans}`." if plans != "nnUNetPlans" else "`."
         found = faults(training, self.plans_manager, self.configuration_manager, remedy)
         if found:

@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> None:
 
     raw = folder / "nnUNet_raw" / f"Dataset{_DATASET}_DigitalHeart"
     write_phantom_dataset(raw, size.train, size.test, size.slices)
-    _must(main(f"reverse -d {_DATASET} -device {args.device} -steps {size.steps} -prior {args.prior}".split()))
+    _must(
+        main(["reverse", "-d", str(_DATASET), "-device", args.device, "-steps", str(size.steps), "-prior", args.prior])
+    )
     _plan_and_preprocess()
     _must(main(f"preprocess -d {_DATASET} -c 2d -np 2".split()))
     scores = {}
@@ -99,8 +101,7 @@ def _isolate(folder: Path) -> None:
     os.environ["nnUNet_extTrainer"] = str(Path(__file__).parent / "demo_trainers")
     os.environ.setdefault("nnUNet_def_n_proc", "2")
     os.environ.setdefault("nnUNet_n_proc_DA", "1")
-    for switch in ("nnUNet_compile",):
-        os.environ.pop(switch, None)
+    os.environ.pop("nnUNet_compile", None)
 
 
 def _must(status: int) -> None:

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check every case, then preprocess all maps."""
-    from nnunet_phys.precomputed_spin.preprocess import open_preprocessed_dataset, preprocess_maps
+    from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
+    from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset
     from nnunet_phys.precomputed_spin.store import open_raw_dataset, record_path
 
     raw = open_raw_dataset(arguments.d)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_phys.errors import InputError
+
+# What cine is acquired with where nothing is known; 50 pulses seen by inflowing blood are an assumption.
+_PROTOCOL = {"bssfp": {"flip_angle_deg": 45.0}, "gre": {"flip_angle_deg": 15.0, "inflow_pulses": 50.0}}
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,32 +47,37 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.devices import torch_device
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.reverse_imaging import SAMPLERS, ReverseImager
-    from nnunet_phys.precomputed_spin.store import is_finished
     from nnunet_phys.sequences import SEQUENCES
 
+    if args.batch < 1:
+        raise InputError(f"-batch {args.batch}: give 1 or more slices.")
     prior = SpinPrior.load(args.prior, torch_device(args.device))
-    parameters = {"flip_angle_deg": args.fa} if args.fa is not None else {}
+    if args.sequence != prior.guide_sequence:
+        raise InputError(
+            f"-sequence {args.sequence}: prior '{args.prior}' reads {prior.guide_sequence} images. Train one for "
+            f"yours: nnunet_phys train_prior -i phantom -sequence {args.sequence} -o PRIOR"
+        )
+    parameters = {**_PROTOCOL[args.sequence], **({"flip_angle_deg": args.fa} if args.fa is not None else {})}
     try:
         sequence = SEQUENCES[args.sequence](**parameters)
         sampler = SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps is not None else {}))
     except ValueError as error:
         raise InputError(str(error)) from None
 
-    todo = {c: p for c, p in cases.items() if args.overwrite or not is_finished(folder, c, ending, p)}
+    settings = {
+        "sequence": {"name": args.sequence, **asdict(sequence)},
+        "prior": {"name": args.prior, "sha256": prior.sha256(), **prior.record},
+        "sampler": {"name": args.sampler, **asdict(sampler)},
+        "seed": args.seed,
+    }
+    todo = cases if args.overwrite else _unfinished(cases, folder, ending, settings)
     if len(todo) < len(cases):
         print(f"{len(cases) - len(todo)} of {len(cases)} cases are finished and skipped (--overwrite makes them again)")
     slices = check_images(todo, prior.minimum * prior.pixel_mm)
     if not todo:
         return
     imager = ReverseImager(prior, sequence, sampler, seed=args.seed, batch=args.batch)
-    record = {
-        "sequence": {"name": args.sequence, **asdict(sequence)},
-        "prior": {"name": args.prior, **prior.record},
-        "sampler": {"name": args.sampler, **asdict(sampler)},
-        "seed": args.seed,
-        "batch": args.batch,
-        "versions": _versions(),
-    }
+    record = {**settings, "batch": args.batch, "versions": _versions()}
 
     from tqdm import tqdm
 
@@ -76,6 +85,28 @@ def run(args: argparse.Namespace) -> None:
         for case, path in todo.items():
             progress.set_description(case)
             reverse_case(imager, case, path, folder, ending, record, progress.update)
+
+
+def _unfinished(cases: dict[str, Path], folder: Path, ending: str, settings: dict) -> dict[str, Path]:
+    """The cases whose maps are missing or were made from another image; refuses maps made with other settings."""
+    from nnunet_phys.precomputed_spin.store import is_finished, load_record
+
+    settings = json.loads(json.dumps(settings))
+    settings["prior"].pop("name")  # the same prior may lie in another folder
+    todo, faults = {}, []
+    for case, path in cases.items():
+        if not is_finished(folder, case, ending, path):
+            todo[case] = path
+            continue
+        recorded = load_record(folder, case)
+        recorded.get("prior", {}).pop("name", None)
+        other = [key for key, value in settings.items() if recorded.get(key) != value]
+        if other:
+            faults.append(f"{case}: its maps in {folder} were made with another {' and another '.join(other)}.")
+    if faults:
+        remedy = "Add --overwrite to make them again, or choose another folder with -o."
+        raise InputError("\n".join(f"{fault} {remedy}" for fault in faults))
+    return todo
 
 
 def reverse_case(
@@ -126,8 +157,6 @@ def check_images(cases: dict[str, Path], minimum_mm: float) -> dict[str, int]:
     Raises:
         InputError: unreadable, with NaN, without signal, or too small; one line a case.
     """
-    import numpy as np
-
     from nnunet_phys.precomputed_spin.store import read_image
 
     slices, faults = {}, []
@@ -139,9 +168,7 @@ def check_images(cases: dict[str, Path], minimum_mm: float) -> dict[str, int]:
             continue
         slices[case] = len(image)
         view = min(n * mm for n, mm in zip(image.shape[1:], _pixel_mm(path), strict=True))
-        if not np.isfinite(image).all():
-            faults.append(f"{case}: {path} holds NaN or infinite values. Mend or remove the case.")
-        elif image.max() <= 0:
+        if image.max() <= 0:
             faults.append(f"{case}: {path} has no signal above 0. Mend or remove the case.")
         elif view < minimum_mm:
             faults.append(
@@ -182,12 +209,9 @@ def _find_cases(args: argparse.Namespace) -> tuple[dict[str, Path], Path, str]:
 
 def _pixel_mm(path: Path) -> tuple[float, float]:
     """Row and column spacing of an image, mm."""
-    import SimpleITK as sitk
+    from nnunet_phys.precomputed_spin.store import image_header
 
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(path))
-    header.ReadImageInformation()
-    column, row = header.GetSpacing()[:2]
+    column, row = image_header(path).GetSpacing()[:2]
     return row, column
 
 

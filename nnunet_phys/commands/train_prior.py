@@ -10,8 +10,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map; or: phantom")
     parser.add_argument("-o", required=True, type=Path, metavar="PRIOR", help="folder for the prior; a rerun goes on")
     parser.add_argument("-init", metavar="PRIOR", help="a prior to start from (folder or name of a shipped one)")
-    parser.add_argument("-steps", type=int, default=2400, help="optimiser steps (default %(default)s)")
-    parser.add_argument("-hearts", type=int, default=1000, help="digital hearts of 4 slices (default %(default)s)")
+    parser.add_argument(
+        "-sequence", default="bssfp", choices=("bssfp", "gre"), help="of the images it will see (default %(default)s)"
+    )
+    parser.add_argument("-steps", type=int, default=6400, help="optimiser steps (default %(default)s)")
+    parser.add_argument("-hearts", type=int, default=2000, help="digital hearts of 4 slices (default %(default)s)")
     parser.add_argument("-pixel_mm", type=float, default=2.5, help="pixel size of the maps (default %(default)s)")
     parser.add_argument("-seed", type=int, default=0)
     parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
@@ -31,8 +34,9 @@ def run(args: argparse.Namespace) -> None:
     else:
         maps = folder_maps(Path(args.i), args.pixel_mm)
         pool, held_out = (lambda: maps[0]), (lambda: maps[1])
-    command = f"nnunet_phys train_prior -i {args.i} -o PRIOR -steps {args.steps} -hearts {args.hearts}"
-    command += f" -seed {args.seed}" + (f" -init {args.init}" if args.init else "")
+    chosen = ("i", "init", "sequence", "steps", "hearts", "pixel_mm", "seed")
+    options = [f"-{name} {getattr(args, name)}" for name in chosen if getattr(args, name) is not None]
+    command = " ".join(["nnunet_phys train_prior -o PRIOR", *options])
     init = SpinPrior.load(args.init, torch_device(args.device)) if args.init else None
     prior = train_prior(
         pool,
@@ -40,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
         folder=args.o,
         pixel_mm=args.pixel_mm,
         schedule=Schedule(steps=args.steps),
+        sequence=args.sequence,
         device=str(torch_device(args.device)),
         seed=args.seed,
         record={"command": command},

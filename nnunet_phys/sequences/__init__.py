@@ -18,6 +18,6 @@ SEQUENCES = {
     "gre": SpoiledGRE,
     "msasha": MSASHA,
 }
-"""Sequence by the name that a command line takes."""
+"""Sequence by its short name, as records and priors keep it."""
 
 __all__ = ["BSSFP", "MOLLI", "MSASHA", "SEQUENCES", "LookLocker", "SpoiledGRE"]

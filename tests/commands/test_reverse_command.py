@@ -1,6 +1,7 @@
 """`nnunet_phys reverse`, `phantom` and `train_prior` as commands: what they write, and how they refuse."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -72,6 +73,21 @@ def test_maps_of_a_data_set(fresh, prior, capsys):
     assert changed == {f"case0{end}" for end in ("_PDmap.nii.gz", "_T1map.nii.gz", "_T2map.nii.gz", ".json")}
 
 
+def test_maps_made_with_other_settings_are_not_taken_for_finished(fresh, prior, tmp_path, capsys):
+    shutil.copytree(prior, tmp_path / "moved")
+    assert main(_reverse(prior)) == 0
+    assert main(_reverse(str(tmp_path / "moved"))) == 0  # the same prior
+    for other, name in (
+        (_reverse(prior, "-fa", "60"), "sequence"),
+        (_reverse(prior, "-seed", "1"), "seed"),
+        (_reverse("digital_heart"), "prior"),
+    ):
+        _refused(capsys, other, f"case0: its maps in {fresh.maps} were made with another {name}. Add --overwrite")
+    before = {p: p.stat().st_mtime_ns for p in fresh.maps.iterdir()}
+    assert main(_reverse(prior, "-fa", "60", "--overwrite")) == 0
+    assert all(p.stat().st_mtime_ns > before[p] for p in fresh.maps.iterdir())
+
+
 def test_parts_share_the_work_and_agree_with_the_whole(fresh, prior, tmp_path):
     inputs = ["-i", str(fresh.raw / "imagesTr")]
     common = ["-device", "cpu", "-steps", "2", "-prior", prior, "--disable_progress_bar"]
@@ -116,6 +132,8 @@ def test_all_faulty_images_are_named_before_work_starts(fresh, prior, capsys):
         (["-d", "900", "-device", "nodevice"], "-device nodevice is not available"),
         (["-d", "900", "-device", "cpu", "-fa", "0.6"], "radians"),
         (["-d", "900", "-device", "cpu", "-steps", "1"], "2 to 1000"),
+        (["-d", "900", "-device", "cpu", "-batch", "0"], "-batch 0"),
+        (["-d", "900", "-device", "cpu", "-sequence", "gre"], "train_prior -i phantom -sequence gre"),
     ],
 )
 def test_bad_arguments(fresh, prior, capsys, arguments, message):

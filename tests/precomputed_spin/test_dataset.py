@@ -8,7 +8,8 @@ from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 
 from nnunet_phys.precomputed_spin.dataset import ChannelStack, SpinDataset
-from nnunet_phys.precomputed_spin.preprocess import open_preprocessed_dataset, preprocess_maps
+from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
+from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset
 from nnunet_phys.precomputed_spin.store import open_raw_dataset
 
 

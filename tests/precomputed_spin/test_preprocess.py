@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from copy import deepcopy
 
 import blosc2
@@ -10,15 +11,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.preprocess import (
-    draw_reservoir,
-    open_preprocessed_dataset,
-    preprocess_maps,
-    spin_folder,
-)
+from nnunet_phys.precomputed_spin.dataset import faults
+from nnunet_phys.precomputed_spin.preprocess import draw_reservoir, preprocess_maps
+from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, spin_folder
 from nnunet_phys.precomputed_spin.store import map_paths, open_raw_dataset, read_image, save_maps
 from nnunet_phys.spin import SpinMaps
 
@@ -49,11 +48,13 @@ def changed_plans(plans: dict, name: str, transpose: list[int], spacing: list[fl
         ("3d_fullres", [0, 1, 2], [3.0, 2.0, 2.0]),
     ],
 )
-def test_a_map_equal_to_the_image_comes_out_equal(tiny, name, transpose, spacing):
+@pytest.mark.parametrize("order", [1, 3])
+def test_a_map_equal_to_the_image_comes_out_equal(tiny, name, transpose, spacing, order):
     for case in tiny.cases:  # PD is the image; T1 and T2 are the image with an offset
         image = torch.from_numpy(read_image(tiny.image(case)))
         save_maps(tiny.maps, case, SpinMaps(image, image + 200, image + 20), tiny.image(case), ".nii.gz", {})
     plans = changed_plans(tiny.plans(), name, transpose, spacing, masked=False)
+    plans["configurations"][name]["resampling_fn_data_kwargs"]["order"] = order
     (tiny.preprocessed / "changedPlans.json").write_text(json.dumps(plans))
     folder = tiny.nnunet_preprocess(plans, name)
     target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", name)
@@ -66,10 +67,27 @@ def test_a_map_equal_to_the_image_comes_out_equal(tiny, name, transpose, spacing
         native = read_image(tiny.image(case)).transpose(transpose)
         filled = np.nonzero(native)
         native = native[tuple(slice(axis.min(), axis.max() + 1) for axis in filled)]
-        for channel, offset in ((0, 0), (1, 200), (2, 20)):
+        for channel, offset in ((0, 0), (1, 200), (2, 20)) if order == 1 else ((0, 0),):  # T1, T2: always linear
             low, high = native.min() + offset, native.max() + offset
             expected = theirs * native.std() + native.mean() + offset
             np.testing.assert_allclose(maps[channel], np.clip(expected, low, high), rtol=1e-3, atol=0.05)
+
+
+def test_no_tissue_arises_at_an_edge(tiny):
+    for case in tiny.cases:
+        shape = read_image(tiny.image(case)).shape
+        left = torch.arange(shape[2]).expand(shape) < shape[2] // 2
+        maps = SpinMaps(torch.ones(shape), torch.where(left, 1050.0, 1550.0), torch.where(left, 50.0, 235.0))
+        maps.t2[..., :4] = 20.0  # elsewhere T2 reaches further down, which a bound for the whole case would allow
+        save_maps(tiny.maps, case, maps, tiny.image(case), ".nii.gz", {})
+    plans = changed_plans(tiny.plans(), "2d", [0, 1, 2], [1.0, 1.0], masked=False)
+    (tiny.preprocessed / "changedPlans.json").write_text(json.dumps(plans))
+    folder = tiny.nnunet_preprocess(plans, "2d")
+    target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", "2d")
+    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    for case in tiny.cases:
+        _, t1, t2 = blosc2.open(str(spin_folder(folder) / f"{case}.b2nd"), mode="r")[:]
+        assert (np.diff(t1, axis=2) >= -1e-3).all() and (np.diff(t2, axis=2) >= -1e-3).all()
 
 
 def test_a_reservoir_has_the_statistics_of_the_case(tiny):
@@ -149,11 +167,7 @@ def test_the_fingerprint_tells_plans_apart(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
 
-    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
-
-    from nnunet_phys.precomputed_spin.dataset import faults
-
-    images = nnUNetDatasetBlosc2(str(target.folder))
+    images = infer_dataset_class(str(target.folder))(str(target.folder))
     assert faults(images, target.plans, target.configuration, "Do this.") == []
     (target.spin_folder / "case0.b2nd").write_bytes((target.spin_folder / "case1.b2nd").read_bytes())
     (target.spin_folder / "case2.json").unlink()
@@ -165,3 +179,19 @@ def test_the_fingerprint_tells_plans_apart(tiny):
 
     other = PlansManager(changed_plans(tiny.plans(), "2d", [0, 2, 1], [1.0, 1.0], masked=False))
     assert len(faults(images, other, other.get_configuration("2d"), "Do this.")) == 6
+
+
+def test_maps_made_again_must_be_preprocessed_again(tiny):
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    images = infer_dataset_class(str(target.folder))(str(target.folder))
+    later = (target.spin_folder / "case1.json").stat().st_mtime + 10
+    for case in ("case1", "case2"):
+        path = map_paths(tiny.maps, case, ".nii.gz")["T1map"]
+        if case == "case1":
+            path.write_bytes(map_paths(tiny.maps, case, ".nii.gz")["T2map"].read_bytes())
+        os.utime(path, (later, later))  # case2 was only touched
+    (line,) = faults(images, target.plans, target.configuration, "Do this.")
+    assert line.startswith("case1: ") and line.endswith(
+        "case1_T1map.nii.gz has changed since it was preprocessed. Do this."
+    )

@@ -177,6 +177,19 @@ def test_a_worker_unpickles_what_it_needs(ready, monkeypatch, method):
     assert batch["data"].shape == (2, 1, 32, 32)
 
 
+@pytest.mark.filterwarnings("ignore:torch.cuda.amp.GradScaler is enabled:UserWarning")  # no GPU here
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_of_ddp(ready, monkeypatch, rank):
+    for name, value in (("is_initialized", True), ("get_rank", rank), ("get_world_size", 2)):
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    plans, description = ready.plans(), json.loads((ready.preprocessed / "dataset.json").read_text())
+    plans["configurations"]["2d"]["batch_size"] = 4
+    trainer = Always({**plans, "continue_training": False}, "2d", 0, description, torch.device("cuda"))
+    trainer._set_batch_size_and_oversample()  # what `initialize` does before it moves the network to the rank's GPU
+    assert trainer.is_ddp and trainer.device.index == rank
+    assert batch_of(trainer)["data"].shape == (2, 1, 32, 32)
+
+
 def test_training_before_preprocess(tiny):
     with pytest.raises(RuntimeError) as caught:
         make(tiny, nnUNetTrainerPhys).get_dataloaders()
