@@ -174,10 +174,8 @@ def molli(
 ) -> np.ndarray:
     """A whole MOLLI series on one clock.
 
-    Within a set, shots start one heartbeat apart. From the last shot of a set to the first of the next passes
-    one
-    heartbeat and the pause: '(3)' three heartbeats, '(3s)' three seconds. The inversion precedes a set so
-        that the
+    Within a set, shots start one heartbeat apart. From the last shot of a set to the first of the next passes one
+    heartbeat and the pause: '(3)' three heartbeats, '(3s)' three seconds. The inversion precedes a set so that the
     centre of k-space comes at that set's first inversion time.
 
     Args:

@@ -2,13 +2,14 @@
 
 Sources, by the short name each value carries:
 
-- ``stanisz``: Stanisz et al., MRM 54:507 (2005), in vitro, 1.5 and 3 T; the numbers are cited from memory.
-- ``debazelaire``: de Bazelaire et al., Radiology 230:652 (2004), abdomen and pelvis; 3 T as in its abstract, 1.5 T
-  cited from memory.
+- ``debazelaire``: de Bazelaire et al., Radiology 230:652 (2004), abdomen and pelvis at 3 T, means as in its abstract.
+- ``between``: between the values of published studies (Stanisz et al., MRM 54:507, 2005, and de Bazelaire among them),
+  from memory.
 - ``mapping``: ranges over published MOLLI, SASHA and T2-mapping normal values. T1 of one myocardium differs by
   200-300 ms between MOLLI and SASHA, so the spread covers methods as well as people.
 - ``li``: Li et al., MRM 39:685 (1998), T2* of blood in large arteries and veins at 1.5 T, as in its abstract.
-- ``assumed``: no measurement was at hand; the value is an assumption of this project.
+- ``assumed``: no measurement was at hand; the value is an assumption of this project. So are PD, the T2* of all but
+  blood at 1.5 T, and spreads wider than the source's.
 
 Venous blood, which fills the right ventricle, shares T1 and density with arterial blood. Its T2 is shorter: 0.84 of it
 by T2 preparation at 3 T (80 against 95 ms; Ventricular blood T2 in asymptomatic adults at 3T, 156 adults, means of
@@ -64,25 +65,25 @@ TISSUES: dict[float, dict[str, Tissue]] = {
     1.5: {
         "air": _AIR,
         "blood": Tissue((1550.0, 100.0), (235.0, 30.0), 199.0, (0.85, 0.95), "mapping, T2 assumed, T2* li"),
-        "myocardium": Tissue((1060.0, 70.0), (51.0, 3.5), 33.0, (0.78, 0.86), "mapping, T2* assumed"),
-        "muscle": Tissue((1008.0, 60.0), (38.0, 4.0), 30.0, (0.76, 0.84), "stanisz"),
-        "fat": Tissue((305.0, 35.0), (64.0, 5.0), 40.0, (0.7, 1.0), "debazelaire, PD assumed"),
-        "liver": Tissue((610.0, 40.0), (50.0, 5.0), 25.0, (0.82, 0.9), "debazelaire"),
-        "spleen": Tissue((1057.0, 60.0), (79.0, 8.0), 50.0, (0.76, 0.84), "debazelaire"),
-        "lung": Tissue((1171.0, 80.0), (61.0, 9.0), 2.1, (0.05, 0.3), "mapping, PD assumed"),
-        "marrow": Tissue((549.0, 52.0), (49.0, 8.0), 15.0, (0.35, 0.75), "debazelaire, PD assumed"),
+        "myocardium": Tissue((1060.0, 70.0), (51.0, 3.5), 33.0, (0.78, 0.86), "mapping"),
+        "muscle": Tissue((1008.0, 60.0), (38.0, 4.0), 30.0, (0.76, 0.84), "between"),
+        "fat": Tissue((305.0, 35.0), (64.0, 5.0), 40.0, (0.7, 1.0), "between"),
+        "liver": Tissue((610.0, 40.0), (50.0, 5.0), 25.0, (0.82, 0.9), "between"),
+        "spleen": Tissue((1057.0, 60.0), (79.0, 8.0), 50.0, (0.76, 0.84), "between"),
+        "lung": Tissue((1171.0, 80.0), (61.0, 9.0), 2.1, (0.05, 0.3), "mapping"),
+        "marrow": Tissue((549.0, 52.0), (49.0, 8.0), 15.0, (0.35, 0.75), "between"),
         "fluid": _FLUID,
     },
     3.0: {
         "air": _AIR,
-        "blood": Tissue((1850.0, 105.0), (180.0, 30.0), 80.0, (0.85, 0.95), "mapping, T2* assumed"),
+        "blood": Tissue((1850.0, 105.0), (180.0, 30.0), 80.0, (0.85, 0.95), "mapping"),
         "myocardium": Tissue((1280.0, 100.0), (43.0, 3.5), 24.0, (0.78, 0.86), "mapping"),
-        "muscle": Tissue((1250.0, 110.0), (34.0, 4.0), 22.0, (0.76, 0.84), "stanisz, debazelaire"),
-        "fat": Tissue((382.0, 25.0), (68.0, 5.0), 30.0, (0.7, 1.0), "debazelaire, PD assumed"),
+        "muscle": Tissue((1250.0, 110.0), (34.0, 4.0), 22.0, (0.76, 0.84), "between"),
+        "fat": Tissue((382.0, 25.0), (68.0, 5.0), 30.0, (0.7, 1.0), "debazelaire"),
         "liver": Tissue((809.0, 65.0), (34.0, 4.0), 17.0, (0.82, 0.9), "debazelaire"),
         "spleen": Tissue((1328.0, 45.0), (61.0, 8.0), 30.0, (0.76, 0.84), "debazelaire"),
-        "lung": Tissue((1300.0, 80.0), (50.0, 9.0), 0.74, (0.05, 0.3), "mapping, T1, T2 and PD assumed"),
-        "marrow": Tissue((586.0, 73.0), (49.0, 8.0), 12.0, (0.35, 0.75), "debazelaire, PD assumed"),
+        "lung": Tissue((1300.0, 80.0), (50.0, 9.0), 0.74, (0.05, 0.3), "mapping, T1 and T2 assumed"),
+        "marrow": Tissue((586.0, 73.0), (49.0, 8.0), 12.0, (0.35, 0.75), "debazelaire"),
         "fluid": _FLUID,
     },
 }

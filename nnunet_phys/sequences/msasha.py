@@ -17,10 +17,8 @@ class MSASHA:
 
         S = PD (1 - (1 - (1 - exp(-TS/T1)) exp(-TEp/T2)) exp(-TD/T1))
 
-    Exact for ideal pulses (confirmed by `bloch`); that mSASHA's own three-parameter fit (Chow et al.) is this
-    one is an
-    assumption: only its abstract could be read. The reverse-imaging paper prints exp(-TS/T2), which `bloch`
-        refutes.
+    Exact for ideal pulses (confirmed by `bloch`). That mSASHA's own three-parameter fit (Chow et al.) is this one is an
+    assumption: only its abstract could be read. The reverse-imaging paper prints exp(-TS/T2), which `bloch` refutes.
     The read-out is taken to scale all tissues alike.
 
     Attributes:

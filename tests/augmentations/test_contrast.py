@@ -12,7 +12,7 @@ import torch
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunet_phys.augmentations.contrast import SynthesizeContrast, content, synthesize
+from nnunet_phys.augmentations.contrast import SynthesizeContrast, content, standard_normal, synthesize
 from nnunet_phys.augmentations.recipe import (
     DEFAULT,
     GRE_ONLY,
@@ -101,6 +101,14 @@ def test_noise_has_the_drawn_strength():
     rayleigh = noisy.std() * case.std()  # of pure noise: sigma sqrt(2 - pi/2)
     assert abs(rayleigh / (sigma * np.sqrt(2 - np.pi / 2)) - 1) < 0.05
     assert torch.equal(noisy, synthesize(air, reservoir, draw))
+
+
+@pytest.mark.parametrize("count", [50_000, 1_500_000])
+def test_noise_follows_its_seed(count):
+    one, same, other = (standard_normal(count, seed) for seed in (3, 3, 2**31 - 4))
+    assert torch.equal(one, same) and len(one) == count
+    assert abs(float(torch.corrcoef(torch.stack((one, other)))[0, 1])) < 0.02
+    assert abs(float(one.mean())) < 0.02 and abs(float(one.std()) - 1) < 0.02
 
 
 def test_numpy_seeds_the_whole_draw():
