@@ -20,21 +20,27 @@ from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate, pad
 from tqdm import tqdm
 
-from nnunet_phys.augmentations.recipe import BSSFPRanges, GRERanges, SequenceRanges
 from nnunet_phys.errors import InputError
 from nnunet_phys.phantom import digital_heart
-from nnunet_phys.precomputed_spin.likelihood import bright_level
+from nnunet_phys.precomputed_spin.likelihood import Sequence, bright_level
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.store import MAP_NAMES
 from nnunet_phys.scanner import receive_bias
+from nnunet_phys.sequences import BSSFP, SpoiledGRE
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
 
 SLICES_PER_HEART = 4
-GUIDES: dict[str, SequenceRanges] = {
-    "bssfp": BSSFPRanges(flip_angle_deg=(25.0, 80.0)),
-    "gre": GRERanges(inflow_pulses=(20.0, 300.0)),
+GUIDES: dict[str, Callable[[np.random.Generator], Sequence]] = {
+    "bssfp": lambda rng: BSSFP(flip_angle_deg=rng.uniform(25, 80), tr_ms=rng.uniform(2.5, 4.0)),
+    "gre": lambda rng: SpoiledGRE(
+        flip_angle_deg=rng.uniform(8, 25),
+        tr_ms=rng.uniform(4, 10),
+        te_ms=rng.uniform(1.2, 4),
+        r2_prime_hz=rng.uniform(5, 40),
+        inflow_pulses=math.exp(rng.uniform(math.log(20), math.log(300))),
+    ),
 }
-"""Protocols of the images that a prior can learn to be guided by, by sequence."""
+"""Draws a protocol of the images that a prior can learn to be guided by, by sequence."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ def guide_images(maps: SpinMaps, sequence: str, rng: np.random.Generator) -> tor
     """
     images = []
     for i in range(len(maps.pd)):
-        image = GUIDES[sequence].draw(rng)(maps.map(lambda m, i=i: m[i])).abs()
+        image = GUIDES[sequence](rng)(maps.map(lambda m, i=i: m[i])).abs()
         image = image * (math.exp(rng.uniform(-0.3, 0.3)) / bright_level(image))
         image = torch.from_numpy(gaussian_filter(image.numpy(), rng.uniform(0.0, 0.8)))
         noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
