@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_phys.phantom import LABELS, digital_heart
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, bright_level, saturation_mask
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.reverse_imaging import (
@@ -15,7 +16,8 @@ from nnunet_phys.precomputed_spin.reverse_imaging import (
     SliceNoise,
     upsample_guided,
 )
-from nnunet_phys.sequences import BSSFP
+from nnunet_phys.scanner import noisy_magnitude, receive_bias
+from nnunet_phys.sequences import BSSFP, MOLLI
 from nnunet_phys.spin import SpinMaps
 
 SCALING = SpinScaling()
@@ -230,3 +232,24 @@ def test_same_seed_same_maps_whatever_the_batch(imager):
 def test_too_small_a_field_of_view(imager):
     with pytest.raises(ValueError, match="32 x 60 mm is smaller than the prior's minimum of 40 mm"):
         next(imager(np.ones((1, 16, 30)), (2.0, 2.0), "case"))
+
+
+@pytest.mark.parametrize("seed", [5_000_000, 5_000_003])
+def test_the_shipped_prior_knows_the_tissues_of_a_heart_it_has_not_seen(seed):
+    heart, rng = digital_heart(seed, 2), np.random.default_rng(seed)
+    bias = torch.from_numpy(receive_bias(rng, heart.labels.shape[1:], 2.5, centre_mm=heart.centre_mm))
+    truth = SpinMaps(heart.maps.pd * bias, heart.maps.t1, heart.maps.t2)
+    image = 700 * noisy_magnitude(rng, BSSFP_45(truth).numpy(), 0.004)
+    imager = ReverseImager(SpinPrior.load(), BSSFP_45)
+    found = SpinMaps.unstack(torch.cat([maps.stack(1) for _, maps, _ in imager(image, (2.5, 2.5), "heart")]), dim=1)
+
+    median = {name: found.map(lambda m, c=code: m[heart.labels == c].median()) for name, code in LABELS.items()}
+    for name, code in LABELS.items():
+        if code:
+            assert float(median[name].t1 / truth.t1[heart.labels == code].median()) == pytest.approx(1, abs=0.5)
+    for cavity in ("RV", "LV"):  # what decides the order of tissues in an inversion recovery
+        assert median[cavity].t1 > 1.1 * median["MYO"].t1 and median[cavity].t2 > 1.5 * median["MYO"].t2
+    inside = torch.from_numpy(heart.labels > 0)
+    true, synthesised = (MOLLI()(maps).abs()[:, inside] for maps in (truth, found))
+    gain = (true * synthesised).sum() / synthesised.square().sum()
+    assert (gain * synthesised - true).square().mean().sqrt() < 0.3 * true.square().mean().sqrt()
