@@ -52,14 +52,18 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.commands.phantom import CONTRASTS, write_phantom_dataset
 
     raw = folder / "nnUNet_raw" / f"Dataset{_DATASET}_DigitalHeart"
+    _stage(1, "digital hearts")
     write_phantom_dataset(raw, size.train, size.test, size.slices)
+    _stage(2, "PD, T1 and T2 maps by reverse imaging")
     _must(
         main(["reverse", "-d", str(_DATASET), "-device", args.device, "-steps", str(size.steps), "-prior", args.prior])
     )
+    _stage(3, "nnU-Net's plan and preprocessing, then the maps'")
     _plan_and_preprocess()
     _must(main(f"preprocess -d {_DATASET} -c 2d -np 2".split()))
     scores = {}
-    for trainer in size.trainers:
+    for number, (trainer, title) in enumerate(zip(size.trainers, ("plain nnU-Net", "Phys"), strict=True), start=4):
+        _stage(number, f"{title}: training, prediction, Dice")
         _train(trainer, args.device)
         scores[trainer] = _predict_and_score(folder, raw, trainer, args.device)
     table = _table(scores, size.trainers, CONTRASTS)
@@ -67,6 +71,12 @@ def run(args: argparse.Namespace) -> None:
     (folder / "scores.json").write_text(json.dumps({"dice": scores, "minutes": round(minutes, 2)}, indent=1) + "\n")
     _picture(folder, raw, size.trainers, size.slices // 2)
     print(f"\n{table}\n\n{minutes:.1f} min. Table: {folder / 'scores.json'}, picture: {folder / 'demo.png'}")
+    if args.quick:
+        print("--quick shows that the chain runs. These networks have learned nothing: the numbers mean nothing.")
+
+
+def _stage(number: int, title: str) -> None:
+    print(f"\n== {number} of 5: {title}", flush=True)
 
 
 def shrink_plan(plans_file: Path, patch_size: tuple[int, int], batch_size: int, features: tuple[int, ...]) -> None:

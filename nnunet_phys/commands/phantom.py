@@ -35,7 +35,12 @@ def run(args: argparse.Namespace) -> None:
 
     from nnunet_phys.precomputed_spin.store import require_folder
 
+    for option, least in (("train", 1), ("test", 0), ("slices", 1)):
+        if getattr(args, option) < least:
+            raise InputError(f"-{option} {getattr(args, option)}: give {least} or more.")
     raw = require_folder(nnUNet_raw)
+    if not raw.is_dir():
+        raise InputError(f"nnUNet_raw is {raw}, and there is no such folder.")
     folder = raw / f"Dataset{args.d:03d}_DigitalHeart"
     taken = [p for p in raw.glob(f"Dataset{args.d:03d}_*") if p != folder]
     if taken:

@@ -13,6 +13,7 @@ from nnunet_phys.errors import InputError
 
 # What cine is acquired with where nothing is known; 50 pulses seen by inflowing blood are an assumption.
 _PROTOCOL = {"bssfp": {"flip_angle_deg": 45.0}, "gre": {"flip_angle_deg": 15.0, "inflow_pulses": 50.0}}
+_FEWEST_VALUES = 17  # of an image; fewer are labels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
         for case, path in todo.items():
             progress.set_description(case)
             reverse_case(imager, case, path, folder, ending, record, progress.update)
+    print(f"{len(todo)} cases in {folder}. Look at the maps before you train on them.")
 
 
 def _unfinished(cases: dict[str, Path], folder: Path, ending: str, settings: dict) -> dict[str, Path]:
@@ -93,7 +95,7 @@ def _unfinished(cases: dict[str, Path], folder: Path, ending: str, settings: dic
 
     settings = json.loads(json.dumps(settings))
     settings["prior"].pop("name")  # the same prior may lie in another folder
-    todo, faults = {}, []
+    todo, made_otherwise = {}, {}
     for case, path in cases.items():
         if not is_finished(folder, case, ending, path):
             todo[case] = path
@@ -102,10 +104,15 @@ def _unfinished(cases: dict[str, Path], folder: Path, ending: str, settings: dic
         recorded.get("prior", {}).pop("name", None)
         other = [key for key, value in settings.items() if recorded.get(key) != value]
         if other:
-            faults.append(f"{case}: its maps in {folder} were made with another {' and another '.join(other)}.")
-    if faults:
-        remedy = "Add --overwrite to make them again, or choose another folder with -o."
-        raise InputError("\n".join(f"{fault} {remedy}" for fault in faults))
+            made_otherwise.setdefault(", ".join(other), []).append(case)
+    if made_otherwise:
+        raise InputError(
+            "\n".join(
+                f"{found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: maps in {folder} were made with "
+                f"other settings ({names}). Add --overwrite to make them again, or choose another folder with -o."
+                for names, found in made_otherwise.items()
+            )
+        )
     return todo
 
 
@@ -155,8 +162,10 @@ def check_images(cases: dict[str, Path], minimum_mm: float) -> dict[str, int]:
         case -> number of slices.
 
     Raises:
-        InputError: unreadable, with NaN, without signal, or too small; one line a case.
+        InputError: unreadable, with NaN, without signal, with labels for an image, or too small; one line a case.
     """
+    import numpy as np
+
     from nnunet_phys.precomputed_spin.store import read_image
 
     slices, faults = {}, []
@@ -168,8 +177,11 @@ def check_images(cases: dict[str, Path], minimum_mm: float) -> dict[str, int]:
             continue
         slices[case] = len(image)
         view = min(n * mm for n, mm in zip(image.shape[1:], _pixel_mm(path), strict=True))
+        values = len(np.unique(image))
         if image.max() <= 0:
             faults.append(f"{case}: {path} has no signal above 0. Mend or remove the case.")
+        elif values < _FEWEST_VALUES:
+            faults.append(f"{case}: {path} holds {values} different values, as labels do. Give the image.")
         elif view < minimum_mm:
             faults.append(
                 f"{case}: {path} spans only {view:.0f} mm in plane, the prior needs {minimum_mm:.0f} mm. "

@@ -81,7 +81,7 @@ def test_no_such_configuration_or_plans(tiny, capsys):
 def test_not_preprocessed_by_nnunet(tiny, capsys):
     (tiny.preprocessed / "nnUNetPlans_2d").rename(tiny.root / "gone")
     line = fails(capsys, "preprocess", "-d", "900", "-c", "2d")
-    assert "Run `nnUNetv2_plan_and_preprocess -d 900 -c 2d` first" in line
+    assert "Run `nnUNetv2_preprocess -d 900 -plans_name nnUNetPlans -c 2d` first" in line
 
 
 def test_faults_of_all_cases(tiny, capsys):

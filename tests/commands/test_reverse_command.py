@@ -82,7 +82,7 @@ def test_maps_made_with_other_settings_are_not_taken_for_finished(fresh, prior, 
         (_reverse(prior, "-seed", "1"), "seed"),
         (_reverse("digital_heart"), "prior"),
     ):
-        _refused(capsys, other, f"case0: its maps in {fresh.maps} were made with another {name}. Add --overwrite")
+        _refused(capsys, other, f"case0 and 5 more: maps in {fresh.maps} were made with other settings ({name}). Add")
     before = {p: p.stat().st_mtime_ns for p in fresh.maps.iterdir()}
     assert main(_reverse(prior, "-fa", "60", "--overwrite")) == 0
     assert all(p.stat().st_mtime_ns > before[p] for p in fresh.maps.iterdir())
@@ -151,11 +151,23 @@ def test_variables_unset(monkeypatch, capsys):
     _refused(capsys, ["phantom", "-d", "900"], "nnUNet_raw is not set")
 
 
+def test_labels_are_no_image(fresh, prior, capsys, tmp_path):
+    arguments = ["reverse", "-i", str(fresh.raw / "labelsTr"), "-o", str(tmp_path / "out"), "-device", "cpu"]
+    _refused(capsys, [*arguments, "-prior", prior], "case0: ", "different values, as labels do")
+
+
 def test_several_channels(fresh, capsys):
     path = fresh.raw / "dataset.json"
     description = json.loads(path.read_text()) | {"channel_names": {"0": "cine", "1": "LGE"}}
     path.write_text(json.dumps(description))
     _refused(capsys, ["reverse", "-d", "900"], "2 input channels (0: cine, 1: LGE)")
+
+
+def test_phantom_refuses_what_makes_no_data_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    _refused(capsys, ["phantom", "-d", "901", "-slices", "0"], "-slices 0: give 1 or more")
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "nowhere"))
+    _refused(capsys, ["phantom", "-d", "901"], "no such folder")
 
 
 def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, capsys):
