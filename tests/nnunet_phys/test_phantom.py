@@ -60,10 +60,12 @@ def test_tissue_values_stay_within_their_spread():
     rng = np.random.default_rng(0)
     for field in TISSUES:
         for values in (draw_tissue_values(rng, field) for _ in range(50)):
-            for name, value in values.items():
-                mean, deviation = TISSUES[field][name].t1_ms
-                assert abs(value.t1_ms - mean) <= 2.5 * deviation + 1e-6
-                assert value.t2_star_ms < value.t2_ms < value.t1_ms
+            for name, tissue in TISSUES[field].items():
+                mean, deviation = tissue.t1_ms
+                assert abs(values[name].t1_ms - mean) <= 2.5 * deviation + 1e-6
+            assert all(value.t2_star_ms < value.t2_ms < value.t1_ms for value in values.values())
+            arterial, venous = values["blood"], values["venous blood"]
+            assert venous.t1_ms == arterial.t1_ms and 0.6 < venous.t2_ms / arterial.t2_ms < 0.95
 
 
 def test_bias_is_one_at_the_heart_and_bounded():
