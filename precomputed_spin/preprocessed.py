@@ -124,7 +124,9 @@ def fingerprint(
     }
 
 
-def save_copy(folder: Path, case: str, maps: np.ndarray, reservoir: np.ndarray, patch_size: list[int], record: dict):
+def save_copy(
+    folder: Path, case: str, maps: np.ndarray, reservoir: np.ndarray, patch_size: list[int], record: dict
+) -> None:
     """Write a case's copy, each file whole or not at all, its record last.
 
     Args:
@@ -145,7 +147,7 @@ def save_copy(folder: Path, case: str, maps: np.ndarray, reservoir: np.ndarray, 
     write_json(folder / f"{case}.json", record)
 
 
-def open_copy(folder: Path, case: str):
+def open_copy(folder: Path, case: str) -> blosc2.NDArray:
     """A case's maps on nnU-Net's grid, (3, ...), read where they are indexed; memory-mapped where the system can."""
     mode = {} if os.name == "nt" else {"mmap_mode": "r"}  # nnU-Net issue 2723
     return blosc2.open(str(folder / f"{case}.b2nd"), mode="r", dparams={"nthreads": 1}, **mode)
