@@ -112,7 +112,7 @@ def _draw_anatomy(rng: np.random.Generator, systole: bool) -> _Anatomy:
         body_radii=radii,
         body_wave=_wave(rng, 0.06, range(2, 6)),
         fat=rng.gamma(3.0, 4.5) + 3.0,
-        chest_muscle=rng.uniform(8, 20),
+        chest_muscle=rng.uniform(3, 20),
         ribs=int(rng.integers(14, 26)),
         rib_phase=rng.uniform(0, 2 * np.pi),
         diaphragm=(lv + wall + rng.uniform(-4, 18), rng.uniform(-0.25, 0.35), rng.uniform(0.0, 0.004)),
@@ -236,7 +236,7 @@ def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> N
             c.inside(-away * cos, -away * sin + rng.normal(0, 8), rng.uniform(10, 18), rng.uniform(12, 24)), "blood"
         )
     if has_rv:
-        c.paint(rv(rng.uniform(2.0, 4.0)), "myocardium")
+        c.paint(rv(rng.uniform(0.3, 4.0)), "myocardium")  # often too thin to be seen between blood and fat
         c.paint(rv(0.0), "venous blood", "RV")
     c.paint(lv(epi), "myocardium", "MYO")
     if cavity > 3:

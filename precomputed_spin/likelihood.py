@@ -1,62 +1,108 @@
-"""How well maps explain an image: a sequence, a gain and a noise level, pixel by pixel."""
+"""How well maps explain images: signal equations, gains and noise levels, pixel by pixel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+from torch.func import jvp
 
-from nnunet_phys.precomputed_spin.prior import SpinScaling
+from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
 
 Sequence = Callable[[SpinMaps], torch.Tensor]
 
-LEAST, GREATEST = -1.0, 1.3
-"""Bounds of scaled maps: PD is not negative, and a little beyond the prior's range is allowed upwards."""
+_EVIDENCE_NOISE = 0.05  # of the bright level: what noise, gain and protocol may be off by in an image that guides
+_EVIDENCE_ROWS = 2048  # pixels at a time, so that their weights stay in the processor's cache
+
+
+def signals(sequence: Sequence, maps: SpinMaps) -> torch.Tensor:
+    """What a sequence makes of maps, always images first: (images, *maps.shape); one image gives a length of 1."""
+    return sequence(maps).reshape(-1, *maps.shape)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Images that one sequence made of some slices.
+
+    Attributes:
+        sequence: the signal equation; acts voxel by voxel and gives as many images as there are.
+        images: (images, slices, rows, columns) in the signal's unit, that is divided by their common gain.
+        level: `bright_level` of the sequence's signal over a body, in the same unit.
+        sigma: standard deviation of the images' noise and of the model's errors, in the same unit.
+        saturated: bool, of the images' shape: True where they were clipped, so that only a smaller signal contradicts.
+        signed: the images keep the sign of the longitudinal magnetisation; else they are magnitudes.
+    """
+
+    sequence: Sequence
+    images: torch.Tensor
+    level: float
+    sigma: float
+    saturated: torch.Tensor
+    signed: bool = False
+
+    def predict(self, maps: SpinMaps) -> torch.Tensor:
+        """The images that maps would give, (images, *maps.shape)."""
+        predicted = signals(self.sequence, maps)
+        return predicted if self.signed else predicted.abs()
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Gaussian likelihood of a magnitude image given scaled maps.
+    """Gaussian likelihood of all images of some slices, given scaled maps.
 
     Attributes:
-        sequence: the signal equation; acts voxel by voxel.
-        image: magnitude image (slices, rows, columns) in the signal's unit, that is divided by its gain.
-        sigma: standard deviation of its noise and of the model's errors, in the same unit.
-        observed: bool, same shape: False where nothing was measured (padding).
-        saturated: bool, same shape: True where the image was clipped, so that only a smaller signal contradicts it.
+        observations: what was measured; all on one grid.
+        observed: bool (slices, rows, columns): False where nothing was measured (padding).
         scaling: of the maps.
     """
 
-    sequence: Sequence
-    image: torch.Tensor
-    sigma: float
+    observations: tuple[Observation, ...]
     observed: torch.Tensor
-    saturated: torch.Tensor
     scaling: SpinScaling
 
+    @cached_property
+    def sigma(self) -> torch.Tensor:
+        """Standard deviation of each image, (images, 1, 1, 1), in the signals' unit."""
+        each = [o.sigma for o in self.observations for _ in o.images]
+        return torch.tensor(each, device=self.observed.device).view(-1, 1, 1, 1)
+
     def residual(self, u: torch.Tensor) -> torch.Tensor:
-        """Image minus magnitude signal of scaled maps `u` (slices, 3, rows, columns); 0 where not contradicted."""
-        residual = self.image - self.sequence(self.scaling.decode(u)).abs()
-        contradicted = self.observed & ~(self.saturated & (residual < 0))
-        return torch.where(contradicted, residual, 0.0)
+        """Images minus the signals of scaled maps `u` (slices, 3, rows, columns); 0 where not contradicted.
 
-    def linearise(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Residual (slices, rows, columns) and minus its derivative J (slices, 3, rows, columns) at `u`.
-
-        The model is point-wise, so one backward pass gives every pixel's three derivatives. J is 0 where the residual
-        is held at 0.
+        Returns:
+            (images, slices, rows, columns), the images of all observations one after the other.
         """
-        with torch.enable_grad():
-            u = u.detach().requires_grad_(True)
-            residual = self.residual(u)
-            (derivative,) = torch.autograd.grad(residual.sum(), u)
-        return residual.detach(), -derivative
+        maps, parts = self.scaling.decode(u), []
+        for o in self.observations:
+            residual = o.images - o.predict(maps)
+            contradicted = self.observed & ~(o.saturated & (residual < 0))
+            parts.append(torch.where(contradicted, residual, 0.0))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def linearise(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Residual (images, slices, rows, columns) and minus its derivative J (images, slices, 3, rows, columns).
+
+        The model is point-wise, so three directional derivatives give those of every pixel of every image. J is 0 where
+        the residual is held at 0.
+        """
+        columns = []
+        for channel in range(3):
+            direction = torch.zeros_like(u)
+            direction[:, channel] = 1
+            residual, derivative = jvp(self.residual, (u,), (direction,))
+            columns.append(-derivative)
+        return residual, torch.stack(columns, 2)
 
     @torch.no_grad()
     def correct(self, mean: torch.Tensor, variance: torch.Tensor, iterations: int = 2) -> torch.Tensor:
-        """Most probable scaled maps given the image and, per pixel, a Gaussian belief about them (Gauss-Newton).
+        """Most probable scaled maps given the images and, per pixel, a Gaussian belief about them (Gauss-Newton).
+
+        The linearised images enter one after the other, as measurements enter a Kalman filter (Kalman 1960), so that
+        nothing is inverted but numbers.
 
         Args:
             mean: belief's mean (slices, 3, rows, columns).
@@ -69,15 +115,55 @@ class Likelihood:
         u = mean = mean.clamp(LEAST, GREATEST)
         for _ in range(iterations):
             residual, jacobian = self.linearise(u)
-            innovation = residual - (jacobian * (mean - u)).sum(1)
-            spread = self.sigma**2 + (variance * jacobian * jacobian).sum(1)
-            u = mean + variance * jacobian * (innovation / spread).unsqueeze(1)
+            innovation = residual - (jacobian * (mean - u)).sum(2)
+            u, covariance = mean, torch.diag_embed(variance.expand_as(mean).movedim(1, -1)).movedim((-2, -1), (1, 2))
+            for i, sigma in enumerate(self.sigma.flatten()):
+                j = jacobian[i]
+                cross = (covariance * j[:, None]).sum(2)
+                gain = cross / (sigma**2 + (j * cross).sum(1, keepdim=True))
+                u = u + gain * (innovation[i] - (j * (u - mean)).sum(1))[:, None]
+                if i + 1 < len(self.sigma):
+                    covariance = covariance - gain[:, :, None] * cross[:, None]
             u = u.clamp(LEAST, GREATEST)
         return u
 
     def squared_norm(self, u: torch.Tensor) -> torch.Tensor:
-        """||image - signal(u)||^2, summed over all pixels and slices. Differentiable."""
+        """||images - signals(u)||^2, summed over all pixels, slices and images. Differentiable."""
         return self.residual(u).square().sum()
+
+    def evidence(self, library: torch.Tensor) -> torch.Tensor:
+        """What each pixel's own values say about its tissue: the guide of a prior, whatever the sequences are.
+
+        Mean and standard deviation of the scaled PD, T1 and T2 over a library of voxels, each weighted by how well it
+        explains the pixel; those of the library itself where nothing was measured.
+
+        Args:
+            library: PD, T1 (ms), T2 (ms) of voxels as frequent as in a body, (3, n).
+
+        Returns:
+            (slices, 6, rows, columns): three means, three standard deviations.
+        """
+        voxels = SpinMaps.unstack(library.to(self.observed.device))
+        scaled = self.scaling.encode(voxels.map(lambda m: m[None, None]))[0, :, 0].clamp(LEAST, GREATEST).T
+        moments = torch.cat((scaled, scaled.square()), 1)
+        unit = _EVIDENCE_NOISE * torch.tensor([o.level for o in self.observations for _ in o.images])
+        unit = unit.to(self.observed.device)
+        expected = torch.cat([o.predict(voxels) for o in self.observations]).T / unit
+        seen = torch.cat([o.images.flatten(1) for o in self.observations]).T / unit
+        clipped = torch.cat([o.saturated.flatten(1) for o in self.observations]).T
+        energy, observed, parts = 0.5 * expected.square().sum(1), self.observed.flatten(), []
+        for start in range(0, len(seen), _EVIDENCE_ROWS):
+            x, c = seen[start : start + _EVIDENCE_ROWS], clipped[start : start + _EVIDENCE_ROWS]
+            fit = x @ expected.T - energy  # the log-likelihood but for a constant per pixel
+            some = c.any(1)
+            if some.any():
+                difference = x[some, None] - expected
+                difference = torch.where(c[some, None], difference.clamp(min=0), difference)
+                fit[some] = -0.5 * difference.square().sum(2)
+            weights = torch.softmax(fit * observed[start : start + _EVIDENCE_ROWS, None], 1)
+            parts.append(weights @ moments)
+        first, second = torch.cat(parts).T.reshape(2, 3, *self.observed.shape)
+        return torch.cat((first, (second - first.square()).clamp(min=0).sqrt())).movedim(0, 1)
 
 
 def saturation_mask(image: torch.Tensor, least_share: float = 1e-3) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The spin prior: a denoising diffusion model of PD, T1 and T2 maps, which an image of them may guide."""
+"""The spin prior: a denoising diffusion model of PD, T1 and T2 maps, which images of them may guide."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from nnunet_phys.spin import SpinMaps
 
 SHIPPED = Path(__file__).parent / "priors"
 DEFAULT_PRIOR = "digital_heart"
-_FORMAT = 2
-_UNGUIDED = -1.0
+LEAST, GREATEST = -1.0, 1.3
+"""Bounds of scaled maps: PD is not negative, and a little beyond the prior's range is allowed upwards."""
+_FORMAT = 3
+_LIBRARY = 512
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,14 @@ class SpinPrior:
 
     Attributes:
         unet: predicts the velocity v (Salimans and Ho, ICLR 2022) of scaled maps, given these maps with noise and a
-            guide image. 2x2 pixel blocks are folded into channels, which costs a quarter of a full-resolution network.
+            guide. 2x2 pixel blocks are folded into channels, which costs a quarter of a full-resolution network.
         scheduler: the noise schedule it was trained with.
         scaling: physical units to network numbers.
         pixel_mm: in-plane pixel size of the maps it learned.
         denoising_error: tensor (timesteps, 3): mean squared error of the denoised PD, T1, T2 (scaled) on held-out
             maps at each timestep: how far the prior's estimate may be off, which is what a likelihood needs to know.
         reference: PD, T1 (ms), T2 (ms) of a few thousand voxels of the maps it learned from, (3, n): what an image's
-            brightness is compared with.
-        guide_sequence: name of the sequence (a key of `nnunet_phys.sequences.SEQUENCES`) whose images, of any
-            protocol, it learned to be guided by. A guided prior knows tissues from the image's shapes much sooner
-            than from noisy maps alone; without a guide it is a prior of maps as such.
+            brightness and its pixels' values are compared with.
         record: how it was made (training command, steps, data); free form.
         guide: the guide bound by `guided`, or None.
     """
@@ -85,7 +85,6 @@ class SpinPrior:
     pixel_mm: float
     denoising_error: torch.Tensor
     reference: torch.Tensor
-    guide_sequence: str = "bssfp"
     record: dict = field(default_factory=dict)
     guide: torch.Tensor | None = None
 
@@ -108,20 +107,34 @@ class SpinPrior:
         """abar of each timestep, on the prior's device."""
         return self.scheduler.alphas_cumprod.to(self.device)
 
-    def guided(self, image: torch.Tensor, observed: torch.Tensor | None = None) -> SpinPrior:
-        """This prior, bound to images of the slices that it will see next.
+    @property
+    def library(self) -> torch.Tensor:
+        """The voxels that pixels are compared with one by one, for a guide: some of `reference`, (3, n)."""
+        return self.reference[:, :: max(1, self.reference.shape[1] // _LIBRARY)]
+
+    @cached_property
+    def no_evidence(self) -> torch.Tensor:
+        """The guide where nothing was measured: mean and standard deviation over the library, (6, 1, 1)."""
+        voxels = SpinMaps.unstack(self.library[:, None, None])
+        scaled = self.scaling.encode(voxels)[0, :, 0].clamp(LEAST, GREATEST)
+        return torch.cat((scaled.mean(1), scaled.std(1, correction=0))).view(6, 1, 1).to(self.device)
+
+    def guided(self, evidence: torch.Tensor) -> SpinPrior:
+        """This prior, bound to what images say about the slices that it will see next.
+
+        A guided prior knows tissues from the images' shapes much sooner than from noisy maps alone. The guide speaks of
+        tissue and not of contrast (`Likelihood.evidence`), so that one prior serves every sequence.
 
         Args:
-            image: magnitude image (slices, rows, columns) over its `bright_level`.
-            observed: bool, same shape: False where nothing was measured.
+            evidence: (slices, 6, rows, columns), mean and standard deviation of scaled PD, T1 and T2 pixel by pixel.
         """
-        guide = image.clamp(0, 4)
-        return replace(self, guide=guide if observed is None else torch.where(observed, guide, _UNGUIDED))
+        return replace(self, guide=evidence)
 
     def velocity(self, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """Network output v for noisy scaled maps (slices, 3, rows, columns) at `timesteps` (slices,)."""
-        guide = torch.full_like(noisy[:, 0], _UNGUIDED) if self.guide is None else self.guide
-        folded = pixel_unshuffle(torch.cat((noisy, guide[:, None]), 1), 2)
+        guide = self.no_evidence if self.guide is None else self.guide
+        guide = guide.expand(len(noisy), 6, *noisy.shape[2:])
+        folded = pixel_unshuffle(torch.cat((noisy, guide), 1), 2)
         return pixel_shuffle(self.unet(folded, timesteps).sample, 2)
 
     def denoise(self, noisy: torch.Tensor, timestep: int) -> torch.Tensor:
@@ -177,7 +190,6 @@ class SpinPrior:
             "format": _FORMAT,
             "scaling": asdict(self.scaling),
             "pixel_mm": self.pixel_mm,
-            "guide_sequence": self.guide_sequence,
             "denoising_error": {int(k): [float(f"{v:.3g}") for v in self.denoising_error[k]] for k in knots},
             "record": self.record,
         }
@@ -214,13 +226,12 @@ class SpinPrior:
             steps = np.arange(scheduler.config.num_train_timesteps)
             error = np.stack([np.interp(steps, knots, errors[:, c]) for c in range(3)], 1)
             pixel_mm, record = float(description["pixel_mm"]), description["record"]
-            guide_sequence = str(description["guide_sequence"])
         except (KeyError, ValueError, TypeError, OSError, AttributeError, SafetensorError) as fault:
             reason = str(fault).splitlines()[0]
             raise InputError(f"Prior '{folder}' cannot be read ({type(fault).__name__}: {reason}). {remedy}.") from None
         unet = unet.float().to(device).eval().requires_grad_(False)
         error = torch.from_numpy(error).float().to(device)
-        return cls(unet, scheduler, scaling, pixel_mm, error, reference, guide_sequence, record)
+        return cls(unet, scheduler, scaling, pixel_mm, error, reference, record)
 
 
 def renoise(
@@ -250,7 +261,7 @@ def renoise(
 def new_unet(channels: tuple[int, ...] = (48, 96, 144, 192)) -> UNet2DModel:
     """An untrained network of the default prior's size: no attention, so that slices of any size pass."""
     return UNet2DModel(
-        in_channels=16,
+        in_channels=36,
         out_channels=12,
         block_out_channels=channels,
         layers_per_block=1,

@@ -22,25 +22,57 @@ from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.phantom import digital_heart
-from nnunet_phys.precomputed_spin.likelihood import Sequence, bright_level
+from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, Sequence, bright_level, signals
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.store import MAP_NAMES
 from nnunet_phys.scanner import receive_bias
-from nnunet_phys.sequences import BSSFP, SpoiledGRE
+from nnunet_phys.sequences import BSSFP, MOLLI, MSASHA, SpoiledGRE, T2PreparedBSSFP
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
 
 SLICES_PER_HEART = 4
-GUIDES: dict[str, Callable[[np.random.Generator], Sequence]] = {
-    "bssfp": lambda rng: BSSFP(flip_angle_deg=rng.uniform(25, 80), tr_ms=rng.uniform(2.5, 4.0)),
-    "gre": lambda rng: SpoiledGRE(
-        flip_angle_deg=rng.uniform(8, 25),
-        tr_ms=rng.uniform(4, 10),
-        te_ms=rng.uniform(1.2, 4),
-        r2_prime_hz=rng.uniform(5, 40),
-        inflow_pulses=math.exp(rng.uniform(math.log(20), math.log(300))),
+_SCHEMES = {"5(3)3": (120.0, 200.0), "4(1)3(1)2": (100.0, 180.0, 260.0), "3(3)3(3)5": (120.0, 200.0, 280.0)}
+
+
+def _molli(rng: np.random.Generator, readout: int | None) -> MOLLI:
+    scheme = str(rng.choice(list(_SCHEMES)))
+    pulses = int(rng.integers(45, 76))
+    return MOLLI(
+        scheme=scheme,
+        flip_angle_deg=rng.uniform(25, 50),
+        tr_ms=rng.uniform(2.3, 3.0),
+        pulses=pulses,
+        centre_pulse=int(rng.integers(10, 31)),
+        rr_ms=rng.uniform(600, 1200),
+        first_inversion_times_ms=tuple(t + rng.uniform(-10, 10) for t in _SCHEMES[scheme]),
+        inversion_efficiency=rng.uniform(0.88, 1.0),
+        readout=readout,
+    )
+
+
+def _t2_prepared(rng: np.random.Generator, times: tuple[float, ...]) -> T2PreparedBSSFP:
+    return T2PreparedBSSFP(times, flip_angle_deg=rng.uniform(40, 70), tr_ms=rng.uniform(2.3, 3.0))
+
+
+GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], Sequence]]] = {
+    "bssfp": (0.5, lambda rng: BSSFP(flip_angle_deg=rng.uniform(25, 80), tr_ms=rng.uniform(2.5, 4.0))),
+    "gre": (
+        0.12,
+        lambda rng: SpoiledGRE(
+            flip_angle_deg=rng.uniform(8, 25),
+            tr_ms=rng.uniform(4, 10),
+            te_ms=rng.uniform(1.2, 4),
+            r2_prime_hz=rng.uniform(5, 40),
+            inflow_pulses=math.exp(rng.uniform(math.log(20), math.log(300))),
+        ),
     ),
+    "molli readout": (0.13, lambda rng: _molli(rng, int(rng.integers(8)))),
+    "molli series": (0.08, lambda rng: _molli(rng, None)),
+    "t2 prepared": (0.07, lambda rng: _t2_prepared(rng, (rng.uniform(20, 80),))),
+    "t2 series": (0.05, lambda rng: _t2_prepared(rng, (0.0, rng.uniform(20, 35), rng.uniform(45, 80)))),
+    "sasha": (0.05, lambda rng: MSASHA(ts_ms=rng.uniform(80, 1000), t2_prep_ms=rng.choice([0.0, 55.0]))),
 }
-"""Draws a protocol of the images that a prior can learn to be guided by, by sequence."""
+"""What a prior learns to be guided by: how often, and a draw of the protocol. The shares are a choice: most training
+images are cine."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +97,7 @@ class Schedule:
     Attributes:
         steps: optimiser steps.
         stages: small crops first, which saves steps; the last stage must end at 1.
-        guided_share: share of crops that come with a guide image.
+        guided_share: share of crops that come with images of them.
         learning_rate: of AdamW, after 100 steps of warm-up, falling as a half cosine to 2 % of it.
         checkpoint_minutes: how often the state is written.
     """
@@ -172,51 +204,68 @@ def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:
     return fitted[..., top : top + size, left : left + size]
 
 
-def guide_images(maps: SpinMaps, sequence: str, rng: np.random.Generator) -> torch.Tensor:
-    """Images of maps as a scanner might deliver them, for the prior to learn from.
+def observe(maps: SpinMaps, sequence: Sequence, reference: torch.Tensor, rng: np.random.Generator) -> Observation:
+    """Images of maps as a scanner might deliver them and a user describe them, for the prior to learn from.
 
-    Any protocol of the sequence, gain off by up to a third, blur up to 0.8 pixels, noise up to 5 % of the bright level,
-    clipping of a third of them somewhere in the brightest 3 %.
+    Gain off by up to a third, flip angle by up to 15 %, blur up to 0.8 pixels, noise up to 5 % of the bright level,
+    clipping of a third of the magnitude images somewhere in the brightest 3 %. Series keep their sign.
 
     Args:
         maps: (slices, rows, columns); PD holds the receive bias.
-        sequence: a key of `GUIDES`.
+        sequence: how they are imaged.
+        reference: voxels, (3, n), over which the images' level is known.
         rng: source of the draws.
-
-    Returns:
-        float32 (slices, rows, columns), the bright level about 1.
     """
-    images = []
-    for i in range(len(maps.pd)):
-        image = GUIDES[sequence](rng)(maps.map(lambda m, i=i: m[i])).abs()
-        image = image * (math.exp(rng.uniform(-0.3, 0.3)) / bright_level(image))
-        image = torch.from_numpy(gaussian_filter(image.numpy(), rng.uniform(0.0, 0.8)))
-        noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
-        image = (image + rng.uniform(0, 0.05) * noise).abs()
-        if rng.random() < 1 / 3:
-            image = image.clamp(max=float(torch.quantile(image, rng.uniform(0.97, 1.0))))
-        images.append(image)
-    return torch.stack(images)
+    images = signals(sequence, maps)
+    signed, shape = len(images) > 1, images.shape
+    images = images.numpy() if signed else images.abs().numpy()
+    level = float(bright_level(torch.from_numpy(images).abs()))
+    images = gaussian_filter(images, rng.uniform(0.0, 0.8), axes=(-2, -1))
+    images += rng.uniform(0, 0.05) * level * rng.standard_normal(shape, dtype=np.float32)
+    images = torch.from_numpy(images if signed else np.abs(images))
+    saturated = torch.zeros(shape, dtype=torch.bool)
+    if not signed and rng.random() < 1 / 3:
+        images = images.clamp(max=float(torch.quantile(images, rng.uniform(0.97, 1.0))))
+        saturated = images >= images.max()
+    assumed = sequence
+    if hasattr(sequence, "flip_angle_deg"):
+        assumed = replace(sequence, flip_angle_deg=sequence.flip_angle_deg * rng.uniform(0.85, 1.15))
+    expected = float(bright_level(signals(assumed, SpinMaps.unstack(reference)).abs()))
+    images = images * (expected / level * math.exp(rng.uniform(-0.3, 0.3)))
+    return Observation(assumed, images, expected, 0.0, saturated, signed)
+
+
+def _evidence(scaled: torch.Tensor, prior: SpinPrior, sequence: Sequence, rng: np.random.Generator) -> torch.Tensor:
+    """What a draw of images says about scaled maps (slices, 3, rows, columns), as (slices, 6, rows, columns)."""
+    maps = prior.scaling.decode(scaled)
+    observation = observe(maps, sequence, prior.reference, rng)
+    everywhere = torch.ones(maps.shape, dtype=torch.bool)
+    return Likelihood((observation,), everywhere, prior.scaling).evidence(prior.library)
 
 
 def _crops(
-    pool: torch.Tensor, scaling: SpinScaling, sequence: str, size: int, batch: int, rng: np.random.Generator
+    pool: torch.Tensor, prior: SpinPrior, size: int, batch: int, guided_share: float, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random square crops of scaled maps and their guide images, turned and mirrored by chance."""
-    chosen = pool[torch.from_numpy(rng.integers(len(pool), size=batch))]
-    with_guide = torch.cat((chosen, guide_images(scaling.decode(chosen), sequence, rng)[:, None]), 1)
+    """Random square crops of scaled maps and the evidence of images of them, turned and mirrored by chance."""
+    shares = np.array([share for share, _ in GUIDES.values()])
+    draws = [draw for _, draw in GUIDES.values()]
     crops = []
-    for one in with_guide:
-        row, column = rng.integers(one.shape[-2] - size + 1), rng.integers(one.shape[-1] - size + 1)
-        one = torch.rot90(one[:, row : row + size, column : column + size], int(rng.integers(4)), (1, 2))
-        crops.append(one.flip(-1) if rng.random() < 0.5 else one)
+    for index in rng.integers(len(pool), size=batch):
+        row, column = rng.integers(pool.shape[-2] - size + 1), rng.integers(pool.shape[-1] - size + 1)
+        crop = pool[index, :, row : row + size, column : column + size]
+        guide = prior.no_evidence.cpu().expand(6, size, size)
+        if rng.random() < guided_share:
+            sequence = draws[rng.choice(len(draws), p=shares / shares.sum())](rng)
+            guide = _evidence(crop[None], prior, sequence, rng)[0]
+        both = torch.rot90(torch.cat((crop, guide)), int(rng.integers(4)), (1, 2))
+        crops.append(both.flip(-1) if rng.random() < 0.5 else both)
     crops = torch.stack(crops)
-    return crops[:, :3], crops[:, 3]
+    return crops[:, :3], crops[:, 3:]
 
 
 @torch.inference_mode()
 def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 24) -> torch.Tensor:
-    """Mean squared error of the guided prior's denoised maps on held-out ones, per timestep and channel.
+    """Mean squared error of the prior's denoised maps, guided by cine, on held-out ones, per timestep and channel.
 
     Args:
         prior: the prior to measure.
@@ -227,8 +276,8 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
         float32 (timesteps, 3).
     """
     generator = torch.Generator().manual_seed(0)
-    guides = guide_images(prior.scaling.decode(maps.cpu()), prior.guide_sequence, np.random.default_rng(0))
-    prior = prior.guided(guides.to(maps))
+    rng, draw = np.random.default_rng(0), GUIDES["bssfp"][1]
+    prior = prior.guided(torch.cat([_evidence(one[None].cpu(), prior, draw(rng), rng) for one in maps]).to(maps))
     steps = np.linspace(0, prior.scheduler.config.num_train_timesteps - 1, knots).round().astype(int)
     errors = []
     for step in steps:
@@ -253,7 +302,6 @@ def train_prior(
     folder: Path,
     pixel_mm: float,
     schedule: Schedule,
-    sequence: str = "bssfp",
     device: str = "cpu",
     seed: int = 0,
     record: dict | None = None,
@@ -267,7 +315,6 @@ def train_prior(
         folder: where the prior and, until it is finished, its checkpoint `training.pt` go.
         pixel_mm: pixel size of the maps.
         schedule: how long and how fast.
-        sequence: of the images that will guide it, a key of `GUIDES`.
         device: where to train.
         seed: of the weights, the crops and the noise.
         record: how it is made, kept in the prior's `prior.json`; a checkpoint goes on under the same record only.
@@ -289,8 +336,7 @@ def train_prior(
     if init is not None:
         unet.load_state_dict(init.unet.state_dict())
         record = {**(record or {}), "init": init.record}
-    identity = repr((schedule, sequence, pixel_mm, seed, record))
-    prior = SpinPrior(unet, scheduler, scaling, pixel_mm, torch.zeros(1000, 3), torch.zeros(3, 0), sequence)
+    identity = repr((schedule, pixel_mm, seed, record))
     optimiser = torch.optim.AdamW(unet.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
     average = EMAModel(unet.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
     folder.mkdir(parents=True, exist_ok=True)
@@ -308,6 +354,7 @@ def train_prior(
     maps = make_pool()
     reference, pool = reference_voxels(maps), scaling.encode(SpinMaps.unstack(maps, dim=1))
     del maps
+    prior = SpinPrior(unet, scheduler, scaling, pixel_mm, torch.zeros(1000, 3), reference)
     largest = max(s.crop for s in schedule.stages)
     if min(pool.shape[-2:]) < largest:
         raise InputError(f"Maps of {tuple(pool.shape[-2:])} pixels are smaller than the training crop of {largest}.")
@@ -332,16 +379,15 @@ def train_prior(
         stage = schedule.stage(step)
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step)
-        clean, guide = (t.to(device) for t in _crops(pool, scaling, sequence, stage.crop, stage.batch, rng))
-        seen = torch.from_numpy(rng.random(stage.batch) < schedule.guided_share).to(device)
+        crops = _crops(pool, prior, stage.crop, stage.batch, schedule.guided_share, rng)
+        clean, guide = (t.to(device) for t in crops)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         timesteps = torch.randint(len(scheduler.alphas_cumprod), (stage.batch,), generator=generator).to(device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
-        guided = prior.guided(guide, seen.view(-1, 1, 1).expand_as(guide))
         target = scheduler.get_velocity(clean, noise, timesteps)
         # Weighted so, the error of v is that of the denoised maps: what a tissue is is decided where noise is strong.
         weight = (1 - scheduler.alphas_cumprod.to(device)[timesteps]).view(-1, 1, 1, 1)
-        loss = (weight * (guided.velocity(noisy, timesteps) - target).square()).mean()
+        loss = (weight * (prior.guided(guide).velocity(noisy, timesteps) - target).square()).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -359,7 +405,6 @@ def train_prior(
     prior = replace(
         prior,
         denoising_error=measure_denoising_error(prior, scaling.encode(SpinMaps.unstack(held_out(), dim=1)).to(device)),
-        reference=reference,
         record={**(record or {}), "schedule": asdict(schedule), "seed": seed, "final_loss": running},
     )
     prior.save(folder)

@@ -10,9 +10,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map; or: phantom")
     parser.add_argument("-o", required=True, type=Path, metavar="PRIOR", help="folder for the prior; a rerun goes on")
     parser.add_argument("-init", metavar="PRIOR", help="a prior to start from (folder or name of a shipped one)")
-    parser.add_argument(
-        "-sequence", default="bssfp", choices=("bssfp", "gre"), help="of the images it will see (default %(default)s)"
-    )
     parser.add_argument("-steps", type=int, default=6400, help="optimiser steps (default %(default)s)")
     parser.add_argument("-hearts", type=int, default=2000, help="digital hearts of 4 slices (default %(default)s)")
     parser.add_argument("-pixel_mm", type=float, default=2.5, help="pixel size of the maps (default %(default)s)")
@@ -34,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         maps = folder_maps(Path(args.i), args.pixel_mm)
         pool, held_out = (lambda: maps[0]), (lambda: maps[1])
-    chosen = ("i", "init", "sequence", "steps", "hearts", "pixel_mm", "seed")
+    chosen = ("i", "init", "steps", "hearts", "pixel_mm", "seed")
     options = [f"-{name} {getattr(args, name)}" for name in chosen if getattr(args, name) is not None]
     command = " ".join(["nnunet_phys train_prior -o PRIOR", *options])
     init = SpinPrior.load(args.init, torch_device(args.device)) if args.init else None
@@ -44,7 +41,6 @@ def run(args: argparse.Namespace) -> None:
         folder=args.o,
         pixel_mm=args.pixel_mm,
         schedule=Schedule(steps=args.steps),
-        sequence=args.sequence,
         device=str(torch_device(args.device)),
         seed=args.seed,
         record={"command": command},

@@ -10,6 +10,7 @@ from nnunet_phys.sequences.look_locker import LookLocker
 from nnunet_phys.sequences.molli import MOLLI
 from nnunet_phys.sequences.msasha import MSASHA
 from nnunet_phys.sequences.spoiled_gre import SpoiledGRE
+from nnunet_phys.sequences.t2_prepared import T2PreparedBSSFP
 
 SEQUENCES = {
     "bssfp": BSSFP,
@@ -17,7 +18,8 @@ SEQUENCES = {
     "molli": MOLLI,
     "gre": SpoiledGRE,
     "msasha": MSASHA,
+    "t2prep": T2PreparedBSSFP,
 }
 """Sequence by its short name, as records and priors keep it."""
 
-__all__ = ["BSSFP", "MOLLI", "MSASHA", "SEQUENCES", "LookLocker", "SpoiledGRE"]
+__all__ = ["BSSFP", "MOLLI", "MSASHA", "SEQUENCES", "LookLocker", "SpoiledGRE", "T2PreparedBSSFP"]
