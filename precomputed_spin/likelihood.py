@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from torch.func import jvp
 
 from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
@@ -63,6 +62,29 @@ class Likelihood:
     observed: torch.Tensor
     scaling: SpinScaling
 
+    def __getitem__(self, slices: slice) -> Likelihood:
+        """That of some of the slices."""
+        parts = (replace(o, images=o.images[:, slices], saturated=o.saturated[:, slices]) for o in self.observations)
+        return Likelihood(tuple(parts), self.observed[slices], self.scaling)
+
+    def to(self, device: torch.device) -> Likelihood:
+        """The same on another device."""
+        parts = (replace(o, images=o.images.to(device), saturated=o.saturated.to(device)) for o in self.observations)
+        return Likelihood(tuple(parts), self.observed.to(device), self.scaling)
+
+    @classmethod
+    def join(cls, parts: list[Likelihood]) -> Likelihood:
+        """That of the slices of several, one after the other, which agree in sequences and in the grid's size."""
+        observations = tuple(
+            replace(
+                same[0],
+                images=torch.cat([o.images for o in same], 1),
+                saturated=torch.cat([o.saturated for o in same], 1),
+            )
+            for same in zip(*(p.observations for p in parts), strict=True)
+        )
+        return cls(observations, torch.cat([p.observed for p in parts]), parts[0].scaling)
+
     @cached_property
     def sigma(self) -> torch.Tensor:
         """Standard deviation of each image, (images, 1, 1, 1), in the signals' unit."""
@@ -82,20 +104,17 @@ class Likelihood:
             parts.append(torch.where(contradicted, residual, 0.0))
         return torch.cat(parts)
 
-    @torch.no_grad()
     def linearise(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Residual (images, slices, rows, columns) and minus its derivative J (images, slices, 3, rows, columns).
 
-        The model is point-wise, so three directional derivatives give those of every pixel of every image. J is 0 where
-        the residual is held at 0.
+        The model is point-wise, so one backward pass per image gives every pixel's three derivatives. J is 0 where the
+        residual is held at 0.
         """
-        columns = []
-        for channel in range(3):
-            direction = torch.zeros_like(u)
-            direction[:, channel] = 1
-            residual, derivative = jvp(self.residual, (u,), (direction,))
-            columns.append(-derivative)
-        return residual, torch.stack(columns, 2)
+        with torch.enable_grad():
+            u = u.detach().requires_grad_(True)
+            residual = self.residual(u)
+            derivatives = [torch.autograd.grad(one.sum(), u, retain_graph=True)[0] for one in residual]
+        return residual.detach(), -torch.stack(derivatives)
 
     @torch.no_grad()
     def correct(self, mean: torch.Tensor, variance: torch.Tensor, iterations: int = 2) -> torch.Tensor:
@@ -135,7 +154,7 @@ class Likelihood:
         """What each pixel's own values say about its tissue: the guide of a prior, whatever the sequences are.
 
         Mean and standard deviation of the scaled PD, T1 and T2 over a library of voxels, each weighted by how well it
-        explains the pixel; those of the library itself where nothing was measured.
+        explains the pixel. Padding is taken at its value, since a prior learns from whole images.
 
         Args:
             library: PD, T1 (ms), T2 (ms) of voxels as frequent as in a body, (3, n).
@@ -151,7 +170,7 @@ class Likelihood:
         expected = torch.cat([o.predict(voxels) for o in self.observations]).T / unit
         seen = torch.cat([o.images.flatten(1) for o in self.observations]).T / unit
         clipped = torch.cat([o.saturated.flatten(1) for o in self.observations]).T
-        energy, observed, parts = 0.5 * expected.square().sum(1), self.observed.flatten(), []
+        energy, parts = 0.5 * expected.square().sum(1), []
         for start in range(0, len(seen), _EVIDENCE_ROWS):
             x, c = seen[start : start + _EVIDENCE_ROWS], clipped[start : start + _EVIDENCE_ROWS]
             fit = x @ expected.T - energy  # the log-likelihood but for a constant per pixel
@@ -160,8 +179,7 @@ class Likelihood:
                 difference = x[some, None] - expected
                 difference = torch.where(c[some, None], difference.clamp(min=0), difference)
                 fit[some] = -0.5 * difference.square().sum(2)
-            weights = torch.softmax(fit * observed[start : start + _EVIDENCE_ROWS, None], 1)
-            parts.append(weights @ moments)
+            parts.append(torch.softmax(fit, 1) @ moments)
         first, second = torch.cat(parts).T.reshape(2, 3, *self.observed.shape)
         return torch.cat((first, (second - first.square()).clamp(min=0).sqrt())).movedim(0, 1)
 

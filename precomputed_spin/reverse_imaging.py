@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.functional import interpolate, pad
 
 from nnunet_phys.precomputed_spin.likelihood import (
-    GREATEST,
-    LEAST,
     Likelihood,
+    Observation,
     Sequence,
     bright_level,
     saturation_mask,
+    signals,
 )
-from nnunet_phys.precomputed_spin.prior import SpinPrior, renoise
-from nnunet_phys.sequences import SEQUENCES
+from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinPrior, renoise
 from nnunet_phys.spin import SpinMaps
 
 _LAST_ABAR = 0.995  # noise level that stands for what is left to decide on the native grid
@@ -90,7 +90,7 @@ class ProximalSampler:
         """See `Sampler`."""
         timesteps = prior.timesteps(self.steps, self.least_abar)
         abar = prior.alphas_cumprod
-        slices, rows, columns = likelihood.image.shape
+        slices, rows, columns = likelihood.observed.shape
         u = noise(torch.empty((slices, 3, rows, columns), device=prior.device))
         for step, t in enumerate(timesteps):
             mean = prior.denoise(u, t)
@@ -125,7 +125,7 @@ class DPS:
         """See `Sampler`."""
         timesteps = prior.timesteps(self.steps, 0.0)
         abar = prior.alphas_cumprod
-        slices, rows, columns = likelihood.image.shape
+        slices, rows, columns = likelihood.observed.shape
         u = noise(torch.empty((slices, 3, rows, columns), device=prior.device))
         for step, t in enumerate(timesteps):
             with torch.enable_grad():
@@ -146,91 +146,145 @@ SAMPLERS: dict[str, type[Sampler]] = {"proximal": ProximalSampler, "dps": DPS}
 
 
 @dataclass(frozen=True)
+class Series:
+    """What one sequence measured of a volume.
+
+    Attributes:
+        sequence: the signal equation; gives as many images as there are.
+        images: (images, slices, rows, columns) in any unit; one gain serves all.
+        signed: the images keep the sign of the longitudinal magnetisation; else they are magnitudes.
+    """
+
+    sequence: Sequence
+    images: np.ndarray
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All that was measured of one volume, on one grid.
+
+    Attributes:
+        case: names the volume; its slices' noise derives from it.
+        series: at least one.
+        pixel_mm: row and column spacing.
+    """
+
+    case: str
+    series: tuple[Series, ...]
+    pixel_mm: tuple[float, float]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+        return self.series[0].images.shape[1:]
+
+
+@dataclass
 class ReverseImager:
-    """Turns magnitude images of one sequence into maps.
+    """Turns images into maps.
 
     Attributes:
         prior: the spin prior.
-        sequence: how the images were acquired.
         sampler: draws the maps.
         seed: of the noise.
-        batch: slices that pass the network together.
-        noise_level: standard deviation of noise and model errors as a share of `model_brightness`.
+        batch: slices that pass the network together; halved where the device's memory does not hold them.
+        noise_level: standard deviation of noise and model errors as a share of the signal's bright level.
     """
 
     prior: SpinPrior
-    sequence: Sequence
     sampler: Sampler = field(default_factory=ProximalSampler)
     seed: int = 0
     batch: int = 8
     noise_level: float = 0.015
 
-    @cached_property
-    def model_brightness(self) -> float:
-        """`bright_level` of the sequence's signal over the prior's reference voxels; sets each image's gain."""
-        return float(bright_level(self.sequence(SpinMaps.unstack(self.prior.reference)).abs()))
-
     @torch.no_grad()
-    def __call__(
-        self, image: np.ndarray, pixel_mm: tuple[float, float], key: str
-    ) -> Iterator[tuple[slice, SpinMaps, torch.Tensor]]:
-        """Infer maps of a volume, batch by batch.
+    def __call__(self, scans: Iterable[Scan]) -> Iterator[tuple[Scan, SpinMaps, torch.Tensor]]:
+        """Infer maps of volumes, whose slices share batches where neighbours agree in sequences and padded size.
 
         Args:
-            image: magnitude image (slices, rows, columns), any unit. One gain serves all slices.
-            pixel_mm: row and column spacing.
-            key: names the volume; its slices' noise derives from it.
+            scans: read one by one, as they are needed.
 
         Yields:
-            The slices done, their maps on the image's own grid (T1 and T2 in ms, float32, CPU), and the
-            re-synthesis error (slices, rows, columns) as a share of `model_brightness`.
+            Each scan, its maps on its own grid (slices, rows, columns; T1 and T2 in ms, float32, CPU), and the
+            re-synthesis error (root mean square over its images, same shape) as a share of the bright level.
 
         Raises:
             ValueError: the field of view is too small for the prior.
         """
+        waiting: list[_Volume] = []
+        for scan in scans:
+            volume = self._prepare(scan)
+            if waiting and volume.kind != waiting[0].kind:
+                yield from self._infer(waiting)
+                waiting = []
+            waiting.append(volume)
+            if sum(v.scan.shape[0] for v in waiting) >= self.batch:
+                yield from self._infer(waiting)
+                waiting = []
+        if waiting:
+            yield from self._infer(waiting)
+
+    def _prepare(self, scan: Scan) -> _Volume:
         prior = self.prior
-        coarse = tuple(round(n * mm / prior.pixel_mm) for n, mm in zip(image.shape[1:], pixel_mm, strict=True))
-        if min(coarse) < prior.minimum:
+        shape = tuple(round(n * mm / prior.pixel_mm) for n, mm in zip(scan.shape[1:], scan.pixel_mm, strict=True))
+        if min(shape) < prior.minimum:
+            view = [n * mm for n, mm in zip(scan.shape[1:], scan.pixel_mm, strict=True)]
             raise ValueError(
-                f"a field of view of {image.shape[1] * pixel_mm[0]:.0f} x {image.shape[2] * pixel_mm[1]:.0f} mm is "
-                f"smaller than the prior's minimum of {prior.minimum * prior.pixel_mm:.0f} mm"
+                f"a field of view of {view[0]:.0f} x {view[1]:.0f} mm is smaller than the prior's minimum of "
+                f"{prior.minimum * prior.pixel_mm:.0f} mm"
             )
-        native = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).clamp(min=0)
-        saturated = saturation_mask(native)
-        native = native * (self.model_brightness / bright_level(native))
-        for start in range(0, len(native), self.batch):
-            part = slice(start, min(start + self.batch, len(native)))
-            keys = [f"{key}/{z}" for z in range(part.start, part.stop)]
-            fine = self._likelihood(native[part], saturated[part])
-            u = self._sample(fine, coarse, SliceNoise(keys, self.seed))
-            u = fine.correct(upsample_guided(u, fine), self._final_variance(), iterations=4)
-            maps = self.prior.scaling.decode(u).map(lambda m: m.float().cpu())
-            yield part, maps, fine.residual(u).cpu() / self.model_brightness
-
-    def _likelihood(
-        self, image: torch.Tensor, saturated: torch.Tensor, observed: torch.Tensor | None = None
-    ) -> Likelihood:
-        device = self.prior.device
-        observed = torch.ones_like(saturated) if observed is None else observed
-        sigma = self.noise_level * self.model_brightness
-        return Likelihood(
-            self.sequence, image.to(device), sigma, observed.to(device), saturated.to(device), self.prior.scaling
+        fine = Likelihood(
+            tuple(self._observe(series) for series in scan.series),
+            torch.ones(scan.shape, dtype=torch.bool),
+            prior.scaling,
         )
+        coarse, window = _coarsen(fine, shape, prior.multiple)
+        return _Volume(scan, fine, coarse, window)
 
-    def _sample(self, fine: Likelihood, shape: tuple[int, int], noise: SliceNoise) -> torch.Tensor:
-        """Scaled maps on the prior's grid (slices, 3, *shape): resample, pad, sample, crop."""
-        image = interpolate(fine.image[:, None], shape, mode="bilinear", antialias=True)[:, 0]
-        saturated = interpolate(fine.saturated[:, None].float(), shape, mode="bilinear", antialias=True)[:, 0] > 0.5
-        margins = [math.ceil(n / self.prior.multiple) * self.prior.multiple - n for n in shape]
-        border = (margins[1] // 2, margins[1] - margins[1] // 2, margins[0] // 2, margins[0] - margins[0] // 2)
-        observed = pad(torch.ones_like(saturated), border)
-        image = pad(image, border, mode="replicate")
-        coarse = self._likelihood(image, pad(saturated, border), observed)
-        prior = self.prior
-        if SEQUENCES.get(prior.guide_sequence) is type(self.sequence):
-            prior = prior.guided(image / self.model_brightness)
-        u = self.sampler(prior, coarse, noise)
-        return u[..., border[2] : border[2] + shape[0], border[0] : border[0] + shape[1]]
+    def _observe(self, series: Series) -> Observation:
+        """Images in the unit of their signal, on the CPU."""
+        images = torch.from_numpy(np.ascontiguousarray(series.images, dtype=np.float32))
+        saturated = torch.zeros_like(images, dtype=torch.bool) if series.signed else saturation_mask(images)
+        images = images if series.signed else images.clamp(min=0)
+        level = float(bright_level(signals(series.sequence, SpinMaps.unstack(self.prior.reference)).abs()))
+        images = images * (level / bright_level(images.abs()))
+        return Observation(series.sequence, images, level, self.noise_level * level, saturated, series.signed)
+
+    def _infer(self, volumes: list[_Volume]) -> Iterator[tuple[Scan, SpinMaps, torch.Tensor]]:
+        """Maps of volumes of one kind, their slices in batches of about equal size."""
+        coarse = Likelihood.join([v.coarse for v in volumes])
+        keys = [f"{v.scan.case}/{z}" for v in volumes for z in range(v.scan.shape[0])]
+        parts, done = [], 0
+        while done < len(keys):
+            left = len(keys) - done
+            part = slice(done, done + math.ceil(left / math.ceil(left / self.batch)))
+            try:
+                likelihood = coarse[part].to(self.prior.device)
+                guided = self.prior.guided(likelihood.evidence(self.prior.library))
+                parts.append(self.sampler(guided, likelihood, SliceNoise(keys[part], self.seed)).cpu())
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not should_reduce_batch_size(error) or self.batch == 1:
+                    raise
+                self.batch = max(1, (part.stop - part.start) // 2)
+                warnings.warn(f"out of memory: batches of {self.batch} slices from here on", stacklevel=2)
+                continue
+            done = part.stop
+        for volume, u in zip(volumes, torch.cat(parts).split([v.scan.shape[0] for v in volumes]), strict=True):
+            yield volume.scan, *self._finish(volume.fine, u[(..., *volume.window)])
+
+    def _finish(self, fine: Likelihood, u: torch.Tensor) -> tuple[SpinMaps, torch.Tensor]:
+        """Maps and re-synthesis error on the native grid, slice by slice, given scaled maps on the prior's grid."""
+        maps, errors = [], []
+        level = torch.tensor([o.level for o in fine.observations for _ in o.images]).view(-1, 1, 1, 1)
+        for z in range(len(u)):
+            here = fine[z : z + 1].to(self.prior.device)
+            corrected = here.correct(
+                upsample_guided(u[z : z + 1].to(self.prior.device), here), self._final_variance(), iterations=4
+            )
+            maps.append(self.prior.scaling.decode(corrected).stack(1).float().cpu())
+            errors.append((here.residual(corrected).cpu() / level).square().mean(0).sqrt())
+        return SpinMaps.unstack(torch.cat(maps), dim=1), torch.cat(errors)
 
     def _final_variance(self) -> torch.Tensor:
         """Belief of the last correction: the prior's errors near zero noise; a gain-like rest goes to PD."""
@@ -238,6 +292,38 @@ class ReverseImager:
         variance = self.prior.denoising_error[last].clone()
         variance[0] = 10 * variance.max()
         return variance.view(1, 3, 1, 1)
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """A scan, its likelihood on its own grid and on the prior's, padded, and where it lies in there."""
+
+    scan: Scan
+    fine: Likelihood
+    coarse: Likelihood
+    window: tuple[slice, slice]
+
+    @property
+    def kind(self) -> tuple:
+        """Equal for volumes whose slices may share a batch."""
+        return tuple((s.sequence, s.signed) for s in self.scan.series), self.coarse.observed.shape[1:]
+
+
+def _coarsen(fine: Likelihood, shape: tuple[int, int], multiple: int) -> tuple[Likelihood, tuple[slice, slice]]:
+    """A likelihood on a grid of `shape` over the same field of view, padded to multiples; and the field's window."""
+    margins = [math.ceil(n / multiple) * multiple - n for n in shape]
+    border = (margins[1] // 2, margins[1] - margins[1] // 2, margins[0] // 2, margins[0] - margins[0] // 2)
+
+    def resample(images: torch.Tensor) -> torch.Tensor:
+        images = interpolate(images.float(), shape, mode="bilinear", antialias=True)
+        return pad(images, border, mode="replicate")
+
+    observations = tuple(
+        replace(o, images=resample(o.images), saturated=resample(o.saturated) > 0.5) for o in fine.observations
+    )
+    observed = pad(torch.ones((len(fine.observed), *shape), dtype=torch.bool), border)
+    window = slice(border[2], border[2] + shape[0]), slice(border[0], border[0] + shape[1])
+    return Likelihood(observations, observed, fine.scaling), window
 
 
 def upsample_guided(u: torch.Tensor, fine: Likelihood) -> torch.Tensor:
@@ -254,18 +340,18 @@ def upsample_guided(u: torch.Tensor, fine: Likelihood) -> torch.Tensor:
     Returns:
         Scaled maps (slices, 3, fine rows, fine columns).
     """
-    shape, coarse = fine.image.shape[1:], u.shape[2:]
+    shape, coarse = fine.observed.shape[1:], u.shape[2:]
     positions = [(torch.arange(n, device=u.device) + 0.5) * (m / n) - 0.5 for n, m in zip(shape, coarse, strict=True)]
     nearest = [p.round().long() for p in positions]
     tolerance = 4 * fine.sigma
-    total, weights = torch.zeros_like(fine.image)[:, None], torch.zeros_like(fine.image)[:, None]
+    total = weights = torch.zeros(fine.observed.shape, device=u.device)[:, None]
     for dr in (-1, 0, 1):
         rows = (nearest[0] + dr).clamp(0, coarse[0] - 1)
         for dc in (-1, 0, 1):
             columns = (nearest[1] + dc).clamp(0, coarse[1] - 1)
             candidate = u[:, :, rows][..., columns]
             away = (positions[0] - nearest[0] - dr)[:, None] ** 2 + (positions[1] - nearest[1] - dc)[None] ** 2
-            fit = -0.5 * (fine.residual(candidate) / tolerance) ** 2
+            fit = -0.5 * (fine.residual(candidate) / tolerance).square().sum(0)
             weight = torch.exp((fit - away / 0.5).clamp(min=-40.0))[:, None]
             total, weights = total + weight * candidate, weights + weight
     return total / weights

@@ -235,12 +235,18 @@ def observe(maps: SpinMaps, sequence: Sequence, reference: torch.Tensor, rng: np
     return Observation(assumed, images, expected, 0.0, saturated, signed)
 
 
-def _evidence(scaled: torch.Tensor, prior: SpinPrior, sequence: Sequence, rng: np.random.Generator) -> torch.Tensor:
-    """What a draw of images says about scaled maps (slices, 3, rows, columns), as (slices, 6, rows, columns)."""
-    maps = prior.scaling.decode(scaled)
-    observation = observe(maps, sequence, prior.reference, rng)
-    everywhere = torch.ones(maps.shape, dtype=torch.bool)
-    return Likelihood((observation,), everywhere, prior.scaling).evidence(prior.library)
+def _evidence(
+    scaled: torch.Tensor,
+    prior: SpinPrior,
+    sequence: Sequence,
+    rng: np.random.Generator,
+    window: tuple[slice, slice] = (slice(None), slice(None)),
+) -> torch.Tensor:
+    """What images of a slice of scaled maps (3, rows, columns) say about a window of it, (6, rows, columns)."""
+    seen = observe(prior.scaling.decode(scaled[None]), sequence, prior.reference, rng)
+    seen = replace(seen, images=seen.images[(..., *window)], saturated=seen.saturated[(..., *window)])
+    everywhere = torch.ones(seen.images.shape[1:], dtype=torch.bool)
+    return Likelihood((seen,), everywhere, prior.scaling).evidence(prior.library)[0]
 
 
 def _crops(
@@ -252,12 +258,12 @@ def _crops(
     crops = []
     for index in rng.integers(len(pool), size=batch):
         row, column = rng.integers(pool.shape[-2] - size + 1), rng.integers(pool.shape[-1] - size + 1)
-        crop = pool[index, :, row : row + size, column : column + size]
+        window = slice(row, row + size), slice(column, column + size)
         guide = prior.no_evidence.cpu().expand(6, size, size)
         if rng.random() < guided_share:
             sequence = draws[rng.choice(len(draws), p=shares / shares.sum())](rng)
-            guide = _evidence(crop[None], prior, sequence, rng)[0]
-        both = torch.rot90(torch.cat((crop, guide)), int(rng.integers(4)), (1, 2))
+            guide = _evidence(pool[index], prior, sequence, rng, window)
+        both = torch.rot90(torch.cat((pool[(index, slice(None), *window)], guide)), int(rng.integers(4)), (1, 2))
         crops.append(both.flip(-1) if rng.random() < 0.5 else both)
     crops = torch.stack(crops)
     return crops[:, :3], crops[:, 3:]
@@ -277,7 +283,7 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
     """
     generator = torch.Generator().manual_seed(0)
     rng, draw = np.random.default_rng(0), GUIDES["bssfp"][1]
-    prior = prior.guided(torch.cat([_evidence(one[None].cpu(), prior, draw(rng), rng) for one in maps]).to(maps))
+    prior = prior.guided(torch.stack([_evidence(one.cpu(), prior, draw(rng), rng) for one in maps]).to(maps))
     steps = np.linspace(0, prior.scheduler.config.num_train_timesteps - 1, knots).round().astype(int)
     errors = []
     for step in steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,12 @@ _PROTOCOL = {"bssfp": {"flip_angle_deg": 45.0}, "gre": {"flip_angle_deg": 15.0, 
 _FEWEST_VALUES = 17  # of an image; fewer are labels
 
 if TYPE_CHECKING:
-    import numpy as np
+    import torch
 
-    from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
+    from nnunet_phys.precomputed_spin.likelihood import Sequence
+    from nnunet_phys.precomputed_spin.prior import SpinPrior
+    from nnunet_phys.precomputed_spin.reverse_imaging import Scan
+    from nnunet_phys.spin import SpinMaps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,11 +56,6 @@ def run(args: argparse.Namespace) -> None:
     if args.batch < 1:
         raise InputError(f"-batch {args.batch}: give 1 or more slices.")
     prior = SpinPrior.load(args.prior, torch_device(args.device))
-    if args.sequence != prior.guide_sequence:
-        raise InputError(
-            f"-sequence {args.sequence}: prior '{args.prior}' reads {prior.guide_sequence} images. Train one for "
-            f"yours: nnunet_phys train_prior -i phantom -sequence {args.sequence} -o PRIOR"
-        )
     parameters = {**_PROTOCOL[args.sequence], **({"flip_angle_deg": args.fa} if args.fa is not None else {})}
     try:
         sequence = SEQUENCES[args.sequence](**parameters)
@@ -77,16 +75,29 @@ def run(args: argparse.Namespace) -> None:
     slices = check_images(todo, prior.minimum * prior.pixel_mm)
     if not todo:
         return
-    imager = ReverseImager(prior, sequence, sampler, seed=args.seed, batch=args.batch)
+    imager = ReverseImager(prior, sampler, seed=args.seed, batch=args.batch)
     record = {**settings, "batch": args.batch, "versions": _versions()}
 
     from tqdm import tqdm
 
+    from nnunet_phys.precomputed_spin.store import save_maps
+
     with tqdm(total=sum(slices.values()), unit="slice", disable=args.disable_progress_bar) as progress:
-        for case, path in todo.items():
-            progress.set_description(case)
-            reverse_case(imager, case, path, folder, ending, record, progress.update)
+        for scan, maps, error in imager(_scans(todo, sequence)):
+            quality = _quality(scan, prior, maps, error)
+            save_maps(folder, scan.case, maps, todo[scan.case], ending, {**record, "quality": quality})
+            progress.set_description(scan.case)
+            progress.update(len(error))
     print(f"{len(todo)} cases in {folder}. Look at the maps before you train on them.")
+
+
+def _scans(cases: dict[str, Path], sequence: Sequence) -> Iterator[Scan]:
+    """Read case by case, those of one size together, so that they share the network's batches."""
+    from nnunet_phys.precomputed_spin.reverse_imaging import Scan, Series
+    from nnunet_phys.precomputed_spin.store import image_header, read_image
+
+    for case, path in sorted(cases.items(), key=lambda item: image_header(item[1]).GetSize()[:2]):
+        yield Scan(case, (Series(sequence, read_image(path)[None]),), _pixel_mm(path))
 
 
 def _unfinished(cases: dict[str, Path], folder: Path, ending: str, settings: dict) -> dict[str, Path]:
@@ -114,41 +125,6 @@ def _unfinished(cases: dict[str, Path], folder: Path, ending: str, settings: dic
             )
         )
     return todo
-
-
-def reverse_case(
-    imager: ReverseImager,
-    case: str,
-    image_path: Path,
-    folder: Path,
-    ending: str,
-    record: dict,
-    advance: Callable[[int], object],
-) -> None:
-    """Infer and write the maps of one case, whole or not at all.
-
-    Args:
-        imager: prior, sequence and sampler.
-        case: the case's name.
-        image_path: its image.
-        folder: where the maps go.
-        ending: file ending of the maps.
-        record: provenance common to all cases; the quality is added.
-        advance: called with the number of slices done.
-    """
-    import torch
-
-    from nnunet_phys.precomputed_spin.store import read_image, save_maps
-    from nnunet_phys.spin import SpinMaps
-
-    image, errors, parts = read_image(image_path), [], []
-    for part, maps, error in imager(image, _pixel_mm(image_path), case):
-        parts.append(maps.stack(1))
-        errors.append(error)
-        advance(part.stop - part.start)
-    maps = SpinMaps.unstack(torch.cat(parts), dim=1)
-    quality = _quality(image, imager, maps, torch.cat(errors))
-    save_maps(folder, case, maps, image_path, ending, {**record, "quality": quality})
 
 
 def check_images(cases: dict[str, Path], minimum_mm: float) -> dict[str, int]:
@@ -227,15 +203,17 @@ def _pixel_mm(path: Path) -> tuple[float, float]:
     return row, column
 
 
-def _quality(image: np.ndarray, imager: ReverseImager, maps, error) -> dict:
-    """How well the maps explain the image, over the body (all that stands out of the air)."""
+def _quality(scan: Scan, prior: SpinPrior, maps: SpinMaps, error: torch.Tensor) -> dict:
+    """How well the maps explain the images, over the body (all that stands out of the air)."""
+    import numpy as np
     import torch
 
-    from nnunet_phys.precomputed_spin.likelihood import GREATEST, LEAST, bright_level
+    from nnunet_phys.precomputed_spin.likelihood import bright_level
+    from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST
 
-    signal = torch.from_numpy(image).float()
-    body = signal > 0.1 * bright_level(signal)
-    scaled = imager.prior.scaling.encode(maps)
+    signal = torch.from_numpy(np.stack([np.abs(s.images).max(0) for s in scan.series])).float()
+    body = (signal > 0.1 * torch.stack([bright_level(s) for s in signal]).view(-1, 1, 1, 1)).any(0)
+    scaled = prior.scaling.encode(maps)
     outside = (scaled <= LEAST + 1e-3) | (scaled >= GREATEST - 1e-3)
     return {
         "residual_rms": round(float(error[body].square().mean().sqrt()), 5),

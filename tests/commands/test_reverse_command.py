@@ -133,7 +133,6 @@ def test_all_faulty_images_are_named_before_work_starts(fresh, prior, capsys):
         (["-d", "900", "-device", "cpu", "-fa", "0.6"], "radians"),
         (["-d", "900", "-device", "cpu", "-steps", "1"], "2 to 1000"),
         (["-d", "900", "-device", "cpu", "-batch", "0"], "-batch 0"),
-        (["-d", "900", "-device", "cpu", "-sequence", "gre"], "train_prior -i phantom -sequence gre"),
     ],
 )
 def test_bad_arguments(fresh, prior, capsys, arguments, message):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nnunet_phys import bloch
-from nnunet_phys.sequences import BSSFP, MOLLI, MSASHA, SEQUENCES, LookLocker, SpoiledGRE
+from nnunet_phys.sequences import BSSFP, MOLLI, MSASHA, SEQUENCES, LookLocker, SpoiledGRE, T2PreparedBSSFP
 from nnunet_phys.sequences.blocks import (
     blood_likeness,
     decay,
@@ -32,6 +32,7 @@ EVERY_SEQUENCE = [
     SpoiledGRE(inflow_pulses=40.5),
     MSASHA(600.0, 55.0, 10.0),
     MSASHA(None),
+    T2PreparedBSSFP(),
 ]
 
 
@@ -127,6 +128,17 @@ def test_single_shot_with_t2_preparation(seed, t2_prep_ms):
     last_echo_to_end = decay(r1, 2.7 / 2)
     assert np.abs(echo(mz).numpy() - start).max() < 0.001
     assert np.abs(recovery(after(mz), last_echo_to_end).numpy() - remainder).max() < 0.001
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_t2_prepared_bssfp(seed):
+    t1, t2 = tissues(seed)
+    times = (0.0, 24.0, 55.0, 80.0)
+    for fa, tr, pulses, centre in ((70.0, 2.4, 60, 25), (40.0, 3.0, 45, 10)):
+        signal = T2PreparedBSSFP(times, fa, tr, pulses, centre)(as_maps(t1, t2)).numpy()
+        for one, time_ms in zip(signal, times, strict=True):
+            truth, _ = bloch.single_shot_bssfp(t1, t2, fa, tr, pulses, centre, t2_prep_ms=time_ms)
+            assert np.abs(one - truth).max() < 0.003
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -288,6 +300,7 @@ def test_names():
         "molli": MOLLI,
         "gre": SpoiledGRE,
         "msasha": MSASHA,
+        "t2prep": T2PreparedBSSFP,
     } == SEQUENCES
 
 
@@ -297,7 +310,8 @@ def test_shape_and_type(sequence, shape):
     for dtype in (torch.float32, torch.float64):
         maps = as_maps(torch.full(shape, 1000.0), torch.full(shape, 50.0), dtype=dtype)
         signal = sequence(maps)
-        assert signal.shape == ((8, *shape) if isinstance(sequence, MOLLI) else shape)
+        images = {MOLLI: (8,), T2PreparedBSSFP: (3,)}.get(type(sequence), ())
+        assert signal.shape == (*images, *shape)
         assert signal.dtype == dtype
 
 
@@ -449,6 +463,9 @@ def test_radians_are_refused(make):
         (lambda: MSASHA(ts_ms=-1.0), "ts_ms must not be negative"),
         (lambda: MSASHA(t2_prep_ms=-1.0), "t2_prep_ms must not be negative"),
         (lambda: MSASHA(delay_ms=-1.0), "delay_ms must not be negative"),
+        (lambda: T2PreparedBSSFP(()), "t2_prep_ms is empty"),
+        (lambda: T2PreparedBSSFP((0.0, -25.0)), "t2_prep_ms must not be negative"),
+        (lambda: T2PreparedBSSFP(centre_pulse=60), "centre_pulse must lie between 0 and pulses - 1 = 59, got 60"),
     ],
 )
 def test_refusals(make, message):

@@ -10,6 +10,7 @@ from nnunet_phys.errors import InputError
 from nnunet_phys.phantom import digital_heart
 from nnunet_phys.precomputed_spin import prior as prior_module
 from nnunet_phys.precomputed_spin import train_prior as training
+from nnunet_phys.precomputed_spin.likelihood import bright_level, signals
 from nnunet_phys.precomputed_spin.prior import (
     DEFAULT_PRIOR,
     SHIPPED,
@@ -20,7 +21,7 @@ from nnunet_phys.precomputed_spin.prior import (
     renoise,
 )
 from nnunet_phys.precomputed_spin.train_prior import Schedule, Stage, measure_denoising_error, train_prior
-from nnunet_phys.sequences import BSSFP, SEQUENCES, SpoiledGRE
+from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE
 from nnunet_phys.spin import SpinMaps
 
 
@@ -47,7 +48,7 @@ def test_scaling_round_trip_and_ends():
 def test_save_and_load(prior_folder):
     prior = SpinPrior.load(prior_folder)
     assert prior.pixel_mm == 3.0 and prior.record == {"made": "for a test"} and prior.multiple == 4
-    assert torch.equal(prior.reference, torch.ones(3, 7)) and prior.guide_sequence == "bssfp"
+    assert torch.equal(prior.reference, torch.ones(3, 7))
     assert not prior.scheduler.config.clip_sample
     assert prior.denoising_error[500, 1] == pytest.approx(0.05, rel=0.03)
     first = prior.sample(2, (16, 20), torch.Generator().manual_seed(1), steps=3)
@@ -92,29 +93,29 @@ def test_cut_short_weights_are_refused(prior_folder, tmp_path):
         SpinPrior.load(tmp_path / "p")
 
 
-def test_guide_reaches_the_network_and_unbinds(prior_folder):
+def test_guide_reaches_the_network_and_none_is_the_library(prior_folder):
     prior = SpinPrior.load(prior_folder)
     noisy, step = torch.zeros(1, 3, 16, 16), torch.tensor([500])
     free = prior.velocity(noisy, step)
-    unseen = prior.guided(torch.ones(1, 16, 16), torch.zeros((1, 16, 16), dtype=bool)).velocity(noisy, step)
-    assert torch.equal(free, unseen)
-    assert not torch.allclose(free, prior.guided(torch.ones(1, 16, 16)).velocity(noisy, step), atol=1e-4)
+    assert torch.equal(free, prior.guided(prior.no_evidence.expand(1, 6, 16, 16)).velocity(noisy, step))
+    assert not torch.allclose(free, prior.guided(torch.ones(1, 6, 16, 16)).velocity(noisy, step), atol=1e-4)
 
 
-@pytest.mark.parametrize("sequence", [BSSFP(50.0), SpoiledGRE(inflow_pulses=50.0)])
-def test_guide_images_show_the_maps(monkeypatch, sequence):
-    monkeypatch.setitem(training.GUIDES, "fixed", lambda rng: sequence)
-    maps = digital_heart(0, 4).maps
-    guides = training.guide_images(maps, "fixed", np.random.default_rng(0))
-    for guide, truth in zip(guides, sequence(maps), strict=True):
-        assert np.corrcoef(guide.ravel(), truth.ravel())[0, 1] > 0.9 and 0.5 < float(guide.quantile(0.98)) < 3
+@pytest.mark.parametrize("sequence", [BSSFP(50.0), SpoiledGRE(inflow_pulses=50.0), MOLLI()])
+def test_observed_images_show_the_maps_in_the_unit_of_the_signal(sequence):
+    maps = digital_heart(0, 2).maps
+    seen = training.observe(maps, sequence, maps.stack().flatten(1)[:, ::64], np.random.default_rng(0))
+    truth = signals(sequence, maps)
+    assert seen.signed == (len(truth) > 1) and seen.images.shape == truth.shape
+    assert float(bright_level(seen.images.abs())) == pytest.approx(seen.level, rel=0.4)
+    assert np.corrcoef(seen.images.ravel(), truth.ravel())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("name", training.GUIDES)
-def test_guides_are_protocols_within_reach(name):
+def test_guides_are_protocols_of_their_own_each_time(name):
     rng = np.random.default_rng(0)
-    drawn = [training.GUIDES[name](rng) for _ in range(50)]
-    assert {type(one) for one in drawn} == {SEQUENCES[name]} and len({one.flip_angle_deg for one in drawn}) == 50
+    drawn = [training.GUIDES[name][1](rng) for _ in range(50)]
+    assert len(set(drawn)) == 50 and all(signals(one, digital_heart(0, 1).maps).isfinite().all() for one in drawn[:3])
 
 
 def test_no_prior_there(tmp_path):

@@ -1,39 +1,42 @@
 """Likelihood and samplers, against closed forms and on images with known maps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from nnunet_phys.phantom import LABELS, digital_heart
-from nnunet_phys.precomputed_spin.likelihood import Likelihood, bright_level, saturation_mask
+from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, bright_level, saturation_mask, signals
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.reverse_imaging import (
     DPS,
     ProximalSampler,
     ReverseImager,
+    Scan,
+    Series,
     SliceNoise,
     upsample_guided,
 )
 from nnunet_phys.scanner import noisy_magnitude, receive_bias
-from nnunet_phys.sequences import BSSFP, MOLLI
+from nnunet_phys.sequences import BSSFP, MOLLI, T2PreparedBSSFP
 from nnunet_phys.spin import SpinMaps
 
 SCALING = SpinScaling()
 BSSFP_45 = BSSFP(flip_angle_deg=45.0)
 
 
+def observation(images, sequence=BSSFP_45, sigma=0.003, saturated=None, signed=False) -> Observation:
+    none_of_it = torch.zeros_like(images, dtype=bool)
+    return Observation(sequence, images, 0.2, sigma, none_of_it if saturated is None else saturated, signed)
+
+
 def likelihood(image, sequence=BSSFP_45, sigma=0.003, observed=None, saturated=None) -> Likelihood:
-    all_of_it, none_of_it = torch.ones_like(image, dtype=bool), torch.zeros_like(image, dtype=bool)
-    return Likelihood(
-        sequence,
-        image,
-        sigma,
-        all_of_it if observed is None else observed,
-        none_of_it if saturated is None else saturated,
-        SCALING,
-    )
+    """Of one magnitude image (slices, rows, columns)."""
+    all_of_it = torch.ones_like(image, dtype=bool)
+    saturated = None if saturated is None else saturated[None]
+    one = observation(image[None], sequence, sigma, saturated)
+    return Likelihood((one,), all_of_it if observed is None else observed, SCALING)
 
 
 def reference() -> torch.Tensor:
@@ -83,7 +86,7 @@ def test_jacobian_is_the_derivative():
         step = torch.zeros_like(u)
         step[:, channel] = 1e-5
         slope = (like.residual(u - step) - like.residual(u + step)) / 2e-5
-        torch.testing.assert_close(jacobian[:, channel], slope, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(jacobian[:, :, channel], slope, rtol=1e-6, atol=1e-8)
 
 
 def test_correction_explains_a_noiseless_image_and_moves_by_variance():
@@ -106,6 +109,46 @@ def test_correction_solves_the_linear_problem_exactly():
     gain = variance * slope / (sigma**2 + variance * slope**2)
     expected = mean[:, 0] + gain * (0.6 - 0.4)
     torch.testing.assert_close(like.correct(mean, torch.tensor(variance))[:, 0], expected)
+
+
+def test_several_images_enter_as_one_least_squares_problem():
+    mean, variance = SCALING.encode(tissue(0.8, 900, 60)), torch.tensor([0.1, 0.2, 0.05]).view(1, 3, 1, 1)
+    truth = tissue(0.9, 1000, 55)
+    parts = [observation(s(truth), s, 0.01) for s in (MOLLI(readout=None), T2PreparedBSSFP())]
+    like = Likelihood(tuple(parts), torch.ones((1, 6, 6), dtype=bool), SCALING)
+    residual, jacobian = like.linearise(mean)
+    assert residual.shape == (11, 1, 6, 6) and jacobian.shape == (11, 1, 3, 6, 6)
+    j, r = jacobian[:, 0, :, 0, 0].double(), residual[:, 0, 0, 0].double()
+    precision = torch.diag(1 / variance.flatten().double()) + j.T @ j / 0.01**2
+    expected = mean[0, :, 0, 0] + torch.linalg.solve(precision, j.T @ r / 0.01**2)
+    found = like.correct(mean, variance, iterations=1)[0, :, 0, 0]
+    torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_series_gives_t1_and_t2_without_a_prior():
+    truth, mean = tissue(0.9, 1250, 45), SCALING.encode(tissue(0.8, 1000, 60))
+    parts = [replace(observation(s(truth), s, 1e-3), signed=True) for s in (MOLLI(), T2PreparedBSSFP())]
+    like = Likelihood(tuple(parts), torch.ones((1, 6, 6), dtype=bool), SCALING)
+    found = SCALING.decode(like.correct(mean, torch.tensor(1.0).view(1, 1, 1, 1), iterations=8))
+    assert float(found.t1[0, 0, 0]) == pytest.approx(1250, rel=0.01)
+    assert float(found.t2[0, 0, 0]) == pytest.approx(45, rel=0.01)
+
+
+def test_evidence_names_the_tissue_that_explains_the_pixel():
+    library = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0], [0.0, 1000.0, 60.0]]).T
+    truth = SpinMaps.unstack(library[:, None])
+    for sequence in (BSSFP_45, MOLLI()):
+        images = signals(sequence, truth)[:, None].abs()
+        level = float(bright_level(images))
+        one = replace(observation(images, sequence), level=level)
+        like = Likelihood((one,), torch.ones(images.shape[1:], dtype=bool), SCALING)
+        evidence = like.evidence(library)
+        assert evidence.shape == (1, 6, 1, 3)
+        torch.testing.assert_close(evidence[:, :3], SCALING.encode(truth.map(lambda m: m[None])), atol=0.1, rtol=0)
+        assert float(evidence[:, 3:].max()) < 0.3
+    clipped = replace(one, images=torch.full_like(images, 0.05), saturated=torch.ones_like(images, dtype=bool))
+    mean = Likelihood((clipped,), like.observed, SCALING).evidence(library)[0, 0]
+    assert (mean > SCALING.encode(tissue(0.6, 1000, 60))[0, 0, 0, 0]).all()  # all but air may be brighter than 0.05
 
 
 def test_magnitude_of_a_negative_signal():
@@ -204,34 +247,59 @@ def imager():
     torch.manual_seed(0)
     unet = new_unet((16, 32)).eval().requires_grad_(False)
     prior = SpinPrior(unet, new_scheduler(), SCALING, 2.5, torch.full((1000, 3), 0.02), reference())
-    return ReverseImager(prior, BSSFP_45, ProximalSampler(4), batch=2)
+    return ReverseImager(prior, ProximalSampler(4), batch=2)
+
+
+def scan(image, pixel_mm=(2.0, 2.0), case="case") -> Scan:
+    return Scan(case, (Series(BSSFP_45, image[None]),), pixel_mm)
 
 
 def test_native_image_is_explained_on_its_own_grid(imager):
     rng = np.random.default_rng(0)
     image = rng.uniform(20, 400, (3, 41, 53))
-    parts = list(imager(image, (1.7, 1.4), "case"))
-    assert [(p.start, p.stop) for p, _, _ in parts] == [(0, 2), (2, 3)]
-    maps = SpinMaps.unstack(torch.cat([m.stack(1) for _, m, _ in parts]), dim=1)
+    ((_, maps, error),) = imager([scan(image, (1.7, 1.4))])
+    assert error.shape == image.shape
     assert maps.shape == image.shape and bool(torch.isfinite(maps.stack()).all())
     model = BSSFP_45(maps).numpy()
     correlation = np.corrcoef(model.ravel(), image.ravel())[0, 1]
     assert correlation > 0.99  # white noise survives only if no pixel moves
 
 
-def test_same_seed_same_maps_whatever_the_batch(imager):
-    from dataclasses import replace
+def test_same_seed_same_maps_whatever_the_batch_and_the_company(imager):
+    rng = np.random.default_rng(1)
+    scans = [scan(rng.uniform(0, 100, (n, 32, 32)), case=f"case{n}") for n in (3, 1, 4)]
+    together = {s.case: m.stack() for s, m, _ in replace(imager, batch=6)(scans)}
+    assert list(together) == ["case3", "case1", "case4"]
+    for one in scans:
+        ((_, alone, _),) = imager([one])
+        torch.testing.assert_close(alone.stack(), together[one.case], rtol=1e-3, atol=1e-3)
 
-    image = np.random.default_rng(1).uniform(0, 100, (3, 32, 32))
-    results = []
-    for one in (imager, replace(imager, batch=3)):
-        results.append(torch.cat([m.stack(1) for _, m, _ in one(image, (2.0, 2.0), "case")]))
-    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
+
+def test_scans_of_several_sizes_and_sequences_come_back_in_order(imager):
+    rng = np.random.default_rng(2)
+    molli = Scan("molli", (Series(MOLLI(), rng.normal(0, 9, (8, 2, 24, 24)), signed=True),), (2.5, 2.5))
+    scans = [scan(rng.uniform(0, 100, (2, n, 32)), case=f"case{n}") for n in (30, 32, 50)] + [molli]
+    for given, (returned, maps, error) in zip(scans, replace(imager, batch=4)(scans), strict=True):
+        assert returned is given and maps.shape == error.shape == given.shape
+
+
+def test_a_batch_too_large_for_the_memory_shrinks(imager, monkeypatch):
+    imager, sample = replace(imager, batch=8), ProximalSampler.__call__
+
+    def small_memory(self, prior, likelihood, noise):
+        if len(likelihood.observed) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 TiB")
+        return sample(self, prior, likelihood, noise)
+
+    monkeypatch.setattr(ProximalSampler, "__call__", small_memory)
+    with pytest.warns(UserWarning, match="out of memory: batches of 2 slices"):
+        ((_, maps, _),) = imager([scan(np.random.default_rng(3).uniform(0, 100, (5, 32, 32)))])
+    assert maps.shape == (5, 32, 32) and imager.batch == 2
 
 
 def test_too_small_a_field_of_view(imager):
     with pytest.raises(ValueError, match="32 x 60 mm is smaller than the prior's minimum of 40 mm"):
-        next(imager(np.ones((1, 16, 30)), (2.0, 2.0), "case"))
+        next(imager([scan(np.ones((1, 16, 30)))]))
 
 
 @pytest.mark.parametrize("seed", [5_000_000, 5_000_003])
@@ -240,8 +308,7 @@ def test_the_shipped_prior_knows_the_tissues_of_a_heart_it_has_not_seen(seed):
     bias = torch.from_numpy(receive_bias(rng, heart.labels.shape[1:], 2.5, centre_mm=heart.centre_mm))
     truth = SpinMaps(heart.maps.pd * bias, heart.maps.t1, heart.maps.t2)
     image = 700 * noisy_magnitude(rng, BSSFP_45(truth).numpy(), 0.004)
-    imager = ReverseImager(SpinPrior.load(), BSSFP_45)
-    found = SpinMaps.unstack(torch.cat([maps.stack(1) for _, maps, _ in imager(image, (2.5, 2.5), "heart")]), dim=1)
+    ((_, found, _),) = ReverseImager(SpinPrior.load())([scan(image, (2.5, 2.5), "heart")])
 
     median = {name: found.map(lambda m, c=code: m[heart.labels == c].median()) for name, code in LABELS.items()}
     for name, code in LABELS.items():
