@@ -171,6 +171,7 @@ def molli(
     first_inversion_times_ms: tuple[float, ...] = (120.0, 200.0),
     inversion_efficiency: float = 0.96,
     off_resonance_hz: ArrayLike = 0.0,
+    beats_ms: tuple[float, ...] | None = None,
 ) -> np.ndarray:
     """A whole MOLLI series on one clock.
 
@@ -186,6 +187,7 @@ def molli(
         rr_ms: heartbeat.
         first_inversion_times_ms: one per set.
         inversion_efficiency: 1 is a perfect inversion.
+        beats_ms: intervals between neighbouring shots of a set, set after set (default: `rr_ms` each).
 
     Returns:
         Signed signals (readouts, *shape) in acquisition order.
@@ -197,12 +199,12 @@ def molli(
     sets = re.findall(r"(\d+)(?:\(([\d.]+)(s?)\))?", scheme)
     if len(sets) > len(first_inversion_times_ms):
         raise ValueError(f"{scheme}: first_inversion_times_ms has too few entries")
-    beat_start, schedule = 0.0, []
+    beat_start, schedule, beats = 0.0, [], list(beats_ms or [])
     for (images, pause, unit), first_ms in zip(sets, first_inversion_times_ms, strict=False):
         schedule.append((beat_start + to_shot_centre - first_ms, "inversion"))
-        for _ in range(int(images)):
+        for left in range(int(images), 0, -1):
             schedule.append((beat_start, "shot"))
-            beat_start += rr_ms
+            beat_start += beats.pop(0) if beats and left > 1 else rr_ms
         beat_start += float(pause or 0) * (1000.0 if unit else rr_ms)
 
     invert = SPOIL @ pulse(np.rad2deg(np.arccos(-inversion_efficiency)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cache
+from itertools import accumulate, islice, pairwise
 
 import torch
 
@@ -20,6 +21,8 @@ from nnunet_phys.sequences.blocks import (
     single_shot_bssfp,
 )
 from nnunet_phys.spin import SpinMaps
+
+_SCHEMES = {(5, 3): "5(3)3", (4, 3, 2): "4(1)3(1)2", (3, 3, 5): "3(3)3(3)5", (5, 1, 1): "5(1)1(1)1"}
 
 
 def parse_scheme(scheme: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -55,6 +58,8 @@ class MOLLI:
         pulses: pulses of one shot.
         centre_pulse: the pulse, from 0, at the centre of k-space.
         rr_ms: duration of a heartbeat.
+        beats_ms: measured intervals between neighbouring images of a set, set after set, where they differ from beat to
+            beat; `rr_ms` then serves the pauses alone. See `from_inversion_times`.
         first_inversion_times_ms: per set, from the inversion to the first image's centre of k-space; surplus
             entries are ignored.
         inversion_efficiency: 1 is a perfect inversion.
@@ -63,7 +68,7 @@ class MOLLI:
 
     Raises:
         ValueError: a flip angle outside 0-180 degrees or looking like radians, a scheme that cannot be read,
-            too few inversion times, or a timing that does not fit into the heartbeat.
+            too few inversion times or beats, or a timing that does not fit into the heartbeat.
     """
 
     scheme: str = "5(3)3"
@@ -75,6 +80,7 @@ class MOLLI:
     first_inversion_times_ms: tuple[float, ...] = (120.0, 200.0)
     inversion_efficiency: float = 0.96
     readout: int | None = None
+    beats_ms: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         images, _ = parse_scheme(self.scheme)
@@ -97,17 +103,61 @@ class MOLLI:
                 f"inversion time {min(times[: len(images)]):g} ms is too early: from the start of a shot to "
                 f"centre_pulse it takes {self._to_centre_ms:g} ms"
             )
-        if self.rr_ms < self._shot_ms or any(gap < 0 for gap, _, _ in self._sets):
-            raise ValueError(f"shot ({self._shot_ms:g} ms) and inversion do not fit into rr_ms = {self.rr_ms:g}")
+        if self.beats_ms is not None and len(self.beats_ms) != sum(images) - len(images):
+            raise ValueError(
+                f"scheme {self.scheme} has {sum(images) - len(images)} intervals between images of one set, but "
+                f"beats_ms has {len(self.beats_ms)}"
+            )
+        if min((self.rr_ms, *(self.beats_ms or ()))) < self._shot_ms or any(gap < 0 for gap, _, _ in self._sets):
+            raise ValueError(
+                f"shot ({self._shot_ms:g} ms) and inversion do not fit into rr_ms = {self.rr_ms:g} or beats_ms"
+            )
         if self.readout is not None and not 0 <= self.readout < sum(images):
             raise ValueError(f"readout must lie between 0 and {sum(images) - 1}, got {self.readout}")
+
+    @classmethod
+    def from_inversion_times(cls, inversion_times_ms: Sequence[float], **protocol: object) -> MOLLI:
+        """The series that was read out at these times.
+
+        A time that is not above the one before it starts a new set. Intervals between images are the measured ones.
+
+        Args:
+            inversion_times_ms: of every image in acquisition order.
+            protocol: further attributes; without a scheme, the published pauses of the sets found: 5(3)3, 4(1)3(1)2,
+                3(3)3(3)5, 5(1)1(1)1 or a single set; without `rr_ms` the mean interval.
+
+        Raises:
+            ValueError: no published scheme has such sets, or as for the class.
+        """
+        sets: list[list[float]] = []
+        for time in inversion_times_ms:
+            if not sets or time <= sets[-1][-1]:
+                sets.append([])
+            sets[-1].append(float(time))
+        images = tuple(len(one) for one in sets)
+        scheme = protocol.get("scheme") or _SCHEMES.get(images) or (str(images[0]) if len(images) == 1 else None)
+        if scheme is None or parse_scheme(str(scheme))[0] != images:
+            problem = f"scheme {scheme} has others" if scheme else "no published scheme has: give scheme"
+            raise ValueError(
+                f"{len(inversion_times_ms)} inversion times, from {inversion_times_ms[0]:g} ms, form sets of {images} "
+                f"images; {problem}. Are they in acquisition order?"
+            )
+        beats = tuple(b - a for one in sets for a, b in pairwise(one))
+        mean = sum(beats) / len(beats) if beats else 1000.0
+        return cls(
+            **{"rr_ms": mean, **protocol, "scheme": scheme, "beats_ms": beats},
+            first_inversion_times_ms=tuple(one[0] for one in sets),
+        )
 
     @property
     def inversion_times_ms(self) -> tuple[float, ...]:
         """From its inversion to the centre of k-space of every readout, in acquisition order."""
-        images, _ = parse_scheme(self.scheme)
         starts = self.first_inversion_times_ms
-        return tuple(first + i * self.rr_ms for first, n in zip(starts, images, strict=False) for i in range(n))
+        return tuple(
+            t
+            for first, (_, _, beats) in zip(starts, self._sets, strict=False)
+            for t in accumulate(beats, initial=first)
+        )
 
     @property
     def _to_centre_ms(self) -> float:
@@ -119,9 +169,10 @@ class MOLLI:
         return self.pulses * self.tr_ms
 
     @property
-    def _sets(self) -> list[tuple[float, float, int]]:
-        """Per set: ms from the last shot to the inversion, ms from there to the first shot, images."""
+    def _sets(self) -> list[tuple[float, float, tuple[float, ...]]]:
+        """Per set: ms from the last shot to the inversion, ms from there to the first shot, beats between images."""
         images, pauses = parse_scheme(self.scheme)
+        beats = iter(self.beats_ms or (self.rr_ms,) * sum(images))
         sets = []
         for first, n, pause in zip(self.first_inversion_times_ms, images, ("", *pauses), strict=False):
             lead = first - self._to_centre_ms
@@ -130,7 +181,7 @@ class MOLLI:
                 gap = self.rr_ms + pause_ms - self._shot_ms - lead
             else:
                 gap = 0.0
-            sets.append((gap, lead, n))
+            sets.append((gap, lead, tuple(islice(beats, n - 1))))
         return sets
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
@@ -145,13 +196,17 @@ class MOLLI:
     def _before_shots(self, r1: torch.Tensor, remainder: Affine) -> Iterator[torch.Tensor]:
         """Longitudinal magnetisation just before each shot, computed as it is asked for."""
         mz: NumberOrMap = 1.0
-        to_next_beat = decay(r1, self.rr_ms - self._shot_ms)
-        beat = Affine(recovery(remainder.offset, to_next_beat), remainder.slope * to_next_beat)
-        for index, (gap, lead, images) in enumerate(self._sets):
+
+        @cache
+        def beat(duration_ms: float) -> Affine:
+            to_next = decay(r1, duration_ms - self._shot_ms)
+            return Affine(recovery(remainder.offset, to_next), remainder.slope * to_next)
+
+        for index, (gap, lead, beats) in enumerate(self._sets):
             if index > 0:
                 mz = recovery(remainder(mz), decay(r1, gap))
             mz = recovery(inversion(mz, self.inversion_efficiency), decay(r1, lead))
             yield mz
-            for _ in range(images - 1):
-                mz = beat(mz)
+            for duration_ms in beats:
+                mz = beat(duration_ms)(mz)
                 yield mz

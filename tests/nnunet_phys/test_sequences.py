@@ -233,6 +233,30 @@ def test_molli_inversion_times_and_schemes():
     assert not torch.allclose(MOLLI("5(3)3", rr_ms=700.0)(maps), MOLLI("5(3s)3", rr_ms=700.0)(maps), rtol=1e-4)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_molli_at_measured_inversion_times(seed):
+    t1, t2 = tissues(seed)
+    times = (128.0, 881.0, 1628.0, 2381.0, 3131.0, 208.0, 951.0, 1711.0)
+    measured = MOLLI.from_inversion_times(times, flip_angle_deg=35.0)
+    assert measured.scheme == "5(3)3" and measured.inversion_times_ms == times
+    beats = (753.0, 747.0, 753.0, 750.0, 743.0, 760.0)
+    truth = bloch.molli(t1, t2, rr_ms=sum(beats) / 6, first_inversion_times_ms=(128.0, 208.0), beats_ms=beats)
+    error = np.abs(measured(as_maps(t1, t2)).numpy() - truth)
+    assert (error.max(0) / np.abs(truth).max(0)).max() < 0.002
+    assert MOLLI.from_inversion_times((100, 757, 1422, 2090, 180, 835, 1485, 260, 903)).scheme == "4(1)3(1)2"
+    even = MOLLI.from_inversion_times(MOLLI(rr_ms=800.0).inversion_times_ms)(as_maps(t1, t2))
+    torch.testing.assert_close(even, MOLLI(rr_ms=800.0)(as_maps(t1, t2)))
+
+
+def test_molli_times_of_no_scheme():
+    with pytest.raises(ValueError, match=r"sets of \(1, 1, 1\) images; no published scheme has: give scheme"):
+        MOLLI.from_inversion_times((1000.0, 600.0, 200.0))
+    with pytest.raises(ValueError, match=r"sets of \(5, 3\) images; scheme 4\(1\)3\(1\)2 has others"):
+        MOLLI.from_inversion_times(MOLLI().inversion_times_ms, scheme="4(1)3(1)2")
+    with pytest.raises(ValueError, match="6 intervals between images of one set, but beats_ms has 2"):
+        MOLLI(beats_ms=(700.0, 700.0))
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_molli_one_readout_is_that_of_the_series(scheme):
     maps = as_maps(*tissues(0), pd=0.8)
