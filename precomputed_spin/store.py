@@ -131,6 +131,65 @@ def require_one_channel(name: str, description: dict) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """Where the voxels of a volume lie, in SimpleITK's order and meaning; of each volume of a 4-D file.
+
+    Attributes:
+        size: columns, rows, slices; columns, rows for a 2D image.
+        spacing: of the same length, mm.
+        origin: of the same length, mm.
+        direction: rows of the direction matrix, one after the other.
+        volumes: of the file.
+    """
+
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+    volumes: int = 1
+
+    @classmethod
+    def read(cls, path: str | Path) -> Geometry:
+        """That of a file, without reading its voxels.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        header = sitk.ImageFileReader()
+        header.SetFileName(str(path))
+        try:
+            header.ReadImageInformation()
+        except RuntimeError as error:
+            raise InputError(f"{path} cannot be read ({_last_line(error)}).") from None
+        size, dim = header.GetSize(), min(header.GetDimension(), 3)
+        direction = np.array(header.GetDirection()).reshape(len(size), len(size))[:dim, :dim]
+        return cls(
+            size[:dim],
+            header.GetSpacing()[:dim],
+            header.GetOrigin()[:dim],
+            tuple(direction.ravel().tolist()),
+            size[3] if len(size) > 3 else 1,
+        )
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """Row and column spacing."""
+        return self.spacing[1], self.spacing[0]
+
+    def difference(self, other: Geometry) -> str | None:
+        """The first attribute in which two differ, or None."""
+        for name in ("size", "spacing", "origin", "direction"):
+            a, b = np.array(getattr(self, name)), np.array(getattr(other, name))
+            if a.shape != b.shape or not np.allclose(a, b, rtol=1e-4, atol=1e-3):
+                return name
+        return None
+
+    def agrees(self, other: Geometry) -> bool:
+        """Whether two are one grid."""
+        return self.difference(other) is None
+
+
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     digest = hashlib.sha256()
@@ -159,7 +218,15 @@ def load_record(folder: str | Path, case: str) -> dict | None:
         raise InputError(f"{case}: {path} is no JSON. Make the case's maps again.") from None
 
 
-def save_maps(folder: str | Path, case: str, maps: SpinMaps, image_path: str | Path, ending: str, record: dict) -> None:
+def save_maps(
+    folder: str | Path,
+    case: str,
+    maps: SpinMaps,
+    image_path: str | Path,
+    ending: str,
+    record: dict,
+    more_images: tuple[Path, ...] = (),
+) -> None:
     """Write a case's maps as float32 in the geometry of its image, each whole or not at all; its record last.
 
     Args:
@@ -168,15 +235,16 @@ def save_maps(folder: str | Path, case: str, maps: SpinMaps, image_path: str | P
         maps: PD, T1 and T2 (ms) of shape (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D image.
         image_path: the image that the maps were made from; its geometry and its hash are kept.
         ending: file ending with the dot, the data set's own so that nnU-Net's reader reads the maps too.
-        record: provenance and quality, plain JSON. `image` and `maps` (file names and SHA-256) are added.
+        record: provenance and quality, plain JSON. `image`, `more_images` and `maps` (names and SHA-256) are added.
+        more_images: further images of a series, on the same grid.
 
     Raises:
         InputError: the maps' shape is not the image's, or the format holds no float32 (such as .png).
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    header = image_header(image_path)
-    shape = header.GetSize()[::-1]
+    geometry = Geometry.read(image_path)
+    shape = geometry.size[::-1]
     hashes = {}
     with ExitStack() as maps_written:
         for (name, path), values in zip(
@@ -188,20 +256,22 @@ def save_maps(folder: str | Path, case: str, maps: SpinMaps, image_path: str | P
             if array.shape != shape:
                 raise InputError(f"{case}: maps of shape {array.shape} for {image_path} of shape {shape}.")
             image = sitk.GetImageFromArray(array)
-            image.SetSpacing(header.GetSpacing())
-            image.SetOrigin(header.GetOrigin())
-            image.SetDirection(header.GetDirection())
+            image.SetSpacing(geometry.spacing)
+            image.SetOrigin(geometry.origin)
+            image.SetDirection(geometry.direction)
             temporary = maps_written.enter_context(whole_file(path))
             try:
                 sitk.WriteImage(image, str(temporary), True)
-            except RuntimeError:
+            except RuntimeError as error:
                 raise InputError(
-                    f"{case}: {ending} cannot hold float32 maps. Convert the data set to .nii.gz."
+                    f"{case}: {path} cannot be written ({_last_line(error)}). Is the disk full? Can {ending} hold "
+                    "float32? If not, convert the data set to .nii.gz."
                 ) from None
             hashes[name] = {"file": path.name, "sha256": file_sha256(temporary)}
         record_path(folder, case).unlink(missing_ok=True)  # no record may vouch for half-replaced maps
-    image_entry = {"file": Path(image_path).name, "sha256": file_sha256(image_path)}
-    write_json(record_path(folder, case), {**record, "case": case, "image": image_entry, "maps": hashes})
+    sources = [{"file": Path(path).name, "sha256": file_sha256(path)} for path in (image_path, *more_images)]
+    entries = {"case": case, "image": sources[0], "more_images": sources[1:], "maps": hashes}
+    write_json(record_path(folder, case), {**record, **entries})
 
 
 @contextmanager
@@ -222,30 +292,46 @@ def write_json(path: Path, content: dict) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def is_finished(folder: str | Path, case: str, ending: str, image_path: str | Path) -> bool:
-    """Whether a case's record and maps are there and were made from this very image."""
+def is_finished(folder: str | Path, case: str, ending: str, images: tuple[Path, ...]) -> bool:
+    """Whether a case's record and maps are there and were made from these very images."""
     record = load_record(folder, case)
     if record is None or not all(path.is_file() for path in map_paths(folder, case, ending).values()):
         return False
-    return record.get("image", {}).get("sha256") == file_sha256(image_path)
+    known = [record.get("image", {}), *record.get("more_images", [])]
+    return [one.get("sha256") for one in known] == [file_sha256(path) for path in images]
 
 
-def read_image(image_path: str | Path) -> np.ndarray:
-    """One image as float32 of shape (z, y, x), the order that `save_maps` takes; (1, y, x) for a 2D file.
+def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
+    """One volume as float32 of shape (z, y, x), the order that `save_maps` takes; (1, y, x) for a 2D file.
+
+    Args:
+        image_path: the file.
+        frame: of a 4-D file.
 
     Raises:
-        InputError: the file cannot be read, is cut short, holds NaN, or holds more than one volume.
+        InputError: the file cannot be read, is cut short or holds NaN.
     """
     try:
         finite = _is_finite(Path(image_path))
-        channels, _ = SimpleITKIO().read_images([str(image_path)])
+        if Geometry.read(image_path).volumes > 1:
+            volume = _read_volume(image_path, frame)
+        else:
+            volume = SimpleITKIO().read_images([str(image_path)])[0][0]
     except UNREADABLE as error:
         raise InputError(f"{image_path} cannot be read, cut short? ({_last_line(error)})") from None
     if not finite:
         raise InputError(f"{image_path} holds NaN or infinite values. Replace them.")
-    if channels.shape[0] != 1:
-        raise InputError(f"{image_path} holds {channels.shape[0]} volumes where one is expected. Split the file.")
-    return channels[0]
+    return volume.astype(np.float32, copy=False)
+
+
+def _read_volume(image_path: str | Path, frame: int) -> np.ndarray:
+    """One volume (z, y, x) of a 4-D file, which nnU-Net's reader would take for channels."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(image_path))
+    reader.ReadImageInformation()
+    reader.SetExtractSize((*reader.GetSize()[:3], 0))
+    reader.SetExtractIndex((0, 0, 0, frame))
+    return sitk.GetArrayFromImage(reader.Execute())
 
 
 def load_maps(
@@ -282,9 +368,9 @@ def load_maps(
             "again (`nnunet_phys reverse ... --overwrite`)."
         )
     recorded = {} if record is None else record.get("maps", {})
-    header = image_header(image_path)
+    geometry = Geometry.read(image_path)
     arrays = [
-        _read_map(case, path, recorded.get(name, {}).get("sha256"), header, image_path, reader)
+        _read_map(case, path, recorded.get(name, {}).get("sha256"), geometry, image_path, reader)
         for name, path in paths.items()
     ]
     pd, t1, t2 = (torch.from_numpy(array) for array in arrays)
@@ -298,7 +384,7 @@ def _read_map(
     case: str,
     path: Path,
     sha256: str | None,
-    expected: sitk.ImageFileReader,
+    expected: Geometry,
     image_path: str | Path,
     reader: BaseReaderWriter,
 ) -> np.ndarray:
@@ -311,17 +397,15 @@ def _read_map(
     try:
         finite = _is_finite(path)
         array = reader.read_images([str(path)])[0]
-        header = image_header(path)
+        geometry = Geometry.read(path)
     except UNREADABLE as error:
         raise InputError(f"{case}: {path} cannot be read, cut short? ({_last_line(error)}) {again}") from None
-    for what in ("Size", "Spacing", "Origin", "Direction"):
-        map_value, image_value = (np.array(getattr(h, f"Get{what}")()) for h in (header, expected))
-        same_length = map_value.shape == image_value.shape
-        if not same_length or not np.allclose(map_value, image_value, rtol=1e-4, atol=1e-3):
-            raise InputError(
-                f"{case}: {what.lower()} of {path} is {_listed(map_value)}, but {_listed(image_value)} in "
-                f"{image_path}. {again}"
-            )
+    differs = geometry.difference(expected)
+    if differs is not None:
+        raise InputError(
+            f"{case}: {differs} of {path} is {_listed(getattr(geometry, differs))}, but "
+            f"{_listed(getattr(expected, differs))} in {image_path}. {again}"
+        )
     if array.shape[0] != 1:
         raise InputError(f"{case}: {path} holds {array.shape[0]} volumes where one is expected. {again}")
     if not finite:
@@ -335,28 +419,15 @@ def _is_finite(path: Path) -> bool:
     SimpleITK reads NaN in a NIfTI file as 0 and half a file as if it were whole, nibabel doesn't.
     """
     if path.name.endswith((".nii", ".nii.gz")):
-        values = np.asarray(nibabel.load(path).dataobj)
+        values = nibabel.load(path).dataobj.get_unscaled()
+        if not np.issubdtype(values.dtype, np.floating):
+            return True
     else:
         values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     return bool(np.isfinite(values).all())
 
 
-def image_header(path: str | Path) -> sitk.ImageFileReader:
-    """Geometry of an image without its voxels.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(path))
-    try:
-        header.ReadImageInformation()
-    except RuntimeError as error:
-        raise InputError(f"{path} cannot be read ({_last_line(error)}).") from None
-    return header
-
-
-def _listed(values: np.ndarray) -> str:
+def _listed(values: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"
 
 

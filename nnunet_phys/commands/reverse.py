@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +13,6 @@ from typing import TYPE_CHECKING
 
 from nnunet_phys.errors import InputError
 
-# What cine is acquired with where nothing is known; 50 pulses seen by inflowing blood are an assumption.
-_PROTOCOL = {"bssfp": {"flip_angle_deg": 45.0}, "gre": {"flip_angle_deg": 15.0, "inflow_pulses": 50.0}}
 _FEWEST_VALUES = 17  # of an image; fewer are labels
 
 if TYPE_CHECKING:
@@ -21,60 +21,81 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.likelihood import Sequence
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.reverse_imaging import Scan
+    from nnunet_phys.precomputed_spin.scan_files import Protocol, ScanFiles
     from nnunet_phys.spin import SpinMaps
+
+    Job = tuple[ScanFiles, tuple[Sequence, ...]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", metavar="DATASET", help="id or name of a data set in nnUNet_raw; maps go to its spinTr/")
-    parser.add_argument("-i", type=Path, metavar="FOLDER", help="instead of -d: a folder of images")
+    parser.add_argument("-i", type=Path, metavar="FOLDER", help="instead of -d: a folder of images, 3-D or 4-D")
     parser.add_argument("-o", type=Path, metavar="FOLDER", help="where the maps go (needed with -i)")
-    parser.add_argument("-sequence", default="bssfp", choices=("bssfp", "gre"), help="default %(default)s")
-    parser.add_argument("-fa", type=float, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15)")
-    parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
-    parser.add_argument("-sampler", default="proximal", choices=("proximal", "dps"), help="default %(default)s")
-    parser.add_argument("-steps", type=int, help="network evaluations a slice (default 25; dps: 200)")
-    parser.add_argument("-seed", type=int, default=0)
-    parser.add_argument("-batch", type=int, default=8, help="slices a network call (default %(default)s)")
-    parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
+    add_protocol_arguments(parser)
+    add_sampler_arguments(parser)
     parser.add_argument("-num_parts", type=int, default=1, help="split the cases into this many parts")
     parser.add_argument("-part_id", type=int, default=0, help="which part to do, from 0")
     parser.add_argument("--overwrite", action="store_true", help="make maps again that are there")
     parser.add_argument("--disable_progress_bar", action="store_true")
 
 
+def add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the images were made."""
+    parser.add_argument("-sequence", default="bssfp", help="bssfp, gre, molli, t2prep or msasha (default %(default)s)")
+    parser.add_argument("-fa", type=float, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15)")
+    parser.add_argument(
+        "-protocol",
+        type=Path,
+        metavar="JSON",
+        help='instead: {"sequence": ..., parameters}, or a list of these for images of several sequences',
+    )
+    parser.add_argument(
+        "-ti", type=Path, metavar="FOLDER", help="molli: where CASE.json with inversion_times_ms lies (default: -i)"
+    )
+    parser.add_argument("--single", action="store_true", help="molli: make each readout a case of its own")
+
+
+def add_sampler_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the maps are made."""
+    parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
+    parser.add_argument("-sampler", default="proximal", choices=("proximal", "dps"), help="default %(default)s")
+    parser.add_argument("-steps", type=int, help="network evaluations a slice (default 25; dps: 200)")
+    parser.add_argument("-seed", type=int, default=0)
+    parser.add_argument("-batch", type=int, default=8, help="slices a network call (default %(default)s)")
+    parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
+
+
 def run(args: argparse.Namespace) -> None:
-    if args.num_parts < 1 or not 0 <= args.part_id < args.num_parts:
-        raise InputError(f"-part_id {args.part_id} of -num_parts {args.num_parts}: give 0 to num_parts - 1.")
-    cases, folder, ending = _find_cases(args)
-    cases = dict(sorted(cases.items())[args.part_id :: args.num_parts])
+    part, parts = _part(args)
+    paths, folder, ending = _find_images(args)
 
     from nnunet_phys.devices import torch_device
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.reverse_imaging import SAMPLERS, ReverseImager
-    from nnunet_phys.sequences import SEQUENCES
+    from nnunet_phys.precomputed_spin.scan_files import find_scans
 
     if args.batch < 1:
         raise InputError(f"-batch {args.batch}: give 1 or more slices.")
-    prior = SpinPrior.load(args.prior, torch_device(args.device))
-    parameters = {**_PROTOCOL[args.sequence], **({"flip_angle_deg": args.fa} if args.fa is not None else {})}
+    prior = SpinPrior.load(args.prior, torch_device(_own_device(args.device)))
+    protocol = read_protocol(args, paths[0].parent)
     try:
-        sequence = SEQUENCES[args.sequence](**parameters)
         sampler = SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps is not None else {}))
     except ValueError as error:
         raise InputError(str(error)) from None
+    jobs = resolve_all(find_scans(paths, ending, protocol.series), protocol)[part::parts]
 
     settings = {
-        "sequence": {"name": args.sequence, **asdict(sequence)},
         "prior": {"name": args.prior, "sha256": prior.sha256(), **prior.record},
         "sampler": {"name": args.sampler, **asdict(sampler)},
         "seed": args.seed,
     }
-    todo = cases if args.overwrite else _unfinished(cases, folder, ending, settings)
-    if len(todo) < len(cases):
-        print(f"{len(cases) - len(todo)} of {len(cases)} cases are finished and skipped (--overwrite makes them again)")
+    todo = jobs if args.overwrite else _unfinished(jobs, folder, ending, settings)
+    if len(todo) < len(jobs):
+        print(f"{len(jobs) - len(todo)} of {len(jobs)} cases are finished and skipped (--overwrite makes them again)")
     slices = check_images(todo, prior.minimum * prior.pixel_mm)
     if not todo:
         return
+    _check_target(folder, todo)
     imager = ReverseImager(prior, sampler, seed=args.seed, batch=args.batch)
     record = {**settings, "batch": args.batch, "versions": _versions()}
 
@@ -82,40 +103,105 @@ def run(args: argparse.Namespace) -> None:
 
     from nnunet_phys.precomputed_spin.store import save_maps
 
+    files = {one.case: one for one, _ in todo}
     with tqdm(total=sum(slices.values()), unit="slice", disable=args.disable_progress_bar) as progress:
-        for scan, maps, error in imager(_scans(todo, sequence)):
-            quality = _quality(scan, prior, maps, error)
-            save_maps(folder, scan.case, maps, todo[scan.case], ending, {**record, "quality": quality})
+        for scan, maps, error in imager(_scans(todo)):
+            sequences = _described(tuple(s.sequence for s in scan.series))
+            entries = {**record, "sequences": sequences, "quality": _quality(scan, prior, maps, error)}
+            first, *more = files[scan.case].paths
+            save_maps(folder, scan.case, maps, first, ending, entries, tuple(more))
             progress.set_description(scan.case)
             progress.update(len(error))
     print(f"{len(todo)} cases in {folder}. Look at the maps before you train on them.")
 
 
-def _scans(cases: dict[str, Path], sequence: Sequence) -> Iterator[Scan]:
+def read_protocol(args: argparse.Namespace, images: Path) -> Protocol:
+    """What the arguments say about how the images were made.
+
+    Raises:
+        InputError: a protocol file that is none, or a sequence or parameter that does not exist.
+    """
+    from nnunet_phys.precomputed_spin.scan_files import Protocol
+    from nnunet_phys.protocol import make_sequence
+
+    if args.protocol is None:
+        descriptions = [{"sequence": args.sequence}]
+    else:
+        try:
+            content = json.loads(args.protocol.read_text())
+            descriptions = [dict(one) for one in (content if isinstance(content, list) else [content])]
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"-protocol {args.protocol} is no JSON object or list of objects ({error}).") from None
+    if args.fa is not None:
+        descriptions[0]["flip_angle_deg"] = args.fa
+    for description in descriptions:
+        make_sequence(description)
+    if args.single and (len(descriptions) > 1 or descriptions[0]["sequence"] != "molli"):
+        raise InputError("--single is for the readouts of one MOLLI (-sequence molli).")
+    return Protocol(tuple(descriptions), args.ti or images, args.single)
+
+
+def resolve_all(scans: list[ScanFiles], protocol: Protocol) -> list[Job]:
+    """Cases with their sequences, by name; all faults at once.
+
+    Raises:
+        InputError: as `Protocol.resolve`, one line a case.
+    """
+    jobs, faults = [], []
+    for files in scans:
+        try:
+            jobs.extend(protocol.resolve(files))
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
+    return sorted(jobs, key=lambda job: job[0].case)
+
+
+def _part(args: argparse.Namespace) -> tuple[int, int]:
+    """Which part of the cases is this process's, of how many: job arrays times torchrun's or accelerate's processes."""
+    if args.num_parts < 1 or not 0 <= args.part_id < args.num_parts:
+        raise InputError(f"-part_id {args.part_id} of -num_parts {args.num_parts}: give 0 to num_parts - 1.")
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    return args.part_id * world + rank, args.num_parts * world
+
+
+def _own_device(name: str) -> str:
+    """The GPU of this process where a launcher started one per GPU."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name
+
+
+def _described(sequences: tuple[Sequence, ...]) -> list[dict]:
+    from nnunet_phys.protocol import describe_sequence
+
+    return json.loads(json.dumps([describe_sequence(s) for s in sequences]))
+
+
+def _scans(jobs: list[Job]) -> Iterator[Scan]:
     """Read case by case, those of one size together, so that they share the network's batches."""
-    from nnunet_phys.precomputed_spin.reverse_imaging import Scan, Series
-    from nnunet_phys.precomputed_spin.store import image_header, read_image
+    from nnunet_phys.precomputed_spin.scan_files import load_scan
 
-    for case, path in sorted(cases.items(), key=lambda item: image_header(item[1]).GetSize()[:2]):
-        yield Scan(case, (Series(sequence, read_image(path)[None]),), _pixel_mm(path))
+    for files, sequences in sorted(jobs, key=lambda job: (job[0].geometry.size[:2], job[0].case)):
+        yield load_scan(files, sequences)
 
 
-def _unfinished(cases: dict[str, Path], folder: Path, ending: str, settings: dict) -> dict[str, Path]:
-    """The cases whose maps are missing or were made from another image; refuses maps made with other settings."""
+def _unfinished(jobs: list[Job], folder: Path, ending: str, settings: dict) -> list[Job]:
+    """The cases whose maps are missing or were made from other images; refuses maps made with other settings."""
     from nnunet_phys.precomputed_spin.store import is_finished, load_record
 
     settings = json.loads(json.dumps(settings))
     settings["prior"].pop("name")  # the same prior may lie in another folder
-    todo, made_otherwise = {}, {}
-    for case, path in cases.items():
-        if not is_finished(folder, case, ending, path):
-            todo[case] = path
+    todo, made_otherwise = [], {}
+    for files, sequences in jobs:
+        if not is_finished(folder, files.case, ending, files.paths):
+            todo.append((files, sequences))
             continue
-        recorded = load_record(folder, case)
+        recorded = load_record(folder, files.case)
         recorded.get("prior", {}).pop("name", None)
-        other = [key for key, value in settings.items() if recorded.get(key) != value]
+        expected = {**settings, "sequences": _described(sequences)}
+        other = [key for key, value in expected.items() if recorded.get(key) != value]
         if other:
-            made_otherwise.setdefault(", ".join(other), []).append(case)
+            made_otherwise.setdefault(", ".join(other), []).append(files.case)
     if made_otherwise:
         raise InputError(
             "\n".join(
@@ -127,34 +213,35 @@ def _unfinished(cases: dict[str, Path], folder: Path, ending: str, settings: dic
     return todo
 
 
-def check_images(cases: dict[str, Path], minimum_mm: float) -> dict[str, int]:
+def check_images(jobs: list[Job], minimum_mm: float) -> dict[str, int]:
     """Read every image once and report all that cannot be used, before the work starts.
 
     Args:
-        cases: case -> image.
+        jobs: cases and their sequences.
         minimum_mm: least field of view along rows and columns.
 
     Returns:
         case -> number of slices.
 
     Raises:
-        InputError: unreadable, with NaN, without signal, with labels for an image, or too small; one line a case.
+        InputError: unreadable, with NaN, without signal, with labels for an image, of several grids, or too small; one
+            line a case.
     """
     import numpy as np
 
-    from nnunet_phys.precomputed_spin.store import read_image
-
     slices, faults = {}, []
-    for case, path in cases.items():
+    for files, _ in jobs:
+        case, path = files.case, files.paths[0]
         try:
-            image = read_image(path)
+            images = files.read()
+            geometry = files.geometry
         except InputError as error:
             faults.append(f"{case}: {error}")
             continue
-        slices[case] = len(image)
-        view = min(n * mm for n, mm in zip(image.shape[1:], _pixel_mm(path), strict=True))
-        values = len(np.unique(image))
-        if image.max() <= 0:
+        slices[case] = images.shape[1]
+        view = min(n * mm for n, mm in zip(images.shape[2:], geometry.pixel_mm, strict=True))
+        values = min(len(np.unique(image)) for image in images)
+        if min(np.abs(image).max() for image in images) <= 0:
             faults.append(f"{case}: {path} has no signal above 0. Mend or remove the case.")
         elif values < _FEWEST_VALUES:
             faults.append(f"{case}: {path} holds {values} different values, as labels do. Give the image.")
@@ -168,8 +255,28 @@ def check_images(cases: dict[str, Path], minimum_mm: float) -> dict[str, int]:
     return slices
 
 
-def _find_cases(args: argparse.Namespace) -> tuple[dict[str, Path], Path, str]:
-    """Cases and their images, the folder for the maps, and the maps' file ending."""
+def _check_target(folder: Path, jobs: list[Job]) -> None:
+    """Refuse a folder that cannot take all maps, before hours are spent."""
+    import math
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to ({error.strerror}). Choose another folder with -o.") from None
+    needed = sum(12 * math.prod(files.geometry.size) for files, _ in jobs)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: {free / 2**30:.1f} GiB are free, the maps may take {needed / 2**30:.1f}. Make room, or choose "
+            "another folder with -o."
+        )
+
+
+def _find_images(args: argparse.Namespace) -> tuple[list[Path], Path, str]:
+    """The image files, the folder for the maps, and the files' ending."""
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
     from nnunet_phys.precomputed_spin.store import open_raw_dataset
@@ -178,29 +285,21 @@ def _find_cases(args: argparse.Namespace) -> tuple[dict[str, Path], Path, str]:
         raise InputError("Give either -d DATASET or -i FOLDER -o FOLDER.")
     if args.d is not None:
         dataset = open_raw_dataset(args.d)
-        return dataset.images, args.o or dataset.maps_folder, dataset.ending
+        return list(dataset.images.values()), args.o or dataset.maps_folder, dataset.ending
     if args.o is None:
         raise InputError(f"-i {args.i} needs -o, a folder for the maps.")
     if not args.i.is_dir():
         raise InputError(f"-i {args.i}: no such folder.")
-    cases, endings = {}, set()
+    found: dict[str, list[Path]] = {}
     for path in sorted(args.i.iterdir()):
         ending = next((e for e in SimpleITKIO.supported_file_endings if path.name.lower().endswith(e)), None)
         if ending is not None:
-            cases[path.name[: -len(ending)].removesuffix("_0000")] = path
-            endings.add(ending)
-    if len(endings) != 1:
-        found = f"several file endings ({', '.join(sorted(endings))})" if endings else "no image"
-        raise InputError(f"-i {args.i}: {found}. Give a folder of images with one ending, such as .nii.gz.")
-    return cases, args.o, endings.pop()
-
-
-def _pixel_mm(path: Path) -> tuple[float, float]:
-    """Row and column spacing of an image, mm."""
-    from nnunet_phys.precomputed_spin.store import image_header
-
-    column, row = image_header(path).GetSpacing()[:2]
-    return row, column
+            found.setdefault(ending, []).append(path)
+    if len(found) != 1:
+        problem = f"several file endings ({', '.join(sorted(found))})" if found else "no image"
+        raise InputError(f"-i {args.i}: {problem}. Give a folder of images with one ending, such as .nii.gz.")
+    ((ending, paths),) = found.items()
+    return paths, args.o, ending
 
 
 def _quality(scan: Scan, prior: SpinPrior, maps: SpinMaps, error: torch.Tensor) -> dict:

@@ -11,7 +11,7 @@ import torch
 from nnunet_phys.commands import main
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.store import load_maps
-from nnunet_phys.sequences import BSSFP
+from nnunet_phys.sequences import BSSFP, MOLLI
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_maps_of_a_data_set(fresh, prior, capsys):
         image = sitk.GetArrayFromImage(sitk.ReadImage(str(fresh.image(case))))
         assert np.corrcoef(BSSFP(50.0)(maps).numpy().ravel(), image.ravel())[0, 1] > 0.98
         record = json.loads((fresh.maps / f"{case}.json").read_text())
-        assert record["sequence"]["flip_angle_deg"] == 50 and record["sampler"]["steps"] == 3
+        assert record["sequences"][0]["flip_angle_deg"] == 50 and record["sampler"]["steps"] == 3
         assert set(record["quality"]) == {"residual_rms", "share_at_bound"}
         assert record["image"]["sha256"] and record["versions"]["nnunetv2"]
     assert not [p for p in fresh.maps.iterdir() if p.name.startswith(".")]
@@ -78,7 +78,7 @@ def test_maps_made_with_other_settings_are_not_taken_for_finished(fresh, prior, 
     assert main(_reverse(prior)) == 0
     assert main(_reverse(str(tmp_path / "moved"))) == 0  # the same prior
     for other, name in (
-        (_reverse(prior, "-fa", "60"), "sequence"),
+        (_reverse(prior, "-fa", "60"), "sequences"),
         (_reverse(prior, "-seed", "1"), "seed"),
         (_reverse("digital_heart"), "prior"),
     ):
@@ -101,6 +101,114 @@ def test_parts_share_the_work_and_agree_with_the_whole(fresh, prior, tmp_path):
     for name in (n for n in names if n.endswith(".nii.gz")):
         a, b = (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / w / name))) for w in ("whole", "parts"))
         assert np.array_equal(a, b)
+
+
+@pytest.fixture
+def series(tiny, tmp_path):
+    """MOLLI readouts of two cases, one file each, and their inversion times."""
+    folder, sequence = tmp_path / "series", MOLLI(rr_ms=750.0)
+    folder.mkdir()
+    for case in tiny.cases[:2]:
+        maps = load_maps(tiny.maps, case, ".nii.gz", tiny.image(case))
+        for i, readout in enumerate(sequence(maps)):
+            image = sitk.GetImageFromArray(300 * readout.abs().numpy())
+            image.CopyInformation(sitk.ReadImage(str(tiny.image(case))))
+            sitk.WriteImage(image, str(folder / f"{case}_ti{i:02d}_0000.nii.gz"))
+        (folder / f"{case}.json").write_text(json.dumps({"inversion_times_ms": sequence.inversion_times_ms}))
+    return folder
+
+
+def _from(folder, out, prior, *more):
+    common = ["-device", "cpu", "-steps", "3", "-prior", prior, "--disable_progress_bar"]
+    return ["reverse", "-i", str(folder), "-o", str(out), *common, *more]
+
+
+def test_a_whole_molli_series_gives_t1(tiny, series, prior, tmp_path):
+    out = tmp_path / "out"
+    assert main(_from(series, out, prior, "-sequence", "molli")) == 0
+    for case in tiny.cases[:2]:
+        found = load_maps(out, case, ".nii.gz", series / f"{case}_ti00_0000.nii.gz")
+        truth = load_maps(tiny.maps, case, ".nii.gz", tiny.image(case))
+        body = truth.pd > 0.5
+        assert float((found.t1 / truth.t1 - 1)[body].abs().median()) < 0.03
+        record = json.loads((out / f"{case}.json").read_text())
+        assert len(record["more_images"]) == 7 and record["sequences"][0]["scheme"] == "5(3)3"
+    before = (out / "case0_T1map.nii.gz").stat().st_mtime_ns
+    _edit(series / "case0_ti05_0000.nii.gz", lambda a: a * 1.1)  # another image: the maps are out of date
+    assert main(_from(series, out, prior, "-sequence", "molli")) == 0
+    assert (out / "case0_T1map.nii.gz").stat().st_mtime_ns > before
+
+
+def test_inversion_times_from_file_names(series, prior, tmp_path):
+    named = tmp_path / "named"
+    named.mkdir()
+    times = json.loads((series / "case0.json").read_text())["inversion_times_ms"]
+    for i, time in enumerate(times):
+        shutil.copy(series / f"case0_ti{i:02d}_0000.nii.gz", named / f"case0_TI{time:g}_0000.nii.gz")
+    for folder, out in ((series, "by_json"), (named, "by_name")):
+        assert main(_from(folder, tmp_path / out, prior, "-sequence", "molli")) == 0
+    one, other = (json.loads((tmp_path / out / "case0.json").read_text()) for out in ("by_json", "by_name"))
+    assert one["sequences"] == other["sequences"]
+    maps = [
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / o / "case0_T1map.nii.gz"))) for o in ("by_json", "by_name")
+    ]
+    np.testing.assert_allclose(*maps, rtol=1e-3)
+
+
+def test_single_readouts_and_4d_files(tiny, series, prior, tmp_path):
+    assert main(_from(series, tmp_path / "single", prior, "-sequence", "molli", "--single")) == 0
+    record = json.loads((tmp_path / "single" / "case1_ti05.json").read_text())
+    assert record["sequences"][0]["readout"] == 5 and len(list((tmp_path / "single").glob("*_T1map.nii.gz"))) == 16
+    folder = tmp_path / "4d"
+    folder.mkdir()
+    volumes = [sitk.ReadImage(str(series / f"case0_ti{i:02d}_0000.nii.gz")) for i in range(8)]
+    sitk.WriteImage(sitk.JoinSeries(volumes), str(folder / "case0.nii.gz"))
+    shutil.copy(series / "case0.json", folder)
+    assert main(_from(folder, tmp_path / "whole", prior, "-sequence", "molli")) == 0
+    assert main(_from(folder, tmp_path / "frames", prior)) == 0
+    assert sorted(p.name for p in (tmp_path / "whole").glob("*.json")) == ["case0.json"]
+    assert len(list((tmp_path / "frames").glob("case0_t0?_T1map.nii.gz"))) == 8
+    assert main(_from(folder, tmp_path / "frames", prior)) == 0  # all finished
+    frame = sitk.ReadImage(str(tmp_path / "frames" / "case0_t03_PDmap.nii.gz"))
+    assert frame.GetSize() == volumes[3].GetSize() and np.allclose(frame.GetDirection(), volumes[3].GetDirection())
+
+
+def test_series_that_do_not_fit(series, prior, tmp_path, capsys):
+    molli = ("-sequence", "molli")
+    times = series / "case0.json"
+    good = times.read_text()
+    times.write_text('{"inversion_times_ms": [100, 900]}')
+    _refused(capsys, _from(series, tmp_path / "o", prior, *molli), "case0: 2 inversion times in ", "for 8 images")
+    times.write_text('{"inversion_times_ms": [0.1, 0.9, 1.7, 2.5, 3.3, 0.2, 1.0, 1.8]}')
+    _refused(capsys, _from(series, tmp_path / "o", prior, *molli), "case0: inversion times up to 3.3 look like seconds")
+    times.write_text(good)
+    other = sitk.ReadImage(str(series / "case1_ti03_0000.nii.gz"))[:, 1:]
+    sitk.WriteImage(other, str(series / "case1_ti03_0000.nii.gz"))
+    _refused(capsys, _from(series, tmp_path / "o", prior, *molli), "case1: ", "differs in geometry from")
+    protocol = tmp_path / "protocol.json"
+    protocol.write_text('[{"sequence": "bssfp"}, {"sequence": "t2prep", "t2_prep_ms": [25, 55]}]')
+    _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), "8 images", "sequences make 3")
+    protocol.write_text('{"sequence": "molli", "flip_angel_deg": 35}')
+    _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), "did you mean 'flip_angle_deg'?")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    _refused(capsys, [*_reverse(prior), "-o", str(tmp_path / "file" / "maps")], "cannot be written to")
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")(1, 1, 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    _refused(capsys, _reverse(prior), "GiB are free, the maps may take")
+
+
+def test_processes_of_a_launcher_share_the_work(fresh, prior, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, expected in (("0", 3), ("1", 6)):
+        monkeypatch.setenv("RANK", rank)
+        assert main(_reverse(prior)) == 0
+        assert len(list(fresh.maps.glob("*.json"))) == expected
 
 
 def test_all_faulty_images_are_named_before_work_starts(fresh, prior, capsys):
@@ -133,6 +241,10 @@ def test_all_faulty_images_are_named_before_work_starts(fresh, prior, capsys):
         (["-d", "900", "-device", "cpu", "-fa", "0.6"], "radians"),
         (["-d", "900", "-device", "cpu", "-steps", "1"], "2 to 1000"),
         (["-d", "900", "-device", "cpu", "-batch", "0"], "-batch 0"),
+        (["-d", "900", "-device", "cpu", "-sequence", "bsfp"], "No sequence 'bsfp'; did you mean 'bssfp'?"),
+        (["-d", "900", "-device", "cpu", "--single"], "--single is for the readouts of one MOLLI"),
+        (["-d", "900", "-device", "cpu", "-protocol", "nowhere.json"], "-protocol nowhere.json is no JSON"),
+        (["-d", "900", "-device", "cpu", "-sequence", "molli"], "case0: no inversion times. Write "),
     ],
 )
 def test_bad_arguments(fresh, prior, capsys, arguments, message):

@@ -1,0 +1,58 @@
+"""Sequences as text: a name and parameters, as a command line, a JSON file or a record of provenance holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from difflib import get_close_matches
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.sequences import MOLLI, SEQUENCES
+
+TYPICAL = {
+    "bssfp": {"flip_angle_deg": 45.0},  # cine's where nothing is known
+    "gre": {"flip_angle_deg": 15.0, "inflow_pulses": 50.0},  # 50 pulses seen by inflowing blood are an assumption
+}
+"""Parameters of a sequence where they differ from its class's defaults."""
+
+
+def make_sequence(description: Mapping[str, object]) -> object:
+    """The sequence that a description names.
+
+    Args:
+        description: `sequence` (a key of `SEQUENCES`) and any of its attributes; lists become tuples. For molli,
+            `inversion_times_ms` of all images in acquisition order may stand for scheme and timing.
+
+    Raises:
+        InputError: an unknown name (the nearest is given), or a value that the sequence refuses.
+    """
+    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items()}
+    name = parameters.pop("sequence", None)
+    if name not in SEQUENCES:
+        raise InputError(f"No sequence '{name}'{_nearest(str(name), SEQUENCES)}. There are: {', '.join(SEQUENCES)}.")
+    kind, make = SEQUENCES[name], SEQUENCES[name]
+    known = {f.name for f in fields(kind)}
+    if kind is MOLLI and "inversion_times_ms" in parameters:
+        known.add("inversion_times_ms")
+        make = MOLLI.from_inversion_times
+    for parameter in parameters:
+        if parameter not in known:
+            raise InputError(
+                f"Sequence {name} has no parameter '{parameter}'{_nearest(parameter, known)}. It has: "
+                f"{', '.join(sorted(known))}."
+            )
+    try:
+        return make(**{**TYPICAL.get(name, {}), **parameters})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"Sequence {name}: {error}.") from None
+
+
+def describe_sequence(sequence: object) -> dict[str, object]:
+    """The reverse of `make_sequence`: name and all attributes, plain JSON."""
+    name = next(name for name, kind in SEQUENCES.items() if type(sequence) is kind)
+    return {"sequence": name, **asdict(sequence)}
+
+
+def _nearest(word: str, known: object) -> str:
+    found = get_close_matches(word, list(known), 1)
+    return f"; did you mean '{found[0]}'?" if found else ""
