@@ -97,7 +97,10 @@ def find_scans(paths: Iterable[Path], ending: str, series: bool) -> list[ScanFil
     for path in sorted(paths):
         case = path.name[: -len(ending)].removesuffix("_0000")
         whole = ScanFiles(case, (path,))
-        scans.extend([whole] if whole.count == 1 else whole.apart())
+        try:
+            scans.extend([whole] if whole.count == 1 else whole.apart())
+        except InputError:  # told with all other faults, when images are checked
+            scans.append(whole)
     return scans
 
 
@@ -146,14 +149,11 @@ class Protocol:
             timing = {"inversion_times_ms", "scheme", "first_inversion_times_ms"}
             if description.get("sequence") == "molli" and not timing & set(description):
                 files, description["inversion_times_ms"] = self._times(files)
-            try:
-                sequences.append(make_sequence(description))
-            except InputError as error:
-                raise InputError(f"{files.case}: {error}") from None
+            sequences.append(make_sequence(description))
         made = sum(image_count(s) for s in sequences)
         if made != files.count:
             raise InputError(
-                f"{files.case}: {files.count} images ({files.paths[0].name}, ...) where its sequences make {made}. "
+                f"{files.count} images ({files.paths[0].name}, ...) where its sequences make {made}. "
                 "Give all images of the series, or inversion times for those that are there."
             )
         if not self.single:
@@ -168,10 +168,10 @@ class Protocol:
             try:
                 times = tuple(float(t) for t in json.loads(path.read_text())["inversion_times_ms"])
             except (ValueError, TypeError, KeyError):
-                raise InputError(f"{files.case}: {path} holds no list inversion_times_ms. Write one, in ms.") from None
+                raise InputError(f"{path} holds no list inversion_times_ms. Write one, in ms.") from None
             if len(times) != files.count:
                 raise InputError(
-                    f"{files.case}: {len(times)} inversion times in {path} for {files.count} images. Give one per "
+                    f"{len(times)} inversion times in {path} for {files.count} images. Give one per "
                     "image, in acquisition order."
                 )
         elif files.times_ms and max(files.times_ms) > files.count:
@@ -179,11 +179,11 @@ class Protocol:
             times = files.times_ms
         else:
             raise InputError(
-                f'{files.case}: no inversion times. Write {path} with {{"inversion_times_ms": [...]}} in acquisition '
+                f'no inversion times. Write {path} with {{"inversion_times_ms": [...]}} in acquisition '
                 "order, or put them into the file names (CASE_ti120_0000)."
             )
         if max(times) < 30:
-            raise InputError(f"{files.case}: inversion times up to {max(times):g} look like seconds: give ms.")
+            raise InputError(f"inversion times up to {max(times):g} look like seconds: give ms.")
         return files, times
 
 

@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> None:
         sampler = SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps is not None else {}))
     except ValueError as error:
         raise InputError(str(error)) from None
-    jobs = resolve_all(find_scans(paths, ending, protocol.series), protocol)[part::parts]
+    jobs, faults = resolve_all(find_scans(paths, ending, protocol.series), protocol)
+    jobs = jobs[part::parts]
 
     settings = {
         "prior": {"name": args.prior, "sha256": prior.sha256(), **prior.record},
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     todo = jobs if args.overwrite else _unfinished(jobs, folder, ending, settings)
     if len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} cases are finished and skipped (--overwrite makes them again)")
-    slices = check_images(todo, prior.minimum * prior.pixel_mm)
+    slices = check_images(todo, prior.minimum * prior.pixel_mm, faults)
     if not todo:
         return
     _check_target(folder, todo)
@@ -141,21 +142,15 @@ def read_protocol(args: argparse.Namespace, images: Path) -> Protocol:
     return Protocol(tuple(descriptions), args.ti or images, args.single)
 
 
-def resolve_all(scans: list[ScanFiles], protocol: Protocol) -> list[Job]:
-    """Cases with their sequences, by name; all faults at once.
-
-    Raises:
-        InputError: as `Protocol.resolve`, one line a case.
-    """
+def resolve_all(scans: list[ScanFiles], protocol: Protocol) -> tuple[list[Job], list[str]]:
+    """Cases with their sequences, by name; and a line for each case that has none (see `Protocol.resolve`)."""
     jobs, faults = [], []
     for files in scans:
         try:
             jobs.extend(protocol.resolve(files))
         except InputError as error:
-            faults.append(str(error))
-    if faults:
-        raise InputError("\n".join(faults))
-    return sorted(jobs, key=lambda job: job[0].case)
+            faults.append(f"{files.case}: {error}")
+    return sorted(jobs, key=lambda job: job[0].case), faults
 
 
 def _part(args: argparse.Namespace) -> tuple[int, int]:
@@ -213,23 +208,24 @@ def _unfinished(jobs: list[Job], folder: Path, ending: str, settings: dict) -> l
     return todo
 
 
-def check_images(jobs: list[Job], minimum_mm: float) -> dict[str, int]:
+def check_images(jobs: list[Job], minimum_mm: float, faults: list[str]) -> dict[str, int]:
     """Read every image once and report all that cannot be used, before the work starts.
 
     Args:
         jobs: cases and their sequences.
         minimum_mm: least field of view along rows and columns.
+        faults: found before, one line a case.
 
     Returns:
         case -> number of slices.
 
     Raises:
-        InputError: unreadable, with NaN, without signal, with labels for an image, of several grids, or too small; one
-            line a case.
+        InputError: these faults, and images unreadable, with NaN, without signal, with labels for an image, of several
+            grids, or too small.
     """
     import numpy as np
 
-    slices, faults = {}, []
+    slices, faults = {}, list(faults)
     for files, _ in jobs:
         case, path = files.case, files.paths[0]
         try:
