@@ -119,7 +119,8 @@ def measure(hearts: list[Heart], prior_name: str, sampler: Sampler, device: str,
     results = list(imager(scans))
     seconds = time.perf_counter() - start
     figures, medians = {}, {}
-    for heart, (_, maps, error) in zip(hearts, results, strict=True):
+    for heart, result in zip(hearts, results, strict=True):
+        maps, error = result.maps, result.error
         for z in range(len(heart.image)):
             true, found = (m.map(lambda x, z=z: x[z]) for m in (heart.maps, maps))
             body = torch.from_numpy(heart.tissue[z] != TISSUE_NAMES.index("air"))

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 
+from nnunet_phys.precomputed_spin.labels import TissueLabels
 from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
 
@@ -56,21 +57,32 @@ class Likelihood:
         observations: what was measured; all on one grid.
         observed: bool (slices, rows, columns): False where nothing was measured (padding).
         scaling: of the maps.
+        labels: what labels say about the tissue, where there are any.
     """
 
     observations: tuple[Observation, ...]
     observed: torch.Tensor
     scaling: SpinScaling
+    labels: TissueLabels | None = None
+
+    def map(self, of_images: Callable, of_slices: Callable) -> Likelihood:
+        """Apply functions to all that lies on the grid: one to (images, slices, ...), one to (slices, ...)."""
+        return replace(
+            self,
+            observations=tuple(
+                replace(o, images=of_images(o.images), saturated=of_images(o.saturated)) for o in self.observations
+            ),
+            observed=of_slices(self.observed),
+            labels=self.labels and replace(self.labels, weights=of_slices(self.labels.weights)),
+        )
 
     def __getitem__(self, slices: slice) -> Likelihood:
         """That of some of the slices."""
-        parts = (replace(o, images=o.images[:, slices], saturated=o.saturated[:, slices]) for o in self.observations)
-        return Likelihood(tuple(parts), self.observed[slices], self.scaling)
+        return self.map(lambda images: images[:, slices], lambda each: each[slices])
 
     def to(self, device: torch.device) -> Likelihood:
         """The same on another device."""
-        parts = (replace(o, images=o.images.to(device), saturated=o.saturated.to(device)) for o in self.observations)
-        return Likelihood(tuple(parts), self.observed.to(device), self.scaling)
+        return self.map(lambda images: images.to(device), lambda each: each.to(device))
 
     @classmethod
     def join(cls, parts: list[Likelihood]) -> Likelihood:
@@ -83,7 +95,8 @@ class Likelihood:
             )
             for same in zip(*(p.observations for p in parts), strict=True)
         )
-        return cls(observations, torch.cat([p.observed for p in parts]), parts[0].scaling)
+        labels = parts[0].labels and replace(parts[0].labels, weights=torch.cat([p.labels.weights for p in parts]))
+        return cls(observations, torch.cat([p.observed for p in parts]), parts[0].scaling, labels)
 
     @cached_property
     def sigma(self) -> torch.Tensor:
@@ -131,7 +144,10 @@ class Likelihood:
         Returns:
             Maps of the same shape, within bounds.
         """
-        u = mean = mean.clamp(LEAST, GREATEST)
+        mean = mean.clamp(LEAST, GREATEST)
+        if self.labels is not None:
+            mean, variance = self.labels.combine(mean, variance)
+        u = mean
         for _ in range(iterations):
             residual, jacobian = self.linearise(u)
             innovation = residual - (jacobian * (mean - u)).sum(2)
@@ -154,7 +170,7 @@ class Likelihood:
         """What each pixel's own values say about its tissue: the guide of a prior, whatever the sequences are.
 
         Mean and standard deviation of the scaled PD, T1 and T2 over a library of voxels, each weighted by how well it
-        explains the pixel. Padding is taken at its value, since a prior learns from whole images.
+        explains the pixel and fits its label. Padding is taken at its value: a prior learns from whole images.
 
         Args:
             library: PD, T1 (ms), T2 (ms) of voxels as frequent as in a body, (3, n).
@@ -172,13 +188,16 @@ class Likelihood:
         clipped = torch.cat([o.saturated.flatten(1) for o in self.observations]).T
         energy, parts = 0.5 * expected.square().sum(1), []
         for start in range(0, len(seen), _EVIDENCE_ROWS):
-            x, c = seen[start : start + _EVIDENCE_ROWS], clipped[start : start + _EVIDENCE_ROWS]
+            rows = slice(start, start + _EVIDENCE_ROWS)
+            x, c = seen[rows], clipped[rows]
             fit = x @ expected.T - energy  # the log-likelihood but for a constant per pixel
             some = c.any(1)
             if some.any():
                 difference = x[some, None] - expected
                 difference = torch.where(c[some, None], difference.clamp(min=0), difference)
                 fit[some] = -0.5 * difference.square().sum(2)
+            if self.labels is not None:
+                fit = fit + self.labels.likeness(scaled[:, 1:], rows)
             parts.append(torch.softmax(fit, 1) @ moments)
         first, second = torch.cat(parts).T.reshape(2, 3, *self.observed.shape)
         return torch.cat((first, (second - first.square()).clamp(min=0).sqrt())).movedim(0, 1)

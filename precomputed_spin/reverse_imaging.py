@@ -17,6 +17,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.functional import interpolate, pad
 
+from nnunet_phys.precomputed_spin.labels import TissueLabels
 from nnunet_phys.precomputed_spin.likelihood import (
     Likelihood,
     Observation,
@@ -168,16 +169,41 @@ class Scan:
         case: names the volume; its slices' noise derives from it.
         series: at least one.
         pixel_mm: row and column spacing.
+        tissue_weights: what labels make of each tissue (`labels.tissue_weights`), or None.
     """
 
     case: str
     series: tuple[Series, ...]
     pixel_mm: tuple[float, float]
+    tissue_weights: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows, columns."""
         return self.series[0].images.shape[1:]
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """Maps of a scan.
+
+    Attributes:
+        scan: what they were made from.
+        maps: on the scan's own grid (slices, rows, columns); T1 and T2 in ms, float32, CPU. Of several posterior
+            samples, their mean (of the logarithm in T1 and T2), corrected to explain the images.
+        error: of re-synthesis, root mean square over the images, same shape, as a share of the bright level.
+        samples: the posterior samples, where more than one was drawn.
+    """
+
+    scan: Scan
+    maps: SpinMaps
+    error: torch.Tensor
+    samples: tuple[SpinMaps, ...] = ()
+
+    @property
+    def spread(self) -> SpinMaps:
+        """Standard deviation over the samples, in the maps' units."""
+        return SpinMaps.unstack(torch.stack([m.stack() for m in self.samples]).std(0))
 
 
 @dataclass
@@ -190,6 +216,7 @@ class ReverseImager:
         seed: of the noise.
         batch: slices that pass the network together; halved where the device's memory does not hold them.
         noise_level: standard deviation of noise and model errors as a share of the signal's bright level.
+        samples: posterior samples per slice.
     """
 
     prior: SpinPrior
@@ -197,17 +224,17 @@ class ReverseImager:
     seed: int = 0
     batch: int = 8
     noise_level: float = 0.015
+    samples: int = 1
 
     @torch.no_grad()
-    def __call__(self, scans: Iterable[Scan]) -> Iterator[tuple[Scan, SpinMaps, torch.Tensor]]:
+    def __call__(self, scans: Iterable[Scan]) -> Iterator[Inferred]:
         """Infer maps of volumes, whose slices share batches where neighbours agree in sequences and padded size.
 
         Args:
             scans: read one by one, as they are needed.
 
         Yields:
-            Each scan, its maps on its own grid (slices, rows, columns; T1 and T2 in ms, float32, CPU), and the
-            re-synthesis error (root mean square over its images, same shape) as a share of the bright level.
+            The maps of each scan, in the order of the scans.
 
         Raises:
             ValueError: the field of view is too small for the prior.
@@ -239,7 +266,9 @@ class ReverseImager:
             torch.ones(scan.shape, dtype=torch.bool),
             prior.scaling,
         )
-        coarse, window = _coarsen(fine, shape, prior.multiple)
+        labels = scan.tissue_weights
+        told = replace(fine, labels=None if labels is None else TissueLabels(torch.from_numpy(labels), prior.scaling))
+        coarse, window = _coarsen(told, shape, prior.multiple)
         return _Volume(scan, fine, coarse, window)
 
     def _observe(self, series: Series) -> Observation:
@@ -251,7 +280,7 @@ class ReverseImager:
         images = images * (level / bright_level(images.abs()))
         return Observation(series.sequence, images, level, self.noise_level * level, saturated, series.signed)
 
-    def _infer(self, volumes: list[_Volume]) -> Iterator[tuple[Scan, SpinMaps, torch.Tensor]]:
+    def _infer(self, volumes: list[_Volume]) -> Iterator[Inferred]:
         """Maps of volumes of one kind, their slices in batches of about equal size."""
         coarse = Likelihood.join([v.coarse for v in volumes])
         keys = [f"{v.scan.case}/{z}" for v in volumes for z in range(v.scan.shape[0])]
@@ -260,31 +289,56 @@ class ReverseImager:
             left = len(keys) - done
             part = slice(done, done + math.ceil(left / math.ceil(left / self.batch)))
             try:
-                likelihood = coarse[part].to(self.prior.device)
-                guided = self.prior.guided(likelihood.evidence(self.prior.library))
-                parts.append(self.sampler(guided, likelihood, SliceNoise(keys[part], self.seed)).cpu())
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+                parts.append(self._sample(coarse[part].to(self.prior.device), keys[part]))
+            except RuntimeError as error:
                 if not should_reduce_batch_size(error) or self.batch == 1:
                     raise
                 self.batch = max(1, (part.stop - part.start) // 2)
                 warnings.warn(f"out of memory: batches of {self.batch} slices from here on", stacklevel=2)
                 continue
             done = part.stop
-        for volume, u in zip(volumes, torch.cat(parts).split([v.scan.shape[0] for v in volumes]), strict=True):
-            yield volume.scan, *self._finish(volume.fine, u[(..., *volume.window)])
+        start = 0
+        for volume in volumes:
+            stop = start + volume.scan.shape[0]
+            yield self._finish(volume, torch.cat(parts, 1)[:, start:stop])
+            start = stop
 
-    def _finish(self, fine: Likelihood, u: torch.Tensor) -> tuple[SpinMaps, torch.Tensor]:
-        """Maps and re-synthesis error on the native grid, slice by slice, given scaled maps on the prior's grid."""
-        maps, errors = [], []
-        level = torch.tensor([o.level for o in fine.observations for _ in o.images]).view(-1, 1, 1, 1)
-        for z in range(len(u)):
-            here = fine[z : z + 1].to(self.prior.device)
-            corrected = here.correct(
-                upsample_guided(u[z : z + 1].to(self.prior.device), here), self._final_variance(), iterations=4
-            )
-            maps.append(self.prior.scaling.decode(corrected).stack(1).float().cpu())
-            errors.append((here.residual(corrected).cpu() / level).square().mean(0).sqrt())
-        return SpinMaps.unstack(torch.cat(maps), dim=1), torch.cat(errors)
+    def _sample(self, likelihood: Likelihood, keys: list[str]) -> torch.Tensor:
+        """Scaled maps on the prior's grid, (samples, slices, 3, rows, columns), on the CPU."""
+        prior = self.prior.guided(likelihood.evidence(self.prior.library))
+        streams = [[key if k == 0 else f"{key}/{k}" for key in keys] for k in range(self.samples)]
+        return torch.stack([self.sampler(prior, likelihood, SliceNoise(s, self.seed)).cpu() for s in streams])
+
+    def _finish(self, volume: _Volume, u: torch.Tensor) -> Inferred:
+        """Bring samples (samples, slices, 3, rows, columns) to the native grid, slice by slice."""
+        level = torch.tensor([o.level for o in volume.fine.observations for _ in o.images]).view(-1, 1, 1, 1)
+        samples, means, errors = [], [], []
+        for z in range(u.shape[1]):
+            here = volume.fine[z : z + 1].to(self.prior.device)
+            drawn = [
+                here.correct(
+                    upsample_guided(one[z : z + 1][(..., *volume.window)].to(self.prior.device), here),
+                    self._final_variance(),
+                    iterations=4,
+                )
+                for one in u
+            ]
+            mean = drawn[0]
+            if len(drawn) > 1:
+                mean = here.correct(torch.stack(drawn).mean(0), self._final_variance(), iterations=4)
+            samples.append(torch.stack([self._decode(one) for one in drawn]))
+            means.append(self._decode(mean))
+            errors.append((here.residual(mean).cpu() / level).square().mean(0).sqrt())
+        each = torch.cat(samples, 1) if len(u) > 1 else []
+        return Inferred(
+            volume.scan,
+            SpinMaps.unstack(torch.cat(means), 1),
+            torch.cat(errors),
+            tuple(SpinMaps.unstack(one, 1) for one in each),
+        )
+
+    def _decode(self, scaled: torch.Tensor) -> torch.Tensor:
+        return self.prior.scaling.decode(scaled).stack(1).float().cpu()
 
     def _final_variance(self) -> torch.Tensor:
         """Belief of the last correction: the prior's errors near zero noise; a gain-like rest goes to PD."""
@@ -306,7 +360,8 @@ class _Volume:
     @property
     def kind(self) -> tuple:
         """Equal for volumes whose slices may share a batch."""
-        return tuple((s.sequence, s.signed) for s in self.scan.series), self.coarse.observed.shape[1:]
+        told = self.scan.tissue_weights is not None
+        return tuple((s.sequence, s.signed) for s in self.scan.series), self.coarse.observed.shape[1:], told
 
 
 def _coarsen(fine: Likelihood, shape: tuple[int, int], multiple: int) -> tuple[Likelihood, tuple[slice, slice]]:
@@ -315,15 +370,14 @@ def _coarsen(fine: Likelihood, shape: tuple[int, int], multiple: int) -> tuple[L
     border = (margins[1] // 2, margins[1] - margins[1] // 2, margins[0] // 2, margins[0] - margins[0] // 2)
 
     def resample(images: torch.Tensor) -> torch.Tensor:
-        images = interpolate(images.float(), shape, mode="bilinear", antialias=True)
-        return pad(images, border, mode="replicate")
+        smooth = interpolate(images.float(), shape, mode="bilinear", antialias=True)
+        smooth = pad(smooth, border, mode="replicate")
+        return smooth > 0.5 if images.dtype == torch.bool else smooth
 
-    observations = tuple(
-        replace(o, images=resample(o.images), saturated=resample(o.saturated) > 0.5) for o in fine.observations
-    )
+    coarse = fine.map(resample, lambda each: resample(each) if each.ndim == 4 else each)
     observed = pad(torch.ones((len(fine.observed), *shape), dtype=torch.bool), border)
     window = slice(border[2], border[2] + shape[0]), slice(border[0], border[0] + shape[1])
-    return Likelihood(observations, observed, fine.scaling), window
+    return replace(coarse, observed=observed), window
 
 
 def upsample_guided(u: torch.Tensor, fine: Likelihood) -> torch.Tensor:

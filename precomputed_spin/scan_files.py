@@ -13,6 +13,7 @@ import torch
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.mapping import fit_inversion_recovery
+from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.likelihood import Sequence, signals
 from nnunet_phys.precomputed_spin.reverse_imaging import Scan, Series
 from nnunet_phys.precomputed_spin.store import Geometry, read_image
@@ -193,8 +194,19 @@ def image_count(sequence: Sequence) -> int:
     return len(signals(sequence, SpinMaps(one, 1000 * one, 50 * one)))
 
 
-def load_scan(files: ScanFiles, sequences: tuple[Sequence, ...]) -> Scan:
+def load_scan(
+    files: ScanFiles,
+    sequences: tuple[Sequence, ...],
+    label_path: Path | None = None,
+    codes: dict[str, int] | None = None,
+) -> Scan:
     """Read a scan; a MOLLI series of magnitudes gets its polarity back (`fit_inversion_recovery`).
+
+    Args:
+        files: where the images are.
+        sequences: how they were made.
+        label_path: label image on the same grid.
+        codes: of the structures in it.
 
     Raises:
         InputError: as `ScanFiles.read`.
@@ -208,4 +220,6 @@ def load_scan(files: ScanFiles, sequences: tuple[Sequence, ...]) -> Scan:
             fit = fit_inversion_recovery(torch.from_numpy(part), sequence.inversion_times_ms)
             part, signed = part * fit.polarity.numpy(), True
         series.append(Series(sequence, part, signed))
-    return Scan(files.case, tuple(series), files.geometry.pixel_mm)
+    pixel_mm = files.geometry.pixel_mm
+    weights = None if label_path is None else tissue_weights(read_image(label_path), codes, pixel_mm)
+    return Scan(files.case, tuple(series), pixel_mm, weights)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +35,7 @@ from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMap
 MAP_NAMES = ("PDmap", "T1map", "T2map")
 UNREADABLE = (RuntimeError, OSError, ValueError, EOFError, zlib.error, ImageFileError)
 MAPS_FOLDER = "spinTr"  # beside imagesTr
+_HOST = platform.node().partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -243,30 +245,12 @@ def save_maps(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    geometry = Geometry.read(image_path)
-    shape = geometry.size[::-1]
-    hashes = {}
+    geometry, hashes = Geometry.read(image_path), {}
     with ExitStack() as maps_written:
         for (name, path), values in zip(
             map_paths(folder, case, ending).items(), (maps.pd, maps.t1, maps.t2), strict=True
         ):
-            array = np.asarray(values, dtype=np.float32)
-            if len(shape) == 2 and array.shape[:1] == (1,):
-                array = array[0]
-            if array.shape != shape:
-                raise InputError(f"{case}: maps of shape {array.shape} for {image_path} of shape {shape}.")
-            image = sitk.GetImageFromArray(array)
-            image.SetSpacing(geometry.spacing)
-            image.SetOrigin(geometry.origin)
-            image.SetDirection(geometry.direction)
-            temporary = maps_written.enter_context(whole_file(path))
-            try:
-                sitk.WriteImage(image, str(temporary), True)
-            except RuntimeError as error:
-                raise InputError(
-                    f"{case}: {path} cannot be written ({_last_line(error)}). Is the disk full? Can {ending} hold "
-                    "float32? If not, convert the data set to .nii.gz."
-                ) from None
+            temporary = maps_written.enter_context(write_volume(path, values, geometry))
             hashes[name] = {"file": path.name, "sha256": file_sha256(temporary)}
         record_path(folder, case).unlink(missing_ok=True)  # no record may vouch for half-replaced maps
     sources = [{"file": Path(path).name, "sha256": file_sha256(path)} for path in (image_path, *more_images)]
@@ -275,15 +259,68 @@ def save_maps(
 
 
 @contextmanager
+def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterator[Path]:
+    """Write a volume as float32, whole or not at all: it takes its place when the context ends.
+
+    Args:
+        path: where to.
+        values: (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D geometry.
+        geometry: of the volume.
+
+    Yields:
+        The temporary file that holds it until then.
+
+    Raises:
+        InputError: another shape than the geometry's, a full disk, or a format that holds no float32 (such as .png).
+    """
+    array, shape = np.asarray(values, dtype=np.float32), geometry.size[::-1]
+    if len(shape) == 2 and array.shape[:1] == (1,):
+        array = array[0]
+    if array.shape != shape:
+        raise InputError(f"{path}: a volume of shape {array.shape} for a grid of shape {shape}.")
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    with whole_file(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), True)
+        except RuntimeError as error:
+            raise InputError(
+                f"{path} cannot be written ({_last_line(error)}). Is the disk full? Can its format hold float32? If "
+                "not, convert the data set to .nii.gz."
+            ) from None
+        yield temporary
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Write a file whole or not at all: a temporary path beside it, of the same ending, that then takes its place."""
     name, *endings = path.name.partition(".")
-    temporary = path.with_name(f".{name}.{os.getpid()}{''.join(endings)}")
+    temporary = path.with_name(f".{name}.{_HOST}-{os.getpid()}{''.join(endings)}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine left half-written; files of living ones stay."""
+    for path in folder.glob(f".*.{_HOST}-*"):
+        pid = int(path.name.rpartition(f".{_HOST}-")[2].partition(".")[0])
+        if not _is_alive(pid):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_json(path: Path, content: dict) -> None:

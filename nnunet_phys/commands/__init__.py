@@ -13,6 +13,8 @@ COMMANDS = {
     "phantom": "write a data set of digital hearts in nnU-Net's raw format",
     "train_prior": "learn a spin prior from maps or digital hearts",
     "reverse": "images to PD, T1 and T2 maps",
+    "report": "one page to look through the maps, suspicious cases first",
+    "translate": "images of one sequence as another would have made them",
     "preprocess": "maps into nnU-Net's preprocessed geometry",
     "trainers": "print the folder for nnUNet_extTrainer",
 }

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_phys.commands.scans import (
+    add_protocol_arguments,
+    add_work_arguments,
+    check_images,
+    check_target,
+    find_images,
+    find_jobs,
+    in_batch_order,
+    load_prior,
+)
 from nnunet_phys.errors import InputError
 
-_FEWEST_VALUES = 17  # of an image; fewer are labels
-
 if TYPE_CHECKING:
-    import torch
-
+    from nnunet_phys.commands.scans import Job
     from nnunet_phys.precomputed_spin.likelihood import Sequence
     from nnunet_phys.precomputed_spin.prior import SpinPrior
-    from nnunet_phys.precomputed_spin.reverse_imaging import Scan
-    from nnunet_phys.precomputed_spin.scan_files import Protocol, ScanFiles
-    from nnunet_phys.spin import SpinMaps
-
-    Job = tuple[ScanFiles, tuple[Sequence, ...]]
+    from nnunet_phys.precomputed_spin.reverse_imaging import Inferred, Scan
+    from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,138 +34,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", type=Path, metavar="FOLDER", help="instead of -d: a folder of images, 3-D or 4-D")
     parser.add_argument("-o", type=Path, metavar="FOLDER", help="where the maps go (needed with -i)")
     add_protocol_arguments(parser)
-    add_sampler_arguments(parser)
-    parser.add_argument("-num_parts", type=int, default=1, help="split the cases into this many parts")
-    parser.add_argument("-part_id", type=int, default=0, help="which part to do, from 0")
-    parser.add_argument("--overwrite", action="store_true", help="make maps again that are there")
-    parser.add_argument("--disable_progress_bar", action="store_true")
-
-
-def add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
-    """How the images were made."""
-    parser.add_argument("-sequence", default="bssfp", help="bssfp, gre, molli, t2prep or msasha (default %(default)s)")
-    parser.add_argument("-fa", type=float, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15)")
-    parser.add_argument(
-        "-protocol",
-        type=Path,
-        metavar="JSON",
-        help='instead: {"sequence": ..., parameters}, or a list of these for images of several sequences',
-    )
-    parser.add_argument(
-        "-ti", type=Path, metavar="FOLDER", help="molli: where CASE.json with inversion_times_ms lies (default: -i)"
-    )
-    parser.add_argument("--single", action="store_true", help="molli: make each readout a case of its own")
-
-
-def add_sampler_arguments(parser: argparse.ArgumentParser) -> None:
-    """How the maps are made."""
-    parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
-    parser.add_argument("-sampler", default="proximal", choices=("proximal", "dps"), help="default %(default)s")
-    parser.add_argument("-steps", type=int, help="network evaluations a slice (default 25; dps: 200)")
-    parser.add_argument("-seed", type=int, default=0)
-    parser.add_argument("-batch", type=int, default=8, help="slices a network call (default %(default)s)")
-    parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
+    parser.add_argument("--labels", action="store_true", help="with -d: let labelsTr say what is blood and myocardium")
+    parser.add_argument("-samples", type=int, default=1, help="posterior samples: their mean and spread are kept")
+    parser.add_argument("--save_samples", action="store_true", help="keep each sample, too, in samples/K")
+    add_work_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    part, parts = _part(args)
-    paths, folder, ending = _find_images(args)
+    from tqdm import tqdm
 
-    from nnunet_phys.devices import torch_device
-    from nnunet_phys.precomputed_spin.prior import SpinPrior
-    from nnunet_phys.precomputed_spin.reverse_imaging import SAMPLERS, ReverseImager
-    from nnunet_phys.precomputed_spin.scan_files import find_scans
+    from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
+    from nnunet_phys.precomputed_spin.store import remove_leftovers
 
-    if args.batch < 1:
-        raise InputError(f"-batch {args.batch}: give 1 or more slices.")
-    prior = SpinPrior.load(args.prior, torch_device(_own_device(args.device)))
-    protocol = read_protocol(args, paths[0].parent)
-    try:
-        sampler = SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps is not None else {}))
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    jobs, faults = resolve_all(find_scans(paths, ending, protocol.series), protocol)
-    jobs = jobs[part::parts]
-
+    if args.samples < 1 or (args.save_samples and args.samples < 2):
+        raise InputError(f"-samples {args.samples}: give 1 or more, 2 or more with --save_samples.")
+    paths, folder, ending = find_images(args)
+    prior, sampler = load_prior(args)
+    jobs, faults = find_jobs(args, paths, ending)
+    labels, codes = _find_labels(args) if args.labels else ({}, {})
     settings = {
         "prior": {"name": args.prior, "sha256": prior.sha256(), **prior.record},
-        "sampler": {"name": args.sampler, **asdict(sampler)},
+        "sampler": {"name": args.sampler, **asdict(sampler), "samples": args.samples},
         "seed": args.seed,
+        "labels": codes,
     }
+    if folder.is_dir():
+        remove_leftovers(folder)
     todo = jobs if args.overwrite else _unfinished(jobs, folder, ending, settings)
     if len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} cases are finished and skipped (--overwrite makes them again)")
-    slices = check_images(todo, prior.minimum * prior.pixel_mm, faults)
+    slices = check_images(todo, prior.minimum * prior.pixel_mm, [*faults, *_label_faults(todo, labels, codes)])
     if not todo:
         return
-    _check_target(folder, todo)
-    imager = ReverseImager(prior, sampler, seed=args.seed, batch=args.batch)
+    check_target(folder, todo, 1 if args.samples == 1 else 2 + args.samples * args.save_samples)
+    imager = ReverseImager(prior, sampler, seed=args.seed, batch=args.batch, samples=args.samples)
     record = {**settings, "batch": args.batch, "versions": _versions()}
-
-    from tqdm import tqdm
-
-    from nnunet_phys.precomputed_spin.store import save_maps
-
     files = {one.case: one for one, _ in todo}
     with tqdm(total=sum(slices.values()), unit="slice", disable=args.disable_progress_bar) as progress:
-        for scan, maps, error in imager(_scans(todo)):
-            sequences = _described(tuple(s.sequence for s in scan.series))
-            entries = {**record, "sequences": sequences, "quality": _quality(scan, prior, maps, error)}
-            first, *more = files[scan.case].paths
-            save_maps(folder, scan.case, maps, first, ending, entries, tuple(more))
-            progress.set_description(scan.case)
-            progress.update(len(error))
+        for found in imager(_scans(todo, labels, codes)):
+            _save(found, files[found.scan.case], folder, ending, record, args.save_samples, prior)
+            progress.set_description(found.scan.case)
+            progress.update(len(found.error))
     print(f"{len(todo)} cases in {folder}. Look at the maps before you train on them.")
 
 
-def read_protocol(args: argparse.Namespace, images: Path) -> Protocol:
-    """What the arguments say about how the images were made.
+def _save(
+    found: Inferred,
+    files: ScanFiles,
+    folder: Path,
+    ending: str,
+    record: dict,
+    each: bool,
+    prior: SpinPrior,
+) -> None:
+    """Write all of a case; its record, which makes it count as finished, last."""
+    from nnunet_phys.precomputed_spin.quality import quality
+    from nnunet_phys.precomputed_spin.store import save_maps, write_volume
 
-    Raises:
-        InputError: a protocol file that is none, or a sequence or parameter that does not exist.
-    """
-    from nnunet_phys.precomputed_spin.scan_files import Protocol
-    from nnunet_phys.protocol import make_sequence
-
-    if args.protocol is None:
-        descriptions = [{"sequence": args.sequence}]
-    else:
-        try:
-            content = json.loads(args.protocol.read_text())
-            descriptions = [dict(one) for one in (content if isinstance(content, list) else [content])]
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"-protocol {args.protocol} is no JSON object or list of objects ({error}).") from None
-    if args.fa is not None:
-        descriptions[0]["flip_angle_deg"] = args.fa
-    for description in descriptions:
-        make_sequence(description)
-    if args.single and (len(descriptions) > 1 or descriptions[0]["sequence"] != "molli"):
-        raise InputError("--single is for the readouts of one MOLLI (-sequence molli).")
-    return Protocol(tuple(descriptions), args.ti or images, args.single)
-
-
-def resolve_all(scans: list[ScanFiles], protocol: Protocol) -> tuple[list[Job], list[str]]:
-    """Cases with their sequences, by name; and a line for each case that has none (see `Protocol.resolve`)."""
-    jobs, faults = [], []
-    for files in scans:
-        try:
-            jobs.extend(protocol.resolve(files))
-        except InputError as error:
-            faults.append(f"{files.case}: {error}")
-    return sorted(jobs, key=lambda job: job[0].case), faults
-
-
-def _part(args: argparse.Namespace) -> tuple[int, int]:
-    """Which part of the cases is this process's, of how many: job arrays times torchrun's or accelerate's processes."""
-    if args.num_parts < 1 or not 0 <= args.part_id < args.num_parts:
-        raise InputError(f"-part_id {args.part_id} of -num_parts {args.num_parts}: give 0 to num_parts - 1.")
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    return args.part_id * world + rank, args.num_parts * world
-
-
-def _own_device(name: str) -> str:
-    """The GPU of this process where a launcher started one per GPU."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and "LOCAL_RANK" in os.environ else name
+    first, *more = files.paths
+    sequences = _described(tuple(s.sequence for s in found.scan.series))
+    entries = {**record, "sequences": sequences, "quality": quality(found, prior.scaling)}
+    if found.samples:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, values in zip(("PDsd", "T1sd", "T2sd"), found.spread.stack(), strict=True):
+            with write_volume(folder / f"{files.case}_{name}{ending}", values, files.geometry):
+                pass
+        for k, maps in enumerate(found.samples if each else ()):
+            save_maps(folder / "samples" / str(k), files.case, maps, first, ending, entries, tuple(more))
+    save_maps(folder, files.case, found.maps, first, ending, entries, tuple(more))
 
 
 def _described(sequences: tuple[Sequence, ...]) -> list[dict]:
@@ -172,12 +110,42 @@ def _described(sequences: tuple[Sequence, ...]) -> list[dict]:
     return json.loads(json.dumps([describe_sequence(s) for s in sequences]))
 
 
-def _scans(jobs: list[Job]) -> Iterator[Scan]:
-    """Read case by case, those of one size together, so that they share the network's batches."""
+def _scans(jobs: list[Job], labels: dict[str, Path], codes: dict[str, int]) -> Iterator[Scan]:
+    """Read case by case, as they are asked for."""
     from nnunet_phys.precomputed_spin.scan_files import load_scan
 
-    for files, sequences in sorted(jobs, key=lambda job: (job[0].geometry.size[:2], job[0].case)):
-        yield load_scan(files, sequences)
+    for files, sequences in in_batch_order(jobs):
+        yield load_scan(files, sequences, labels.get(files.case), codes)
+
+
+def _find_labels(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, int]]:
+    """Label image of each case and the codes of its structures."""
+    from nnunet_phys.precomputed_spin.labels import structure_codes
+    from nnunet_phys.precomputed_spin.store import open_raw_dataset
+
+    if args.d is None:
+        raise InputError("--labels needs -d, a data set with labelsTr.")
+    dataset = open_raw_dataset(args.d)
+    return dataset.labels, structure_codes(json.loads((dataset.folder / "dataset.json").read_text())["labels"])
+
+
+def _label_faults(jobs: list[Job], labels: dict[str, Path], codes: dict[str, int]) -> list[str]:
+    """A line for each case whose labels are not on the image's grid or hold no structure."""
+    import numpy as np
+
+    from nnunet_phys.precomputed_spin.store import Geometry, read_image
+
+    faults = []
+    for files, _ in jobs if labels else ():
+        path = labels[files.case]
+        try:
+            if not files.geometry.agrees(Geometry.read(path)):
+                faults.append(f"{files.case}: {path} lies on another grid than {files.paths[0]}. Mend or remove it.")
+            elif not np.isin(read_image(path), list(codes.values())).any():
+                faults.append(f"{files.case}: {path} holds none of the codes {codes}. Mend it or leave --labels out.")
+        except InputError as error:
+            faults.append(f"{files.case}: {error}")
+    return faults
 
 
 def _unfinished(jobs: list[Job], folder: Path, ending: str, settings: dict) -> list[Job]:
@@ -206,114 +174,6 @@ def _unfinished(jobs: list[Job], folder: Path, ending: str, settings: dict) -> l
             )
         )
     return todo
-
-
-def check_images(jobs: list[Job], minimum_mm: float, faults: list[str]) -> dict[str, int]:
-    """Read every image once and report all that cannot be used, before the work starts.
-
-    Args:
-        jobs: cases and their sequences.
-        minimum_mm: least field of view along rows and columns.
-        faults: found before, one line a case.
-
-    Returns:
-        case -> number of slices.
-
-    Raises:
-        InputError: these faults, and images unreadable, with NaN, without signal, with labels for an image, of several
-            grids, or too small.
-    """
-    import numpy as np
-
-    slices, faults = {}, list(faults)
-    for files, _ in jobs:
-        case, path = files.case, files.paths[0]
-        try:
-            images = files.read()
-            geometry = files.geometry
-        except InputError as error:
-            faults.append(f"{case}: {error}")
-            continue
-        slices[case] = images.shape[1]
-        view = min(n * mm for n, mm in zip(images.shape[2:], geometry.pixel_mm, strict=True))
-        values = min(len(np.unique(image)) for image in images)
-        if min(np.abs(image).max() for image in images) <= 0:
-            faults.append(f"{case}: {path} has no signal above 0. Mend or remove the case.")
-        elif values < _FEWEST_VALUES:
-            faults.append(f"{case}: {path} holds {values} different values, as labels do. Give the image.")
-        elif view < minimum_mm:
-            faults.append(
-                f"{case}: {path} spans only {view:.0f} mm in plane, the prior needs {minimum_mm:.0f} mm. "
-                "Check the spacing in its header, or use images that were not cropped."
-            )
-    if faults:
-        raise InputError("\n".join(faults))
-    return slices
-
-
-def _check_target(folder: Path, jobs: list[Job]) -> None:
-    """Refuse a folder that cannot take all maps, before hours are spent."""
-    import math
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error.strerror}). Choose another folder with -o.") from None
-    needed = sum(12 * math.prod(files.geometry.size) for files, _ in jobs)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{folder}: {free / 2**30:.1f} GiB are free, the maps may take {needed / 2**30:.1f}. Make room, or choose "
-            "another folder with -o."
-        )
-
-
-def _find_images(args: argparse.Namespace) -> tuple[list[Path], Path, str]:
-    """The image files, the folder for the maps, and the files' ending."""
-    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
-
-    from nnunet_phys.precomputed_spin.store import open_raw_dataset
-
-    if (args.d is None) == (args.i is None):
-        raise InputError("Give either -d DATASET or -i FOLDER -o FOLDER.")
-    if args.d is not None:
-        dataset = open_raw_dataset(args.d)
-        return list(dataset.images.values()), args.o or dataset.maps_folder, dataset.ending
-    if args.o is None:
-        raise InputError(f"-i {args.i} needs -o, a folder for the maps.")
-    if not args.i.is_dir():
-        raise InputError(f"-i {args.i}: no such folder.")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(args.i.iterdir()):
-        ending = next((e for e in SimpleITKIO.supported_file_endings if path.name.lower().endswith(e)), None)
-        if ending is not None:
-            found.setdefault(ending, []).append(path)
-    if len(found) != 1:
-        problem = f"several file endings ({', '.join(sorted(found))})" if found else "no image"
-        raise InputError(f"-i {args.i}: {problem}. Give a folder of images with one ending, such as .nii.gz.")
-    ((ending, paths),) = found.items()
-    return paths, args.o, ending
-
-
-def _quality(scan: Scan, prior: SpinPrior, maps: SpinMaps, error: torch.Tensor) -> dict:
-    """How well the maps explain the images, over the body (all that stands out of the air)."""
-    import numpy as np
-    import torch
-
-    from nnunet_phys.precomputed_spin.likelihood import bright_level
-    from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST
-
-    signal = torch.from_numpy(np.stack([np.abs(s.images).max(0) for s in scan.series])).float()
-    body = (signal > 0.1 * torch.stack([bright_level(s) for s in signal]).view(-1, 1, 1, 1)).any(0)
-    scaled = prior.scaling.encode(maps)
-    outside = (scaled <= LEAST + 1e-3) | (scaled >= GREATEST - 1e-3)
-    return {
-        "residual_rms": round(float(error[body].square().mean().sqrt()), 5),
-        "share_at_bound": round(float(outside.any(1)[body].float().mean()), 5),
-    }
 
 
 def _versions() -> dict[str, str]:

@@ -61,7 +61,7 @@ def test_maps_of_a_data_set(fresh, prior, capsys):
         assert np.corrcoef(BSSFP(50.0)(maps).numpy().ravel(), image.ravel())[0, 1] > 0.98
         record = json.loads((fresh.maps / f"{case}.json").read_text())
         assert record["sequences"][0]["flip_angle_deg"] == 50 and record["sampler"]["steps"] == 3
-        assert set(record["quality"]) == {"residual_rms", "share_at_bound"}
+        assert set(record["quality"]) == {"residual_rms", "share_at_bound", "t1_spread", "flags"}
         assert record["image"]["sha256"] and record["versions"]["nnunetv2"]
     assert not [p for p in fresh.maps.iterdir() if p.name.startswith(".")]
 
@@ -201,6 +201,27 @@ def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, capsys, monkeypatch
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     _refused(capsys, _reverse(prior), "GiB are free, the maps may take")
+
+
+def test_samples_and_labels(fresh, prior, tmp_path, capsys):
+    path = fresh.raw / "dataset.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({**description, "labels": {"background": 0, "a": 1, "b": 2}}))
+    _refused(capsys, _reverse(prior, "--labels"), "none of background, a, b in dataset.json is known as RV, MYO or LV")
+    path.write_text(json.dumps({**description, "labels": {"background": 0, "LV": 1, "MYO": 2}}))
+    assert main(_reverse(prior, "--labels", "-samples", "2", "--save_samples")) == 0
+    record = json.loads((fresh.maps / "case0.json").read_text())
+    assert record["labels"] == {"LV": 1, "MYO": 2} and record["sampler"]["samples"] == 2
+    assert record["quality"]["t1_spread"] > 0
+    sizes = {sitk.ReadImage(str(p)).GetSize() for p in fresh.maps.rglob("case0_*.nii.gz")}
+    assert len(list(fresh.maps.rglob("case0_*.nii.gz"))) == 3 + 3 + 6 and len(sizes) == 1
+    _refused(capsys, _reverse(prior), "were made with other settings (sampler, labels)")
+    labels = fresh.raw / "labelsTr"
+    _edit(labels / "case1.nii.gz", np.zeros_like)
+    sitk.WriteImage(sitk.ReadImage(str(labels / "case2.nii.gz"))[1:], str(labels / "case2.nii.gz"))
+    again = _reverse(prior, "--labels", "--overwrite")
+    _refused(capsys, again, "case1: ", "holds none of the codes", "case2: ", "lies on another grid than")
+    _refused(capsys, _from(fresh.raw / "imagesTr", tmp_path / "o", prior, "--labels"), "--labels needs -d")
 
 
 def test_processes_of_a_launcher_share_the_work(fresh, prior, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nnunet_phys.phantom import LABELS, digital_heart
+from nnunet_phys.precomputed_spin.labels import TissueLabels, tissue_weights
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, bright_level, saturation_mask, signals
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.reverse_imaging import (
@@ -257,8 +258,9 @@ def scan(image, pixel_mm=(2.0, 2.0), case="case") -> Scan:
 def test_native_image_is_explained_on_its_own_grid(imager):
     rng = np.random.default_rng(0)
     image = rng.uniform(20, 400, (3, 41, 53))
-    ((_, maps, error),) = imager([scan(image, (1.7, 1.4))])
-    assert error.shape == image.shape
+    (found,) = imager([scan(image, (1.7, 1.4))])
+    maps = found.maps
+    assert found.error.shape == image.shape
     assert maps.shape == image.shape and bool(torch.isfinite(maps.stack()).all())
     model = BSSFP_45(maps).numpy()
     correlation = np.corrcoef(model.ravel(), image.ravel())[0, 1]
@@ -268,19 +270,64 @@ def test_native_image_is_explained_on_its_own_grid(imager):
 def test_same_seed_same_maps_whatever_the_batch_and_the_company(imager):
     rng = np.random.default_rng(1)
     scans = [scan(rng.uniform(0, 100, (n, 32, 32)), case=f"case{n}") for n in (3, 1, 4)]
-    together = {s.case: m.stack() for s, m, _ in replace(imager, batch=6)(scans)}
+    together = {found.scan.case: found.maps.stack() for found in replace(imager, batch=6)(scans)}
     assert list(together) == ["case3", "case1", "case4"]
     for one in scans:
-        ((_, alone, _),) = imager([one])
-        torch.testing.assert_close(alone.stack(), together[one.case], rtol=1e-3, atol=1e-3)
+        (alone,) = imager([one])
+        torch.testing.assert_close(alone.maps.stack(), together[one.case], rtol=1e-3, atol=1e-3)
 
 
 def test_scans_of_several_sizes_and_sequences_come_back_in_order(imager):
     rng = np.random.default_rng(2)
     molli = Scan("molli", (Series(MOLLI(), rng.normal(0, 9, (8, 2, 24, 24)), signed=True),), (2.5, 2.5))
     scans = [scan(rng.uniform(0, 100, (2, n, 32)), case=f"case{n}") for n in (30, 32, 50)] + [molli]
-    for given, (returned, maps, error) in zip(scans, replace(imager, batch=4)(scans), strict=True):
-        assert returned is given and maps.shape == error.shape == given.shape
+    for given, found in zip(scans, replace(imager, batch=4)(scans), strict=True):
+        assert found.scan is given and found.maps.shape == found.error.shape == given.shape
+
+
+def test_several_samples_have_a_mean_that_explains_the_image_and_a_spread(imager):
+    image = np.random.default_rng(4).uniform(20, 100, (2, 32, 32))
+    (one,), (three,) = imager([scan(image)]), replace(imager, samples=3)([scan(image)])
+    assert not one.samples and len(three.samples) == 3
+    torch.testing.assert_close(three.samples[0].stack(), one.maps.stack())
+    assert not torch.allclose(three.samples[1].stack(), three.samples[2].stack(), rtol=0.01)
+    assert three.spread.shape == image.shape and float(three.spread.t1.mean()) > 0
+    assert float(three.error.square().mean().sqrt()) < 0.03
+
+
+def test_labels_speak_inside_structures_and_are_silent_at_their_edges():
+    mask = np.zeros((1, 48, 48), np.uint8)
+    mask[:, 8:40, 4:22], mask[:, 8:40, 26:44] = 2, 3
+    weights = tissue_weights(mask, {"MYO": 2, "LV": 3}, (2.0, 2.0))
+    assert weights[0, :, 24, 12] == pytest.approx([0, 0, 1])
+    assert weights[0, :, 24, 35] == pytest.approx([0.85, 0, 0.15])  # papillary muscles belong to the cavity
+    assert (
+        not weights[0, :, 24, [21, 22, 25, 26]].any() and not weights[0, :, 8].any() and not weights[0, :, 24, 46].any()
+    )
+
+
+def test_labels_decide_where_belief_is_vague_and_yield_where_it_is_certain():
+    weights = torch.tensor([[0.85, 0.0, 0.15], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]).T.view(1, 3, 1, 3)
+    labels = TissueLabels(weights, SCALING)
+    belief = SCALING.encode(tissue(0.8, 900, 90, (1, 1, 3)))
+    mean, variance = labels.combine(belief, torch.full((1, 3, 1, 1), 0.3))
+    pool, wall, _ = SCALING.decode(mean).stack().movedim(0, -1)[0, 0]
+    assert 1300 < pool[1] < 1900 and pool[2] > 120 and 950 < wall[1] < 1350 and 40 < wall[2] < 60
+    torch.testing.assert_close(mean[..., 2], belief[..., 2])
+    assert (variance[:, 1:, 0, 1] < 0.05).all() and torch.allclose(variance[:, 0], torch.tensor(0.3))
+    muscle = SCALING.encode(tissue(0.8, 1100, 48, (1, 1, 3)))  # a papillary muscle, plainly seen
+    mean, _ = labels.combine(muscle, torch.full((1, 3, 1, 1), 1e-3))
+    torch.testing.assert_close(mean[..., 0], muscle[..., 0], atol=0.05, rtol=0)
+
+
+def test_labels_pass_through_the_imager(imager):
+    image, mask = np.random.default_rng(5).uniform(90, 110, (3, 40, 52)), np.zeros((3, 40, 52), np.uint8)
+    mask[:, 8:34, 8:40] = 3
+    told = replace(scan(image), tissue_weights=tissue_weights(mask, {"LV": 3}, (2.0, 2.0)))
+    vague = replace(imager, prior=replace(imager.prior, denoising_error=torch.full((1000, 3), 0.5)))
+    (found,), (free,) = vague([told]), vague([scan(image)])
+    pool = mask > 0
+    assert found.maps.t2[pool].median() > 1.3 * free.maps.t2[pool].median() and float(found.error.mean()) < 0.03
 
 
 def test_a_batch_too_large_for_the_memory_shrinks(imager, monkeypatch):
@@ -293,8 +340,8 @@ def test_a_batch_too_large_for_the_memory_shrinks(imager, monkeypatch):
 
     monkeypatch.setattr(ProximalSampler, "__call__", small_memory)
     with pytest.warns(UserWarning, match="out of memory: batches of 2 slices"):
-        ((_, maps, _),) = imager([scan(np.random.default_rng(3).uniform(0, 100, (5, 32, 32)))])
-    assert maps.shape == (5, 32, 32) and imager.batch == 2
+        (found,) = imager([scan(np.random.default_rng(3).uniform(0, 100, (5, 32, 32)))])
+    assert found.maps.shape == (5, 32, 32) and imager.batch == 2
 
 
 def test_too_small_a_field_of_view(imager):
@@ -308,7 +355,8 @@ def test_the_shipped_prior_knows_the_tissues_of_a_heart_it_has_not_seen(seed):
     bias = torch.from_numpy(receive_bias(rng, heart.labels.shape[1:], 2.5, centre_mm=heart.centre_mm))
     truth = SpinMaps(heart.maps.pd * bias, heart.maps.t1, heart.maps.t2)
     image = 700 * noisy_magnitude(rng, BSSFP_45(truth).numpy(), 0.004)
-    ((_, found, _),) = ReverseImager(SpinPrior.load())([scan(image, (2.5, 2.5), "heart")])
+    (inferred,) = ReverseImager(SpinPrior.load())([scan(image, (2.5, 2.5), "heart")])
+    found = inferred.maps
 
     median = {name: found.map(lambda m, c=code: m[heart.labels == c].median()) for name, code in LABELS.items()}
     for name, code in LABELS.items():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +22,9 @@ from nnunet_phys.precomputed_spin.store import (
     open_raw_dataset,
     read_image,
     record_path,
+    remove_leftovers,
     save_maps,
+    whole_file,
 )
 from nnunet_phys.spin import SpinMaps
 
@@ -86,7 +91,7 @@ def test_a_case_is_finished_when_made_from_this_image(stored):
     assert is_finished(folder, "a", ending, (image,))
     write_oblique(image, spacing=(1.31, 1.4, 9.0))
     assert not is_finished(folder, "a", ending, (image,))
-    assert not is_finished(folder, "b", ending, image)
+    assert not is_finished(folder, "b", ending, (image,))
 
 
 def test_maps_of_anybody_need_no_record(stored):
@@ -163,9 +168,9 @@ def test_a_background_of_zeros_is_lifted_to_the_bounds(stored):
 
 def test_a_failed_write_leaves_nothing(tmp_path):
     image = write_oblique(tmp_path / "a_0000.nii.gz")
-    with pytest.raises(InputError, match="maps of shape"):
+    with pytest.raises(InputError, match="a volume of shape"):
         save_maps(tmp_path / "maps", "a", some_maps((2, 7, 9)), image, ".nii.gz", {})
-    with pytest.raises(InputError, match="cannot be written .*Can .png hold float32"):
+    with pytest.raises(InputError, match=r"a_PDmap.png cannot be written .*Can its format hold float32"):
         save_maps(tmp_path / "maps", "a", some_maps(), image, ".png", {})
     assert list((tmp_path / "maps").iterdir()) == []
 
@@ -182,3 +187,15 @@ def test_several_channels_are_refused(tiny):
     (tiny.raw / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(InputError, match=r"2 input channels \(0: cine, 1: LGE\)"):
         open_raw_dataset(900)
+
+
+def test_leftovers_of_dead_processes_are_removed(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    with pytest.raises(KeyError), whole_file(tmp_path / "case0_T1map.nii.gz") as mine:
+        mine.write_text("half")
+        other = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{int(dead.stdout)}."))
+        other.write_text("half")
+        remove_leftovers(tmp_path)
+        assert mine.exists() and not other.exists()
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []

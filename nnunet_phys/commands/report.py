@@ -1,0 +1,140 @@
+"""`nnunet_phys report`: one self-contained page to look through a folder of maps, suspicious cases first."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import html
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_phys.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from nnunet_phys.precomputed_spin.store import RawDataset
+    from nnunet_phys.spin import SpinMaps
+
+_STYLE = "body{font:14px sans-serif;max-width:1100px;margin:2em auto}h2{font-size:15px;margin:1.2em 0 .2em}"
+_STYLE += ".flag{color:#b00}img{max-width:100%}td,th{padding:.1em 1em;text-align:right}"
+_WINDOWS = {"PD": 1.5, "T1, ms": 2000.0, "T2, ms": 250.0}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-d", required=True, metavar="DATASET", help="id or name of a data set in nnUNet_raw")
+    parser.add_argument("-maps", type=Path, metavar="FOLDER", help="default: its spinTr/")
+    parser.add_argument("-o", type=Path, default=Path("report.html"), metavar="HTML", help="default %(default)s")
+    parser.add_argument(
+        "-cases", type=int, default=40, help="at most this many pictures, worst first (default %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from nnunet_phys.precomputed_spin.store import load_maps, load_record, open_raw_dataset
+
+    dataset = open_raw_dataset(args.d)
+    folder = args.maps or dataset.maps_folder
+    records = {case: load_record(folder, case) for case in dataset.images}
+    records = {case: r for case, r in records.items() if r is not None and "quality" in r}
+    if not records:
+        raise InputError(f"{folder} holds no maps made by nnunet_phys reverse. Run: nnunet_phys reverse -d {args.d}")
+    worst = sorted(
+        records, key=lambda c: (-len(records[c]["quality"]["flags"]), -records[c]["quality"]["residual_rms"])
+    )
+    rows, values = [], {}
+    for case in tqdm(worst, unit="case"):
+        maps = load_maps(folder, case, dataset.ending, dataset.images[case])
+        _collect(values, maps, dataset, case)
+        if len(rows) < args.cases:
+            rows.append(_case_row(case, records[case], maps, dataset))
+    flagged = sum(bool(r["quality"]["flags"]) for r in records.values())
+    parts = [
+        f"<h1>{html.escape(dataset.name)}: PD, T1 and T2 maps</h1>",
+        f"<p>{len(records)} of {len(dataset.images)} cases have maps in {html.escape(str(folder))}; {flagged} are "
+        f"flagged. Shown: {len(rows)}, flagged and worst explained first.</p>",
+        _histograms(values),
+        *rows,
+    ]
+    page = f"<!doctype html><meta charset=utf-8><title>{html.escape(dataset.name)}</title><style>{_STYLE}</style>"
+    args.o.write_text(page + "\n".join(parts) + "\n")
+    print(f"{args.o}: {len(rows)} of {len(records)} cases, {flagged} flagged")
+
+
+def _collect(values: dict[str, list[SpinMaps]], maps: SpinMaps, dataset: RawDataset, case: str) -> None:
+    """Add a case's T1 and T2 by structure, where it has labels."""
+    import json
+
+    import torch
+
+    from nnunet_phys.precomputed_spin.store import read_image
+
+    if not dataset.labels[case].is_file():
+        return
+    names = json.loads((dataset.folder / "dataset.json").read_text())["labels"]
+    mask = torch.from_numpy(read_image(dataset.labels[case]))
+    for name, code in names.items():
+        if isinstance(code, int) and code > 0 and (mask == code).any():
+            values.setdefault(name, []).append(maps.map(lambda m, code=code: m[mask == code]))
+
+
+def _histograms(values: dict[str, list[SpinMaps]]) -> str:
+    """A table of medians and the histograms of T1 and T2 by structure."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    if not values:
+        return "<p>No labels, so no histograms.</p>"
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    axes = figure.subplots(1, 2)
+    table = "<table><tr><th>structure<th>T1, ms (5 - 95 %)<th>T2, ms (5 - 95 %)<th>cases"
+    for name, cases in values.items():
+        cells = []
+        for axis, key, top in zip(axes, ("t1", "t2"), (2500, 320), strict=True):
+            every = np.concatenate([getattr(m, key).numpy() for m in cases])
+            axis.hist(every, bins=80, range=(0, top), histtype="step", density=True, label=name)
+            axis.set_xlabel(f"{key.upper()}, ms")
+            axis.set_yticks([])
+            low, mid, high = np.quantile(every, (0.05, 0.5, 0.95))
+            cells.append(f"{mid:.0f} ({low:.0f} - {high:.0f})")
+        table += f"<tr><td>{html.escape(name)}<td>{cells[0]}<td>{cells[1]}<td>{len(cases)}"
+    axes[0].legend()
+    return f"{table}</table>{_image(figure)}"
+
+
+def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> str:
+    """Heading, flags and one row of pictures: the flagged slice, or the middle one."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from nnunet_phys.precomputed_spin.likelihood import signals
+    from nnunet_phys.precomputed_spin.store import read_image
+    from nnunet_phys.protocol import make_sequence
+
+    flags = record["quality"]["flags"]
+    image = read_image(dataset.images[case])
+    z = int(flags[0].split(":")[0].split()[1]) if flags else len(image) // 2
+    synthesised = signals(make_sequence(record["sequences"][0]), maps.map(lambda m: m[z]))[0].abs().numpy()
+    gain = (image[z] * synthesised).sum() / np.square(synthesised).sum()
+    pictures = [("image", image[z], "gray", np.quantile(image[z], 0.995))]
+    pictures.append(("made from the maps", gain * synthesised, "gray", pictures[0][3]))
+    for (title, top), values in zip(_WINDOWS.items(), maps.map(lambda m: m[z]).stack().numpy(), strict=True):
+        pictures.append((title, values, "viridis", top))
+    figure = Figure(figsize=(11, 2.5), layout="constrained")
+    for axis, (title, values, colours, top) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
+        axis.imshow(values, cmap=colours, vmin=0, vmax=top)
+        axis.set_title(title, fontsize=8)
+        axis.axis("off")
+    quality = record["quality"]
+    told = "".join(f"<div class=flag>{html.escape(flag)}</div>" for flag in flags)
+    heading = f"{html.escape(case)}, slice {z}: residual {100 * quality['residual_rms']:.2f} %"
+    return f"<h2>{heading}</h2>{told}{_image(figure)}"
+
+
+def _image(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'

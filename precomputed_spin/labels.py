@@ -1,0 +1,138 @@
+"""What labels say about tissue: blood in the cavities, myocardium in the wall, nothing at the edges."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
+from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissues import TISSUES, draw_tissue_values
+
+TOLD = ("blood", "venous blood", "myocardium")
+STRUCTURES = {
+    "RV": {"venous blood": 0.9, "myocardium": 0.1},
+    "MYO": {"myocardium": 1.0},
+    "LV": {"blood": 0.85, "myocardium": 0.15},
+}
+"""Shares of tissue inside a structure: trabeculae and papillary muscles belong to cavities. An assumption."""
+_SYNONYMS = {
+    "RV": ("rv", "rvc", "rv cavity", "right ventricle", "right ventricular cavity"),
+    "MYO": ("myo", "mlv", "lvm", "lv myo", "lv myocardium", "myocardium", "left ventricular myocardium"),
+    "LV": ("lv", "lvc", "lv cavity", "lvbp", "left ventricle", "left ventricular cavity"),
+}
+_EDGE_MM = 2.5  # closer to an edge than about this, labels say nothing
+_DOUBT = 0.02  # that a label is wrong, everywhere
+
+
+@dataclass(frozen=True)
+class TissueLabels:
+    """How probable labels make each tissue, pixel by pixel.
+
+    Attributes:
+        weights: of the tissues in `TOLD`, (slices, 3, rows, columns); what is left to 1 may be anything.
+        scaling: of the maps.
+    """
+
+    weights: torch.Tensor
+    scaling: SpinScaling
+
+    def combine(self, mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A Gaussian belief about scaled maps, once labels are known: that of a mixture of tissues, moments matched.
+
+        Args:
+            mean: (slices, 3, rows, columns).
+            variance: of PD, T1 and T2, broadcastable to `mean`.
+
+        Returns:
+            Mean and variance of the shape of `mean`; those of PD are unchanged.
+        """
+        variance = variance.expand_as(mean)
+        m, v = mean[:, None, 1:], variance[:, None, 1:]
+        centres, spreads = (t.to(mean)[None, :, :, None, None] for t in tissue_moments(self.scaling))
+        total = v + spreads
+        told = -0.5 * ((m - centres).square() / total + total.log()).sum(2) - math.log(2 * math.pi)
+        weights = (1 - _DOUBT) * self.weights
+        anything = (1 - weights.sum(1, keepdim=True)) / (GREATEST - LEAST) ** 2
+        share = torch.cat((anything, weights * told.exp()), 1)
+        share = (share / share.sum(1, keepdim=True))[:, :, None]
+        means = torch.cat((m, (m * spreads + centres * v) / total), 1)
+        variances = torch.cat((v, v * spreads / total), 1)
+        first = (share * means).sum(1)
+        second = (share * (variances + means.square())).sum(1)
+        return torch.cat((mean[:, :1], first), 1), torch.cat((variance[:, :1], second - first.square()), 1)
+
+    def likeness(self, voxels: torch.Tensor, pixels: slice) -> torch.Tensor:
+        """Log-probability of tissue values under the labels of some pixels, up to a constant per pixel.
+
+        Args:
+            voxels: scaled T1 and T2, (n, 2).
+            pixels: of all (slices * rows * columns).
+
+        Returns:
+            (pixels, n).
+        """
+        centres, spreads = (t.to(voxels) for t in tissue_moments(self.scaling))
+        distance = (voxels[None] - centres[:, None]).square() / spreads[:, None]
+        density = (-0.5 * distance.sum(2)).exp() / (2 * math.pi * spreads.prod(1, keepdim=True).sqrt())
+        weights = (1 - _DOUBT) * self.weights.movedim(1, -1).flatten(0, 2)[pixels]
+        anything = (1 - weights.sum(1, keepdim=True)) / (GREATEST - LEAST) ** 2
+        return (weights @ density + anything).log()
+
+
+@cache
+def tissue_moments(scaling: SpinScaling) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of the scaled T1 and T2 of each tissue in `TOLD`, over people and field strengths, (3, 2)."""
+    rng = np.random.default_rng(0)
+    people = [draw_tissue_values(rng, field) for _ in range(500) for field in TISSUES]
+    values = torch.tensor([[(p[name].t1_ms, p[name].t2_ms) for name in TOLD] for p in people])
+    maps = SpinMaps(torch.ones(values.shape[:2]), *values.unbind(2))
+    scaled = scaling.encode(maps.map(lambda m: m[None]))[0, 1:]
+    return scaled.mean(1).T, scaled.var(1).T
+
+
+def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
+    """Which codes of a data set's labels mean RV, MYO and LV, by their names in dataset.json.
+
+    Raises:
+        InputError: none does, or labels are regions.
+    """
+    codes = {}
+    for name, code in labels.items():
+        for structure, synonyms in _SYNONYMS.items():
+            if name.lower().replace("_", " ").replace("-", " ").strip() in synonyms:
+                if not isinstance(code, int):
+                    raise InputError(f"--labels: {name} is a region ({code}). Name single codes in dataset.json.")
+                codes[structure] = code
+    if not codes:
+        raise InputError(
+            f"--labels: none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there, or "
+            "leave --labels out."
+        )
+    return codes
+
+
+def tissue_weights(mask: np.ndarray, codes: dict[str, int], pixel_mm: tuple[float, float]) -> np.ndarray:
+    """How probable a label image makes each tissue: certain inside a structure, fading to nothing at its edge.
+
+    Args:
+        mask: label codes (slices, rows, columns).
+        codes: of the structures.
+        pixel_mm: row and column spacing.
+
+    Returns:
+        float32 (slices, 3, rows, columns), tissues as in `TOLD`.
+    """
+    weights = np.zeros((len(mask), len(TOLD), *mask.shape[1:]), np.float32)
+    for structure, code in codes.items():
+        inside = gaussian_filter((mask == code).astype(np.float32), (0, *(_EDGE_MM / mm for mm in pixel_mm)))
+        certain = np.clip((inside - 0.7) / 0.3, 0, 1)
+        for tissue, share in STRUCTURES[structure].items():
+            weights[:, TOLD.index(tissue)] += share * certain
+    return weights
