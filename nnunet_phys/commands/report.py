@@ -42,16 +42,15 @@ def run(args: argparse.Namespace) -> None:
     records = {case: r for case, r in records.items() if r is not None and "quality" in r}
     if not records:
         raise InputError(f"{folder} holds no maps made by nnunet_phys reverse. Run: nnunet_phys reverse -d {args.d}")
-    worst = sorted(
-        records, key=lambda c: (-len(records[c]["quality"]["flags"]), -records[c]["quality"]["residual_rms"])
-    )
+    quality = {case: r["quality"] for case, r in records.items()}
+    worst = sorted(quality, key=lambda c: (len(quality[c]["flags"]), quality[c]["residual_rms"]), reverse=True)
     rows, values = [], {}
     for case in tqdm(worst, unit="case"):
         maps = load_maps(folder, case, dataset.ending, dataset.images[case])
         _collect(values, maps, dataset, case)
         if len(rows) < args.cases:
             rows.append(_case_row(case, records[case], maps, dataset))
-    flagged = sum(bool(r["quality"]["flags"]) for r in records.values())
+    flagged = sum(bool(q["flags"]) for q in quality.values())
     parts = [
         f"<h1>{html.escape(dataset.name)}: PD, T1 and T2 maps</h1>",
         f"<p>{len(records)} of {len(dataset.images)} cases have maps in {html.escape(str(folder))}; {flagged} are "

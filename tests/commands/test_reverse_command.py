@@ -9,20 +9,8 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_phys.commands import main
-from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.store import load_maps
-from nnunet_phys.sequences import BSSFP, MOLLI
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prior")
-    torch.manual_seed(0)
-    reference = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0]]).T.repeat(1, 50).contiguous()
-    SpinPrior(new_unet((16, 32)), new_scheduler(), SpinScaling(), 2.5, torch.full((1000, 3), 0.02), reference).save(
-        folder
-    )
-    return str(folder)
+from nnunet_phys.sequences import BSSFP
 
 
 def _refused(capsys, arguments, *expected):
@@ -39,14 +27,6 @@ def _edit(path, change):
     edited = sitk.GetImageFromArray(array)
     edited.CopyInformation(image)
     sitk.WriteImage(edited, str(path))
-
-
-@pytest.fixture
-def fresh(tiny):
-    """The tiny data set without maps."""
-    for path in tiny.maps.iterdir():
-        path.unlink()
-    return tiny
 
 
 def _reverse(prior, *more):
@@ -101,21 +81,6 @@ def test_parts_share_the_work_and_agree_with_the_whole(fresh, prior, tmp_path):
     for name in (n for n in names if n.endswith(".nii.gz")):
         a, b = (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / w / name))) for w in ("whole", "parts"))
         assert np.array_equal(a, b)
-
-
-@pytest.fixture
-def series(tiny, tmp_path):
-    """MOLLI readouts of two cases, one file each, and their inversion times."""
-    folder, sequence = tmp_path / "series", MOLLI(rr_ms=750.0)
-    folder.mkdir()
-    for case in tiny.cases[:2]:
-        maps = load_maps(tiny.maps, case, ".nii.gz", tiny.image(case))
-        for i, readout in enumerate(sequence(maps)):
-            image = sitk.GetImageFromArray(300 * readout.abs().numpy())
-            image.CopyInformation(sitk.ReadImage(str(tiny.image(case))))
-            sitk.WriteImage(image, str(folder / f"{case}_ti{i:02d}_0000.nii.gz"))
-        (folder / f"{case}.json").write_text(json.dumps({"inversion_times_ms": sequence.inversion_times_ms}))
-    return folder
 
 
 def _from(folder, out, prior, *more):
