@@ -65,4 +65,4 @@ def test_report_shows_flagged_cases_first(fresh, prior, tmp_path, capsys):
     text = page.read_text()
     assert re.findall(r"<h2>(case\d), slice (\d)", text)[0] == ("case3", "1") and text.count("<h2>") == 2
     assert "residual &lt;7.0&gt; %" in text and 'src="http' not in text
-    assert "<td>blood" in text and "<td>myocardium" in text  # structures of labelsTr
+    assert "<td>myocardium" in text  # a structure of labelsTr
