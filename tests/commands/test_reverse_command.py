@@ -1,7 +1,11 @@
 """`nnunet_phys reverse`, `phantom` and `train_prior` as commands: what they write, and how they refuse."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -108,8 +112,8 @@ def test_inversion_times_from_file_names(series, prior, tmp_path):
     named = tmp_path / "named"
     named.mkdir()
     times = json.loads((series / "case0.json").read_text())["inversion_times_ms"]
-    for i, time in enumerate(times):
-        shutil.copy(series / f"case0_ti{i:02d}_0000.nii.gz", named / f"case0_TI{time:g}_0000.nii.gz")
+    for i, ti in enumerate(times):
+        shutil.copy(series / f"case0_ti{i:02d}_0000.nii.gz", named / f"case0_TI{ti:g}_0000.nii.gz")
     for folder, out in ((series, "by_json"), (named, "by_name")):
         assert main(_from(folder, tmp_path / out, prior, "-sequence", "molli")) == 0
     one, other = (json.loads((tmp_path / out / "case0.json").read_text()) for out in ("by_json", "by_name"))
@@ -291,3 +295,54 @@ def test_train_prior_refuses_what_is_not_there(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     _refused(capsys, ["train_prior", "-i", str(tmp_path / "empty"), "-o", str(tmp_path / "p")], "_PDmap")
     assert not (tmp_path / "p").exists()
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Forty small images, and the command that makes their maps."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for i in range(40):
+        image = sitk.GetImageFromArray(rng.uniform(0, 99, (2, 24, 24)))
+        image.SetSpacing((2.5, 2.5, 8.0))
+        sitk.WriteImage(image, str(tmp_path / "in" / f"case{i:02d}_0000.nii.gz"))
+    return tmp_path / "in"
+
+
+def _start(many, out, prior):
+    command = [sys.executable, "-m", "nnunet_phys", *_from(many, out, prior)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=out.parent)
+
+
+def _contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(".nii.gz")}
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_rerun_completes(many, prior, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert _start(many, whole, prior).wait() == 0
+    rng, kills = np.random.default_rng(0), 0
+    while kills < 20:
+        process, before = _start(many, killed, prior), len(list(killed.glob("*.json"))) if killed.exists() else 0
+        while process.poll() is None and (not killed.exists() or len(list(killed.glob("*.json"))) <= before):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        kills += process.wait() == -9
+        if len(list(killed.glob("*.json"))) == 40:
+            shutil.rmtree(killed)
+    assert _start(many, killed, prior).wait() == 0
+    assert _contents(killed) == _contents(whole) and len(_contents(whole)) == 120
+    assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in whole.iterdir())
+
+
+@pytest.mark.slow
+def test_two_processes_with_the_same_work_do_no_harm(many, prior, tmp_path):
+    for processes, folder in ((1, tmp_path / "alone"), (2, tmp_path / "both")):
+        started = [_start(many, folder, prior) for _ in range(processes)]
+        assert [p.wait() for p in started] == [0] * processes
+    assert _contents(tmp_path / "both") == _contents(tmp_path / "alone")
+    assert main(_from(many, tmp_path / "both", prior)) == 0  # the records vouch for the files
+    assert len(list((tmp_path / "both").iterdir())) == 160
