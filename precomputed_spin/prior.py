@@ -77,6 +77,7 @@ class SpinPrior:
             brightness and its pixels' values are compared with.
         record: how it was made (training command, steps, data); free form.
         guide: the guide bound by `guided`, or None.
+        bf16: run the network in bfloat16 where that is safe (autocast); set where a GPU has it.
     """
 
     unet: UNet2DModel
@@ -87,6 +88,7 @@ class SpinPrior:
     reference: torch.Tensor
     record: dict = field(default_factory=dict)
     guide: torch.Tensor | None = None
+    bf16: bool = False
 
     @property
     def multiple(self) -> int:
@@ -135,7 +137,9 @@ class SpinPrior:
         guide = self.no_evidence if self.guide is None else self.guide
         guide = guide.expand(len(noisy), 6, *noisy.shape[2:])
         folded = pixel_unshuffle(torch.cat((noisy, guide), 1), 2)
-        return pixel_shuffle(self.unet(folded, timesteps).sample, 2)
+        with torch.autocast(folded.device.type, torch.bfloat16, enabled=self.bf16):
+            velocity = self.unet(folded, timesteps).sample
+        return pixel_shuffle(velocity.float(), 2)
 
     def denoise(self, noisy: torch.Tensor, timestep: int) -> torch.Tensor:
         """Posterior mean of the clean scaled maps given noisy ones, both (slices, 3, rows, columns)."""
@@ -231,7 +235,8 @@ class SpinPrior:
             raise InputError(f"Prior '{folder}' cannot be read ({type(fault).__name__}: {reason}). {remedy}.") from None
         unet = unet.float().to(device).eval().requires_grad_(False)
         error = torch.from_numpy(error).float().to(device)
-        return cls(unet, scheduler, scaling, pixel_mm, error, reference, record)
+        bf16 = unet.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return cls(unet, scheduler, scaling, pixel_mm, error, reference, record, bf16=bf16)
 
 
 def renoise(

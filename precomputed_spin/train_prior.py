@@ -35,15 +35,16 @@ _SCHEMES = {"5(3)3": (120.0, 200.0), "4(1)3(1)2": (100.0, 180.0, 260.0), "3(3)3(
 
 def _molli(rng: np.random.Generator, readout: int | None) -> MOLLI:
     scheme = str(rng.choice(list(_SCHEMES)))
-    pulses = int(rng.integers(45, 76))
+    pulses, centre, tr_ms = int(rng.integers(45, 76)), int(rng.integers(10, 31)), rng.uniform(2.3, 3.0)
+    earliest = (centre + 1) * tr_ms
     return MOLLI(
         scheme=scheme,
         flip_angle_deg=rng.uniform(25, 50),
-        tr_ms=rng.uniform(2.3, 3.0),
+        tr_ms=tr_ms,
         pulses=pulses,
-        centre_pulse=int(rng.integers(10, 31)),
+        centre_pulse=centre,
         rr_ms=rng.uniform(600, 1200),
-        first_inversion_times_ms=tuple(t + rng.uniform(-10, 10) for t in _SCHEMES[scheme]),
+        first_inversion_times_ms=tuple(max(t + rng.uniform(-10, 10), earliest) for t in _SCHEMES[scheme]),
         inversion_efficiency=rng.uniform(0.88, 1.0),
         readout=readout,
     )

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"-o {folder} is not empty. Choose another folder or remove it.")
     start = time.monotonic()
-    _isolate(folder)
+    isolate(folder)
     from nnunet_phys.commands import main
     from nnunet_phys.commands.phantom import CONTRASTS, write_phantom_dataset
 
@@ -59,13 +59,13 @@ def run(args: argparse.Namespace) -> None:
         main(["reverse", "-d", str(_DATASET), "-device", args.device, "-steps", str(size.steps), "-prior", args.prior])
     )
     _stage(3, "nnU-Net's plan and preprocessing, then the maps'")
-    _plan_and_preprocess()
+    plan_and_preprocess()
     _must(main(f"preprocess -d {_DATASET} -c 2d -np 2".split()))
     scores = {}
     for number, (trainer, title) in enumerate(zip(size.trainers, ("plain nnU-Net", "Phys"), strict=True), start=4):
         _stage(number, f"{title}: training, prediction, Dice")
-        _train(trainer, args.device)
-        scores[trainer] = _predict_and_score(folder, raw, trainer, args.device)
+        train(trainer, args.device)
+        scores[trainer] = predict_and_score(folder, raw, trainer, args.device)
     table = _table(scores, size.trainers, CONTRASTS)
     minutes = (time.monotonic() - start) / 60
     (folder / "scores.json").write_text(json.dumps({"dice": scores, "minutes": round(minutes, 2)}, indent=1) + "\n")
@@ -103,7 +103,7 @@ def shrink_plan(plans_file: Path, patch_size: tuple[int, int], batch_size: int, 
     plans_file.write_text(json.dumps(plans, indent=4))
 
 
-def _isolate(folder: Path) -> None:
+def isolate(folder: Path) -> None:
     """The demo's own nnU-Net folders and trainers, for this process and those it starts."""
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,8 @@ def _must(status: int) -> None:
         raise SystemExit(status)
 
 
-def _plan_and_preprocess() -> None:
+def plan_and_preprocess() -> None:
+    """nnU-Net's plan of the demo's data set, shrunk, and its preprocessing."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprints,
         plan_experiments,
@@ -134,14 +135,15 @@ def _plan_and_preprocess() -> None:
     preprocess([_DATASET], _PLANS, ("2d",), (2,))
 
 
-def _train(trainer: str, device: str) -> None:
+def train(trainer: str, device: str) -> None:
+    """Train on all cases of the demo's data set."""
     import torch
     from nnunetv2.run.run_training import run_training
 
     run_training(str(_DATASET), "2d", "all", trainer, _PLANS, device=torch.device(device))
 
 
-def _predict_and_score(folder: Path, raw: Path, trainer: str, device: str) -> dict[str, dict[str, float]]:
+def predict_and_score(folder: Path, raw: Path, trainer: str, device: str) -> dict[str, dict[str, float]]:
     """Dice by contrast and structure, from nnU-Net's own evaluation."""
     import torch
     from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder2

@@ -114,8 +114,8 @@ def test_observed_images_show_the_maps_in_the_unit_of_the_signal(sequence):
 @pytest.mark.parametrize("name", training.GUIDES)
 def test_guides_are_protocols_of_their_own_each_time(name):
     rng = np.random.default_rng(0)
-    drawn = [training.GUIDES[name][1](rng) for _ in range(50)]
-    assert len(set(drawn)) == 50 and all(signals(one, digital_heart(0, 1).maps).isfinite().all() for one in drawn[:3])
+    drawn = [training.GUIDES[name][1](rng) for _ in range(2000)]
+    assert len(set(drawn)) == 2000 and all(signals(one, digital_heart(0, 1).maps).isfinite().all() for one in drawn[:3])
 
 
 def test_no_prior_there(tmp_path):

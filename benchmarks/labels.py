@@ -1,0 +1,70 @@
+"""Do labels in reverse imaging paint the answer's outline into the maps? Trainings on maps from three sources.
+
+On the demo's digital hearts the true maps are known. If the outline were painted in, a network trained on maps made
+with labels would lean on it and lose on test images, which have none. Same schedule and test sets for maps made without
+labels, with labels, and the true ones; one training each per repetition; Dice, mean over structures:
+
+    python benchmarks/labels.py -work FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from nnunet_phys.commands import main as nnunet_phys
+from nnunet_phys.commands.demo import FULL, isolate, plan_and_preprocess, predict_and_score, train
+from nnunet_phys.commands.phantom import CONTRASTS, write_phantom_dataset
+
+SOURCES = ("without", "labels", "true")
+TRAINER = "nnUNetTrainerPhysDemo"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes; a rerun goes on")
+    parser.add_argument("-repeat", type=int, default=1, help="trainings on maps of each source (default %(default)s)")
+    parser.add_argument("-device", default="cpu")
+    args = parser.parse_args()
+    work = args.work.resolve()
+    isolate(work)
+    raw = work / "nnUNet_raw" / "Dataset900_DigitalHeart"
+    if not raw.is_dir():
+        write_phantom_dataset(raw, FULL.train, FULL.test, FULL.slices)
+        plan_and_preprocess()
+    maps = {"true": raw / "trueTr", "without": raw / "spinTr", "labels": raw / "spinTr_labels"}
+    common = ["reverse", "-d", "900", "-device", args.device]
+    assert nnunet_phys([*common, "-o", str(maps["without"])]) == 0
+    assert nnunet_phys([*common, "-o", str(maps["labels"]), "--labels"]) == 0
+
+    results = work / "labels.json"
+    scores = json.loads(results.read_text()) if results.is_file() else {}
+    for repetition in range(args.repeat):
+        for source in SOURCES:
+            name = f"{source} {repetition}"
+            if name not in scores:
+                scores[name] = one_training(work, raw, maps[source], name.replace(" ", "_"), args.device)
+                results.write_text(json.dumps(scores, indent=1) + "\n")
+    print(f"\n{'Dice, maps from':<18}" + "".join(f"{c:>10}" for c in CONTRASTS))
+    for name, score in scores.items():
+        means = (sum(score[c].values()) / len(score[c]) for c in CONTRASTS)
+        print(f"{name:<18}" + "".join(f"{m:>10.3f}" for m in means))
+
+
+def one_training(work: Path, raw: Path, maps: Path, name: str, device: str) -> dict[str, dict[str, float]]:
+    """Train on these maps, in a results folder of its own, and score all contrasts."""
+    import nnunetv2.paths
+
+    results = work / "results" / name
+    results.mkdir(parents=True, exist_ok=True)
+    os.environ["nnUNet_results"] = str(results)
+    assert str(nnunetv2.paths.nnUNet_results) == str(results)
+    assert nnunet_phys(["preprocess", "-d", "900", "-c", "2d", "-np", "2", "-maps", str(maps)]) == 0
+    train(TRAINER, device)
+    return predict_and_score(work / name, raw, TRAINER, device)
+
+
+if __name__ == "__main__":
+    main()
