@@ -330,6 +330,14 @@ def test_labels_pass_through_the_imager(imager):
     assert found.maps.t2[pool].median() > 1.3 * free.maps.t2[pool].median() and float(found.error.mean()) < 0.03
 
 
+def test_bfloat16_changes_little(imager):
+    image = np.random.default_rng(6).uniform(20, 100, (1, 32, 32))
+    half = replace(imager, prior=replace(imager.prior, bf16=True))
+    (rough,), (exact,) = half([scan(image)]), imager([scan(image)])
+    scaled = [SCALING.encode(one.maps) for one in (rough, exact)]
+    assert 0 < float((scaled[0] - scaled[1]).abs().mean()) < 0.02
+
+
 def test_a_batch_too_large_for_the_memory_shrinks(imager, monkeypatch):
     imager, sample = replace(imager, batch=8), ProximalSampler.__call__
 
