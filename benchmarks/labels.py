@@ -2,7 +2,7 @@
 
 On the demo's digital hearts the true maps are known. If the outline were painted in, a network trained on maps made
 with labels would lean on it and lose on test images, which have none. Same schedule and test sets for maps made without
-labels, with labels, and the true ones; one training each per repetition; Dice, mean over structures:
+labels, with labels, and the true ones; Dice, mean over structures, a line per training:
 
     python benchmarks/labels.py -work FOLDER
 """
@@ -25,15 +25,16 @@ TRAINER = "nnUNetTrainerPhysDemo"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes; a rerun goes on")
-    parser.add_argument("-repeat", type=int, default=1, help="trainings on maps of each source (default %(default)s)")
+    parser.add_argument("-repeat", type=int, default=3, help="trainings on maps of each source (default %(default)s)")
     parser.add_argument("-device", default="cpu")
     args = parser.parse_args()
     work = args.work.resolve()
     isolate(work)
     raw = work / "nnUNet_raw" / "Dataset900_DigitalHeart"
-    if not raw.is_dir():
+    if not (work / "preprocessed").exists():
         write_phantom_dataset(raw, FULL.train, FULL.test, FULL.slices)
         plan_and_preprocess()
+        (work / "preprocessed").touch()
     maps = {"true": raw / "trueTr", "without": raw / "spinTr", "labels": raw / "spinTr_labels"}
     common = ["reverse", "-d", "900", "-device", args.device]
     assert nnunet_phys([*common, "-o", str(maps["without"])]) == 0

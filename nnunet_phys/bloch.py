@@ -171,7 +171,7 @@ def molli(
     first_inversion_times_ms: tuple[float, ...] = (120.0, 200.0),
     inversion_efficiency: float = 0.96,
     off_resonance_hz: ArrayLike = 0.0,
-    beats_ms: tuple[float, ...] | None = None,
+    rr_intervals_ms: tuple[float, ...] | None = None,
 ) -> np.ndarray:
     """A whole MOLLI series on one clock.
 
@@ -187,7 +187,7 @@ def molli(
         rr_ms: heartbeat.
         first_inversion_times_ms: one per set.
         inversion_efficiency: 1 is a perfect inversion.
-        beats_ms: intervals between neighbouring shots of a set, set after set (default: `rr_ms` each).
+        rr_intervals_ms: intervals between neighbouring shots of a set, set after set (default: `rr_ms` each).
 
     Returns:
         Signed signals (readouts, *shape) in acquisition order.
@@ -199,7 +199,7 @@ def molli(
     sets = re.findall(r"(\d+)(?:\(([\d.]+)(s?)\))?", scheme)
     if len(sets) > len(first_inversion_times_ms):
         raise ValueError(f"{scheme}: first_inversion_times_ms has too few entries")
-    beat_start, schedule, beats = 0.0, [], list(beats_ms or [])
+    beat_start, schedule, beats = 0.0, [], list(rr_intervals_ms or [])
     for (images, pause, unit), first_ms in zip(sets, first_inversion_times_ms, strict=False):
         schedule.append((beat_start + to_shot_centre - first_ms, "inversion"))
         for left in range(int(images), 0, -1):

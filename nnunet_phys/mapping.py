@@ -34,8 +34,9 @@ class InversionRecoveryFit:
 def fit_inversion_recovery(images: torch.Tensor, inversion_times_ms: tuple[float, ...]) -> InversionRecoveryFit:
     """Fit magnitude images, restoring their polarity along TI (Nekolla et al. 1992, JCAT 16:327, from memory).
 
-    The sign changes at most once along TI, so that every place of the change is tried. A and B follow in closed form
-    for each T1* of a logarithmic grid from 30 to 6000 ms; a parabola through the best three refines it.
+    The sign changes at most once along TI, just before or just after the smallest magnitude: both are tried. A and B
+    follow in closed form for each T1* of a logarithmic grid from 30 to 6000 ms; a parabola through the best three
+    refines it.
 
     Args:
         images: magnitudes (images, ...), any unit.
@@ -68,10 +69,15 @@ def _fit_block(
     pixels: torch.Tensor, plane: torch.Tensor, signs: torch.Tensor, t1_star: torch.Tensor, times: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
     """T1, T1*, A, B (pixels,) and polarity (pixels, images) of magnitudes (pixels, images) in order of TI."""
-    explained = torch.stack([torch.einsum("pt,gtk->pgk", pixels * s, plane).square().sum(2) for s in signs], 1)
+    smallest = pixels.argmin(1)
+    negative = torch.stack((smallest, smallest + 1), 1)  # how many images are
+    tried = pixels[:, None] * signs[negative]
+    explained = torch.einsum("pst,gtk->psgk", tried, plane).square().sum(3)
     best = explained.flatten(1).argmax(1)
-    flips, peak = best // len(t1_star), (best % len(t1_star)).clamp(1, len(t1_star) - 2)
-    around = explained[torch.arange(len(pixels))[:, None], flips[:, None], peak[:, None] + torch.tensor([-1, 0, 1])]
+    side, peak = best // len(t1_star), (best % len(t1_star)).clamp(1, len(t1_star) - 2)
+    pixel = torch.arange(len(pixels))
+    flips = negative[pixel, side]
+    around = explained[pixel[:, None], side[:, None], peak[:, None] + torch.tensor([-1, 0, 1])]
     low, mid, high = around.unbind(1)
     curvature = low - 2 * mid + high
     shift = torch.where(curvature < 0, 0.5 * (low - high) / curvature, 0.0).clamp(-1, 1)

@@ -6,14 +6,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 
+import torch
+
 from nnunet_phys.errors import InputError
 from nnunet_phys.sequences import MOLLI, SEQUENCES
+from nnunet_phys.spin import SpinMaps
 
 TYPICAL = {
     "bssfp": {"flip_angle_deg": 45.0},  # cine's where nothing is known
     "gre": {"flip_angle_deg": 15.0, "inflow_pulses": 50.0},  # 50 pulses seen by inflowing blood are an assumption
 }
 """Parameters of a sequence where they differ from its class's defaults."""
+
+_LEAST_MS = {"tr_ms": 0.5, "te_ms": 0.1, "t2_prep_ms": 1, "ts_ms": 5, "rr_ms": 30, "first_inversion_times_ms": 5}
+"""Times below these are taken for seconds."""
 
 
 def make_sequence(description: Mapping[str, object]) -> object:
@@ -41,10 +47,17 @@ def make_sequence(description: Mapping[str, object]) -> object:
                 f"Sequence {name} has no parameter '{parameter}'{_nearest(parameter, known)}. It has: "
                 f"{', '.join(sorted(known))}."
             )
+    for parameter, value in parameters.items():
+        times = [t for t in (value if isinstance(value, tuple) else (value,)) if isinstance(t, (int, float)) and t > 0]
+        if times and max(times) < _LEAST_MS.get(parameter, 0):
+            raise InputError(f"Sequence {name}: {parameter} = {max(times):g} looks like seconds: give ms.")
     try:
-        return make(**{**TYPICAL.get(name, {}), **parameters})
-    except (ValueError, TypeError) as error:
+        sequence = make(**{**TYPICAL.get(name, {}), **parameters})
+        voxel = torch.ones(1)
+        sequence(SpinMaps(voxel, 1000 * voxel, 50 * voxel))
+    except (ValueError, TypeError, LookupError, RuntimeError) as error:
         raise InputError(f"Sequence {name}: {error}.") from None
+    return sequence
 
 
 def describe_sequence(sequence: object) -> dict[str, object]:

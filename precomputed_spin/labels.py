@@ -15,7 +15,7 @@ from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUES, draw_tissue_values
 
-TOLD = ("blood", "venous blood", "myocardium")
+LABELLED_TISSUES = ("blood", "venous blood", "myocardium")
 STRUCTURES = {
     "RV": {"venous blood": 0.9, "myocardium": 0.1},
     "MYO": {"myocardium": 1.0},
@@ -36,7 +36,7 @@ class TissueLabels:
     """How probable labels make each tissue, pixel by pixel.
 
     Attributes:
-        weights: of the tissues in `TOLD`, (slices, 3, rows, columns); what is left to 1 may be anything.
+        weights: of the tissues in `LABELLED_TISSUES`, (slices, 3, rows, columns); what is left to 1 may be anything.
         scaling: of the maps.
     """
 
@@ -68,7 +68,7 @@ class TissueLabels:
         second = (share * (variances + means.square())).sum(1)
         return torch.cat((mean[:, :1], first), 1), torch.cat((variance[:, :1], second - first.square()), 1)
 
-    def likeness(self, voxels: torch.Tensor, pixels: slice) -> torch.Tensor:
+    def log_likelihood(self, voxels: torch.Tensor, pixels: slice) -> torch.Tensor:
         """Log-probability of tissue values under the labels of some pixels, up to a constant per pixel.
 
         Args:
@@ -88,10 +88,10 @@ class TissueLabels:
 
 @cache
 def tissue_moments(scaling: SpinScaling) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance of the scaled T1 and T2 of each tissue in `TOLD`, over people and field strengths, (3, 2)."""
+    """Mean and variance of the scaled T1 and T2 of `LABELLED_TISSUES` over people and field strengths, (3, 2)."""
     rng = np.random.default_rng(0)
     people = [draw_tissue_values(rng, field) for _ in range(500) for field in TISSUES]
-    values = torch.tensor([[(p[name].t1_ms, p[name].t2_ms) for name in TOLD] for p in people])
+    values = torch.tensor([[(p[name].t1_ms, p[name].t2_ms) for name in LABELLED_TISSUES] for p in people])
     maps = SpinMaps(torch.ones(values.shape[:2]), *values.unbind(2))
     scaled = scaling.encode(maps.map(lambda m: m[None]))[0, 1:]
     return scaled.mean(1).T, scaled.var(1).T
@@ -127,12 +127,12 @@ def tissue_weights(mask: np.ndarray, codes: dict[str, int], pixel_mm: tuple[floa
         pixel_mm: row and column spacing.
 
     Returns:
-        float32 (slices, 3, rows, columns), tissues as in `TOLD`.
+        float32 (slices, 3, rows, columns), tissues as in `LABELLED_TISSUES`.
     """
-    weights = np.zeros((len(mask), len(TOLD), *mask.shape[1:]), np.float32)
+    weights = np.zeros((len(mask), len(LABELLED_TISSUES), *mask.shape[1:]), np.float32)
     for structure, code in codes.items():
         inside = gaussian_filter((mask == code).astype(np.float32), (0, *(_EDGE_MM / mm for mm in pixel_mm)))
         certain = np.clip((inside - 0.7) / 0.3, 0, 1)
         for tissue, share in STRUCTURES[structure].items():
-            weights[:, TOLD.index(tissue)] += share * certain
+            weights[:, LABELLED_TISSUES.index(tissue)] += share * certain
     return weights

@@ -14,8 +14,8 @@ from nnunet_phys.spin import SpinMaps
 
 Sequence = Callable[[SpinMaps], torch.Tensor]
 
-_EVIDENCE_NOISE = 0.05  # of the bright level: what noise, gain and protocol may be off by in an image that guides
-_EVIDENCE_ROWS = 2048  # pixels at a time, so that their weights stay in the processor's cache
+_POSTERIOR_NOISE = 0.05  # of the bright level: what noise, gain and protocol may be off by in an image that guides
+_POSTERIOR_ROWS = 2048  # pixels at a time, so that their weights stay in the processor's cache
 
 
 def signals(sequence: Sequence, maps: SpinMaps) -> torch.Tensor:
@@ -34,6 +34,7 @@ class Observation:
         sigma: standard deviation of the images' noise and of the model's errors, in the same unit.
         saturated: bool, of the images' shape: True where they were clipped, so that only a smaller signal contradicts.
         signed: the images keep the sign of the longitudinal magnetisation; else they are magnitudes.
+        calibrate: the gain is a guess, to be set from the maps of the other observations (`Likelihood.calibrated`).
     """
 
     sequence: Sequence
@@ -42,6 +43,7 @@ class Observation:
     sigma: float
     saturated: torch.Tensor
     signed: bool = False
+    calibrate: bool = False
 
     def predict(self, maps: SpinMaps) -> torch.Tensor:
         """The images that maps would give, (images, *maps.shape)."""
@@ -162,11 +164,28 @@ class Likelihood:
             u = u.clamp(LEAST, GREATEST)
         return u
 
+    @torch.no_grad()
+    def calibrated(self, u: torch.Tensor) -> Likelihood:
+        """With the gains that are guesses set by least squares against the signals of scaled maps, slice by slice.
+
+        One series alone needs no such thing: PD takes up a wrong gain. Two with independent gains would contradict.
+        """
+        if not any(o.calibrate for o in self.observations):
+            return self
+        maps, calibrated = self.scaling.decode(u), []
+        for o in self.observations:
+            if o.calibrate:
+                seen = o.images * (self.observed & ~o.saturated)
+                gain = (seen * o.predict(maps)).sum((0, 2, 3)) / seen.square().sum((0, 2, 3)).clamp(min=1e-12)
+                o = replace(o, images=o.images * gain.clamp(0.1, 10.0).view(-1, 1, 1))
+            calibrated.append(o)
+        return replace(self, observations=tuple(calibrated))
+
     def squared_norm(self, u: torch.Tensor) -> torch.Tensor:
         """||images - signals(u)||^2, summed over all pixels, slices and images. Differentiable."""
         return self.residual(u).square().sum()
 
-    def evidence(self, library: torch.Tensor) -> torch.Tensor:
+    def pixelwise_posterior(self, library: torch.Tensor) -> torch.Tensor:
         """What each pixel's own values say about its tissue: the guide of a prior, whatever the sequences are.
 
         Mean and standard deviation of the scaled PD, T1 and T2 over a library of voxels, each weighted by how well it
@@ -181,14 +200,14 @@ class Likelihood:
         voxels = SpinMaps.unstack(library.to(self.observed.device))
         scaled = self.scaling.encode(voxels.map(lambda m: m[None, None]))[0, :, 0].clamp(LEAST, GREATEST).T
         moments = torch.cat((scaled, scaled.square()), 1)
-        unit = _EVIDENCE_NOISE * torch.tensor([o.level for o in self.observations for _ in o.images])
+        unit = _POSTERIOR_NOISE * torch.tensor([o.level for o in self.observations for _ in o.images])
         unit = unit.to(self.observed.device)
         expected = torch.cat([o.predict(voxels) for o in self.observations]).T / unit
         seen = torch.cat([o.images.flatten(1) for o in self.observations]).T / unit
         clipped = torch.cat([o.saturated.flatten(1) for o in self.observations]).T
         energy, parts = 0.5 * expected.square().sum(1), []
-        for start in range(0, len(seen), _EVIDENCE_ROWS):
-            rows = slice(start, start + _EVIDENCE_ROWS)
+        for start in range(0, len(seen), _POSTERIOR_ROWS):
+            rows = slice(start, start + _POSTERIOR_ROWS)
             x, c = seen[rows], clipped[rows]
             fit = x @ expected.T - energy  # the log-likelihood but for a constant per pixel
             some = c.any(1)
@@ -197,7 +216,7 @@ class Likelihood:
                 difference = torch.where(c[some, None], difference.clamp(min=0), difference)
                 fit[some] = -0.5 * difference.square().sum(2)
             if self.labels is not None:
-                fit = fit + self.labels.likeness(scaled[:, 1:], rows)
+                fit = fit + self.labels.log_likelihood(scaled[:, 1:], rows)
             parts.append(torch.softmax(fit, 1) @ moments)
         first, second = torch.cat(parts).T.reshape(2, 3, *self.observed.shape)
         return torch.cat((first, (second - first.square()).clamp(min=0).sqrt())).movedim(0, 1)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.spin import T1_MIN_MS, T2_MIN_MS, SpinMaps
 
 SHIPPED = Path(__file__).parent / "priors"
 DEFAULT_PRIOR = "digital_heart"
@@ -115,26 +115,26 @@ class SpinPrior:
         return self.reference[:, :: max(1, self.reference.shape[1] // _LIBRARY)]
 
     @cached_property
-    def no_evidence(self) -> torch.Tensor:
+    def library_moments(self) -> torch.Tensor:
         """The guide where nothing was measured: mean and standard deviation over the library, (6, 1, 1)."""
         voxels = SpinMaps.unstack(self.library[:, None, None])
         scaled = self.scaling.encode(voxels)[0, :, 0].clamp(LEAST, GREATEST)
         return torch.cat((scaled.mean(1), scaled.std(1, correction=0))).view(6, 1, 1).to(self.device)
 
-    def guided(self, evidence: torch.Tensor) -> SpinPrior:
+    def guided(self, guide: torch.Tensor) -> SpinPrior:
         """This prior, bound to what images say about the slices that it will see next.
 
         A guided prior knows tissues from the images' shapes much sooner than from noisy maps alone. The guide speaks of
-        tissue and not of contrast (`Likelihood.evidence`), so that one prior serves every sequence.
+        tissue and not of contrast (`Likelihood.pixelwise_posterior`), so that one prior serves every sequence.
 
         Args:
-            evidence: (slices, 6, rows, columns), mean and standard deviation of scaled PD, T1 and T2 pixel by pixel.
+            guide: (slices, 6, rows, columns), mean and standard deviation of scaled PD, T1 and T2 pixel by pixel.
         """
-        return replace(self, guide=evidence)
+        return replace(self, guide=guide)
 
     def velocity(self, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """Network output v for noisy scaled maps (slices, 3, rows, columns) at `timesteps` (slices,)."""
-        guide = self.no_evidence if self.guide is None else self.guide
+        guide = self.library_moments if self.guide is None else self.guide
         guide = guide.expand(len(noisy), 6, *noisy.shape[2:])
         folded = pixel_unshuffle(torch.cat((noisy, guide), 1), 2)
         with torch.autocast(folded.device.type, torch.bfloat16, enabled=self.bf16):
@@ -177,8 +177,9 @@ class SpinPrior:
         return self.scaling.decode(u)
 
     def sha256(self) -> str:
-        """Hash of the weights in fp16, as they are saved: tells priors apart wherever they lie."""
-        digest = hashlib.sha256()
+        """Hash of all that decides the maps, weights in fp16 as saved: tells priors apart wherever they lie."""
+        digest = hashlib.sha256(json.dumps(self._description(), sort_keys=True).encode())
+        digest.update(self.reference.float().cpu().numpy().tobytes())
         for name, values in sorted(self.unet.state_dict().items()):
             digest.update(name.encode() + values.half().cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -189,15 +190,18 @@ class SpinPrior:
         deepcopy(self.unet).half().save_pretrained(folder / "unet")
         self.scheduler.save_pretrained(folder / "scheduler")
         save_file({"reference": self.reference.cpu()}, folder / "reference.safetensors")
+        description = {**self._description(), "record": self.record}
+        (folder / "prior.json").write_text(json.dumps(description, indent=1) + "\n")
+
+    def _description(self) -> dict:
+        """All but the weights and the reference voxels, plain JSON."""
         knots = torch.linspace(0, len(self.denoising_error) - 1, 33).round().long()
-        description = {
+        return {
             "format": _FORMAT,
             "scaling": asdict(self.scaling),
             "pixel_mm": self.pixel_mm,
-            "denoising_error": {int(k): [float(f"{v:.3g}") for v in self.denoising_error[k]] for k in knots},
-            "record": self.record,
+            "denoising_error": {str(int(k)): [float(f"{v:.3g}") for v in self.denoising_error[k]] for k in knots},
         }
-        (folder / "prior.json").write_text(json.dumps(description, indent=1) + "\n")
 
     @classmethod
     def load(cls, name_or_folder: str | Path = DEFAULT_PRIOR, device: str | torch.device = "cpu") -> SpinPrior:
@@ -222,6 +226,8 @@ class SpinPrior:
             if set(description["scaling"]) != names:
                 raise ValueError(f"scaling of {sorted(description['scaling'])}, expected {sorted(names)}")
             scaling = SpinScaling(**{k: tuple(v) for k, v in description["scaling"].items()})
+            if scaling.t1_ms[1] < T1_MIN_MS * 10 or scaling.t2_ms[1] < T2_MIN_MS * 10:
+                raise ValueError(f"T1 up to {scaling.t1_ms[1]:g} and T2 up to {scaling.t2_ms[1]:g} are no milliseconds")
             table = description["denoising_error"]
             unet = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True, low_cpu_mem_usage=False)
             reference = load_file(folder / "reference.safetensors")["reference"]
@@ -230,12 +236,12 @@ class SpinPrior:
             steps = np.arange(scheduler.config.num_train_timesteps)
             error = np.stack([np.interp(steps, knots, errors[:, c]) for c in range(3)], 1)
             pixel_mm, record = float(description["pixel_mm"]), description["record"]
-        except (KeyError, ValueError, TypeError, OSError, AttributeError, SafetensorError) as fault:
+        except (LookupError, ValueError, TypeError, OSError, AttributeError, RuntimeError, SafetensorError) as fault:
             reason = str(fault).splitlines()[0]
             raise InputError(f"Prior '{folder}' cannot be read ({type(fault).__name__}: {reason}). {remedy}.") from None
         unet = unet.float().to(device).eval().requires_grad_(False)
         error = torch.from_numpy(error).float().to(device)
-        bf16 = unet.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        bf16 = unet.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return cls(unet, scheduler, scaling, pixel_mm, error, reference, record, bf16=bf16)
 
 

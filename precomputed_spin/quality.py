@@ -28,8 +28,8 @@ def quality(found: Inferred, scaling: SpinScaling) -> dict:
 
     Returns:
         Plain JSON: `residual_rms` (share of the bright level), `share_at_bound` (of values at the edge of what the
-        prior allows), `t1_spread` (median over voxels of the samples' relative standard deviation, or None), `flags`: a
-        line per slice.
+        prior allows), `t1_spread` (median over voxels of the samples' relative standard deviation, or None), `flags`
+        (`slice` and `reason` of each).
     """
     body = body_mask(found.scan)
     scaled = scaling.encode(found.maps)
@@ -41,9 +41,10 @@ def quality(found: Inferred, scaling: SpinScaling) -> dict:
             continue
         residual = float(found.error[z][inside].square().mean().sqrt())
         if residual > MOST_RESIDUAL:
-            flags.append(f"slice {z}: residual {100 * residual:.1f} %")
-        if spread is not None and float(spread[z][inside].median()) > MOST_SPREAD:
-            flags.append(f"slice {z}: samples differ by {100 * float(spread[z][inside].median()):.0f} % in T1")
+            flags.append({"slice": z, "reason": f"residual {100 * residual:.1f} %"})
+        differ = 0.0 if spread is None else float(spread[z][inside].median())
+        if differ > MOST_SPREAD:
+            flags.append({"slice": z, "reason": f"samples differ by {100 * differ:.0f} % in T1"})
     return {
         "residual_rms": round(float(found.error[body].square().mean().sqrt()), 5),
         "share_at_bound": round(float(outside[body].float().mean()), 5),

@@ -95,6 +95,7 @@ class ProximalSampler:
         u = noise(torch.empty((slices, 3, rows, columns), device=prior.device))
         for step, t in enumerate(timesteps):
             mean = prior.denoise(u, t)
+            likelihood = likelihood.calibrated(mean)
             variance = self.trust * prior.denoising_error[t].view(1, 3, 1, 1)
             u = likelihood.correct(mean, variance, self.iterations)
             if step + 1 < len(timesteps):
@@ -154,11 +155,13 @@ class Series:
         sequence: the signal equation; gives as many images as there are.
         images: (images, slices, rows, columns) in any unit; one gain serves all.
         signed: the images keep the sign of the longitudinal magnetisation; else they are magnitudes.
+        same_gain: they share the gain of the scan's first series.
     """
 
     sequence: Sequence
     images: np.ndarray
     signed: bool = False
+    same_gain: bool = False
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,7 @@ class ReverseImager:
                 f"{prior.minimum * prior.pixel_mm:.0f} mm"
             )
         fine = Likelihood(
-            tuple(self._observe(series) for series in scan.series),
+            self._observations(scan),
             torch.ones(scan.shape, dtype=torch.bool),
             prior.scaling,
         )
@@ -271,14 +274,28 @@ class ReverseImager:
         coarse, window = _coarsen(told, shape, prior.multiple)
         return _Volume(scan, fine, coarse, window)
 
-    def _observe(self, series: Series) -> Observation:
-        """Images in the unit of their signal, on the CPU."""
-        images = torch.from_numpy(np.ascontiguousarray(series.images, dtype=np.float32))
-        saturated = torch.zeros_like(images, dtype=torch.bool) if series.signed else saturation_mask(images)
-        images = images if series.signed else images.clamp(min=0)
-        level = float(bright_level(signals(series.sequence, SpinMaps.unstack(self.prior.reference)).abs()))
-        images = images * (level / bright_level(images.abs()))
-        return Observation(series.sequence, images, level, self.noise_level * level, saturated, series.signed)
+    def _observations(self, scan: Scan) -> tuple[Observation, ...]:
+        """Images in the units of their signals, on the CPU; the first series' bright level sets its gain."""
+        observations, first_gain = [], None
+        for series in scan.series:
+            images = torch.from_numpy(np.ascontiguousarray(series.images, dtype=np.float32))
+            saturated = torch.zeros_like(images, dtype=torch.bool) if series.signed else saturation_mask(images)
+            images = images if series.signed else images.clamp(min=0)
+            level = float(bright_level(signals(series.sequence, SpinMaps.unstack(self.prior.reference)).abs()))
+            gain = first_gain if series.same_gain and observations else level / bright_level(images.abs())
+            first_gain = first_gain or gain
+            observations.append(
+                Observation(
+                    series.sequence,
+                    images * gain,
+                    level,
+                    self.noise_level * level,
+                    saturated,
+                    series.signed,
+                    calibrate=bool(observations) and not series.same_gain,
+                )
+            )
+        return tuple(observations)
 
     def _infer(self, volumes: list[_Volume]) -> Iterator[Inferred]:
         """Maps of volumes of one kind, their slices in batches of about equal size."""
@@ -305,7 +322,10 @@ class ReverseImager:
 
     def _sample(self, likelihood: Likelihood, keys: list[str]) -> torch.Tensor:
         """Scaled maps on the prior's grid, (samples, slices, 3, rows, columns), on the CPU."""
-        prior = self.prior.guided(likelihood.evidence(self.prior.library))
+        first = replace(likelihood, observations=likelihood.observations[:1])
+        guess = first.pixelwise_posterior(self.prior.library)[:, :3]
+        likelihood = likelihood.calibrated(guess)
+        prior = self.prior.guided(likelihood.pixelwise_posterior(self.prior.library))
         streams = [[key if k == 0 else f"{key}/{k}" for key in keys] for k in range(self.samples)]
         return torch.stack([self.sampler(prior, likelihood, SliceNoise(s, self.seed)).cpu() for s in streams])
 
@@ -315,14 +335,9 @@ class ReverseImager:
         samples, means, errors = [], [], []
         for z in range(u.shape[1]):
             here = volume.fine[z : z + 1].to(self.prior.device)
-            drawn = [
-                here.correct(
-                    upsample_guided(one[z : z + 1][(..., *volume.window)].to(self.prior.device), here),
-                    self._final_variance(),
-                    iterations=4,
-                )
-                for one in u
-            ]
+            coarse = u[:, z : z + 1][(..., *volume.window)].to(self.prior.device)
+            here = here.calibrated(interpolate(coarse.mean(0), here.observed.shape[1:], mode="bilinear"))
+            drawn = [here.correct(upsample_guided(one, here), self._final_variance(), iterations=4) for one in coarse]
             mean = drawn[0]
             if len(drawn) > 1:
                 mean = here.correct(torch.stack(drawn).mean(0), self._final_variance(), iterations=4)
@@ -397,8 +412,7 @@ def upsample_guided(u: torch.Tensor, fine: Likelihood) -> torch.Tensor:
     shape, coarse = fine.observed.shape[1:], u.shape[2:]
     positions = [(torch.arange(n, device=u.device) + 0.5) * (m / n) - 0.5 for n, m in zip(shape, coarse, strict=True)]
     nearest = [p.round().long() for p in positions]
-    tolerance = 4 * fine.sigma
-    total = weights = torch.zeros(fine.observed.shape, device=u.device)[:, None]
+    tolerance, candidates, scores = 4 * fine.sigma, [], []
     for dr in (-1, 0, 1):
         rows = (nearest[0] + dr).clamp(0, coarse[0] - 1)
         for dc in (-1, 0, 1):
@@ -406,6 +420,7 @@ def upsample_guided(u: torch.Tensor, fine: Likelihood) -> torch.Tensor:
             candidate = u[:, :, rows][..., columns]
             away = (positions[0] - nearest[0] - dr)[:, None] ** 2 + (positions[1] - nearest[1] - dc)[None] ** 2
             fit = -0.5 * (fine.residual(candidate) / tolerance).square().sum(0)
-            weight = torch.exp((fit - away / 0.5).clamp(min=-40.0))[:, None]
-            total, weights = total + weight * candidate, weights + weight
-    return total / weights
+            candidates.append(candidate)
+            scores.append(fit - away / 0.5)
+    weights = torch.softmax(torch.stack(scores), 0)[:, :, None]
+    return (weights * torch.stack(candidates)).sum(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,15 +29,20 @@ class ScanFiles:
 
     Attributes:
         case: the case's name.
-        paths: one file per image in acquisition order; or one 4-D file.
+        files: name (without ending) to path, one per image, in acquisition order once a `Protocol` has resolved them;
+            or one 4-D file.
         frame: of a 4-D file, the volume that is the only image; None: all of its volumes are images.
-        times_ms: the numbers after `_ti` in the file names, if they have them: an index or an inversion time.
+        times_ms: the numbers after `_ti` in the file names, if all have them: an index or an inversion time.
     """
 
     case: str
-    paths: tuple[Path, ...]
+    files: dict[str, Path]
     frame: int | None = None
     times_ms: tuple[float, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(self.files.values())
 
     @property
     def geometry(self) -> Geometry:
@@ -50,13 +54,19 @@ class ScanFiles:
         """How many images there are."""
         if self.frame is not None:
             return 1
-        return len(self.paths) if len(self.paths) > 1 else self.geometry.volumes
+        return len(self.files) if len(self.files) > 1 else self.geometry.volumes
+
+    def ordered(self, order: list[int]) -> ScanFiles:
+        """The same images in another order."""
+        names = list(self.files)
+        files = {names[i]: self.files[names[i]] for i in order}
+        return replace(self, files=files, times_ms=tuple(self.times_ms[i] for i in order))
 
     def apart(self) -> list[ScanFiles]:
         """Every image as a case of its own, named after its file or volume."""
-        if len(self.paths) == 1:
-            return [ScanFiles(f"{self.case}_t{t:02d}", self.paths, frame=t) for t in range(self.count)]
-        return [ScanFiles(p.name.partition(".")[0].removesuffix("_0000"), (p,)) for p in self.paths]
+        if len(self.files) == 1:
+            return [ScanFiles(f"{self.case}_t{t:02d}", self.files, frame=t) for t in range(self.count)]
+        return [ScanFiles(name.removesuffix("_0000"), {name: path}) for name, path in self.files.items()]
 
     def read(self) -> np.ndarray:
         """All images, float32 (images, z, y, x).
@@ -66,38 +76,40 @@ class ScanFiles:
         """
         first = self.geometry
         for path in self.paths[1:]:
-            if not first.agrees(Geometry.read(path)):
+            other = Geometry.read(path)
+            if not first.agrees(other):
                 raise InputError(f"{path} differs in geometry from {self.paths[0]}. Resample the series to one grid.")
-        if len(self.paths) == 1 and self.frame is None and self.count > 1:
+            if max(first.volumes, other.volumes) > 1:
+                raise InputError(f"{path} and {self.paths[0]}: a series is one 4-D file or 3-D files, not both.")
+        if len(self.files) == 1 and self.frame is None:
             return np.stack([read_image(self.paths[0], frame) for frame in range(self.count)])
         return np.stack([read_image(path, self.frame or 0) for path in self.paths])
 
 
-def find_scans(paths: Iterable[Path], ending: str, series: bool) -> list[ScanFiles]:
+def find_scans(files: dict[str, Path], series: bool) -> list[ScanFiles]:
     """Sort files into scans.
 
     Args:
-        paths: image files.
-        ending: which they share, with the dot.
+        files: name, without ending, to path.
         series: each volume was imaged more than once. Files of one case belong together (`CASE_0000`, `CASE_0001`, ...
             or `CASE_ti00_0000`, `CASE_ti01_0000`, ...), as do the volumes of a 4-D file. Otherwise every file is a
             case, and so is every volume of a 4-D file (`CASE_t00`, `CASE_t01`, ...).
     """
     if series:
-        groups: dict[str, list[tuple[float, int, Path]]] = {}
-        for path in paths:
-            found = _NAME.fullmatch(path.name[: -len(ending)])
+        groups: dict[str, list[tuple[float, int, str]]] = {}
+        for name in files:
+            found = _NAME.fullmatch(name)
             time = float(found["time"]) if found["time"] else -1.0
-            groups.setdefault(found["case"], []).append((time, int(found["channel"] or 0), path))
+            groups.setdefault(found["case"], []).append((time, int(found["channel"] or 0), name))
         scans = []
         for case, members in sorted(groups.items()):
-            times, _, files = zip(*sorted(members), strict=True)
-            scans.append(ScanFiles(case, files, times_ms=times if min(times) >= 0 else ()))
+            times, _, names = zip(*sorted(members), strict=True)
+            members_files = {name: files[name] for name in names}
+            scans.append(ScanFiles(case, members_files, times_ms=times if min(times) >= 0 else ()))
         return scans
     scans = []
-    for path in sorted(paths):
-        case = path.name[: -len(ending)].removesuffix("_0000")
-        whole = ScanFiles(case, (path,))
+    for name, path in sorted(files.items()):
+        whole = ScanFiles(name.removesuffix("_0000"), {name: path})
         try:
             scans.extend([whole] if whole.count == 1 else whole.apart())
         except InputError:  # told with all other faults, when images are checked
@@ -105,19 +117,29 @@ def find_scans(paths: Iterable[Path], ending: str, series: bool) -> list[ScanFil
     return scans
 
 
-def in_acquisition_order(files: ScanFiles) -> ScanFiles:
-    """The same series, sorted from inversion times in its file names to the order in which a MOLLI acquires them.
+def acquisition_order(times_ms: tuple[float, ...]) -> list[int]:
+    """Order in which a MOLLI acquires images of these inversion times.
 
     Images of one heartbeat after their inversions lie closer than 300 ms; the first of each beat belong to the first
     inversion, and so on.
+
+    Args:
+        times_ms: ascending.
+
+    Raises:
+        InputError: two times of one beat are so close that a change of the heart rate may have swapped them.
     """
     beats: list[list[int]] = []
-    for i, time in enumerate(files.times_ms):
-        if not beats or time - files.times_ms[i - 1] > 300:
+    for i, time in enumerate(times_ms):
+        if not beats or time - times_ms[i - 1] > 300:
             beats.append([])
+        elif time - times_ms[i - 1] < 30:
+            raise InputError(
+                f"inversion times {times_ms[i - 1]:g} and {time:g} in the file names do not tell which was acquired "
+                "first. Write inversion_times_ms in acquisition order into CASE.json."
+            )
         beats[-1].append(i)
-    order = [beat[k] for k in range(max(map(len, beats))) for beat in beats if k < len(beat)]
-    return replace(files, paths=tuple(files.paths[i] for i in order), times_ms=tuple(files.times_ms[i] for i in order))
+    return [beat[k] for k in range(max(map(len, beats))) for beat in beats if k < len(beat)]
 
 
 @dataclass(frozen=True)
@@ -145,12 +167,19 @@ class Protocol:
         Raises:
             InputError: no inversion times, or another number of images than the sequences make.
         """
-        descriptions, sequences = [dict(d) for d in self.descriptions], []
-        for description in descriptions:
+        sequences: list[Sequence | None] = []
+        for description in self.descriptions:
             timing = {"inversion_times_ms", "scheme", "first_inversion_times_ms"}
-            if description.get("sequence") == "molli" and not timing & set(description):
-                files, description["inversion_times_ms"] = self._times(files)
-            sequences.append(make_sequence(description))
+            untimed = description.get("sequence") == "molli" and not timing & set(description)
+            sequences.append(None if untimed else make_sequence(without_gain(description)))
+        if None in sequences:
+            if sequences.count(None) > 1:
+                raise InputError("several MOLLI series of one case: give each its inversion_times_ms in the protocol.")
+            place = sequences.index(None)
+            own = files.count - sum(image_count(s) for s in sequences if s is not None)
+            files, times = self._times(files, own)
+            timed = {**without_gain(self.descriptions[place]), "inversion_times_ms": list(times)}
+            sequences[place] = make_sequence(timed)
         made = sum(image_count(s) for s in sequences)
         if made != files.count:
             raise InputError(
@@ -159,24 +188,29 @@ class Protocol:
             )
         if not self.single:
             return [(files, tuple(sequences))]
-        (sequence,) = sequences
-        return [(one, (replace(sequence, readout=i),)) for i, one in enumerate(files.apart())]
+        return [(one, (replace(sequences[0], readout=i),)) for i, one in enumerate(files.apart())]
 
-    def _times(self, files: ScanFiles) -> tuple[ScanFiles, tuple[float, ...]]:
-        """A MOLLI's files in acquisition order and their inversion times, from its JSON or its file names."""
+    def _times(self, files: ScanFiles, own: int) -> tuple[ScanFiles, tuple[float, ...]]:
+        """A MOLLI's files in acquisition order and its `own` inversion times, from its JSON or its file names."""
         path = self.times_folder / f"{files.case}.json"
+        named = bool(files.times_ms) and max(files.times_ms) > files.count and len(self.descriptions) == 1
         if path.is_file():
             try:
                 times = tuple(float(t) for t in json.loads(path.read_text())["inversion_times_ms"])
             except (ValueError, TypeError, KeyError):
                 raise InputError(f"{path} holds no list inversion_times_ms. Write one, in ms.") from None
-            if len(times) != files.count:
+            if len(times) != own:
                 raise InputError(
-                    f"{len(times)} inversion times in {path} for {files.count} images. Give one per "
-                    "image, in acquisition order."
+                    f"{len(times)} inversion times in {path} for {own} images. Give one per image, in acquisition "
+                    "order."
                 )
-        elif files.times_ms and max(files.times_ms) > files.count:
-            files = in_acquisition_order(files)
+            if named:
+                order = [int(np.abs(np.subtract(files.times_ms, t)).argmin()) for t in times]
+                if sorted(order) != list(range(own)) or max(abs(np.subtract(sorted(times), files.times_ms))) > 1:
+                    raise InputError(f"inversion times in {path} are not those in the file names. Mend either.")
+                files = files.ordered(order)
+        elif named:
+            files = files.ordered(acquisition_order(files.times_ms))
             times = files.times_ms
         else:
             raise InputError(
@@ -186,6 +220,16 @@ class Protocol:
         if max(times) < 30:
             raise InputError(f"inversion times up to {max(times):g} look like seconds: give ms.")
         return files, times
+
+    @property
+    def same_gain(self) -> tuple[bool, ...]:
+        """For each sequence, whether its images share the gain of the first's."""
+        return tuple(bool(d.get("same_gain", False)) for d in self.descriptions)
+
+
+def without_gain(description: dict) -> dict:
+    """What of a description concerns the sequence."""
+    return {key: value for key, value in description.items() if key != "same_gain"}
 
 
 def image_count(sequence: Sequence) -> int:
@@ -197,6 +241,7 @@ def image_count(sequence: Sequence) -> int:
 def load_scan(
     files: ScanFiles,
     sequences: tuple[Sequence, ...],
+    same_gain: tuple[bool, ...] | None = None,
     label_path: Path | None = None,
     codes: dict[str, int] | None = None,
 ) -> Scan:
@@ -205,6 +250,7 @@ def load_scan(
     Args:
         files: where the images are.
         sequences: how they were made.
+        same_gain: for each sequence, whether its images share the gain of the first's (default: none).
         label_path: label image on the same grid.
         codes: of the structures in it.
 
@@ -212,14 +258,17 @@ def load_scan(
         InputError: as `ScanFiles.read`.
     """
     images, series, start = files.read(), [], 0
-    for sequence in sequences:
+    for sequence, shared in zip(sequences, same_gain or (False,) * len(sequences), strict=True):
         part = images[start : start + image_count(sequence)]
         start += len(part)
-        signed = bool((part < 0).any())
-        if isinstance(sequence, MOLLI) and len(part) >= 4 and not signed:
-            fit = fit_inversion_recovery(torch.from_numpy(part), sequence.inversion_times_ms)
-            part, signed = part * fit.polarity.numpy(), True
-        series.append(Series(sequence, part, signed))
+        signed = False
+        if isinstance(sequence, MOLLI):
+            # Interpolation leaves a few slightly negative pixels; only whole regions are meant.
+            signed = float((part < -0.05 * np.quantile(np.abs(part), 0.99)).mean()) > 0.01
+            if len(part) >= 4 and not signed:
+                fit = fit_inversion_recovery(torch.from_numpy(np.abs(part)), sequence.inversion_times_ms)
+                part, signed = np.abs(part) * fit.polarity.numpy(), True
+        series.append(Series(sequence, part, signed, shared))
     pixel_mm = files.geometry.pixel_mm
     weights = None if label_path is None else tissue_weights(read_image(label_path), codes, pixel_mm)
     return Scan(files.case, tuple(series), pixel_mm, weights)

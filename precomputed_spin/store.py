@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel
@@ -193,7 +194,13 @@ class Geometry:
 
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
+    """SHA-256 of a file, as hexadecimal digits; computed once for as long as the file stays as it is."""
+    state = os.stat(path)
+    return _sha256(str(path), state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@lru_cache(maxsize=100_000)
+def _sha256(path: str, *state: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -228,6 +235,7 @@ def save_maps(
     ending: str,
     record: dict,
     more_images: tuple[Path, ...] = (),
+    more_files: tuple[Path, ...] = (),
 ) -> None:
     """Write a case's maps as float32 in the geometry of its image, each whole or not at all; its record last.
 
@@ -239,6 +247,7 @@ def save_maps(
         ending: file ending with the dot, the data set's own so that nnU-Net's reader reads the maps too.
         record: provenance and quality, plain JSON. `image`, `more_images` and `maps` (names and SHA-256) are added.
         more_images: further images of a series, on the same grid.
+        more_files: written before, which belong to the case: without them it does not count as finished.
 
     Raises:
         InputError: the maps' shape is not the image's, or the format holds no float32 (such as .png).
@@ -253,9 +262,25 @@ def save_maps(
             temporary = maps_written.enter_context(write_volume(path, values, geometry))
             hashes[name] = {"file": path.name, "sha256": file_sha256(temporary)}
         record_path(folder, case).unlink(missing_ok=True)  # no record may vouch for half-replaced maps
-    sources = [{"file": Path(path).name, "sha256": file_sha256(path)} for path in (image_path, *more_images)]
-    entries = {"case": case, "image": sources[0], "more_images": sources[1:], "maps": hashes}
-    write_json(record_path(folder, case), {**record, **entries})
+    save_record(folder, case, {**record, "maps": hashes}, (Path(image_path), *more_images), more_files)
+
+
+def save_record(
+    folder: Path, case: str, record: dict, images: tuple[Path, ...], more_files: tuple[Path, ...] = ()
+) -> None:
+    """Write a case's record, which makes it count as finished.
+
+    Args:
+        folder: of the case's files.
+        case: the case's name.
+        record: plain JSON; `case`, `image` and `more_images` (names and SHA-256) and `more_files` are added.
+        images: what the case was made from.
+        more_files: that belong to the case, inside the folder.
+    """
+    sources = [{"file": path.name, "sha256": file_sha256(path)} for path in images]
+    entries = {"case": case, "image": sources[0], "more_images": sources[1:]}
+    names = [path.relative_to(folder).as_posix() for path in more_files]
+    write_json(record_path(folder, case), {**record, **entries, "more_files": names})
 
 
 @contextmanager
@@ -285,7 +310,9 @@ def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterat
     with whole_file(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), True)
-        except RuntimeError as error:
+            if not np.array_equal(_voxels(temporary), array, equal_nan=True):
+                raise OSError("what was written does not read back")  # SimpleITK keeps silent when a disk fills up
+        except UNREADABLE as error:
             raise InputError(
                 f"{path} cannot be written ({_last_line(error)}). Is the disk full? Can its format hold float32? If "
                 "not, convert the data set to .nii.gz."
@@ -307,7 +334,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes of this machine left half-written; files of living ones stay."""
-    for path in folder.glob(f".*.{_HOST}-*"):
+    for path in [*folder.glob(f".*.{_HOST}-*"), *folder.glob(f"samples/*/.*.{_HOST}-*")]:
         pid = int(path.name.rpartition(f".{_HOST}-")[2].partition(".")[0])
         if not _is_alive(pid):
             path.unlink(missing_ok=True)
@@ -325,17 +352,26 @@ def _is_alive(pid: int) -> bool:
 
 def write_json(path: Path, content: dict) -> None:
     """Write JSON whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    try:
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}). Is the disk full?") from None
 
 
-def is_finished(folder: str | Path, case: str, ending: str, images: tuple[Path, ...]) -> bool:
-    """Whether a case's record and maps are there and were made from these very images."""
-    record = load_record(folder, case)
-    if record is None or not all(path.is_file() for path in map_paths(folder, case, ending).values()):
+def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool:
+    """Whether a case's record and all files that it names are there and were made from these very images."""
+    try:
+        record = load_record(folder, case)
+    except InputError:  # a broken record vouches for nothing
         return False
+    if record is None:
+        return False
+    files = [*(one["file"] for one in record.get("maps", {}).values()), *record.get("more_files", [])]
     known = [record.get("image", {}), *record.get("more_images", [])]
-    return [one.get("sha256") for one in known] == [file_sha256(path) for path in images]
+    return all((Path(folder) / name).is_file() for name in files) and [one.get("sha256") for one in known] == [
+        file_sha256(path) for path in images
+    ]
 
 
 def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
@@ -349,26 +385,14 @@ def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
         InputError: the file cannot be read, is cut short or holds NaN.
     """
     try:
-        finite = _is_finite(Path(image_path))
-        if Geometry.read(image_path).volumes > 1:
-            volume = _read_volume(image_path, frame)
-        else:
-            volume = SimpleITKIO().read_images([str(image_path)])[0][0]
+        volumes = Geometry.read(image_path).volumes
+        volume = _voxels(Path(image_path), frame if volumes > 1 else None)
     except UNREADABLE as error:
         raise InputError(f"{image_path} cannot be read, cut short? ({_last_line(error)})") from None
-    if not finite:
+    volume = volume.reshape(-1, *volume.shape[-2:])
+    if not np.isfinite(volume).all():
         raise InputError(f"{image_path} holds NaN or infinite values. Replace them.")
-    return volume.astype(np.float32, copy=False)
-
-
-def _read_volume(image_path: str | Path, frame: int) -> np.ndarray:
-    """One volume (z, y, x) of a 4-D file, which nnU-Net's reader would take for channels."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(image_path))
-    reader.ReadImageInformation()
-    reader.SetExtractSize((*reader.GetSize()[:3], 0))
-    reader.SetExtractIndex((0, 0, 0, frame))
-    return sitk.GetArrayFromImage(reader.Execute())
+    return np.ascontiguousarray(volume, dtype=np.float32)
 
 
 def load_maps(
@@ -432,7 +456,7 @@ def _read_map(
     if sha256 is not None and file_sha256(path) != sha256:
         raise InputError(f"{case}: {path} is cut short or was changed since it was written. {again}")
     try:
-        finite = _is_finite(path)
+        finite = np.isfinite(_voxels(path)).all()
         array = reader.read_images([str(path)])[0]
         geometry = Geometry.read(path)
     except UNREADABLE as error:
@@ -450,18 +474,16 @@ def _read_map(
     return np.ascontiguousarray(array[0], dtype=np.float32)
 
 
-def _is_finite(path: Path) -> bool:
-    """Whether a file is free of NaN and infinity; raises one of UNREADABLE where it is cut short.
+def _voxels(path: Path, frame: int | None = None) -> np.ndarray:
+    """A file's values, (..., z, y, x), or a frame's of a 4-D file; raises one of UNREADABLE where it is cut short.
 
     SimpleITK reads NaN in a NIfTI file as 0 and half a file as if it were whole, nibabel doesn't.
     """
     if path.name.endswith((".nii", ".nii.gz")):
-        values = nibabel.load(path).dataobj.get_unscaled()
-        if not np.issubdtype(values.dtype, np.floating):
-            return True
-    else:
-        values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    return bool(np.isfinite(values).all())
+        proxy = nibabel.load(path).dataobj
+        return np.asanyarray(proxy if frame is None else proxy[..., frame]).T
+    image = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    return image if frame is None else image[frame]
 
 
 def _listed(values: tuple[float, ...]) -> str:

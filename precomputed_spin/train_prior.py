@@ -236,7 +236,7 @@ def observe(maps: SpinMaps, sequence: Sequence, reference: torch.Tensor, rng: np
     return Observation(assumed, images, expected, 0.0, saturated, signed)
 
 
-def _evidence(
+def _guide(
     scaled: torch.Tensor,
     prior: SpinPrior,
     sequence: Sequence,
@@ -247,23 +247,23 @@ def _evidence(
     seen = observe(prior.scaling.decode(scaled[None]), sequence, prior.reference, rng)
     seen = replace(seen, images=seen.images[(..., *window)], saturated=seen.saturated[(..., *window)])
     everywhere = torch.ones(seen.images.shape[1:], dtype=torch.bool)
-    return Likelihood((seen,), everywhere, prior.scaling).evidence(prior.library)[0]
+    return Likelihood((seen,), everywhere, prior.scaling).pixelwise_posterior(prior.library)[0]
 
 
 def _crops(
     pool: torch.Tensor, prior: SpinPrior, size: int, batch: int, guided_share: float, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random square crops of scaled maps and the evidence of images of them, turned and mirrored by chance."""
+    """Random square crops of scaled maps and guides from images of them, turned and mirrored by chance."""
     shares = np.array([share for share, _ in GUIDES.values()])
     draws = [draw for _, draw in GUIDES.values()]
     crops = []
     for index in rng.integers(len(pool), size=batch):
         row, column = rng.integers(pool.shape[-2] - size + 1), rng.integers(pool.shape[-1] - size + 1)
         window = slice(row, row + size), slice(column, column + size)
-        guide = prior.no_evidence.cpu().expand(6, size, size)
+        guide = prior.library_moments.cpu().expand(6, size, size)
         if rng.random() < guided_share:
             sequence = draws[rng.choice(len(draws), p=shares / shares.sum())](rng)
-            guide = _evidence(pool[index], prior, sequence, rng, window)
+            guide = _guide(pool[index], prior, sequence, rng, window)
         both = torch.rot90(torch.cat((pool[(index, slice(None), *window)], guide)), int(rng.integers(4)), (1, 2))
         crops.append(both.flip(-1) if rng.random() < 0.5 else both)
     crops = torch.stack(crops)
@@ -284,7 +284,7 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
     """
     generator = torch.Generator().manual_seed(0)
     rng, draw = np.random.default_rng(0), GUIDES["bssfp"][1]
-    prior = prior.guided(torch.stack([_evidence(one.cpu(), prior, draw(rng), rng) for one in maps]).to(maps))
+    prior = prior.guided(torch.stack([_guide(one.cpu(), prior, draw(rng), rng) for one in maps]).to(maps))
     steps = np.linspace(0, prior.scheduler.config.num_train_timesteps - 1, knots).round().astype(int)
     errors = []
     for step in steps:

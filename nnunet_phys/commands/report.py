@@ -6,12 +6,15 @@ import argparse
 import base64
 import html
 import io
+import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from nnunet_phys.precomputed_spin.store import RawDataset
@@ -36,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
 
     from nnunet_phys.precomputed_spin.store import load_maps, load_record, open_raw_dataset
 
+    if not args.o.absolute().parent.is_dir():
+        raise InputError(f"-o {args.o}: there is no folder {args.o.absolute().parent}.")
     dataset = open_raw_dataset(args.d)
     folder = args.maps or dataset.maps_folder
     records = {case: load_record(folder, case) for case in dataset.images}
@@ -44,10 +49,10 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"{folder} holds no maps made by nnunet_phys reverse. Run: nnunet_phys reverse -d {args.d}")
     quality = {case: r["quality"] for case, r in records.items()}
     worst = sorted(quality, key=lambda c: (len(quality[c]["flags"]), quality[c]["residual_rms"]), reverse=True)
-    rows, values = [], {}
+    rows, values = [], Histograms()
     for case in tqdm(worst, unit="case"):
         maps = load_maps(folder, case, dataset.ending, dataset.images[case])
-        _collect(values, maps, dataset, case)
+        values.add(maps, dataset, case)
         if len(rows) < args.cases:
             rows.append(_case_row(case, records[case], maps, dataset))
     flagged = sum(bool(q["flags"]) for q in quality.values())
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         f"<h1>{html.escape(dataset.name)}: PD, T1 and T2 maps</h1>",
         f"<p>{len(records)} of {len(dataset.images)} cases have maps in {html.escape(str(folder))}; {flagged} are "
         f"flagged. Shown: {len(rows)}, flagged and worst explained first.</p>",
-        _histograms(values),
+        values.page(),
         *rows,
     ]
     page = f"<!doctype html><meta charset=utf-8><title>{html.escape(dataset.name)}</title><style>{_STYLE}</style>"
@@ -63,45 +68,58 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.o}: {len(rows)} of {len(records)} cases, {flagged} flagged")
 
 
-def _collect(values: dict[str, list[SpinMaps]], maps: SpinMaps, dataset: RawDataset, case: str) -> None:
-    """Add a case's T1 and T2 by structure, where it has labels."""
-    import json
-
-    import torch
-
-    from nnunet_phys.precomputed_spin.store import read_image
-
-    if not dataset.labels[case].is_file():
-        return
-    names = json.loads((dataset.folder / "dataset.json").read_text())["labels"]
-    mask = torch.from_numpy(read_image(dataset.labels[case]))
-    for name, code in names.items():
-        if isinstance(code, int) and code > 0 and (mask == code).any():
-            values.setdefault(name, []).append(maps.map(lambda m, code=code: m[mask == code]))
+_RANGES = {"t1": (0, 2500), "t2": (0, 320)}
+_BINS = 500
 
 
-def _histograms(values: dict[str, list[SpinMaps]]) -> str:
-    """A table of medians and the histograms of T1 and T2 by structure."""
-    import numpy as np
-    from matplotlib.figure import Figure
+class Histograms:
+    """T1 and T2 by labelled structure, over cases."""
 
-    if not values:
-        return "<p>No labels, so no histograms.</p>"
-    figure = Figure(figsize=(9, 2.6), layout="constrained")
-    axes = figure.subplots(1, 2)
-    table = "<table><tr><th>structure<th>T1, ms (5 - 95 %)<th>T2, ms (5 - 95 %)<th>cases"
-    for name, cases in values.items():
-        cells = []
-        for axis, key, top in zip(axes, ("t1", "t2"), (2500, 320), strict=True):
-            every = np.concatenate([getattr(m, key).numpy() for m in cases])
-            axis.hist(every, bins=80, range=(0, top), histtype="step", density=True, label=name)
-            axis.set_xlabel(f"{key.upper()}, ms")
-            axis.set_yticks([])
-            low, mid, high = np.quantile(every, (0.05, 0.5, 0.95))
-            cells.append(f"{mid:.0f} ({low:.0f} - {high:.0f})")
-        table += f"<tr><td>{html.escape(name)}<td>{cells[0]}<td>{cells[1]}<td>{len(cases)}"
-    axes[0].legend()
-    return f"{table}</table>{_image(figure)}"
+    def __init__(self) -> None:
+        self.counts: dict[str, dict[str, np.ndarray]] = {}
+        self.cases: Counter[str] = Counter()
+
+    def add(self, maps: SpinMaps, dataset: RawDataset, case: str) -> None:
+        """Count a case's voxels, where it has labels on its grid."""
+        import numpy as np
+
+        from nnunet_phys.precomputed_spin.store import Geometry, read_image
+
+        path = dataset.labels[case]
+        if not path.is_file() or not Geometry.read(path).agrees(Geometry.read(dataset.images[case])):
+            return
+        mask = read_image(path)
+        for name, code in json.loads((dataset.folder / "dataset.json").read_text())["labels"].items():
+            if not isinstance(code, int) or code == 0 or not (mask == code).any():
+                continue
+            self.cases[name] += 1
+            of_structure = self.counts.setdefault(name, {key: np.zeros(_BINS) for key in _RANGES})
+            for key, edges in _RANGES.items():
+                values = getattr(maps, key).numpy()[mask == code]
+                of_structure[key] += np.histogram(values.clip(*edges), _BINS, edges)[0]
+
+    def page(self) -> str:
+        """A table of medians, and the histograms."""
+        import numpy as np
+        from matplotlib.figure import Figure
+
+        if not self.counts:
+            return "<p>No labels, so no histograms.</p>"
+        figure = Figure(figsize=(9, 2.6), layout="constrained")
+        axes = dict(zip(_RANGES, figure.subplots(1, 2), strict=True))
+        table = "<table><tr><th>structure<th>T1, ms (5 - 95 %)<th>T2, ms (5 - 95 %)<th>cases"
+        for name, of_structure in self.counts.items():
+            cells = []
+            for key, counts in of_structure.items():
+                edges = np.linspace(*_RANGES[key], _BINS + 1)
+                axes[key].stairs(counts.reshape(100, -1).sum(1) / counts.sum(), edges[:: _BINS // 100], label=name)
+                axes[key].set_xlabel(f"{key.upper()}, ms")
+                axes[key].set_yticks([])
+                low, mid, high = np.interp((0.05, 0.5, 0.95), counts.cumsum() / counts.sum(), edges[1:])
+                cells.append(f"{mid:.0f} ({low:.0f} - {high:.0f})")
+            table += f"<tr><td>{html.escape(name)}<td>{cells[0]}<td>{cells[1]}<td>{self.cases[name]}"
+        axes["t1"].legend()
+        return f"{table}</table>{_image(figure)}"
 
 
 def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> str:
@@ -115,7 +133,7 @@ def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> s
 
     flags = record["quality"]["flags"]
     image = read_image(dataset.images[case])
-    z = int(flags[0].split(":")[0].split()[1]) if flags else len(image) // 2
+    z = flags[0]["slice"] if flags else len(image) // 2
     synthesised = signals(make_sequence(record["sequences"][0]), maps.map(lambda m: m[z]))[0].abs().numpy()
     gain = (image[z] * synthesised).sum() / np.square(synthesised).sum()
     pictures = [("image", image[z], "gray", np.quantile(image[z], 0.995))]
@@ -128,7 +146,7 @@ def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> s
         axis.set_title(title, fontsize=8)
         axis.axis("off")
     quality = record["quality"]
-    told = "".join(f"<div class=flag>{html.escape(flag)}</div>" for flag in flags)
+    told = "".join(f"<div class=flag>slice {f['slice']}: {html.escape(f['reason'])}</div>" for f in flags)
     heading = f"{html.escape(case)}, slice {z}: residual {100 * quality['residual_rms']:.2f} %"
     return f"<h2>{heading}</h2>{told}{_image(figure)}"
 

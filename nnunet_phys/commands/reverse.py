@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,19 +13,19 @@ from nnunet_phys.commands.scans import (
     add_work_arguments,
     check_images,
     check_target,
-    find_images,
+    described,
+    find_inputs,
     find_jobs,
     in_batch_order,
     load_prior,
+    read_protocol,
+    unfinished,
 )
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
     from nnunet_phys.commands.scans import Job
-    from nnunet_phys.precomputed_spin.likelihood import Sequence
-    from nnunet_phys.precomputed_spin.prior import SpinPrior
-    from nnunet_phys.precomputed_spin.reverse_imaging import Inferred, Scan
-    from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+    from nnunet_phys.precomputed_spin.reverse_imaging import Inferred
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,79 +42,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
+    from nnunet_phys.precomputed_spin.quality import quality
     from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
-    from nnunet_phys.precomputed_spin.store import remove_leftovers
+    from nnunet_phys.precomputed_spin.scan_files import load_scan
+    from nnunet_phys.precomputed_spin.store import file_sha256, remove_leftovers
 
     if args.samples < 1 or (args.save_samples and args.samples < 2):
         raise InputError(f"-samples {args.samples}: give 1 or more, 2 or more with --save_samples.")
-    paths, folder, ending = find_images(args)
+    inputs = find_inputs(args)
+    folder = inputs.folder
     prior, sampler = load_prior(args)
-    jobs, faults = find_jobs(args, paths, ending)
+    protocol = read_protocol(args, inputs)
+    jobs, faults = find_jobs(args, inputs, protocol)
     labels, codes = _find_labels(args) if args.labels else ({}, {})
     settings = {
         "prior": {"name": args.prior, "sha256": prior.sha256(), **prior.record},
-        "sampler": {"name": args.sampler, **asdict(sampler), "samples": args.samples},
+        "sampler": {"name": args.sampler, **asdict(sampler), "samples": args.samples, "saved": args.save_samples},
         "seed": args.seed,
         "labels": codes,
+        "same_gain": list(protocol.same_gain),
     }
+
+    def each(job: Job) -> dict:
+        label = labels.get(job[0].case)
+        return {"sequences": described(job[1]), "label_sha256": label and file_sha256(label)}
+
     if folder.is_dir():
         remove_leftovers(folder)
-    todo = jobs if args.overwrite else _unfinished(jobs, folder, ending, settings)
-    if len(todo) < len(jobs):
-        print(f"{len(jobs) - len(todo)} of {len(jobs)} cases are finished and skipped (--overwrite makes them again)")
+    todo = jobs if args.overwrite else unfinished(jobs, folder, settings, each)
     slices = check_images(todo, prior.minimum * prior.pixel_mm, [*faults, *_label_faults(todo, labels, codes)])
     if not todo:
         return
-    check_target(folder, todo, 1 if args.samples == 1 else 2 + args.samples * args.save_samples)
+    check_target(folder, todo, 3 if args.samples == 1 else 6 + 3 * args.samples * args.save_samples)
     imager = ReverseImager(prior, sampler, seed=args.seed, batch=args.batch, samples=args.samples)
-    record = {**settings, "batch": args.batch, "versions": _versions()}
-    files = {one.case: one for one, _ in todo}
+    record = {**settings, "batch": args.batch, "bf16": prior.bf16, "versions": _versions()}
+    by_case = {job[0].case: job for job in todo}
+    scans = (
+        load_scan(files, sequences, protocol.same_gain, labels.get(files.case), codes)
+        for files, sequences in in_batch_order(todo)
+    )
     with tqdm(total=sum(slices.values()), unit="slice", disable=args.disable_progress_bar) as progress:
-        for found in imager(_scans(todo, labels, codes)):
-            _save(found, files[found.scan.case], folder, ending, record, args.save_samples, prior)
+        for found in imager(scans):
+            job = by_case[found.scan.case]
+            entries = {**record, **each(job), "quality": quality(found, prior.scaling)}
+            _save(found, job[0].paths, folder, inputs.ending, entries, args.save_samples)
             progress.set_description(found.scan.case)
             progress.update(len(found.error))
-    print(f"{len(todo)} cases in {folder}. Look at the maps before you train on them.")
+    print(f"{len(todo)} cases in {folder}. Look at the maps before you train on them (nnunet_phys report).")
 
 
-def _save(
-    found: Inferred,
-    files: ScanFiles,
-    folder: Path,
-    ending: str,
-    record: dict,
-    each: bool,
-    prior: SpinPrior,
-) -> None:
+def _save(found: Inferred, images: tuple[Path, ...], folder: Path, ending: str, record: dict, each: bool) -> None:
     """Write all of a case; its record, which makes it count as finished, last."""
-    from nnunet_phys.precomputed_spin.quality import quality
-    from nnunet_phys.precomputed_spin.store import save_maps, write_volume
+    from nnunet_phys.precomputed_spin.store import Geometry, map_paths, save_maps, write_volume
 
-    first, *more = files.paths
-    sequences = _described(tuple(s.sequence for s in found.scan.series))
-    entries = {**record, "sequences": sequences, "quality": quality(found, prior.scaling)}
+    case, (first, *more), written = found.scan.case, images, []
     if found.samples:
         folder.mkdir(parents=True, exist_ok=True)
         for name, values in zip(("PDsd", "T1sd", "T2sd"), found.spread.stack(), strict=True):
-            with write_volume(folder / f"{files.case}_{name}{ending}", values, files.geometry):
+            written.append(folder / f"{case}_{name}{ending}")
+            with write_volume(written[-1], values, Geometry.read(first)):
                 pass
         for k, maps in enumerate(found.samples if each else ()):
-            save_maps(folder / "samples" / str(k), files.case, maps, first, ending, entries, tuple(more))
-    save_maps(folder, files.case, found.maps, first, ending, entries, tuple(more))
-
-
-def _described(sequences: tuple[Sequence, ...]) -> list[dict]:
-    from nnunet_phys.protocol import describe_sequence
-
-    return json.loads(json.dumps([describe_sequence(s) for s in sequences]))
-
-
-def _scans(jobs: list[Job], labels: dict[str, Path], codes: dict[str, int]) -> Iterator[Scan]:
-    """Read case by case, as they are asked for."""
-    from nnunet_phys.precomputed_spin.scan_files import load_scan
-
-    for files, sequences in in_batch_order(jobs):
-        yield load_scan(files, sequences, labels.get(files.case), codes)
+            sample = folder / "samples" / str(k)
+            save_maps(sample, case, maps, first, ending, record, tuple(more))
+            written.extend(map_paths(sample, case, ending).values())
+    save_maps(folder, case, found.maps, first, ending, record, tuple(more), tuple(written))
 
 
 def _find_labels(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, int]]:
@@ -146,34 +137,6 @@ def _label_faults(jobs: list[Job], labels: dict[str, Path], codes: dict[str, int
         except InputError as error:
             faults.append(f"{files.case}: {error}")
     return faults
-
-
-def _unfinished(jobs: list[Job], folder: Path, ending: str, settings: dict) -> list[Job]:
-    """The cases whose maps are missing or were made from other images; refuses maps made with other settings."""
-    from nnunet_phys.precomputed_spin.store import is_finished, load_record
-
-    settings = json.loads(json.dumps(settings))
-    settings["prior"].pop("name")  # the same prior may lie in another folder
-    todo, made_otherwise = [], {}
-    for files, sequences in jobs:
-        if not is_finished(folder, files.case, ending, files.paths):
-            todo.append((files, sequences))
-            continue
-        recorded = load_record(folder, files.case)
-        recorded.get("prior", {}).pop("name", None)
-        expected = {**settings, "sequences": _described(sequences)}
-        other = [key for key, value in expected.items() if recorded.get(key) != value]
-        if other:
-            made_otherwise.setdefault(", ".join(other), []).append(files.case)
-    if made_otherwise:
-        raise InputError(
-            "\n".join(
-                f"{found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: maps in {folder} were made with "
-                f"other settings ({names}). Add --overwrite to make them again, or choose another folder with -o."
-                for names, found in made_otherwise.items()
-            )
-        )
-    return todo
 
 
 def _versions() -> dict[str, str]:

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,49 +56,165 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disable_progress_bar", action="store_true")
 
 
-def _read_protocol(args: argparse.Namespace, images: Path) -> Protocol:
+@dataclass(frozen=True)
+class Inputs:
+    """What a command reads and where it writes.
+
+    Attributes:
+        files: name, without ending, to image path.
+        ending: which they share, with the dot; that of the results, too.
+        folder: for the results.
+        one_each: every file is a case (a data set's).
+    """
+
+    files: dict[str, Path]
+    ending: str
+    folder: Path
+    one_each: bool
+
+
+def find_inputs(args: argparse.Namespace) -> Inputs:
+    """Images of a data set (-d) or a folder (-i), and the folder for the results.
+
+    Raises:
+        InputError: no images, several endings, or results that would lie among the images.
+    """
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    from nnunet_phys.precomputed_spin.store import open_raw_dataset
+
+    if (args.d is None) == (args.i is None):
+        raise InputError("Give either -d DATASET or -i FOLDER -o FOLDER.")
+    if args.d is not None:
+        dataset = open_raw_dataset(args.d)
+        if not dataset.images:
+            raise InputError(f"{dataset.name} has no images in {dataset.folder / 'imagesTr'}.")
+        return Inputs(dataset.images, dataset.ending, args.o or dataset.maps_folder, True)
+    if args.o is None:
+        raise InputError(f"-i {args.i} needs -o, a folder for the results.")
+    if not args.i.is_dir():
+        raise InputError(f"-i {args.i}: no such folder.")
+    if args.o.resolve() in {folder.resolve() for folder in (args.i, args.ti) if folder is not None}:
+        raise InputError(f"-o {args.o} is a folder that is read from. Choose another.")
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(args.i.iterdir()):
+        ending = next((e for e in SimpleITKIO.supported_file_endings if path.name.lower().endswith(e)), None)
+        if ending is not None:
+            found.setdefault(ending, {})[path.name[: -len(ending)]] = path
+    if len(found) != 1:
+        problem = f"several file endings ({', '.join(sorted(found))})" if found else "no image"
+        raise InputError(f"-i {args.i}: {problem}. Give a folder of images with one ending, such as .nii.gz.")
+    ((ending, files),) = found.items()
+    return Inputs(files, ending, args.o, False)
+
+
+def read_descriptions(path: Path, option: str) -> list[dict]:
+    """Sequences as a JSON file describes them: one object or a list of them.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+        descriptions = [dict(one) for one in (content if isinstance(content, list) else [content])]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{option} {path} is no JSON object or list of objects ({error}).") from None
+    if not descriptions:
+        raise InputError(f"{option} {path} is an empty list. Describe at least one sequence.")
+    return descriptions
+
+
+def read_protocol(args: argparse.Namespace, inputs: Inputs) -> Protocol:
     """What the arguments say about how the images were made.
 
     Raises:
         InputError: a protocol file that is none, or a sequence or parameter that does not exist.
     """
-    from nnunet_phys.precomputed_spin.scan_files import Protocol
+    from nnunet_phys.precomputed_spin.scan_files import Protocol, without_gain
     from nnunet_phys.protocol import make_sequence
 
-    if args.protocol is None:
-        descriptions = [{"sequence": args.sequence}]
-    else:
-        try:
-            content = json.loads(args.protocol.read_text())
-            descriptions = [dict(one) for one in (content if isinstance(content, list) else [content])]
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"-protocol {args.protocol} is no JSON object or list of objects ({error}).") from None
+    descriptions = [{"sequence": args.sequence}]
+    if args.protocol is not None:
+        descriptions = read_descriptions(args.protocol, "-protocol")
     if args.fa is not None:
         descriptions[0]["flip_angle_deg"] = args.fa
     for description in descriptions:
-        make_sequence(description)
+        make_sequence(without_gain(description))
     if args.single and (len(descriptions) > 1 or descriptions[0]["sequence"] != "molli"):
         raise InputError("--single is for the readouts of one MOLLI (-sequence molli).")
-    return Protocol(tuple(descriptions), args.ti or images, args.single)
+    protocol = Protocol(tuple(descriptions), args.ti or next(iter(inputs.files.values())).parent, args.single)
+    if protocol.series and inputs.one_each:
+        raise InputError("A data set (-d) has one image a case. Give the folder of a series with -i and -o.")
+    return protocol
 
 
-def find_jobs(args: argparse.Namespace, paths: list[Path], ending: str) -> tuple[list[Job], list[str]]:
+def find_jobs(args: argparse.Namespace, inputs: Inputs, protocol: Protocol) -> tuple[list[Job], list[str]]:
     """This process's cases with their sequences, by name; and a line for each case that has none.
 
     Raises:
-        InputError: parts or a protocol that make no sense.
+        InputError: parts that make no sense.
     """
     from nnunet_phys.precomputed_spin.scan_files import find_scans
 
     part, parts = _part(args)
-    protocol = _read_protocol(args, paths[0].parent)
-    jobs, faults = [], []
-    for files in find_scans(paths, ending, protocol.series):
+    jobs, faults, by_case = [], [], {}
+    for files in find_scans(inputs.files, protocol.series):
         try:
             jobs.extend(protocol.resolve(files))
         except InputError as error:
             faults.append(f"{files.case}: {error}")
+    for files, _ in jobs:
+        by_case.setdefault(files.case, []).append(str(files.paths[0]))
+    for case, paths in by_case.items():
+        if len(paths) > 1:
+            faults.append(f"{case}: {' and '.join(paths)} are one case by their names. Rename one.")
     return sorted(jobs, key=lambda job: job[0].case)[part::parts], faults
+
+
+def unfinished(jobs: list[Job], folder: Path, settings: dict, each: Callable[[Job], dict]) -> list[Job]:
+    """The cases without results, or with results of other images.
+
+    Args:
+        jobs: all cases.
+        folder: of the results and their records.
+        settings: that all records must share (but for the prior's name: it may lie elsewhere).
+        each: further settings of a case.
+
+    Raises:
+        InputError: results that were made with other settings.
+    """
+    from nnunet_phys.precomputed_spin.store import is_finished, load_record
+
+    todo, made_otherwise = [], {}
+    for job in jobs:
+        case = job[0].case
+        if not is_finished(folder, case, job[0].paths):
+            todo.append(job)
+            continue
+        recorded, expected = load_record(folder, case), json.loads(json.dumps({**settings, **each(job)}))
+        for one in (recorded, expected):
+            one.get("prior", {}).pop("name", None)
+        other = [key for key, value in expected.items() if recorded.get(key) != value]
+        if other:
+            made_otherwise.setdefault(", ".join(other), []).append(case)
+    if made_otherwise:
+        raise InputError(
+            "\n".join(
+                f"{found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: what lies in {folder} was made "
+                f"with other settings ({names}). Add --overwrite to make it again, or choose another folder with -o."
+                for names, found in made_otherwise.items()
+            )
+        )
+    if len(todo) < len(jobs):
+        print(f"{len(jobs) - len(todo)} of {len(jobs)} cases are finished and skipped (--overwrite makes them again)")
+    return todo
+
+
+def described(sequences: tuple[Sequence, ...]) -> list[dict]:
+    """Sequences for a record."""
+    from nnunet_phys.protocol import describe_sequence
+
+    return json.loads(json.dumps([describe_sequence(s) for s in sequences]))
 
 
 def load_prior(args: argparse.Namespace) -> tuple[SpinPrior, Sampler]:
@@ -105,6 +223,8 @@ def load_prior(args: argparse.Namespace) -> tuple[SpinPrior, Sampler]:
     Raises:
         InputError: no such prior or device, or a number of steps or slices that makes no sense.
     """
+    import torch
+
     from nnunet_phys.devices import torch_device
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.reverse_imaging import SAMPLERS
@@ -112,8 +232,8 @@ def load_prior(args: argparse.Namespace) -> tuple[SpinPrior, Sampler]:
     if args.batch < 1:
         raise InputError(f"-batch {args.batch}: give 1 or more slices.")
     device = args.device
-    if device == "cuda" and "LOCAL_RANK" in os.environ:  # a launcher started one process per GPU
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    if device == "cuda" and torch.cuda.is_available():  # a launcher starts one process per GPU
+        device = f"cuda:{_environment_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
     prior = SpinPrior.load(args.prior, torch_device(device))
     try:
         return prior, SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps is not None else {}))
@@ -125,8 +245,17 @@ def _part(args: argparse.Namespace) -> tuple[int, int]:
     """Which part of the cases is this process's, of how many: job arrays times torchrun's or accelerate's processes."""
     if args.num_parts < 1 or not 0 <= args.part_id < args.num_parts:
         raise InputError(f"-part_id {args.part_id} of -num_parts {args.num_parts}: give 0 to num_parts - 1.")
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world = _environment_number("RANK", 0), _environment_number("WORLD_SIZE", 1)
+    if not rank < world:
+        raise InputError(f"RANK={rank} with WORLD_SIZE={world}: unset them, or start with torchrun or accelerate.")
     return args.part_id * world + rank, args.num_parts * world
+
+
+def _environment_number(name: str, default: int) -> int:
+    value = os.environ.get(name, str(default))
+    if not value.isdecimal():
+        raise InputError(f"{name}={value} in the environment is no number. Unset it.")
+    return int(value)
 
 
 def in_batch_order(jobs: list[Job]) -> list[Job]:
@@ -153,7 +282,7 @@ def check_images(jobs: list[Job], minimum_mm: float, faults: list[str]) -> dict[
 
     slices, faults = {}, list(faults)
     for files, _ in jobs:
-        case, path = files.case, files.paths[0]
+        case = files.case
         try:
             images = files.read()
             geometry = files.geometry
@@ -161,15 +290,16 @@ def check_images(jobs: list[Job], minimum_mm: float, faults: list[str]) -> dict[
             faults.append(f"{case}: {error}")
             continue
         slices[case] = images.shape[1]
+        for i, image in enumerate(images):
+            path, values = files.paths[i if len(files.paths) > 1 else 0], len(np.unique(image))
+            if image.max() <= 0:
+                faults.append(f"{case}: {path} has no signal above 0. Mend or remove the case.")
+            elif values < _FEWEST_VALUES:
+                faults.append(f"{case}: {path} holds {values} different values, as labels do. Give the image.")
         view = min(n * mm for n, mm in zip(images.shape[2:], geometry.pixel_mm, strict=True))
-        values = min(len(np.unique(image)) for image in images)
-        if min(np.abs(image).max() for image in images) <= 0:
-            faults.append(f"{case}: {path} has no signal above 0. Mend or remove the case.")
-        elif values < _FEWEST_VALUES:
-            faults.append(f"{case}: {path} holds {values} different values, as labels do. Give the image.")
-        elif view < minimum_mm:
+        if view < minimum_mm:
             faults.append(
-                f"{case}: {path} spans only {view:.0f} mm in plane, the prior needs {minimum_mm:.0f} mm. "
+                f"{case}: {files.paths[0]} spans only {view:.0f} mm in plane, the prior needs {minimum_mm:.0f} mm. "
                 "Check the spacing in its header, or use images that were not cropped."
             )
     if faults:
@@ -177,8 +307,8 @@ def check_images(jobs: list[Job], minimum_mm: float, faults: list[str]) -> dict[
     return slices
 
 
-def check_target(folder: Path, jobs: list[Job], copies: int) -> None:
-    """Refuse a folder that cannot take all volumes, `copies` maps of PD, T1 and T2, before hours are spent.
+def check_target(folder: Path, jobs: list[Job], volumes: int) -> None:
+    """Refuse a folder that cannot take so many volumes a case, before hours are spent.
 
     Raises:
         InputError: it cannot be written to, or has too little room.
@@ -190,37 +320,10 @@ def check_target(folder: Path, jobs: list[Job], copies: int) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(f"{folder} cannot be written to ({error.strerror}). Choose another folder with -o.") from None
-    needed = copies * sum(12 * math.prod(files.geometry.size) for files, _ in jobs)
+    needed = volumes * sum(4 * math.prod(files.geometry.size) for files, _ in jobs)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"{folder}: {free / 2**30:.1f} GiB are free, the maps may take {needed / 2**30:.1f}. Make room, or choose "
-            "another folder with -o."
+            f"{folder}: {free / 2**30:.1f} GiB are free, the results may take {needed / 2**30:.1f}. Make room, or "
+            "choose another folder with -o."
         )
-
-
-def find_images(args: argparse.Namespace) -> tuple[list[Path], Path, str]:
-    """The image files, the folder for the maps, and the files' ending."""
-    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
-
-    from nnunet_phys.precomputed_spin.store import open_raw_dataset
-
-    if (args.d is None) == (args.i is None):
-        raise InputError("Give either -d DATASET or -i FOLDER -o FOLDER.")
-    if args.d is not None:
-        dataset = open_raw_dataset(args.d)
-        return list(dataset.images.values()), args.o or dataset.maps_folder, dataset.ending
-    if args.o is None:
-        raise InputError(f"-i {args.i} needs -o, a folder for the maps.")
-    if not args.i.is_dir():
-        raise InputError(f"-i {args.i}: no such folder.")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(args.i.iterdir()):
-        ending = next((e for e in SimpleITKIO.supported_file_endings if path.name.lower().endswith(e)), None)
-        if ending is not None:
-            found.setdefault(ending, []).append(path)
-    if len(found) != 1:
-        problem = f"several file endings ({', '.join(sorted(found))})" if found else "no image"
-        raise InputError(f"-i {args.i}: {problem}. Give a folder of images with one ending, such as .nii.gz.")
-    ((ending, paths),) = found.items()
-    return paths, args.o, ending

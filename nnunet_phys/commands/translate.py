@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +12,19 @@ from nnunet_phys.commands.scans import (
     add_work_arguments,
     check_images,
     check_target,
-    find_images,
+    described,
+    find_inputs,
     find_jobs,
     in_batch_order,
     load_prior,
+    read_descriptions,
+    read_protocol,
+    unfinished,
 )
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
     from nnunet_phys.commands.scans import Job
-    from nnunet_phys.precomputed_spin.reverse_imaging import Scan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,35 +43,45 @@ def run(args: argparse.Namespace) -> None:
 
     from nnunet_phys.precomputed_spin.likelihood import signals
     from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
-    from nnunet_phys.precomputed_spin.scan_files import image_count
-    from nnunet_phys.precomputed_spin.store import remove_leftovers, write_volume
+    from nnunet_phys.precomputed_spin.scan_files import image_count, load_scan
+    from nnunet_phys.precomputed_spin.store import remove_leftovers, save_record, write_volume
 
-    paths, folder, ending = find_images(args)
-    target = _target(args)
-    names = ["_0000"] if image_count(target) == 1 else [f"_ti{i:02d}_0000" for i in range(image_count(target))]
+    inputs, target = find_inputs(args), _target(args)
+    folder, count = inputs.folder, image_count(target)
+    names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
     prior, sampler = load_prior(args)
-    jobs, faults = find_jobs(args, paths, ending)
+    protocol = read_protocol(args, inputs)
+    jobs, faults = find_jobs(args, inputs, protocol)
+    settings = {
+        "prior": {"name": args.prior, "sha256": prior.sha256(), **prior.record},
+        "sampler": {"name": args.sampler, **asdict(sampler)},
+        "seed": args.seed,
+        "to": described((target,)),
+        "same_gain": list(protocol.same_gain),
+    }
+
+    def each(job: Job) -> dict:
+        return {"from": described(job[1])}
+
     if folder.is_dir():
         remove_leftovers(folder)
-    todo = [
-        (files, sequences)
-        for files, sequences in jobs
-        if args.overwrite or not all((folder / f"{files.case}{name}{ending}").is_file() for name in names)
-    ]
-    if len(todo) < len(jobs):
-        print(f"{len(jobs) - len(todo)} of {len(jobs)} cases are there and skipped (--overwrite makes them again)")
+    todo = jobs if args.overwrite else unfinished(jobs, folder, settings, each)
     slices = check_images(todo, prior.minimum * prior.pixel_mm, faults)
     if not todo:
         return
-    check_target(folder, todo, len(names))
+    check_target(folder, todo, count)
     imager = ReverseImager(prior, sampler, seed=args.seed, batch=args.batch)
-    files = {one.case: one for one, _ in todo}
+    by_case = {job[0].case: job for job in todo}
+    scans = (load_scan(files, sequences, protocol.same_gain) for files, sequences in in_batch_order(todo))
     with tqdm(total=sum(slices.values()), unit="slice", disable=args.disable_progress_bar) as progress:
-        for found in imager(_scans(todo)):
-            case = found.scan.case
+        for found in imager(scans):
+            case, written = found.scan.case, []
+            files = by_case[case][0]
             for name, image in zip(names, signals(target, found.maps).abs(), strict=True):
-                with write_volume(folder / f"{case}{name}{ending}", image, files[case].geometry):
+                written.append(folder / f"{case}{name}{inputs.ending}")
+                with write_volume(written[-1], image, files.geometry):
                     pass
+            save_record(folder, case, {**settings, **each(by_case[case])}, files.paths, tuple(written))
             progress.set_description(case)
             progress.update(len(found.error))
     print(f"{len(todo)} cases in {folder}.")
@@ -80,18 +92,9 @@ def _target(args: argparse.Namespace) -> object:
 
     description = {"sequence": args.to}
     if args.to_protocol is not None:
-        try:
-            description = dict(json.loads(args.to_protocol.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"-to_protocol {args.to_protocol} is no JSON object ({error}).") from None
+        description, *more = read_descriptions(args.to_protocol, "-to_protocol")
+        if more:
+            raise InputError(f"-to_protocol {args.to_protocol}: describe one sequence.")
     if args.to_fa is not None:
         description["flip_angle_deg"] = args.to_fa
     return make_sequence(description)
-
-
-def _scans(jobs: list[Job]) -> Iterator[Scan]:
-    """Read case by case, as they are asked for."""
-    from nnunet_phys.precomputed_spin.scan_files import load_scan
-
-    for files, sequences in in_batch_order(jobs):
-        yield load_scan(files, sequences)

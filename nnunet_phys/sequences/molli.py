@@ -58,8 +58,8 @@ class MOLLI:
         pulses: pulses of one shot.
         centre_pulse: the pulse, from 0, at the centre of k-space.
         rr_ms: duration of a heartbeat.
-        beats_ms: measured intervals between neighbouring images of a set, set after set, where they differ from beat to
-            beat; `rr_ms` then serves the pauses alone. See `from_inversion_times`.
+        rr_intervals_ms: measured intervals between neighbouring images of a set, set after set, where they differ from
+            beat to beat; `rr_ms` then serves the pauses alone. See `from_inversion_times`.
         first_inversion_times_ms: per set, from the inversion to the first image's centre of k-space; surplus
             entries are ignored.
         inversion_efficiency: 1 is a perfect inversion.
@@ -80,7 +80,7 @@ class MOLLI:
     first_inversion_times_ms: tuple[float, ...] = (120.0, 200.0)
     inversion_efficiency: float = 0.96
     readout: int | None = None
-    beats_ms: tuple[float, ...] | None = None
+    rr_intervals_ms: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         images, _ = parse_scheme(self.scheme)
@@ -103,14 +103,14 @@ class MOLLI:
                 f"inversion time {min(times[: len(images)]):g} ms is too early: from the start of a shot to "
                 f"centre_pulse it takes {self._to_centre_ms:g} ms"
             )
-        if self.beats_ms is not None and len(self.beats_ms) != sum(images) - len(images):
+        if self.rr_intervals_ms is not None and len(self.rr_intervals_ms) != sum(images) - len(images):
             raise ValueError(
                 f"scheme {self.scheme} has {sum(images) - len(images)} intervals between images of one set, but "
-                f"beats_ms has {len(self.beats_ms)}"
+                f"rr_intervals_ms has {len(self.rr_intervals_ms)}"
             )
-        if min((self.rr_ms, *(self.beats_ms or ()))) < self._shot_ms or any(gap < 0 for gap, _, _ in self._sets):
+        if min((self.rr_ms, *(self.rr_intervals_ms or ()))) < self._shot_ms or any(gap < 0 for gap, _, _ in self._sets):
             raise ValueError(
-                f"shot ({self._shot_ms:g} ms) and inversion do not fit into rr_ms = {self.rr_ms:g} or beats_ms"
+                f"shot ({self._shot_ms:g} ms) and inversion do not fit into rr_ms = {self.rr_ms:g} or rr_intervals_ms"
             )
         if self.readout is not None and not 0 <= self.readout < sum(images):
             raise ValueError(f"readout must lie between 0 and {sum(images) - 1}, got {self.readout}")
@@ -145,7 +145,7 @@ class MOLLI:
         beats = tuple(b - a for one in sets for a, b in pairwise(one))
         mean = sum(beats) / len(beats) if beats else 1000.0
         return cls(
-            **{"rr_ms": mean, **protocol, "scheme": scheme, "beats_ms": beats},
+            **{"rr_ms": mean, **protocol, "scheme": scheme, "rr_intervals_ms": beats},
             first_inversion_times_ms=tuple(one[0] for one in sets),
         )
 
@@ -172,7 +172,7 @@ class MOLLI:
     def _sets(self) -> list[tuple[float, float, tuple[float, ...]]]:
         """Per set: ms from the last shot to the inversion, ms from there to the first shot, beats between images."""
         images, pauses = parse_scheme(self.scheme)
-        beats = iter(self.beats_ms or (self.rr_ms,) * sum(images))
+        beats = iter(self.rr_intervals_ms or (self.rr_ms,) * sum(images))
         sets = []
         for first, n, pause in zip(self.first_inversion_times_ms, images, ("", *pauses), strict=False):
             lead = first - self._to_centre_ms

@@ -66,7 +66,9 @@ def test_maps_made_with_other_settings_are_not_taken_for_finished(fresh, prior, 
         (_reverse(prior, "-seed", "1"), "seed"),
         (_reverse("digital_heart"), "prior"),
     ):
-        _refused(capsys, other, f"case0 and 5 more: maps in {fresh.maps} were made with other settings ({name}). Add")
+        _refused(
+            capsys, other, f"case0 and 5 more: what lies in {fresh.maps} was made with other settings ({name}). Add"
+        )
     before = {p: p.stat().st_mtime_ns for p in fresh.maps.iterdir()}
     assert main(_reverse(prior, "-fa", "60", "--overwrite")) == 0
     assert all(p.stat().st_mtime_ns > before[p] for p in fresh.maps.iterdir())
@@ -114,14 +116,16 @@ def test_inversion_times_from_file_names(series, prior, tmp_path):
     times = json.loads((series / "case0.json").read_text())["inversion_times_ms"]
     for i, ti in enumerate(times):
         shutil.copy(series / f"case0_ti{i:02d}_0000.nii.gz", named / f"case0_TI{ti:g}_0000.nii.gz")
-    for folder, out in ((series, "by_json"), (named, "by_name")):
+    shutil.copytree(named, tmp_path / "both")
+    shutil.copy(series / "case0.json", tmp_path / "both")
+    for folder, out in ((series, "by_json"), (named, "by_name"), (tmp_path / "both", "by_both")):
         assert main(_from(folder, tmp_path / out, prior, "-sequence", "molli")) == 0
-    one, other = (json.loads((tmp_path / out / "case0.json").read_text()) for out in ("by_json", "by_name"))
-    assert one["sequences"] == other["sequences"]
-    maps = [
-        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / o / "case0_T1map.nii.gz"))) for o in ("by_json", "by_name")
-    ]
-    np.testing.assert_allclose(*maps, rtol=1e-3)
+    outs = [tmp_path / out for out in ("by_json", "by_name", "by_both")]
+    sequences = [json.loads((out / "case0.json").read_text())["sequences"] for out in outs]
+    assert sequences[1:] == sequences[:1] * 2
+    first, *others = (sitk.GetArrayFromImage(sitk.ReadImage(str(out / "case0_T1map.nii.gz"))) for out in outs)
+    for other in others:
+        np.testing.assert_allclose(other, first, rtol=1e-3)
 
 
 def test_single_readouts_and_4d_files(tiny, series, prior, tmp_path):
@@ -155,10 +159,22 @@ def test_series_that_do_not_fit(series, prior, tmp_path, capsys):
     sitk.WriteImage(other, str(series / "case1_ti03_0000.nii.gz"))
     _refused(capsys, _from(series, tmp_path / "o", prior, *molli), "case1: ", "differs in geometry from")
     protocol = tmp_path / "protocol.json"
+    (tmp_path / "in").mkdir()
     protocol.write_text('[{"sequence": "bssfp"}, {"sequence": "t2prep", "t2_prep_ms": [25, 55]}]')
     _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), "8 images", "sequences make 3")
-    protocol.write_text('{"sequence": "molli", "flip_angel_deg": 35}')
-    _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), "did you mean 'flip_angle_deg'?")
+    for content, message in (
+        ('{"sequence": "molli", "flip_angel_deg": 35}', "did you mean 'flip_angle_deg'?"),
+        ('{"sequence": "bssfp", "flip_angle_deg": "45"}', "Sequence bssfp: "),
+        ('{"sequence": "molli", "inversion_times_ms": []}', "Sequence molli: "),
+        ('{"sequence": "t2prep", "t2_prep_ms": [0.025, 0.055]}', "t2_prep_ms = 0.055 looks like seconds"),
+        ("[]", "is an empty list"),
+    ):
+        protocol.write_text(content)
+        _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), message)
+    _refused(capsys, _from(series, series, prior, *molli), "is a folder that is read from")
+    shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a.nii.gz")
+    shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a_0000.nii.gz")
+    _refused(capsys, _from(tmp_path / "in", tmp_path / "o", prior), "a: ", "are one case by their names")
     assert not (tmp_path / "o").exists()
 
 
@@ -169,7 +185,7 @@ def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, capsys, monkeypatch
 
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    _refused(capsys, _reverse(prior), "GiB are free, the maps may take")
+    _refused(capsys, _reverse(prior), "GiB are free, the results may take")
 
 
 def test_samples_and_labels(fresh, prior, tmp_path, capsys):
@@ -184,7 +200,10 @@ def test_samples_and_labels(fresh, prior, tmp_path, capsys):
     assert record["quality"]["t1_spread"] > 0
     sizes = {sitk.ReadImage(str(p)).GetSize() for p in fresh.maps.rglob("case0_*.nii.gz")}
     assert len(list(fresh.maps.rglob("case0_*.nii.gz"))) == 3 + 3 + 6 and len(sizes) == 1
-    _refused(capsys, _reverse(prior), "were made with other settings (sampler, labels)")
+    _refused(capsys, _reverse(prior), "was made with other settings (sampler, labels, label_sha256)")
+    (fresh.maps / "samples" / "1" / "case3_T2map.nii.gz").unlink()
+    assert main(_reverse(prior, "--labels", "-samples", "2", "--save_samples")) == 0
+    assert "5 of 6 cases are finished" in capsys.readouterr().out
     labels = fresh.raw / "labelsTr"
     _edit(labels / "case1.nii.gz", np.zeros_like)
     sitk.WriteImage(sitk.ReadImage(str(labels / "case2.nii.gz"))[1:], str(labels / "case2.nii.gz"))
@@ -234,7 +253,7 @@ def test_all_faulty_images_are_named_before_work_starts(fresh, prior, capsys):
         (["-d", "900", "-device", "cpu", "-sequence", "bsfp"], "No sequence 'bsfp'; did you mean 'bssfp'?"),
         (["-d", "900", "-device", "cpu", "--single"], "--single is for the readouts of one MOLLI"),
         (["-d", "900", "-device", "cpu", "-protocol", "nowhere.json"], "-protocol nowhere.json is no JSON"),
-        (["-d", "900", "-device", "cpu", "-sequence", "molli"], "case0: no inversion times. Write "),
+        (["-d", "900", "-device", "cpu", "-sequence", "molli"], "A data set (-d) has one image a case"),
     ],
 )
 def test_bad_arguments(fresh, prior, capsys, arguments, message):
@@ -319,19 +338,25 @@ def _contents(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(".nii.gz")}
 
 
+def _finished(folder):
+    return len(list(folder.glob("*.json"))) if folder.exists() else 0
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_a_rerun_completes(many, prior, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert _start(many, whole, prior).wait() == 0
     rng, kills = np.random.default_rng(0), 0
-    while kills < 20:
-        process, before = _start(many, killed, prior), len(list(killed.glob("*.json"))) if killed.exists() else 0
-        while process.poll() is None and (not killed.exists() or len(list(killed.glob("*.json"))) <= before):
-            time.sleep(0.01)
+    while kills < 20:  # anywhere from the first imports on, most of them while maps are made
+        process, before = _start(many, killed, prior), _finished(killed)
+        deadline, made = time.monotonic() + rng.uniform(1, 20), before + rng.integers(0, 5)
+        while process.poll() is None and time.monotonic() < deadline and _finished(killed) <= made:
+            time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
         kills += process.wait() == -9
-        if len(list(killed.glob("*.json"))) == 40:
+        if _finished(killed) == 40:
+            assert _contents(killed) == _contents(whole)
             shutil.rmtree(killed)
     assert _start(many, killed, prior).wait() == 0
     assert _contents(killed) == _contents(whole) and len(_contents(whole)) == 120

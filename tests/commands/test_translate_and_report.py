@@ -19,7 +19,7 @@ def _translate(folder, out, prior, *more):
 def test_a_molli_series_becomes_cine(tiny, series, prior, tmp_path, capsys):
     out = tmp_path / "cine"
     assert main(_translate(series, out, prior, "-from", "molli", "-to", "bssfp", "-to_fa", "60")) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["case0_0000.nii.gz", "case1_0000.nii.gz"]
+    assert sorted(p.name for p in out.glob("*.nii.gz")) == ["case0_0000.nii.gz", "case1_0000.nii.gz"]
     image = sitk.ReadImage(str(out / "case0_0000.nii.gz"))
     source = sitk.ReadImage(str(series / "case0_ti00_0000.nii.gz"))
     assert image.GetSize() == source.GetSize() and np.allclose(image.GetDirection(), source.GetDirection())
@@ -28,7 +28,11 @@ def test_a_molli_series_becomes_cine(tiny, series, prior, tmp_path, capsys):
     assert np.corrcoef(sitk.GetArrayFromImage(image).ravel(), truth.ravel())[0, 1] > 0.9
     capsys.readouterr()
     assert main(_translate(series, out, prior, "-from", "molli", "-to_fa", "60")) == 0
-    assert "2 of 2 cases are there and skipped" in capsys.readouterr().out
+    assert "2 of 2 cases are finished and skipped" in capsys.readouterr().out
+    assert main(_translate(series, out, prior, "-from", "molli", "-to", "gre")) == 1
+    assert "was made with other settings (to). Add --overwrite" in capsys.readouterr().err
+    assert main(_translate(series, series, prior, "-from", "molli")) == 1
+    assert "is a folder that is read from" in capsys.readouterr().err
 
 
 def test_single_readouts_become_a_series(series, prior, tmp_path):
@@ -36,7 +40,7 @@ def test_single_readouts_become_a_series(series, prior, tmp_path):
     target.write_text(json.dumps({"sequence": "t2prep", "t2_prep_ms": [0, 55]}))
     out = tmp_path / "out"
     assert main(_translate(series, out, prior, "-from", "molli", "--single", "-to_protocol", str(target))) == 0
-    assert len(list(out.iterdir())) == 2 * len(MOLLI().inversion_times_ms) * 2
+    assert len(list(out.glob("*.nii.gz"))) == 2 * len(MOLLI().inversion_times_ms) * 2
     assert (out / "case1_ti03_ti01_0000.nii.gz").is_file()
 
 
@@ -58,8 +62,9 @@ def test_report_shows_flagged_cases_first(fresh, prior, tmp_path, capsys):
         every = json.loads(path.read_text())
         every["quality"]["flags"] = []
         path.write_text(json.dumps(every))
-    content["quality"]["flags"] = ["slice 1: residual <7.0> %"]
+    content["quality"]["flags"] = [{"slice": 1, "reason": "residual <7.0> %"}]
     record.write_text(json.dumps(content))
+    assert main(["report", "-d", "900", "-o", str(tmp_path / "no" / "page.html")]) == 1
     page = tmp_path / "page.html"
     assert main(["report", "-d", "900", "-o", str(page), "-cases", "2"]) == 0
     text = page.read_text()

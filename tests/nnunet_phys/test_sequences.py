@@ -240,7 +240,7 @@ def test_molli_at_measured_inversion_times(seed):
     measured = MOLLI.from_inversion_times(times, flip_angle_deg=35.0)
     assert measured.scheme == "5(3)3" and measured.inversion_times_ms == times
     beats = (753.0, 747.0, 753.0, 750.0, 743.0, 760.0)
-    truth = bloch.molli(t1, t2, rr_ms=sum(beats) / 6, first_inversion_times_ms=(128.0, 208.0), beats_ms=beats)
+    truth = bloch.molli(t1, t2, rr_ms=sum(beats) / 6, first_inversion_times_ms=(128.0, 208.0), rr_intervals_ms=beats)
     error = np.abs(measured(as_maps(t1, t2)).numpy() - truth)
     assert (error.max(0) / np.abs(truth).max(0)).max() < 0.002
     assert MOLLI.from_inversion_times((100, 757, 1422, 2090, 180, 835, 1485, 260, 903)).scheme == "4(1)3(1)2"
@@ -253,8 +253,8 @@ def test_molli_times_of_no_scheme():
         MOLLI.from_inversion_times((1000.0, 600.0, 200.0))
     with pytest.raises(ValueError, match=r"sets of \(5, 3\) images; scheme 4\(1\)3\(1\)2 has others"):
         MOLLI.from_inversion_times(MOLLI().inversion_times_ms, scheme="4(1)3(1)2")
-    with pytest.raises(ValueError, match="6 intervals between images of one set, but beats_ms has 2"):
-        MOLLI(beats_ms=(700.0, 700.0))
+    with pytest.raises(ValueError, match="6 intervals between images of one set, but rr_intervals_ms has 2"):
+        MOLLI(rr_intervals_ms=(700.0, 700.0))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -97,7 +97,7 @@ def test_guide_reaches_the_network_and_none_is_the_library(prior_folder):
     prior = SpinPrior.load(prior_folder)
     noisy, step = torch.zeros(1, 3, 16, 16), torch.tensor([500])
     free = prior.velocity(noisy, step)
-    assert torch.equal(free, prior.guided(prior.no_evidence.expand(1, 6, 16, 16)).velocity(noisy, step))
+    assert torch.equal(free, prior.guided(prior.library_moments.expand(1, 6, 16, 16)).velocity(noisy, step))
     assert not torch.allclose(free, prior.guided(torch.ones(1, 6, 16, 16)).velocity(noisy, step), atol=1e-4)
 
 

@@ -38,5 +38,5 @@ def test_a_slice_that_is_not_explained_and_samples_that_disagree():
     error = torch.full((3, 10, 10), 0.01)
     error[2] = 0.2
     found = quality(_inferred(error, samples=(600.0, 1400.0)), SpinScaling())
-    assert found["flags"][0] == "slice 0: samples differ by 57 % in T1"
-    assert "slice 2: residual 20.0 %" in found["flags"] and len(found["flags"]) == 4
+    assert found["flags"][0] == {"slice": 0, "reason": "samples differ by 57 % in T1"}
+    assert {"slice": 2, "reason": "residual 20.0 %"} in found["flags"] and len(found["flags"]) == 4

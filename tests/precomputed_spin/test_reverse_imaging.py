@@ -126,6 +126,37 @@ def test_several_images_enter_as_one_least_squares_problem():
     torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-3)
 
 
+def test_gains_of_further_series_follow_from_the_first():
+    truth = SpinMaps.unstack(reference()[:, :48].reshape(3, 1, 6, 8).contiguous())
+    u = SCALING.encode(truth)
+    first = observation(BSSFP_45(truth)[None])
+    wrong = T2PreparedBSSFP()(truth) * torch.tensor([1.7]).view(-1, 1, 1, 1)
+    like = Likelihood(
+        (first, replace(observation(wrong, T2PreparedBSSFP()), calibrate=True)),
+        torch.ones((1, 6, 8), dtype=bool),
+        SCALING,
+    )
+    assert float(like.residual(u)[1:].abs().max()) > 0.1
+    right = like.calibrated(u)
+    assert float(right.residual(u).abs().max()) < 1e-3 and right.observations[0] is first
+    alone = likelihood(BSSFP_45(truth))
+    assert alone.calibrated(u * 0.9) is alone
+
+
+def test_series_of_independent_gains_do_not_contradict(imager):
+    maps = SpinMaps.unstack(reference()[:, :144].reshape(3, 1, 9, 16).repeat_interleave(4, 2).repeat_interleave(4, 3))
+    cine, prepared = BSSFP_45(maps)[None].numpy(), T2PreparedBSSFP((25.0, 55.0))(maps).numpy()
+    results = []
+    for gain in (1.0, 3.0):
+        series = (Series(BSSFP_45, 500 * cine), Series(T2PreparedBSSFP((25.0, 55.0)), gain * prepared))
+        (found,) = imager([Scan("both", series, (2.5, 2.5))])
+        results.append(found.maps.stack())
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-3)
+    shared = (series[0], replace(series[1], images=500 * prepared, same_gain=True))
+    (found,) = imager([Scan("both", shared, (2.5, 2.5))])
+    assert float(found.error.square().mean().sqrt()) < 0.05
+
+
 def test_a_series_gives_t1_and_t2_without_a_prior():
     truth, mean = tissue(0.9, 1250, 45), SCALING.encode(tissue(0.8, 1000, 60))
     parts = [replace(observation(s(truth), s, 1e-3), signed=True) for s in (MOLLI(), T2PreparedBSSFP())]
@@ -135,7 +166,7 @@ def test_a_series_gives_t1_and_t2_without_a_prior():
     assert float(found.t2[0, 0, 0]) == pytest.approx(45, rel=0.01)
 
 
-def test_evidence_names_the_tissue_that_explains_the_pixel():
+def test_pixelwise_posterior_names_the_tissue_that_explains_the_pixel():
     library = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0], [0.0, 1000.0, 60.0]]).T
     truth = SpinMaps.unstack(library[:, None])
     for sequence in (BSSFP_45, MOLLI()):
@@ -143,12 +174,12 @@ def test_evidence_names_the_tissue_that_explains_the_pixel():
         level = float(bright_level(images))
         one = replace(observation(images, sequence), level=level)
         like = Likelihood((one,), torch.ones(images.shape[1:], dtype=bool), SCALING)
-        evidence = like.evidence(library)
-        assert evidence.shape == (1, 6, 1, 3)
-        torch.testing.assert_close(evidence[:, :3], SCALING.encode(truth.map(lambda m: m[None])), atol=0.1, rtol=0)
-        assert float(evidence[:, 3:].max()) < 0.3
+        posterior = like.pixelwise_posterior(library)
+        assert posterior.shape == (1, 6, 1, 3)
+        torch.testing.assert_close(posterior[:, :3], SCALING.encode(truth.map(lambda m: m[None])), atol=0.1, rtol=0)
+        assert float(posterior[:, 3:].max()) < 0.3
     clipped = replace(one, images=torch.full_like(images, 0.05), saturated=torch.ones_like(images, dtype=bool))
-    mean = Likelihood((clipped,), like.observed, SCALING).evidence(library)[0, 0]
+    mean = Likelihood((clipped,), like.observed, SCALING).pixelwise_posterior(library)[0, 0]
     assert (mean > SCALING.encode(tissue(0.6, 1000, 60))[0, 0, 0, 0]).all()  # all but air may be brighter than 0.05
 
 

@@ -87,18 +87,18 @@ def test_two_dimensional_image(tmp_path):
 
 
 def test_a_case_is_finished_when_made_from_this_image(stored):
-    folder, ending, image = stored
-    assert is_finished(folder, "a", ending, (image,))
+    folder, _, image = stored
+    assert is_finished(folder, "a", (image,))
     write_oblique(image, spacing=(1.31, 1.4, 9.0))
-    assert not is_finished(folder, "a", ending, (image,))
-    assert not is_finished(folder, "b", ending, (image,))
+    assert not is_finished(folder, "a", (image,))
+    assert not is_finished(folder, "b", (image,))
 
 
 def test_maps_of_anybody_need_no_record(stored):
     folder, ending, image = stored
     record_path(folder, "a").unlink()
     assert load_maps(folder, "a", ending, image).shape == SHAPE
-    assert not is_finished(folder, "a", ending, (image,))
+    assert not is_finished(folder, "a", (image,))
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -199,3 +199,27 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path):
         assert mine.exists() and not other.exists()
         raise KeyError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path, ending):
+    image = write_oblique(tmp_path / f"a_0000{ending}")
+    code = f"""
+import resource, signal, torch
+from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.store import Geometry, write_volume
+from pathlib import Path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+path = Path({str(tmp_path)!r}) / "maps{ending}"
+try:
+    with write_volume(path, torch.rand({SHAPE}), Geometry.read({str(image)!r})):
+        pass
+except InputError as error:
+    assert "Is the disk full?" in str(error)
+else:
+    raise SystemExit("nothing was noticed")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == [image.name]
