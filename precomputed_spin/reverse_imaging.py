@@ -78,7 +78,7 @@ class ProximalSampler:
         iterations: Gauss-Newton iterations a step.
     """
 
-    steps: int = 25
+    steps: int = 12
     least_abar: float = 1e-3
     trust: float = 1.0
     iterations: int = 2

@@ -46,7 +46,7 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     """How the maps are made, and which part of them by this process."""
     parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
     parser.add_argument("-sampler", default="proximal", choices=("proximal", "dps"), help="default %(default)s")
-    parser.add_argument("-steps", type=int, help="network evaluations a slice (default 25; dps: 200)")
+    parser.add_argument("-steps", type=int, help="network evaluations a slice (default 12; dps: 200)")
     parser.add_argument("-seed", type=int, default=0)
     parser.add_argument("-batch", type=int, default=8, help="slices a network call (default %(default)s)")
     parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
