@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     folder = inputs.folder
     prior, sampler = load_prior(args)
     protocol = read_protocol(args, inputs)
-    jobs, faults = find_jobs(args, inputs, protocol)
+    jobs, faults = find_jobs(inputs, protocol)
     labels, codes = _find_labels(args) if args.labels else ({}, {})
     settings = {
         "prior": {"name": args.prior, "sha256": prior.sha256(), **prior.record},

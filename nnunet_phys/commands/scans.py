@@ -65,31 +65,34 @@ class Inputs:
         ending: which they share, with the dot; that of the results, too.
         folder: for the results.
         one_each: every file is a case (a data set's).
+        part: which part of the cases is this process's, of how many.
     """
 
     files: dict[str, Path]
     ending: str
     folder: Path
     one_each: bool
+    part: tuple[int, int]
 
 
 def find_inputs(args: argparse.Namespace) -> Inputs:
     """Images of a data set (-d) or a folder (-i), and the folder for the results.
 
     Raises:
-        InputError: no images, several endings, or results that would lie among the images.
+        InputError: no images, several endings, results that would lie among the images, or no such part.
     """
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
     from nnunet_phys.precomputed_spin.store import open_raw_dataset
 
+    part = _part(args)
     if (args.d is None) == (args.i is None):
         raise InputError("Give either -d DATASET or -i FOLDER -o FOLDER.")
     if args.d is not None:
         dataset = open_raw_dataset(args.d)
         if not dataset.images:
             raise InputError(f"{dataset.name} has no images in {dataset.folder / 'imagesTr'}.")
-        return Inputs(dataset.images, dataset.ending, args.o or dataset.maps_folder, True)
+        return Inputs(dataset.images, dataset.ending, args.o or dataset.maps_folder, True, part)
     if args.o is None:
         raise InputError(f"-i {args.i} needs -o, a folder for the results.")
     if not args.i.is_dir():
@@ -105,7 +108,7 @@ def find_inputs(args: argparse.Namespace) -> Inputs:
         problem = f"several file endings ({', '.join(sorted(found))})" if found else "no image"
         raise InputError(f"-i {args.i}: {problem}. Give a folder of images with one ending, such as .nii.gz.")
     ((ending, files),) = found.items()
-    return Inputs(files, ending, args.o, False)
+    return Inputs(files, ending, args.o, False, part)
 
 
 def read_descriptions(path: Path, option: str) -> list[dict]:
@@ -148,15 +151,11 @@ def read_protocol(args: argparse.Namespace, inputs: Inputs) -> Protocol:
     return protocol
 
 
-def find_jobs(args: argparse.Namespace, inputs: Inputs, protocol: Protocol) -> tuple[list[Job], list[str]]:
-    """This process's cases with their sequences, by name; and a line for each case that has none.
-
-    Raises:
-        InputError: parts that make no sense.
-    """
+def find_jobs(inputs: Inputs, protocol: Protocol) -> tuple[list[Job], list[str]]:
+    """This process's cases with their sequences, by name; and a line for each case that has none."""
     from nnunet_phys.precomputed_spin.scan_files import find_scans
 
-    part, parts = _part(args)
+    part, parts = inputs.part
     jobs, faults, by_case = [], [], {}
     for files in find_scans(inputs.files, protocol.series):
         try:

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
     prior, sampler = load_prior(args)
     protocol = read_protocol(args, inputs)
-    jobs, faults = find_jobs(args, inputs, protocol)
+    jobs, faults = find_jobs(inputs, protocol)
     settings = {
         "prior": {"name": args.prior, "sha256": prior.sha256(), **prior.record},
         "sampler": {"name": args.sampler, **asdict(sampler)},
