@@ -30,7 +30,7 @@ class DemoSize:
     trainers: tuple[str, str]
 
 
-FULL = DemoSize(12, 6, 5, 12, ("nnUNetTrainerDemo", "nnUNetTrainerPhysDemo"))
+FULL = DemoSize(24, 6, 5, 12, ("nnUNetTrainerDemo", "nnUNetTrainerPhysDemo"))
 QUICK = DemoSize(5, 1, 2, 6, ("nnUNetTrainerQuick", "nnUNetTrainerPhysQuick"))
 
 
