@@ -39,7 +39,7 @@ def digital(imager: ReverseImager, hearts: int) -> None:
     errors: dict[tuple[str, str], list[float]] = {}
     sequence = MOLLI(rr_ms=900.0)
     for seed in range(_FIRST_SEED, _FIRST_SEED + hearts):
-        heart, rng = digital_heart(seed, 2), np.random.default_rng(seed)
+        heart, rng = digital_heart(seed, 2, hidden_walls=True), np.random.default_rng(seed)
         bias = receive_bias(rng, heart.labels.shape[1:], 2.5, centre_mm=heart.centre_mm)
         t1, t2 = heart.maps.t1.double().numpy(), heart.maps.t2.double().numpy()
         signal = heart.maps.pd.numpy() * bias * bloch.molli(t1, t2, rr_ms=900.0)

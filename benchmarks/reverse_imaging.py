@@ -83,7 +83,7 @@ class Heart:
 
 
 def draw_heart(seed: int, slices: int) -> Heart:
-    heart, rng = digital_heart(seed, slices, SHAPE, PIXEL_MM), np.random.default_rng(seed)
+    heart, rng = digital_heart(seed, slices, SHAPE, PIXEL_MM, hidden_walls=True), np.random.default_rng(seed)
     bias = torch.from_numpy(receive_bias(rng, SHAPE, PIXEL_MM, centre_mm=heart.centre_mm))
     maps = SpinMaps(heart.maps.pd * bias, heart.maps.t1, heart.maps.t2)
     image = rng.uniform(50, 2000) * noisy_magnitude(rng, CINE(maps).numpy(), rng.uniform(0.002, 0.008))

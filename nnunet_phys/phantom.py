@@ -75,6 +75,7 @@ class _Anatomy:
     body_wave: tuple
     fat: float
     chest_muscle: float
+    rv_wall_mm: tuple[float, float]
     ribs: int
     rib_phase: float
     diaphragm: tuple[float, float, float]
@@ -101,7 +102,7 @@ def _wave(rng: np.random.Generator, amplitude: float, orders: range) -> tuple:
     return tuple((k, rng.normal(0, amplitude / k), rng.uniform(0, 2 * np.pi)) for k in orders)
 
 
-def _draw_anatomy(rng: np.random.Generator, systole: bool) -> _Anatomy:
+def _draw_anatomy(rng: np.random.Generator, systole: bool, hidden_walls: bool) -> _Anatomy:
     radii = rng.uniform(95, 150), rng.uniform(120, 195)
     lv = rng.uniform(19, 30) * (rng.uniform(0.6, 0.8) if systole else 1.0)
     wall = rng.uniform(6.0, 11.5) * (rng.uniform(1.2, 1.5) if systole else 1.0)
@@ -112,7 +113,8 @@ def _draw_anatomy(rng: np.random.Generator, systole: bool) -> _Anatomy:
         body_radii=radii,
         body_wave=_wave(rng, 0.06, range(2, 6)),
         fat=rng.gamma(3.0, 4.5) + 3.0,
-        chest_muscle=rng.uniform(3, 20),
+        chest_muscle=rng.uniform(3 if hidden_walls else 8, 20),
+        rv_wall_mm=(0.3 if hidden_walls else 2.0, 4.0),
         ribs=int(rng.integers(14, 26)),
         rib_phase=rng.uniform(0, 2 * np.pi),
         diaphragm=(lv + wall + rng.uniform(-4, 18), rng.uniform(-0.25, 0.35), rng.uniform(0.0, 0.004)),
@@ -236,7 +238,7 @@ def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> N
             c.inside(-away * cos, -away * sin + rng.normal(0, 8), rng.uniform(10, 18), rng.uniform(12, 24)), "blood"
         )
     if has_rv:
-        c.paint(rv(rng.uniform(0.3, 4.0)), "myocardium")  # often too thin to be seen between blood and fat
+        c.paint(rv(rng.uniform(*a.rv_wall_mm)), "myocardium")
         c.paint(rv(0.0), "venous blood", "RV")
     c.paint(lv(epi), "myocardium", "MYO")
     if cavity > 3:
@@ -264,6 +266,7 @@ def digital_heart(
     systole: bool = False,
     t1_factor: float = 1.0,
     t2_factor: float = 1.0,
+    hidden_walls: bool = False,
 ) -> DigitalHeart:
     """Draw one person's heart.
 
@@ -275,12 +278,14 @@ def digital_heart(
         systole: end systole instead of end diastole.
         t1_factor: scales every T1 away from the reference values.
         t2_factor: scales every T2 and T2*.
+        hidden_walls: the wall of the right ventricle and the muscle of the chest may be too thin to be seen, as in many
+            cine images, where the right cavity seems to touch fat or lung.
 
     Returns:
         The heart, at 1.5 T or 3 T by chance.
     """
     rng = np.random.default_rng(seed)
-    anatomy = _draw_anatomy(rng, systole)
+    anatomy = _draw_anatomy(rng, systole, hidden_walls)
     values = draw_tissue_values(rng, float(rng.choice([1.5, 3.0])), t1_factor, t2_factor)
     centre = rng.uniform(-0.12, 0.12, 2) * np.array(shape) * pixel_mm
     angle, mirror = rng.uniform(0, 2 * np.pi), rng.choice([-1.0, 1.0])

@@ -121,7 +121,8 @@ class Schedule:
 def _phantom_slices(seed: int, shape: tuple[int, int], pixel_mm: float) -> np.ndarray:
     """Maps of one digital heart, (slices, 3, rows, columns) float32, each slice with its own receive bias in PD."""
     rng = np.random.default_rng([seed, 1])
-    heart = digital_heart(seed, SLICES_PER_HEART, shape, pixel_mm, systole=bool(rng.random() < 0.4))
+    systole = bool(rng.random() < 0.4)
+    heart = digital_heart(seed, SLICES_PER_HEART, shape, pixel_mm, systole, hidden_walls=True)
     stacked = heart.maps.stack(1).numpy()
     for one in stacked:
         one[0] *= receive_bias(rng, shape, pixel_mm, centre_mm=heart.centre_mm)
