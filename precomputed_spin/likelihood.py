@@ -15,7 +15,7 @@ from nnunet_phys.spin import SpinMaps
 Sequence = Callable[[SpinMaps], torch.Tensor]
 
 _POSTERIOR_NOISE = 0.05  # of the bright level: what noise, gain and protocol may be off by in an image that guides
-_POSTERIOR_ROWS = 2048  # pixels at a time, so that their weights stay in the processor's cache
+_POSTERIOR_ROWS = 512  # pixels at a time, so that their weights stay in the processor's cache
 
 
 def signals(sequence: Sequence, maps: SpinMaps) -> torch.Tensor:
