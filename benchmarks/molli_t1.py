@@ -73,7 +73,7 @@ def real(imager: ReverseImager, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-hearts", type=int, default=6, help="digital hearts (default %(default)s)")
+    parser.add_argument("-hearts", type=int, default=4, help="digital hearts (default %(default)s)")
     parser.add_argument("-prior", default="digital_heart")
     parser.add_argument("-device", default="cpu")
     args = parser.parse_args()
