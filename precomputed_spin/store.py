@@ -1,8 +1,8 @@
 """The map files: `<case>_PDmap`, `<case>_T1map`, `<case>_T2map` and `<case>.json`, in the image's geometry.
 
 Maps from anybody are welcome: three float images in the geometry of the case's image, T1 and T2 in ms. The
-JSON is written by `save_maps` alone; without it nothing is known about which image the maps belong to, so
-hashes are not checked.
+JSON is this project's own record; without it nothing is known about which image the maps belong to, so hashes
+are not checked.
 """
 
 from __future__ import annotations
