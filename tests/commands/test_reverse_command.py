@@ -331,7 +331,9 @@ def many(tmp_path):
 def _start(many, out, prior):
     command = [sys.executable, "-m", "nnunet_phys", *_from(many, out, prior)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=out.parent)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=out.parent
+    )
 
 
 def _contents(folder):
