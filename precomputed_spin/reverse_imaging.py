@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -217,7 +218,8 @@ class ReverseImager:
         prior: the spin prior.
         sampler: draws the maps.
         seed: of the noise.
-        batch: slices that pass the network together; halved where the device's memory does not hold them.
+        batch: slices that pass the network together; batches too small are filled up, and all are halved
+            where the device's memory does not hold them.
         noise_level: standard deviation of noise and model errors as a share of the signal's bright level.
         samples: posterior samples per slice.
     """
@@ -233,6 +235,9 @@ class ReverseImager:
     def __call__(self, scans: Iterable[Scan]) -> Iterator[Inferred]:
         """Infer maps of volumes, whose slices share batches where neighbours agree in sequences and padded size.
 
+        All batches are of one size, filled up where slices run out, since the last bits of a network's results depend
+        on it: so a scan's maps don't depend on what else there was to do.
+
         Args:
             scans: read one by one, as they are needed.
 
@@ -242,18 +247,13 @@ class ReverseImager:
         Raises:
             ValueError: the field of view is too small for the prior.
         """
-        waiting: list[_Volume] = []
-        for scan in scans:
-            volume = self._prepare(scan)
+        waiting: deque[_Volume] = deque()
+        for volume in map(self._prepare, scans):
             if waiting and volume.kind != waiting[0].kind:
-                yield from self._infer(waiting)
-                waiting = []
+                yield from self._infer(waiting, fill_up=True)
             waiting.append(volume)
-            if sum(v.scan.shape[0] for v in waiting) >= self.batch:
-                yield from self._infer(waiting)
-                waiting = []
-        if waiting:
-            yield from self._infer(waiting)
+            yield from self._infer(waiting, fill_up=False)
+        yield from self._infer(waiting, fill_up=True)
 
     def _prepare(self, scan: Scan) -> _Volume:
         prior = self.prior
@@ -297,28 +297,32 @@ class ReverseImager:
             )
         return tuple(observations)
 
-    def _infer(self, volumes: list[_Volume]) -> Iterator[Inferred]:
-        """Maps of volumes of one kind, their slices in batches of about equal size."""
-        coarse = Likelihood.join([v.coarse for v in volumes])
-        keys = [f"{v.scan.case}/{z}" for v in volumes for z in range(v.scan.shape[0])]
-        parts, done = [], 0
-        while done < len(keys):
-            left = len(keys) - done
-            part = slice(done, done + math.ceil(left / math.ceil(left / self.batch)))
+    def _infer(self, volumes: deque[_Volume], fill_up: bool) -> Iterator[Inferred]:
+        """Sample slices of volumes of one kind, batch by batch, and take the volumes out that are complete.
+
+        Args:
+            volumes: in order.
+            fill_up: sample slices too few for a batch, too; the rest of the batch repeats one of them.
+        """
+        while slices := [(v, z) for v in volumes for z in range(len(v.sampled), v.scan.shape[0])][: self.batch]:
+            missing = self.batch - len(slices)
+            if missing and not fill_up:
+                return
+            batch = [*slices, *[slices[-1]] * missing]
+            likelihood = Likelihood.join([v.coarse[z : z + 1] for v, z in batch])
             try:
-                parts.append(self._sample(coarse[part].to(self.prior.device), keys[part]))
+                u = self._sample(likelihood.to(self.prior.device), [f"{v.scan.case}/{z}" for v, z in batch])
             except RuntimeError as error:
                 if not should_reduce_batch_size(error) or self.batch == 1:
                     raise
-                self.batch = max(1, (part.stop - part.start) // 2)
+                self.batch //= 2
                 warnings.warn(f"out of memory: batches of {self.batch} slices from here on", stacklevel=2)
                 continue
-            done = part.stop
-        start = 0
-        for volume in volumes:
-            stop = start + volume.scan.shape[0]
-            yield self._finish(volume, torch.cat(parts, 1)[:, start:stop])
-            start = stop
+            for k, (volume, _) in enumerate(slices):
+                volume.sampled.append(u[:, k])
+            while volumes and len(volumes[0].sampled) == volumes[0].scan.shape[0]:
+                volume = volumes.popleft()
+                yield self._finish(volume, torch.stack(volume.sampled, 1))
 
     def _sample(self, likelihood: Likelihood, keys: list[str]) -> torch.Tensor:
         """Scaled maps on the prior's grid, (samples, slices, 3, rows, columns), on the CPU."""
@@ -365,12 +369,17 @@ class ReverseImager:
 
 @dataclass(frozen=True)
 class _Volume:
-    """A scan, its likelihood on its own grid and on the prior's, padded, and where it lies in there."""
+    """A scan, its likelihood on its own grid and on the prior's, padded, where it lies in there, and what was drawn.
+
+    Attributes:
+        sampled: scaled maps (samples, 3, rows, columns) on the prior's grid of the slices that are done, in order.
+    """
 
     scan: Scan
     fine: Likelihood
     coarse: Likelihood
     window: tuple[slice, slice]
+    sampled: list[torch.Tensor] = field(default_factory=list)
 
     @property
     def kind(self) -> tuple:
