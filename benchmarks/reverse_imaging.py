@@ -24,15 +24,8 @@ import torch
 from nnunet_phys.phantom import LABELS, digital_heart
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, signals
 from nnunet_phys.precomputed_spin.prior import SpinPrior
-from nnunet_phys.precomputed_spin.reverse_imaging import (
-    DPS,
-    ProximalSampler,
-    ReverseImager,
-    Sampler,
-    Scan,
-    Series,
-    SliceNoise,
-)
+from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series
+from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, Sampler, SliceNoise
 from nnunet_phys.scanner import noisy_magnitude, receive_bias
 from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE, T2PreparedBSSFP
 from nnunet_phys.spin import SpinMaps

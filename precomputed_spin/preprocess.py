@@ -20,15 +20,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.image_files import file_sha256
 from nnunet_phys.precomputed_spin.preprocessed import PreprocessedDataset, fingerprint, save_copy
-from nnunet_phys.precomputed_spin.store import (
-    MAP_NAMES,
-    RawDataset,
-    file_sha256,
-    load_maps,
-    load_record,
-    map_paths,
-)
+from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
+from nnunet_phys.precomputed_spin.store import MAP_NAMES, load_maps, load_record, map_paths
 
 RESERVOIR_SIZE = 4096  # voxels of a case whose mean and deviation stand for the whole case's
 

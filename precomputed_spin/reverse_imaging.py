@@ -1,17 +1,12 @@
-"""Reverse imaging: sample PD, T1 and T2 maps that a prior finds plausible and that explain an image.
-
-After Zhao et al., Reverse Imaging, MICCAI 2025; its sampler is diffusion posterior sampling (Chung et al., ICLR 2023).
-"""
+"""Reverse imaging (Zhao et al., MICCAI 2025): scans to PD, T1 and T2 maps on their own grids, batch by batch."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,125 +22,11 @@ from nnunet_phys.precomputed_spin.likelihood import (
     saturation_mask,
     signals,
 )
-from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinPrior, renoise
+from nnunet_phys.precomputed_spin.prior import SpinPrior
+from nnunet_phys.precomputed_spin.samplers import ProximalSampler, Sampler, SliceNoise
 from nnunet_phys.spin import SpinMaps
 
 _LAST_ABAR = 0.995  # noise level that stands for what is left to decide on the native grid
-
-
-class SliceNoise:
-    """Standard normal noise of each slice from a stream of its own, so that batching does not change it.
-
-    Args:
-        keys: one string a slice; equal keys give equal noise.
-        seed: changes all of them.
-    """
-
-    def __init__(self, keys: list[str], seed: int = 0) -> None:
-        digests = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in keys]
-        self._generators = [torch.Generator().manual_seed(int.from_bytes(d[:8], "big") >> 1) for d in digests]
-
-    def __call__(self, like: torch.Tensor) -> torch.Tensor:
-        """Noise of the shape (slices first) and device of `like`."""
-        return torch.stack([torch.randn(like.shape[1:], generator=g) for g in self._generators]).to(like)
-
-
-class Sampler(Protocol):
-    """Draws one posterior sample for each slice of a likelihood."""
-
-    def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
-        """Scaled maps (slices, 3, rows, columns) on the grid of the likelihood's image."""
-        ...
-
-
-def _check_steps(steps: int) -> None:
-    if not 2 <= steps <= 1000:
-        raise ValueError(f"{steps} steps: a sampler takes 2 to 1000")
-
-
-@dataclass(frozen=True)
-class ProximalSampler:
-    """The default: correct the denoised estimate in closed form at every step, then noise it afresh.
-
-    The signal is point-wise in the maps, so the likelihood needs 3 derivatives a pixel and none of the U-Net. The
-    belief handed to the likelihood is the prior's estimate with the variance that its errors were measured to have
-    at that noise level, channel by channel (in the spirit of PiGDM, Song et al., ICLR 2023, and DiffPIR, Zhu et al.,
-    CVPRW 2023).
-
-    Attributes:
-        steps: network evaluations.
-        least_abar: noise level of the first step.
-        trust: scales the prior's variance; above 1 the image is trusted more.
-        iterations: Gauss-Newton iterations a step.
-    """
-
-    steps: int = 12
-    least_abar: float = 1e-3
-    trust: float = 1.0
-    iterations: int = 2
-
-    def __post_init__(self) -> None:
-        _check_steps(self.steps)
-
-    @torch.no_grad()
-    def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
-        """See `Sampler`."""
-        timesteps = prior.timesteps(self.steps, self.least_abar)
-        abar = prior.alphas_cumprod
-        slices, rows, columns = likelihood.observed.shape
-        u = noise(torch.empty((slices, 3, rows, columns), device=prior.device))
-        for step, t in enumerate(timesteps):
-            mean = prior.denoise(u, t)
-            likelihood = likelihood.calibrated(mean)
-            variance = self.trust * prior.denoising_error[t].view(1, 3, 1, 1)
-            u = likelihood.correct(mean, variance, self.iterations)
-            if step + 1 < len(timesteps):
-                after = abar[timesteps[step + 1]]
-                u = renoise(u, u, abar[t], after, fresh=noise(u))
-        return u
-
-
-@dataclass(frozen=True)
-class DPS:
-    """Diffusion posterior sampling, eq. (10) of the paper: an ancestral step, then down the likelihood's gradient.
-
-    The squared norm is summed over pixels and slices, so guidance depends on neither batch size nor resolution (the
-    published code takes means).
-
-    Attributes:
-        steps: network evaluations, each with a gradient through the network.
-        xi: guidance strength on the squared norm, the signal in units of PD 1. The published setting (xi 400, sigma
-            0.1, batch of 5, 128x128 pixels, mean instead of sum) amounts to 0.49.
-    """
-
-    steps: int = 200
-    xi: float = 0.49
-
-    def __post_init__(self) -> None:
-        _check_steps(self.steps)
-
-    def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
-        """See `Sampler`."""
-        timesteps = prior.timesteps(self.steps, 0.0)
-        abar = prior.alphas_cumprod
-        slices, rows, columns = likelihood.observed.shape
-        u = noise(torch.empty((slices, 3, rows, columns), device=prior.device))
-        for step, t in enumerate(timesteps):
-            with torch.enable_grad():
-                u = u.detach().requires_grad_(True)
-                clean = prior.denoise(u, t)
-                (gradient,) = torch.autograd.grad(likelihood.squared_norm(clean), u)
-            with torch.no_grad():
-                clean = clean.clamp(LEAST, GREATEST)
-                after = abar[timesteps[step + 1]] if step + 1 < len(timesteps) else torch.ones_like(abar[t])
-                alpha = abar[t] / after
-                mean = after.sqrt() * (1 - alpha) * clean + alpha.sqrt() * (1 - after) * u
-                u = mean / (1 - abar[t]) + ((1 - alpha) * (1 - after) / (1 - abar[t])).sqrt() * noise(u)
-                u = u - self.xi * gradient
-        return u.detach().clamp(LEAST, GREATEST)
-
-
-SAMPLERS: dict[str, type[Sampler]] = {"proximal": ProximalSampler, "dps": DPS}
 
 
 @dataclass(frozen=True)

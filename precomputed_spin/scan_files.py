@@ -12,10 +12,10 @@ import torch
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.mapping import fit_inversion_recovery
+from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
 from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.likelihood import Sequence, signals
 from nnunet_phys.precomputed_spin.reverse_imaging import Scan, Series
-from nnunet_phys.precomputed_spin.store import Geometry, read_image
 from nnunet_phys.protocol import make_sequence
 from nnunet_phys.sequences import MOLLI
 from nnunet_phys.spin import SpinMaps

@@ -24,7 +24,7 @@ from nnunet_phys.augmentations.recipe import DEFAULT, GRE_ONLY, MOLLI_ONLY, Cont
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
 from nnunet_phys.precomputed_spin.preprocessed import require_z_score
-from nnunet_phys.precomputed_spin.store import require_one_channel
+from nnunet_phys.precomputed_spin.raw_dataset import require_one_channel
 
 
 class PhysMixin:

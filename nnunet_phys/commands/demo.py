@@ -202,7 +202,8 @@ def _picture(folder: Path, raw: Path, trainers: tuple[str, str], z: int) -> None
 
     from nnunet_phys.augmentations.contrast import synthesize
     from nnunet_phys.augmentations.recipe import DEFAULT
-    from nnunet_phys.precomputed_spin.store import load_maps, read_image
+    from nnunet_phys.precomputed_spin.image_files import read_image
+    from nnunet_phys.precomputed_spin.store import load_maps
 
     case = "heart000"
     image_path = raw / "imagesTr" / f"{case}_0000.nii.gz"

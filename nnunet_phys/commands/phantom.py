@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from nnunetv2.paths import nnUNet_raw
 
-    from nnunet_phys.precomputed_spin.store import require_folder
+    from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 
     for option, least in (("train", 1), ("test", 0), ("slices", 1)):
         if getattr(args, option) < least:

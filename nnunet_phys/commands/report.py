@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from nnunet_phys.precomputed_spin.store import RawDataset
+    from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
     from nnunet_phys.spin import SpinMaps
 
 _STYLE = "body{font:14px sans-serif;max-width:1100px;margin:2em auto}h2{font-size:15px;margin:1.2em 0 .2em}"
@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from nnunet_phys.precomputed_spin.store import load_maps, load_record, open_raw_dataset
+    from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
+    from nnunet_phys.precomputed_spin.store import load_maps, load_record
 
     if not args.o.absolute().parent.is_dir():
         raise InputError(f"-o {args.o}: there is no folder {args.o.absolute().parent}.")
@@ -83,7 +84,7 @@ class Histograms:
         """Count a case's voxels, where it has labels on its grid."""
         import numpy as np
 
-        from nnunet_phys.precomputed_spin.store import Geometry, read_image
+        from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
 
         path = dataset.labels[case]
         if not path.is_file() or not Geometry.read(path).agrees(Geometry.read(dataset.images[case])):
@@ -127,8 +128,8 @@ def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> s
     import numpy as np
     from matplotlib.figure import Figure
 
+    from nnunet_phys.precomputed_spin.image_files import read_image
     from nnunet_phys.precomputed_spin.likelihood import signals
-    from nnunet_phys.precomputed_spin.store import read_image
     from nnunet_phys.protocol import make_sequence
 
     flags = record["quality"]["flags"]

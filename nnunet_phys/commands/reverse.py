@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.scans import (
-    add_protocol_arguments,
-    add_work_arguments,
-    check_images,
-    check_target,
-    described,
-    find_inputs,
-    find_jobs,
-    in_batch_order,
-    load_prior,
-    read_protocol,
-    unfinished,
-)
+from nnunet_phys.commands.inference import Work, add_work_arguments, described
+from nnunet_phys.commands.scans import add_protocol_arguments
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,60 +28,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
+    from nnunet_phys.precomputed_spin.image_files import file_sha256
     from nnunet_phys.precomputed_spin.quality import quality
-    from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
-    from nnunet_phys.precomputed_spin.scan_files import load_scan
-    from nnunet_phys.precomputed_spin.store import file_sha256, remove_leftovers
 
     if args.samples < 1 or (args.save_samples and args.samples < 2):
         raise InputError(f"-samples {args.samples}: give 1 or more, 2 or more with --save_samples.")
-    inputs = find_inputs(args)
-    folder = inputs.folder
-    prior, sampler = load_prior(args)
-    protocol = read_protocol(args, inputs)
-    jobs, faults = find_jobs(inputs, protocol)
+    work = Work.of(args)
     labels, codes = _find_labels(args) if args.labels else ({}, {})
-    settings = {
-        "prior": {"name": args.prior, "sha256": prior.sha256(), **prior.record},
-        "sampler": {"name": args.sampler, **asdict(sampler), "samples": args.samples, "saved": args.save_samples},
-        "seed": args.seed,
-        "labels": codes,
-        "same_gain": list(protocol.same_gain),
-    }
+    settings = {**work.settings, "samples": {"drawn": args.samples, "saved": args.save_samples}, "labels": codes}
 
     def each(job: Job) -> dict:
         label = labels.get(job[0].case)
         return {"sequences": described(job[1]), "label_sha256": label and file_sha256(label)}
 
-    if folder.is_dir():
-        remove_leftovers(folder)
-    todo = jobs if args.overwrite else unfinished(jobs, folder, settings, each)
-    slices = check_images(todo, prior.minimum * prior.pixel_mm, [*faults, *_label_faults(todo, labels, codes)])
-    if not todo:
-        return
-    check_target(folder, todo, 3 if args.samples == 1 else 6 + 3 * args.samples * args.save_samples)
-    imager = ReverseImager(prior, sampler, seed=args.seed, batch=args.batch, samples=args.samples)
-    record = {**settings, "batch": args.batch, "bf16": prior.bf16, "versions": _versions()}
-    by_case = {job[0].case: job for job in todo}
-    scans = (
-        load_scan(files, sequences, protocol.same_gain, labels.get(files.case), codes)
-        for files, sequences in in_batch_order(todo)
-    )
-    with tqdm(total=sum(slices.values()), unit="slice", disable=args.disable_progress_bar) as progress:
-        for found in imager(scans):
-            job = by_case[found.scan.case]
-            entries = {**record, **each(job), "quality": quality(found, prior.scaling)}
-            _save(found, job[0].paths, folder, inputs.ending, entries, args.save_samples)
-            progress.set_description(found.scan.case)
-            progress.update(len(found.error))
-    print(f"{len(todo)} cases in {folder}. Look at the maps before you train on them (nnunet_phys report).")
+    todo = work.unfinished(settings, each)
+    volumes = 3 if args.samples == 1 else 6 + 3 * args.samples * args.save_samples
+    record = {**settings, "batch": args.batch, "bf16": work.prior.bf16, "versions": _versions()}
+    faults = _label_faults(todo, labels, codes)
+    for job, found in work.infer(todo, volumes, args.samples, faults, labels, codes):
+        entries = {**record, **each(job), "quality": quality(found, work.prior.scaling)}
+        _save(found, job[0].paths, work.inputs.folder, work.inputs.ending, entries, args.save_samples)
+    if todo:
+        print("Look at the maps before you train on them (nnunet_phys report).")
 
 
 def _save(found: Inferred, images: tuple[Path, ...], folder: Path, ending: str, record: dict, each: bool) -> None:
     """Write all of a case; its record, which makes it count as finished, last."""
-    from nnunet_phys.precomputed_spin.store import Geometry, map_paths, save_maps, write_volume
+    from nnunet_phys.precomputed_spin.image_files import Geometry, write_volume
+    from nnunet_phys.precomputed_spin.store import map_paths, save_maps
 
     case, (first, *more), written = found.scan.case, images, []
     if found.samples:
@@ -112,7 +74,7 @@ def _save(found: Inferred, images: tuple[Path, ...], folder: Path, ending: str, 
 def _find_labels(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, int]]:
     """Label image of each case and the codes of its structures."""
     from nnunet_phys.precomputed_spin.labels import structure_codes
-    from nnunet_phys.precomputed_spin.store import open_raw_dataset
+    from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 
     if args.d is None:
         raise InputError("--labels needs -d, a data set with labelsTr.")
@@ -124,7 +86,7 @@ def _label_faults(jobs: list[Job], labels: dict[str, Path], codes: dict[str, int
     """A line for each case whose labels are not on the image's grid or hold no structure."""
     import numpy as np
 
-    from nnunet_phys.precomputed_spin.store import Geometry, read_image
+    from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
 
     faults = []
     for files, _ in jobs if labels else ():

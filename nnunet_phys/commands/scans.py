@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +15,6 @@ _FEWEST_VALUES = 17  # of an image; fewer are labels
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.likelihood import Sequence
-    from nnunet_phys.precomputed_spin.prior import SpinPrior
-    from nnunet_phys.precomputed_spin.reverse_imaging import Sampler
     from nnunet_phys.precomputed_spin.scan_files import Protocol, ScanFiles
 
     Job = tuple[ScanFiles, tuple[Sequence, ...]]
@@ -40,20 +35,6 @@ def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequen
         "-ti", type=Path, metavar="FOLDER", help="molli: where CASE.json with inversion_times_ms lies (default: -i)"
     )
     parser.add_argument("--single", action="store_true", help="molli: make each readout a case of its own")
-
-
-def add_work_arguments(parser: argparse.ArgumentParser) -> None:
-    """How the maps are made, and which part of them by this process."""
-    parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
-    parser.add_argument("-sampler", default="proximal", choices=("proximal", "dps"), help="default %(default)s")
-    parser.add_argument("-steps", type=int, help="network evaluations a slice (default 12; dps: 200)")
-    parser.add_argument("-seed", type=int, default=0)
-    parser.add_argument("-batch", type=int, default=8, help="slices a network call (default %(default)s)")
-    parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
-    parser.add_argument("-num_parts", type=int, default=1, help="split the cases into this many parts")
-    parser.add_argument("-part_id", type=int, default=0, help="which part to do, from 0")
-    parser.add_argument("--overwrite", action="store_true", help="make again what is there")
-    parser.add_argument("--disable_progress_bar", action="store_true")
 
 
 @dataclass(frozen=True)
@@ -83,7 +64,7 @@ def find_inputs(args: argparse.Namespace) -> Inputs:
     """
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-    from nnunet_phys.precomputed_spin.store import open_raw_dataset
+    from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 
     part = _part(args)
     if (args.d is None) == (args.i is None):
@@ -170,96 +151,21 @@ def find_jobs(inputs: Inputs, protocol: Protocol) -> tuple[list[Job], list[str]]
     return sorted(jobs, key=lambda job: job[0].case)[part::parts], faults
 
 
-def unfinished(jobs: list[Job], folder: Path, settings: dict, each: Callable[[Job], dict]) -> list[Job]:
-    """The cases without results, or with results of other images.
-
-    Args:
-        jobs: all cases.
-        folder: of the results and their records.
-        settings: that all records must share (but for the prior's name: it may lie elsewhere).
-        each: further settings of a case.
-
-    Raises:
-        InputError: results that were made with other settings.
-    """
-    from nnunet_phys.precomputed_spin.store import is_finished, load_record
-
-    todo, made_otherwise = [], {}
-    for job in jobs:
-        case = job[0].case
-        if not is_finished(folder, case, job[0].paths):
-            todo.append(job)
-            continue
-        recorded, expected = load_record(folder, case), json.loads(json.dumps({**settings, **each(job)}))
-        for one in (recorded, expected):
-            one.get("prior", {}).pop("name", None)
-        other = [key for key, value in expected.items() if recorded.get(key) != value]
-        if other:
-            made_otherwise.setdefault(", ".join(other), []).append(case)
-    if made_otherwise:
-        raise InputError(
-            "\n".join(
-                f"{found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: what lies in {folder} was made "
-                f"with other settings ({names}). Add --overwrite to make it again, or choose another folder with -o."
-                for names, found in made_otherwise.items()
-            )
-        )
-    if len(todo) < len(jobs):
-        print(f"{len(jobs) - len(todo)} of {len(jobs)} cases are finished and skipped (--overwrite makes them again)")
-    return todo
-
-
-def described(sequences: tuple[Sequence, ...]) -> list[dict]:
-    """Sequences for a record."""
-    from nnunet_phys.protocol import describe_sequence
-
-    return json.loads(json.dumps([describe_sequence(s) for s in sequences]))
-
-
-def load_prior(args: argparse.Namespace) -> tuple[SpinPrior, Sampler]:
-    """The prior on its device, and the sampler.
-
-    Raises:
-        InputError: no such prior or device, or a number of steps or slices that makes no sense.
-    """
-    import torch
-
-    from nnunet_phys.devices import torch_device
-    from nnunet_phys.precomputed_spin.prior import SpinPrior
-    from nnunet_phys.precomputed_spin.reverse_imaging import SAMPLERS
-
-    if args.batch < 1:
-        raise InputError(f"-batch {args.batch}: give 1 or more slices.")
-    device = args.device
-    if device == "cuda" and torch.cuda.is_available():  # a launcher starts one process per GPU
-        device = f"cuda:{_environment_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
-    prior = SpinPrior.load(args.prior, torch_device(device))
-    try:
-        return prior, SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps is not None else {}))
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
 def _part(args: argparse.Namespace) -> tuple[int, int]:
     """Which part of the cases is this process's, of how many: job arrays times torchrun's or accelerate's processes."""
     if args.num_parts < 1 or not 0 <= args.part_id < args.num_parts:
         raise InputError(f"-part_id {args.part_id} of -num_parts {args.num_parts}: give 0 to num_parts - 1.")
-    rank, world = _environment_number("RANK", 0), _environment_number("WORLD_SIZE", 1)
+    rank, world = environment_number("RANK", 0), environment_number("WORLD_SIZE", 1)
     if not rank < world:
         raise InputError(f"RANK={rank} with WORLD_SIZE={world}: unset them, or start with torchrun or accelerate.")
     return args.part_id * world + rank, args.num_parts * world
 
 
-def _environment_number(name: str, default: int) -> int:
+def environment_number(name: str, default: int) -> int:
     value = os.environ.get(name, str(default))
     if not value.isdecimal():
         raise InputError(f"{name}={value} in the environment is no number. Unset it.")
     return int(value)
-
-
-def in_batch_order(jobs: list[Job]) -> list[Job]:
-    """Cases of one size together, so that they share the network's batches."""
-    return sorted(jobs, key=lambda job: (job[0].geometry.size[:2], job[0].case))
 
 
 def check_images(jobs: list[Job], minimum_mm: float, faults: list[str]) -> dict[str, int]:
@@ -304,25 +210,3 @@ def check_images(jobs: list[Job], minimum_mm: float, faults: list[str]) -> dict[
     if faults:
         raise InputError("\n".join(faults))
     return slices
-
-
-def check_target(folder: Path, jobs: list[Job], volumes: int) -> None:
-    """Refuse a folder that cannot take so many volumes a case, before hours are spent.
-
-    Raises:
-        InputError: it cannot be written to, or has too little room.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error.strerror}). Choose another folder with -o.") from None
-    needed = volumes * sum(4 * math.prod(files.geometry.size) for files, _ in jobs)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{folder}: {free / 2**30:.1f} GiB are free, the results may take {needed / 2**30:.1f}. Make room, or "
-            "choose another folder with -o."
-        )

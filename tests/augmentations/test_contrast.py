@@ -23,7 +23,8 @@ from nnunet_phys.augmentations.recipe import (
 )
 from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
 from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset
-from nnunet_phys.precomputed_spin.store import load_maps, open_raw_dataset
+from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
+from nnunet_phys.precomputed_spin.store import load_maps
 from nnunet_phys.sequences import BSSFP, MOLLI
 from nnunet_phys.spin import SpinMaps
 

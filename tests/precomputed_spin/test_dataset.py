@@ -10,7 +10,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nn
 from nnunet_phys.precomputed_spin.dataset import ChannelStack, SpinDataset
 from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
 from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset
-from nnunet_phys.precomputed_spin.store import open_raw_dataset
+from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import faults
+from nnunet_phys.precomputed_spin.image_files import read_image
 from nnunet_phys.precomputed_spin.preprocess import draw_reservoir, preprocess_maps
 from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, spin_folder
-from nnunet_phys.precomputed_spin.store import map_paths, open_raw_dataset, read_image, save_maps
+from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
+from nnunet_phys.precomputed_spin.store import map_paths, save_maps
 from nnunet_phys.spin import SpinMaps
 
 

@@ -10,15 +10,8 @@ from nnunet_phys.phantom import LABELS, digital_heart
 from nnunet_phys.precomputed_spin.labels import TissueLabels, tissue_weights
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, bright_level, saturation_mask, signals
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
-from nnunet_phys.precomputed_spin.reverse_imaging import (
-    DPS,
-    ProximalSampler,
-    ReverseImager,
-    Scan,
-    Series,
-    SliceNoise,
-    upsample_guided,
-)
+from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series, upsample_guided
+from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, SliceNoise
 from nnunet_phys.scanner import noisy_magnitude, receive_bias
 from nnunet_phys.sequences import BSSFP, MOLLI, T2PreparedBSSFP
 from nnunet_phys.spin import SpinMaps
