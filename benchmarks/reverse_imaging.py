@@ -145,8 +145,8 @@ def _times(maps: SpinMaps, truth: SpinMaps) -> list[tuple[torch.Tensor, torch.Te
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-hearts", type=int, default=4, help="test hearts (default %(default)s)")
-    parser.add_argument("-slices", type=int, default=2, help="slices a heart (default %(default)s)")
+    parser.add_argument("-hearts", type=int, default=12, help="test hearts (default %(default)s)")
+    parser.add_argument("-slices", type=int, default=1, help="slices a heart (default %(default)s)")
     parser.add_argument("-prior", default="digital_heart")
     parser.add_argument("-device", default="cpu")
     parser.add_argument("-batch", type=int, default=4)
@@ -171,6 +171,7 @@ def main() -> None:
             methods[f"eq. 10, {title}, xi {best:g}"] = wrap(DPS(args.dps_steps, best))
     for steps in (25, 12, 6, 3):
         methods[f"proximal {steps}"] = ProximalSampler(steps)
+    methods["proximal 12, a sample"] = ProximalSampler(12, average=1)
     methods["proximal 25, no guide"] = Unguided(ProximalSampler(25))
 
     hearts = [draw_heart(TEST_SEED + i, args.slices) for i in range(args.hearts)]

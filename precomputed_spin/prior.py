@@ -147,10 +147,12 @@ class SpinPrior:
         steps = torch.full((len(noisy),), timestep, device=noisy.device)
         return abar.sqrt() * noisy - (1 - abar).sqrt() * self.velocity(noisy, steps)
 
-    def timesteps(self, steps: int, least_abar: float = 1e-3) -> list[int]:
-        """Descending timesteps, evenly spaced from where abar reaches `least_abar`, ending at 0."""
-        start = int((self.scheduler.alphas_cumprod >= least_abar).sum()) - 1
-        return np.linspace(start, 0, steps).round().astype(int).tolist()
+    def timesteps(self, steps: int, least_abar: float = 1e-3, most_abar: float = 1.0) -> list[int]:
+        """Descending timesteps, evenly spaced from where abar reaches `least_abar` to where it reaches `most_abar`."""
+        start, end = (
+            max(0, int((self.scheduler.alphas_cumprod >= abar).sum()) - 1) for abar in (least_abar, most_abar)
+        )
+        return np.linspace(start, end, steps).round().astype(int).tolist()
 
     @torch.inference_mode()
     def sample(self, slices: int, shape: tuple[int, int], generator: torch.Generator, steps: int = 50) -> SpinMaps:
@@ -245,28 +247,20 @@ class SpinPrior:
         return cls(unet, scheduler, scaling, pixel_mm, error, reference, record, bf16=bf16)
 
 
-def renoise(
-    noisy: torch.Tensor,
-    clean: torch.Tensor,
-    abar: torch.Tensor,
-    abar_next: torch.Tensor,
-    fresh: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Carry an estimate of the clean maps to the next, lower noise level.
+def renoise(noisy: torch.Tensor, clean: torch.Tensor, abar: torch.Tensor, abar_next: torch.Tensor) -> torch.Tensor:
+    """Carry an estimate of the clean maps to the next, lower noise level, with the noise that `noisy` holds (DDIM).
 
     Args:
         noisy: maps at the present level.
-        clean: the estimate made from them, possibly corrected by a likelihood.
+        clean: the estimate made from them.
         abar: cumulative alpha of the present level.
         abar_next: that of the next.
-        fresh: standard normal noise to use; without it the noise contained in `noisy` is kept (DDIM).
 
     Returns:
         Maps at the next level.
     """
-    if fresh is None:
-        fresh = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
-    return abar_next.sqrt() * clean + (1 - abar_next).sqrt() * fresh
+    noise = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
+    return abar_next.sqrt() * clean + (1 - abar_next).sqrt() * noise
 
 
 def new_unet(channels: tuple[int, ...] = (48, 96, 144, 192)) -> UNet2DModel:

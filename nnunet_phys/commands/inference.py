@@ -61,14 +61,14 @@ class Work:
     sampler: Sampler
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> Work:
-        """What arguments ask for.
+    def of(cls, args: argparse.Namespace, samples: int = 1) -> Work:
+        """What arguments ask for, with so many posterior samples.
 
         Raises:
             InputError: nothing to read, or a protocol, prior, device or number that makes no sense.
         """
         inputs = find_inputs(args)
-        prior, sampler = _load_prior(args)
+        prior, sampler = _load_prior(args, samples)
         protocol = read_protocol(args, inputs)
         return cls(args, inputs, protocol, *find_jobs(inputs, protocol), prior, sampler)
 
@@ -179,7 +179,7 @@ def described(sequences: tuple[Sequence, ...]) -> list[dict]:
     return json.loads(json.dumps([describe_sequence(s) for s in sequences]))
 
 
-def _load_prior(args: argparse.Namespace) -> tuple[SpinPrior, Sampler]:
+def _load_prior(args: argparse.Namespace, samples: int) -> tuple[SpinPrior, Sampler]:
     """The prior on its device, and the sampler.
 
     Raises:
@@ -197,8 +197,11 @@ def _load_prior(args: argparse.Namespace) -> tuple[SpinPrior, Sampler]:
     if device == "cuda" and torch.cuda.is_available():  # a launcher starts one process per GPU
         device = f"cuda:{environment_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
     prior = SpinPrior.load(args.prior, torch_device(device))
+    options = {} if args.steps is None else {"steps": args.steps}
+    if samples > 1 and args.sampler == "proximal":
+        options["average"] = 1
     try:
-        return prior, SAMPLERS[args.sampler](**({"steps": args.steps} if args.steps is not None else {}))
+        return prior, SAMPLERS[args.sampler](**options)
     except ValueError as error:
         raise InputError(str(error)) from None
 

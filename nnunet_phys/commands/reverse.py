@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.samples < 1 or (args.save_samples and args.samples < 2):
         raise InputError(f"-samples {args.samples}: give 1 or more, 2 or more with --save_samples.")
-    work = Work.of(args)
+    work = Work.of(args, args.samples)
     labels, codes = _find_labels(args) if args.labels else ({}, {})
     settings = {**work.settings, "samples": {"drawn": args.samples, "saved": args.save_samples}, "labels": codes}
 

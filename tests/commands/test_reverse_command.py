@@ -196,7 +196,11 @@ def test_samples_and_labels(fresh, prior, tmp_path, capsys):
     path.write_text(json.dumps({**description, "labels": {"background": 0, "LV": 1, "MYO": 2}}))
     assert main(_reverse(prior, "--labels", "-samples", "2", "--save_samples")) == 0
     record = json.loads((fresh.maps / "case0.json").read_text())
-    assert record["labels"] == {"LV": 1, "MYO": 2} and record["samples"]["drawn"] == 2
+    assert (
+        record["labels"] == {"LV": 1, "MYO": 2}
+        and record["samples"]["drawn"] == 2
+        and record["sampler"]["average"] == 1
+    )
     assert record["quality"]["t1_spread"] > 0
     sizes = {sitk.ReadImage(str(p)).GetSize() for p in fresh.maps.rglob("case0_*.nii.gz")}
     assert len(list(fresh.maps.rglob("case0_*.nii.gz"))) == 3 + 3 + 6 and len(sizes) == 1

@@ -130,7 +130,6 @@ def test_renoise_reaches_the_next_level():
     noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
     expected = following.sqrt() * clean + (1 - following).sqrt() * noise
     torch.testing.assert_close(renoise(noisy, clean, abar, following), expected)
-    torch.testing.assert_close(renoise(noisy, clean, abar, following, fresh=noise), expected)
 
 
 class _Interrupted(Exception):

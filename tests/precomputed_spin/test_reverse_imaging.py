@@ -52,16 +52,14 @@ class GaussianPrior:
     multiple: int = 4
     minimum: int = 8
     device = torch.device("cpu")
-    alphas_cumprod = new_scheduler().alphas_cumprod
+    scheduler = new_scheduler()
+    alphas_cumprod = scheduler.alphas_cumprod
+    timesteps = SpinPrior.timesteps
 
     @property
     def denoising_error(self):
         a = self.alphas_cumprod
         return (self.variance * (1 - a) / (a * self.variance + 1 - a))[:, None].expand(-1, 3)
-
-    def timesteps(self, steps, least_abar=1e-3):
-        start = int((self.alphas_cumprod >= least_abar).sum()) - 1
-        return np.linspace(start, 0, steps).round().astype(int).tolist()
 
     def denoise(self, noisy, t):
         a, v = self.alphas_cumprod[t], self.variance
@@ -212,7 +210,7 @@ def test_bright_level_ignores_the_amount_of_air():
     assert float(wide) == pytest.approx(float(cropped), rel=0.02)
 
 
-@pytest.mark.parametrize("sampler", [ProximalSampler(25), DPS(100, xi=0.5)])
+@pytest.mark.parametrize("sampler", [ProximalSampler(25), ProximalSampler(25, average=1), DPS(100, xi=0.5)])
 def test_samplers_reach_the_posterior_of_a_gaussian_prior(sampler):
     def linear(maps):
         return maps.pd
