@@ -19,6 +19,7 @@ from nnunet_phys.precomputed_spin.likelihood import (
     Observation,
     Sequence,
     bright_level,
+    centre_weights,
     saturation_mask,
     signals,
 )
@@ -156,14 +157,15 @@ class ReverseImager:
         return _Volume(scan, fine, coarse, window)
 
     def _observations(self, scan: Scan) -> tuple[Observation, ...]:
-        """Images in the units of their signals, on the CPU; the first series' bright level sets its gain."""
+        """Images in the units of their signals, on the CPU; the first's bright level sets the gain."""
         observations, first_gain = [], None
+        weights = centre_weights(*scan.shape[1:])
         for series in scan.series:
             images = torch.from_numpy(np.ascontiguousarray(series.images, dtype=np.float32))
             saturated = torch.zeros_like(images, dtype=torch.bool) if series.signed else saturation_mask(images)
             images = images if series.signed else images.clamp(min=0)
             level = float(bright_level(signals(series.sequence, SpinMaps.unstack(self.prior.reference)).abs()))
-            gain = first_gain if series.same_gain and observations else level / bright_level(images.abs())
+            gain = first_gain if series.same_gain and observations else level / bright_level(images.abs(), weights)
             first_gain = first_gain or gain
             observations.append(
                 Observation(

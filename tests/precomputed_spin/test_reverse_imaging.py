@@ -8,7 +8,14 @@ import torch
 
 from nnunet_phys.phantom import LABELS, digital_heart
 from nnunet_phys.precomputed_spin.labels import TissueLabels, tissue_weights
-from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, bright_level, saturation_mask, signals
+from nnunet_phys.precomputed_spin.likelihood import (
+    Likelihood,
+    Observation,
+    bright_level,
+    centre_weights,
+    saturation_mask,
+    signals,
+)
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series, upsample_guided
 from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, SliceNoise
@@ -208,6 +215,15 @@ def test_bright_level_ignores_the_amount_of_air():
     body = torch.rand(10_000, generator=torch.Generator().manual_seed(0)) + 1
     cropped, wide = bright_level(body), bright_level(torch.cat((body, torch.zeros(20_000))))
     assert float(wide) == pytest.approx(float(cropped), rel=0.02)
+
+
+def test_bright_level_about_the_middle_ignores_a_bright_chest_wall():
+    body = torch.rand((3, 64, 80), generator=torch.Generator().manual_seed(0)) + 1
+    lit = body * torch.where(torch.arange(80) < 12, 5.0, 1.0)
+    weights = centre_weights(64, 80)
+    assert float(bright_level(lit) / bright_level(body)) > 2
+    assert float(bright_level(lit, weights) / bright_level(body, weights)) == pytest.approx(1, rel=0.05)
+    assert float(bright_level(body, weights) / bright_level(body)) == pytest.approx(1, rel=0.02)
 
 
 @pytest.mark.parametrize("sampler", [ProximalSampler(25), ProximalSampler(25, average=1), DPS(100, xi=0.5)])
