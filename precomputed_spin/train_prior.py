@@ -1,4 +1,4 @@
-"""Learn a spin prior from maps: digital hearts, or PD, T1 and T2 maps on disk."""
+"""Learn a spin prior from maps."""
 
 from __future__ import annotations
 
@@ -8,72 +8,18 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from diffusers.training_utils import EMAModel
-from scipy.ndimage import gaussian_filter
-from torch.nn.functional import interpolate, pad
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.phantom import digital_heart
-from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, Sequence, bright_level, signals
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
-from nnunet_phys.precomputed_spin.store import MAP_NAMES
-from nnunet_phys.scanner import receive_bias
-from nnunet_phys.sequences import BSSFP, MOLLI, MSASHA, SpoiledGRE, T2PreparedBSSFP
-from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
-
-SLICES_PER_HEART = 4
-_SCHEMES = {"5(3)3": (120.0, 200.0), "4(1)3(1)2": (100.0, 180.0, 260.0), "3(3)3(3)5": (120.0, 200.0, 280.0)}
-
-
-def _molli(rng: np.random.Generator, readout: int | None) -> MOLLI:
-    scheme = str(rng.choice(list(_SCHEMES)))
-    pulses, centre, tr_ms = int(rng.integers(45, 76)), int(rng.integers(10, 31)), rng.uniform(2.3, 3.0)
-    earliest = (centre + 1) * tr_ms
-    return MOLLI(
-        scheme=scheme,
-        flip_angle_deg=rng.uniform(25, 50),
-        tr_ms=tr_ms,
-        pulses=pulses,
-        centre_pulse=centre,
-        rr_ms=rng.uniform(600, 1200),
-        first_inversion_times_ms=tuple(max(t + rng.uniform(-10, 10), earliest) for t in _SCHEMES[scheme]),
-        inversion_efficiency=rng.uniform(0.88, 1.0),
-        readout=readout,
-    )
-
-
-def _t2_prepared(rng: np.random.Generator, times: tuple[float, ...]) -> T2PreparedBSSFP:
-    return T2PreparedBSSFP(times, flip_angle_deg=rng.uniform(40, 70), tr_ms=rng.uniform(2.3, 3.0))
-
-
-GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], Sequence]]] = {
-    "bssfp": (0.5, lambda rng: BSSFP(flip_angle_deg=rng.uniform(25, 80), tr_ms=rng.uniform(2.5, 4.0))),
-    "gre": (
-        0.12,
-        lambda rng: SpoiledGRE(
-            flip_angle_deg=rng.uniform(8, 25),
-            tr_ms=rng.uniform(4, 10),
-            te_ms=rng.uniform(1.2, 4),
-            r2_prime_hz=rng.uniform(5, 40),
-            inflow_pulses=math.exp(rng.uniform(math.log(20), math.log(300))),
-        ),
-    ),
-    "molli readout": (0.13, lambda rng: _molli(rng, int(rng.integers(8)))),
-    "molli series": (0.08, lambda rng: _molli(rng, None)),
-    "t2 prepared": (0.07, lambda rng: _t2_prepared(rng, (rng.uniform(20, 80),))),
-    "t2 series": (0.05, lambda rng: _t2_prepared(rng, (0.0, rng.uniform(20, 35), rng.uniform(45, 80)))),
-    "sasha": (0.05, lambda rng: MSASHA(ts_ms=rng.uniform(80, 1000), t2_prep_ms=rng.choice([0.0, 55.0]))),
-}
-"""What a prior learns to be guided by: how often, and a draw of the protocol. The shares are a choice: most training
-images are cine."""
+from nnunet_phys.precomputed_spin.prior_guides import GUIDES, draw_guide
+from nnunet_phys.precomputed_spin.prior_maps import reference_voxels
+from nnunet_phys.spin import SpinMaps
 
 
 @dataclass(frozen=True)
@@ -118,139 +64,6 @@ class Schedule:
         return self.learning_rate * min(1, step / 100) * (0.51 + 0.49 * math.cos(math.pi * step / self.steps))
 
 
-def _phantom_slices(seed: int, shape: tuple[int, int], pixel_mm: float) -> np.ndarray:
-    """Maps of one digital heart, (slices, 3, rows, columns) float32, each slice with its own receive bias in PD."""
-    rng = np.random.default_rng([seed, 1])
-    systole = bool(rng.random() < 0.4)
-    heart = digital_heart(seed, SLICES_PER_HEART, shape, pixel_mm, systole, hidden_walls=True)
-    stacked = heart.maps.stack(1).numpy()
-    for one in stacked:
-        one[0] *= receive_bias(rng, shape, pixel_mm, centre_mm=heart.centre_mm)
-    return stacked
-
-
-def phantom_maps(hearts: int, pixel_mm: float, first_seed: int = 0, processes: int = 2) -> torch.Tensor:
-    """Maps of digital hearts to learn from.
-
-    Args:
-        hearts: how many; each gives `SLICES_PER_HEART` slices.
-        pixel_mm: pixel size.
-        first_seed: seeds are consecutive from here.
-        processes: worker processes.
-
-    Returns:
-        float32 (slices, 3, 144, 144): PD with a random receive bias, T1 and T2 in ms.
-    """
-    work = partial(_phantom_slices, shape=(144, 144), pixel_mm=pixel_mm)
-    seeds = range(first_seed, first_seed + hearts)
-    with get_context("spawn").Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        parts = list(tqdm(pool.imap(work, seeds, chunksize=16), total=hearts, desc="digital hearts"))
-    return torch.from_numpy(np.concatenate(parts))
-
-
-def folder_maps(folder: Path, pixel_mm: float, size: int = 144) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maps on disk to learn from, named as `nnunet_phys reverse` names them.
-
-    Args:
-        folder: holds *_PDmap, *_T1map (ms) and *_T2map (ms) of any file ending that SimpleITK reads.
-        pixel_mm: slices are resampled to this pixel size (nearest neighbour: relaxation times must not be mixed).
-        size: and cropped or padded with air to this many rows and columns.
-
-    Returns:
-        float32 (slices, 3, size, size) to learn from, and one of `size` 128 for the denoising error: a tenth of the
-        cases, at least one.
-
-    Raises:
-        InputError: no such folder, fewer than two cases, a map missing, unreadable, of another shape or not finite.
-    """
-    if not folder.is_dir():
-        raise InputError(f"-i {folder}: no such folder. Give a folder of maps, or the word phantom.")
-    first = sorted(folder.glob("*_PDmap.*"))
-    if len(first) < 2:
-        raise InputError(f"-i {folder}: {len(first)} files named CASE_PDmap.*; at least 2 cases are needed.")
-    cases = []
-    for path in first:
-        parts = [_read(path.with_name(path.name.replace("_PDmap.", f"_{name}."))) for name in MAP_NAMES]
-        arrays, (row_mm, column_mm) = [array for array, _ in parts], parts[0][1]
-        if len({a.shape for a in arrays}) > 1:
-            raise InputError(f"{path}: the case's maps differ in shape. Make them again.")
-        maps = torch.from_numpy(np.stack(arrays, 1))
-        maps[:, 1].clamp_(T1_MIN_MS, T1_MAX_MS)
-        maps[:, 2].clamp_(T2_MIN_MS, T2_MAX_MS)
-        shape = [round(n * mm / pixel_mm) for n, mm in zip(maps.shape[2:], (row_mm, column_mm), strict=True)]
-        cases.append(_fit(interpolate(maps, shape, mode="nearest-exact"), size))
-    held_out = max(1, len(cases) // 10)
-    return torch.cat(cases[held_out:]), _fit(torch.cat(cases[:held_out]), 128)
-
-
-def _read(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
-    """A map as (slices, rows, columns), and its row and column spacing in mm."""
-    try:
-        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
-    except RuntimeError:
-        raise InputError(f"{path} is missing or cannot be read. Make the case's maps again.") from None
-    array = sitk.GetArrayFromImage(image)
-    if not np.isfinite(array).all():
-        raise InputError(f"{path} holds NaN or infinite values. Make the case's maps again.")
-    return array.reshape(-1, *array.shape[-2:]), image.GetSpacing()[1::-1]
-
-
-def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:
-    """Crop or pad slices about their centre: PD with 0, T1 and T2 with their edge values."""
-    margins = [size - n for n in maps.shape[-2:]]
-    border = [half for m in reversed(margins) for half in (m // 2, m - m // 2)]
-    fitted = pad(maps, [max(0, b) for b in border], mode="replicate")
-    if max(margins) > 0:
-        fitted[:, 0] = pad(maps[:, 0], [max(0, b) for b in border])
-    left, _, top, _ = (max(0, -b) for b in border)
-    return fitted[..., top : top + size, left : left + size]
-
-
-def observe(maps: SpinMaps, sequence: Sequence, reference: torch.Tensor, rng: np.random.Generator) -> Observation:
-    """Images of maps as a scanner might deliver them and a user describe them, for the prior to learn from.
-
-    Gain off by up to a third, flip angle by up to 15 %, blur up to 0.8 pixels, noise up to 5 % of the bright level,
-    clipping of a third of the magnitude images somewhere in the brightest 3 %. Series keep their sign.
-
-    Args:
-        maps: (slices, rows, columns); PD holds the receive bias.
-        sequence: how they are imaged.
-        reference: voxels, (3, n), over which the images' level is known.
-        rng: source of the draws.
-    """
-    images = signals(sequence, maps)
-    signed, shape = len(images) > 1, images.shape
-    images = images.numpy() if signed else images.abs().numpy()
-    level = float(bright_level(torch.from_numpy(images).abs()))
-    images = gaussian_filter(images, rng.uniform(0.0, 0.8), axes=(-2, -1))
-    images += rng.uniform(0, 0.05) * level * rng.standard_normal(shape, dtype=np.float32)
-    images = torch.from_numpy(images if signed else np.abs(images))
-    saturated = torch.zeros(shape, dtype=torch.bool)
-    if not signed and rng.random() < 1 / 3:
-        images = images.clamp(max=float(torch.quantile(images, rng.uniform(0.97, 1.0))))
-        saturated = images >= images.max()
-    assumed = sequence
-    if hasattr(sequence, "flip_angle_deg"):
-        assumed = replace(sequence, flip_angle_deg=sequence.flip_angle_deg * rng.uniform(0.85, 1.15))
-    expected = float(bright_level(signals(assumed, SpinMaps.unstack(reference)).abs()))
-    images = images * (expected / level * math.exp(rng.uniform(-0.3, 0.3)))
-    return Observation(assumed, images, expected, 0.0, saturated, signed)
-
-
-def _guide(
-    scaled: torch.Tensor,
-    prior: SpinPrior,
-    sequence: Sequence,
-    rng: np.random.Generator,
-    window: tuple[slice, slice] = (slice(None), slice(None)),
-) -> torch.Tensor:
-    """What images of a slice of scaled maps (3, rows, columns) say about a window of it, (6, rows, columns)."""
-    seen = observe(prior.scaling.decode(scaled[None]), sequence, prior.reference, rng)
-    seen = replace(seen, images=seen.images[(..., *window)], saturated=seen.saturated[(..., *window)])
-    everywhere = torch.ones(seen.images.shape[1:], dtype=torch.bool)
-    return Likelihood((seen,), everywhere, prior.scaling).pixelwise_posterior(prior.library)[0]
-
-
 def _crops(
     pool: torch.Tensor, prior: SpinPrior, size: int, batch: int, guided_share: float, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -264,7 +77,7 @@ def _crops(
         guide = prior.library_moments.cpu().expand(6, size, size)
         if rng.random() < guided_share:
             sequence = draws[rng.choice(len(draws), p=shares / shares.sum())](rng)
-            guide = _guide(pool[index], prior, sequence, rng, window)
+            guide = draw_guide(pool[index], prior, sequence, rng, window)
         both = torch.rot90(torch.cat((pool[(index, slice(None), *window)], guide)), int(rng.integers(4)), (1, 2))
         crops.append(both.flip(-1) if rng.random() < 0.5 else both)
     crops = torch.stack(crops)
@@ -285,7 +98,7 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
     """
     generator = torch.Generator().manual_seed(0)
     rng, draw = np.random.default_rng(0), GUIDES["bssfp"][1]
-    prior = prior.guided(torch.stack([_guide(one.cpu(), prior, draw(rng), rng) for one in maps]).to(maps))
+    prior = prior.guided(torch.stack([draw_guide(one.cpu(), prior, draw(rng), rng) for one in maps]).to(maps))
     steps = np.linspace(0, prior.scheduler.config.num_train_timesteps - 1, knots).round().astype(int)
     errors = []
     for step in steps:
@@ -295,13 +108,6 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
         errors.append((prior.denoise(noisy, int(step)) - maps).square().mean((0, 2, 3)).cpu().numpy())
     every = np.arange(prior.scheduler.config.num_train_timesteps)
     return torch.from_numpy(np.stack([np.interp(every, steps, e) for e in np.array(errors).T], 1)).float()
-
-
-def reference_voxels(maps: torch.Tensor, count: int = 4096) -> torch.Tensor:
-    """A few of the voxels of maps (slices, 3, rows, columns), evenly from all slices, as (3, count)."""
-    slices, area = len(maps), maps[0, 0].numel()
-    index = torch.arange(count) * (slices * area) // count
-    return maps.flatten(2)[index // area, :, index % area].T.contiguous()
 
 
 def train_prior(

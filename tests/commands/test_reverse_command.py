@@ -204,7 +204,7 @@ def test_samples_and_labels(fresh, prior, tmp_path, capsys):
     assert record["quality"]["t1_spread"] > 0
     sizes = {sitk.ReadImage(str(p)).GetSize() for p in fresh.maps.rglob("case0_*.nii.gz")}
     assert len(list(fresh.maps.rglob("case0_*.nii.gz"))) == 3 + 3 + 6 and len(sizes) == 1
-    _refused(capsys, _reverse(prior), "was made with other settings (samples, labels, label_sha256)")
+    _refused(capsys, _reverse(prior), "was made with other settings (sampler, samples, labels, label_sha256)")
     (fresh.maps / "samples" / "1" / "case3_T2map.nii.gz").unlink()
     assert main(_reverse(prior, "--labels", "-samples", "2", "--save_samples")) == 0
     assert "5 of 6 cases are finished" in capsys.readouterr().out

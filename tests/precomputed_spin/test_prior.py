@@ -20,6 +20,8 @@ from nnunet_phys.precomputed_spin.prior import (
     new_unet,
     renoise,
 )
+from nnunet_phys.precomputed_spin.prior_guides import GUIDES, observe
+from nnunet_phys.precomputed_spin.prior_maps import folder_maps, reference_voxels
 from nnunet_phys.precomputed_spin.train_prior import Schedule, Stage, measure_denoising_error, train_prior
 from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE
 from nnunet_phys.spin import SpinMaps
@@ -104,17 +106,17 @@ def test_guide_reaches_the_network_and_none_is_the_library(prior_folder):
 @pytest.mark.parametrize("sequence", [BSSFP(50.0), SpoiledGRE(inflow_pulses=50.0), MOLLI()])
 def test_observed_images_show_the_maps_in_the_unit_of_the_signal(sequence):
     maps = digital_heart(0, 2).maps
-    seen = training.observe(maps, sequence, maps.stack().flatten(1)[:, ::64], np.random.default_rng(0))
+    seen = observe(maps, sequence, maps.stack().flatten(1)[:, ::64], np.random.default_rng(0))
     truth = signals(sequence, maps)
     assert seen.signed == (len(truth) > 1) and seen.images.shape == truth.shape
     assert float(bright_level(seen.images.abs())) == pytest.approx(seen.level, rel=0.4)
     assert np.corrcoef(seen.images.ravel(), truth.ravel())[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("name", training.GUIDES)
+@pytest.mark.parametrize("name", GUIDES)
 def test_guides_are_protocols_of_their_own_each_time(name):
     rng = np.random.default_rng(0)
-    drawn = [training.GUIDES[name][1](rng) for _ in range(2000)]
+    drawn = [GUIDES[name][1](rng) for _ in range(2000)]
     assert len(set(drawn)) == 2000 and all(signals(one, digital_heart(0, 1).maps).isfinite().all() for one in drawn[:3])
 
 
@@ -186,9 +188,9 @@ def test_a_saved_prior_still_works(prior_folder, tmp_path):
 
 def test_reference_voxels_come_from_all_slices():
     maps = torch.arange(5 * 3 * 4 * 4).float().view(5, 3, 4, 4)
-    whole = training.reference_voxels(maps, 80)
+    whole = reference_voxels(maps, 80)
     assert torch.equal(whole, maps.transpose(0, 1).flatten(1))
-    some = training.reference_voxels(maps, 10)
+    some = reference_voxels(maps, 10)
     assert some.shape == (3, 10) and torch.equal(some[1] - some[0], torch.full((10,), 16.0))
     assert len({int(v) // 48 for v in some[0]}) == 5
 
@@ -228,7 +230,7 @@ def test_maps_on_disk_are_resampled_and_fitted(tmp_path):
             image = sitk.GetImageFromArray(array)
             image.SetSpacing((2.5, 1.25, 8.0))
             sitk.WriteImage(image, str(tmp_path / f"{case}_{name}.nii.gz"))
-    learn, held_out = training.folder_maps(tmp_path, 2.5)
+    learn, held_out = folder_maps(tmp_path, 2.5)
     assert learn.shape == (2, 3, 144, 144) and held_out.shape == (2, 3, 128, 128)
     body = learn[0, 0] > 0
     assert int(body.any(1).sum()) == 50 and int(body.any(0).sum()) == 144  # 50 rows of 2.5 mm; columns cropped
@@ -236,4 +238,4 @@ def test_maps_on_disk_are_resampled_and_fitted(tmp_path):
     assert learn[0, 0].max() == 2 and learn[0, 1].max() == 2000  # nothing mixed
     (tmp_path / "a_T2map.nii.gz").unlink()
     with pytest.raises(InputError, match=r"a_T2map.nii.gz is missing"):
-        training.folder_maps(tmp_path, 2.5)
+        folder_maps(tmp_path, 2.5)
