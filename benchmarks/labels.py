@@ -37,8 +37,8 @@ def main() -> None:
         (work / "preprocessed").touch()
     maps = {"true": raw / "trueTr", "without": raw / "spinTr", "labels": raw / "spinTr_labels"}
     common = ["reverse", "-d", "900", "-device", args.device]
-    assert nnunet_phys([*common, "-o", str(maps["without"])]) == 0
-    assert nnunet_phys([*common, "-o", str(maps["labels"]), "--labels"]) == 0
+    run(*common, "-o", str(maps["without"]))
+    run(*common, "-o", str(maps["labels"]), "--labels")
 
     results = work / "labels.json"
     scores = json.loads(results.read_text()) if results.is_file() else {}
@@ -54,15 +54,18 @@ def main() -> None:
         print(f"{name:<18}" + "".join(f"{m:>10.3f}" for m in means))
 
 
+def run(*arguments: str) -> None:
+    """A command of nnunet_phys; stop with its status if it fails."""
+    if status := nnunet_phys(list(arguments)):
+        raise SystemExit(status)
+
+
 def one_training(work: Path, raw: Path, maps: Path, name: str, device: str) -> dict[str, dict[str, float]]:
     """Train on these maps, in a results folder of its own, and score all contrasts."""
-    import nnunetv2.paths
-
     results = work / "results" / name
     results.mkdir(parents=True, exist_ok=True)
     os.environ["nnUNet_results"] = str(results)
-    assert str(nnunetv2.paths.nnUNet_results) == str(results)
-    assert nnunet_phys(["preprocess", "-d", "900", "-c", "2d", "-np", "2", "-maps", str(maps)]) == 0
+    run("preprocess", "-d", "900", "-c", "2d", "-np", "2", "-maps", str(maps))
     train(TRAINER, device)
     return predict_and_score(work / name, raw, TRAINER, device)
 

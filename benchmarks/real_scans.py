@@ -44,7 +44,7 @@ def main() -> None:
 
     if not (raw / "dataset.json").is_file():
         copy_patients(data / DATASET, raw, args.patients, args.left_out, args.frames)
-    if not (pre / "nnUNetPlans_2d").is_dir():
+    if not (pre / "splits_final.json").is_file():
         plan(pre)
     if "phys" in args.only:
         call("nnunet_phys", "reverse", "-d", "27", "-device", args.device, "-prior", args.prior)
@@ -57,10 +57,12 @@ def main() -> None:
         sources = {"cine": raw / "imagesTs", "lge": data / "mscmr_lge/images", "molli": data / "molli_t1net/images"}
         for name, images in sources.items():
             output = work / "predictions" / method / name
-            if not (output / "predict_from_raw_data_args.json").is_file() or not any(output.glob("*.nii.gz")):
+            if not output.is_dir():
+                unfinished = output.with_name(f"{name}_unfinished")
                 model_arguments = ("-d", "27", "-c", "2d", "-f", "0", "-tr", TRAINERS[method])
                 processes = ("-npp", "1", "-nps", "1", "-device", args.device)
-                call("nnUNetv2_predict", "-i", str(images), "-o", str(output), *model_arguments, *processes)
+                call("nnUNetv2_predict", "-i", str(images), "-o", str(unfinished), *model_arguments, *processes)
+                unfinished.rename(output)
     print(table(work, data, raw, args.only))
     if "phys" in args.only:
         print(describe_maps(raw))
@@ -73,7 +75,7 @@ def call(*command: str) -> None:
 
 
 def copy_patients(source: Path, raw: Path, train: int, test: int, frames: str) -> None:
-    """The first patients to train on, the last to test on, so that no patient is on both sides."""
+    """Every second patient to train on, the last of the others to test on: no patient is on both sides."""
     cases = sorted(p.name.removesuffix("_0000.nii.gz") for p in (source / "imagesTr").iterdir())
     if frames == "ED":
         cases = [c for c in cases if c.endswith("frame01")]
@@ -162,7 +164,7 @@ def dice(predictions: Path, labels: Path) -> dict[int, float]:
     from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder_simple
 
     summary = predictions / "summary.json"
-    compute_metrics_on_folder_simple(str(labels), str(predictions), tuple(NAMES), str(summary), 2, chill=True)
+    compute_metrics_on_folder_simple(str(labels), str(predictions), tuple(NAMES), str(summary), 2)
     mean = json.loads(summary.read_text())["mean"]
     return {code: mean[str(code)]["Dice"] for code in NAMES}
 

@@ -94,8 +94,8 @@ def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
     Raises:
         InputError: the file cannot be read, is cut short or holds NaN.
     """
+    volumes = Geometry.read(image_path).volumes
     try:
-        volumes = Geometry.read(image_path).volumes
         volume = voxels(Path(image_path), frame if volumes > 1 else None)
     except UNREADABLE as error:
         raise InputError(f"{image_path} cannot be read, cut short? ({last_line(error)})") from None

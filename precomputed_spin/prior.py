@@ -243,7 +243,7 @@ class SpinPrior:
             raise InputError(f"Prior '{folder}' cannot be read ({type(fault).__name__}: {reason}). {remedy}.") from None
         unet = unet.float().to(device).eval().requires_grad_(False)
         error = torch.from_numpy(error).float().to(device)
-        bf16 = unet.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        bf16 = unet.device.type == "cuda" and torch.cuda.get_device_capability(unet.device)[0] >= 8
         return cls(unet, scheduler, scaling, pixel_mm, error, reference, record, bf16=bf16)
 
 

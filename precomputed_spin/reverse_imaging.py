@@ -25,6 +25,7 @@ from nnunet_phys.precomputed_spin.likelihood import (
 )
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler, Sampler, SliceNoise
+from nnunet_phys.sequences import MOLLI
 from nnunet_phys.spin import SpinMaps
 
 _LAST_ABAR = 0.995  # noise level that stands for what is left to decide on the native grid
@@ -103,7 +104,10 @@ class ReverseImager:
         batch: slices that pass the network together; batches too small are filled up, and all are halved
             where the device's memory does not hold them.
         noise_level: standard deviation of noise and model errors as a share of the signal's bright level.
-        samples: posterior samples per slice.
+        samples: drawn per slice; several ask for a sampler that draws from the posterior (`average` of 1).
+
+    Raises:
+        ValueError: several samples of a sampler that averages.
     """
 
     prior: SpinPrior
@@ -113,12 +117,16 @@ class ReverseImager:
     noise_level: float = 0.015
     samples: int = 1
 
+    def __post_init__(self) -> None:
+        if self.samples > 1 and getattr(self.sampler, "average", 1) > 1:
+            raise ValueError(f"{self.samples} samples of averaged estimates spread too little: give average=1")
+
     @torch.no_grad()
     def __call__(self, scans: Iterable[Scan]) -> Iterator[Inferred]:
         """Infer maps of volumes, whose slices share batches where neighbours agree in sequences and padded size.
 
-        All batches are of one size, filled up where slices run out, since the last bits of a network's results depend
-        on it: so a scan's maps don't depend on what else there was to do.
+        Batches have a size that does not depend on what else there is to do, and are filled up where slices run out:
+        the last bits of a network's results depend on it.
 
         Args:
             scans: read one by one, as they are needed.
@@ -187,8 +195,10 @@ class ReverseImager:
             volumes: in order.
             fill_up: sample slices too few for a batch, too; the rest of the batch repeats one of them.
         """
-        while slices := [(v, z) for v in volumes for z in range(len(v.sampled), v.scan.shape[0])][: self.batch]:
-            missing = self.batch - len(slices)
+        while slices := [(v, z) for v in volumes for z in range(len(v.sampled), v.scan.shape[0])]:
+            size = volumes[0].batch(self.batch)
+            slices = slices[:size]
+            missing = size - len(slices)
             if missing and not fill_up:
                 return
             batch = [*slices, *[slices[-1]] * missing]
@@ -196,9 +206,9 @@ class ReverseImager:
             try:
                 u = self._sample(likelihood.to(self.prior.device), [f"{v.scan.case}/{z}" for v, z in batch])
             except RuntimeError as error:
-                if not should_reduce_batch_size(error) or self.batch == 1:
+                if not should_reduce_batch_size(error) or size == 1:
                     raise
-                self.batch //= 2
+                self.batch = size // 2
                 warnings.warn(f"out of memory: batches of {self.batch} slices from here on", stacklevel=2)
                 continue
             for k, (volume, _) in enumerate(slices):
@@ -267,8 +277,18 @@ class _Volume:
     @property
     def kind(self) -> tuple:
         """Equal for volumes whose slices may share a batch."""
-        told = self.scan.tissue_weights is not None
-        return tuple((s.sequence, s.signed) for s in self.scan.series), self.coarse.observed.shape[1:], told
+        told, own = self.scan.tissue_weights is not None, self.scan.case if self.is_alone else None
+        return tuple((s.sequence, s.signed) for s in self.scan.series), self.coarse.observed.shape[1:], told, own
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it shares no batch: a MOLLI's timing is each scan's own."""
+        return any(isinstance(s.sequence, MOLLI) for s in self.scan.series)
+
+    def batch(self, most: int) -> int:
+        """Slices of its batches, at most so many."""
+        slices = self.scan.shape[0]
+        return math.ceil(slices / math.ceil(slices / most)) if self.is_alone else most
 
 
 def _coarsen(fine: Likelihood, shape: tuple[int, int], multiple: int) -> tuple[Likelihood, tuple[slice, slice]]:

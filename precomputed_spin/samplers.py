@@ -34,7 +34,7 @@ class SliceNoise:
 
 
 class Sampler(Protocol):
-    """Draws one posterior sample for each slice of a likelihood."""
+    """Finds maps for each slice of a likelihood: a sample of the posterior, or an estimate of its mean."""
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """Scaled maps (slices, 3, rows, columns) on the grid of the likelihood's image."""

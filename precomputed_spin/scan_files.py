@@ -18,6 +18,7 @@ from nnunet_phys.precomputed_spin.likelihood import Sequence, signals
 from nnunet_phys.precomputed_spin.reverse_imaging import Scan, Series
 from nnunet_phys.protocol import make_sequence
 from nnunet_phys.sequences import MOLLI
+from nnunet_phys.sequences.molli import PUBLISHED_SCHEMES, parse_scheme
 from nnunet_phys.spin import SpinMaps
 
 _NAME = re.compile(r"(?P<case>.+?)(_ti(?P<time>\d+(\.\d+)?))?(_(?P<channel>\d{4}))?", re.IGNORECASE)
@@ -112,22 +113,24 @@ def find_scans(files: dict[str, Path], series: bool) -> list[ScanFiles]:
         whole = ScanFiles(name.removesuffix("_0000"), {name: path})
         try:
             scans.extend([whole] if whole.count == 1 else whole.apart())
-        except InputError:  # told with all other faults, when images are checked
+        except InputError:  # told with all other faults, when its sequences are
             scans.append(whole)
     return scans
 
 
-def acquisition_order(times_ms: tuple[float, ...]) -> list[int]:
+def acquisition_order(times_ms: tuple[float, ...], images: tuple[int, ...] | None = None) -> list[int]:
     """Order in which a MOLLI acquires images of these inversion times.
 
-    Images of one heartbeat after their inversions lie closer than 300 ms; the first of each beat belong to the first
-    inversion, and so on.
+    Images of one heartbeat after their inversions lie closer than 300 ms, those of earlier inversions first.
 
     Args:
         times_ms: ascending.
+        images: per inversion; by default those of the published scheme that has such beats, or else the more the
+            earlier.
 
     Raises:
-        InputError: two times of one beat are so close that a change of the heart rate may have swapped them.
+        InputError: two times of one beat are so close that a change of the heart rate may have swapped them, or
+            they cannot come from so many images per inversion.
     """
     beats: list[list[int]] = []
     for i, time in enumerate(times_ms):
@@ -139,7 +142,20 @@ def acquisition_order(times_ms: tuple[float, ...]) -> list[int]:
                 "first. Write inversion_times_ms in acquisition order into CASE.json."
             )
         beats[-1].append(i)
-    return [beat[k] for k in range(max(map(len, beats))) for beat in beats if k < len(beat)]
+    found = tuple(sum(len(beat) > k for beat in beats) for k in range(max(map(len, beats))))
+    if images is None:
+        images = next((s for s in PUBLISHED_SCHEMES if sorted(s, reverse=True) == list(found)), found)
+    sets: list[list[int]] = [[] for _ in images]
+    for k, beat in enumerate(beats):
+        taking = [one for one, count in zip(sets, images, strict=True) if count > k]
+        if len(taking) != len(beat):
+            raise InputError(
+                f"inversion times {', '.join(f'{t:g}' for t in times_ms)} in the file names do not fit {images} images "
+                "per inversion. Write inversion_times_ms in acquisition order into CASE.json."
+            )
+        for one, i in zip(taking, beat, strict=True):
+            one.append(i)
+    return [i for one in sets for i in one]
 
 
 @dataclass(frozen=True)
@@ -167,19 +183,29 @@ class Protocol:
         Raises:
             InputError: no inversion times, or another number of images than the sequences make.
         """
+        marked = [_NAME.fullmatch(name)["time"] is not None for name in files.files]
+        if any(marked) and (len(self.descriptions) > 1 or not all(marked)):
+            raise InputError(
+                f"{files.paths[0].name}, ...: _ti marks all images of one MOLLI. Number those of several sequences "
+                "instead, in the protocol's order: CASE_0000, CASE_0001, ..."
+            )
+        own = files.count
         sequences: list[Sequence | None] = []
         for description in self.descriptions:
-            timing = {"inversion_times_ms", "scheme", "first_inversion_times_ms"}
-            untimed = description.get("sequence") == "molli" and not timing & set(description)
-            sequences.append(None if untimed else make_sequence(without_gain(description)))
+            timed = description.get("sequence") != "molli" or {"inversion_times_ms", "first_inversion_times_ms"} & set(
+                description
+            )
+            sequences.append(make_sequence(without_gain(description)) if timed else None)
+            own -= image_count(sequences[-1]) if timed else 0
+        if sequences.count(None) > 1:
+            raise InputError("several MOLLI series of one case: give each its inversion_times_ms in the protocol.")
         if None in sequences:
-            if sequences.count(None) > 1:
-                raise InputError("several MOLLI series of one case: give each its inversion_times_ms in the protocol.")
             place = sequences.index(None)
-            own = files.count - sum(image_count(s) for s in sequences if s is not None)
-            files, times = self._times(files, own)
-            timed = {**without_gain(self.descriptions[place]), "inversion_times_ms": list(times)}
-            sequences[place] = make_sequence(timed)
+            description = without_gain(self.descriptions[place])
+            files, times = self._times(files, own, description.get("scheme"))
+            sequences[place] = make_sequence({**description, "inversion_times_ms": list(times)})
+        elif isinstance(sequences[0], MOLLI) and _named(files):
+            files = _ordered(files, sequences[0].inversion_times_ms, "the protocol")
         made = sum(image_count(s) for s in sequences)
         if made != files.count:
             raise InputError(
@@ -190,10 +216,9 @@ class Protocol:
             return [(files, tuple(sequences))]
         return [(one, (replace(sequences[0], readout=i),)) for i, one in enumerate(files.apart())]
 
-    def _times(self, files: ScanFiles, own: int) -> tuple[ScanFiles, tuple[float, ...]]:
+    def _times(self, files: ScanFiles, own: int, scheme: str | None) -> tuple[ScanFiles, tuple[float, ...]]:
         """A MOLLI's files in acquisition order and its `own` inversion times, from its JSON or its file names."""
         path = self.times_folder / f"{files.case}.json"
-        named = bool(files.times_ms) and max(files.times_ms) > files.count and len(self.descriptions) == 1
         if path.is_file():
             try:
                 times = tuple(float(t) for t in json.loads(path.read_text())["inversion_times_ms"])
@@ -204,18 +229,21 @@ class Protocol:
                     f"{len(times)} inversion times in {path} for {own} images. Give one per image, in acquisition "
                     "order."
                 )
-            if named:
-                order = [int(np.abs(np.subtract(files.times_ms, t)).argmin()) for t in times]
-                if sorted(order) != list(range(own)) or max(abs(np.subtract(sorted(times), files.times_ms))) > 1:
-                    raise InputError(f"inversion times in {path} are not those in the file names. Mend either.")
-                files = files.ordered(order)
-        elif named:
-            files = files.ordered(acquisition_order(files.times_ms))
+            if _named(files):
+                files = _ordered(files, times, str(path))
+        elif _named(files):
+            images = None
+            if scheme is not None:
+                try:
+                    images, _ = parse_scheme(scheme)
+                except ValueError as error:
+                    raise InputError(f"{error}.") from None
+            files = files.ordered(acquisition_order(files.times_ms, images))
             times = files.times_ms
         else:
+            names = ", or put them into the file names (CASE_ti120_0000)" if len(self.descriptions) == 1 else ""
             raise InputError(
-                f'no inversion times. Write {path} with {{"inversion_times_ms": [...]}} in acquisition '
-                "order, or put them into the file names (CASE_ti120_0000)."
+                f'no inversion times. Write {path} with {{"inversion_times_ms": [...]}} in acquisition order{names}.'
             )
         if max(times) < 30:
             raise InputError(f"inversion times up to {max(times):g} look like seconds: give ms.")
@@ -225,6 +253,20 @@ class Protocol:
     def same_gain(self) -> tuple[bool, ...]:
         """For each sequence, whether its images share the gain of the first's."""
         return tuple(bool(d.get("same_gain", False)) for d in self.descriptions)
+
+
+def _named(files: ScanFiles) -> bool:
+    """Whether the numbers in the file names are inversion times and not indices."""
+    return bool(files.times_ms) and max(files.times_ms) > files.count
+
+
+def _ordered(files: ScanFiles, times_ms: tuple[float, ...], where: str) -> ScanFiles:
+    """Files named after inversion times in the order of these times, which stand in `where`."""
+    order = [int(np.abs(np.subtract(files.times_ms, t)).argmin()) for t in times_ms]
+    same = sorted(order) == list(range(files.count))
+    if not same or max(abs(np.subtract(times_ms, np.take(files.times_ms, order)))) > 1:
+        raise InputError(f"inversion times in {where} are not those in the file names. Mend either.")
+    return files.ordered(order)
 
 
 def without_gain(description: dict) -> dict:

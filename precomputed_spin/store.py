@@ -106,6 +106,25 @@ def save_record(
     write_json(record_path(folder, case), {**record, **entries, "more_files": names})
 
 
+def discard(folder: Path, case: str) -> None:
+    """Remove a case's record, then the files that it names, before the case is made anew: no record may vouch for
+    half-replaced files, and none of other settings may stay beside the new ones."""
+    try:
+        record = load_record(folder, case) or {}
+    except InputError:
+        record = {}
+    record_path(folder, case).unlink(missing_ok=True)
+    for path in _recorded_files(folder, record):
+        if path.resolve().is_relative_to(folder.resolve()):
+            path.unlink(missing_ok=True)
+
+
+def _recorded_files(folder: Path, record: dict) -> list[Path]:
+    """The files that belong to a case."""
+    names = [*(one["file"] for one in record.get("maps", {}).values()), *record.get("more_files", [])]
+    return [folder / name for name in names]
+
+
 def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool:
     """Whether a case's record and all files that it names are there and were made from these very images."""
     try:
@@ -114,11 +133,10 @@ def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool
         return False
     if record is None:
         return False
-    files = [*(one["file"] for one in record.get("maps", {}).values()), *record.get("more_files", [])]
+    if not all(path.is_file() for path in _recorded_files(Path(folder), record)):
+        return False
     known = [record.get("image", {}), *record.get("more_images", [])]
-    return all((Path(folder) / name).is_file() for name in files) and [one.get("sha256") for one in known] == [
-        file_sha256(path) for path in images
-    ]
+    return [one.get("sha256") for one in known] == [file_sha256(path) for path in images]
 
 
 def load_maps(

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-cases", type=int, default=40, help="at most this many pictures, worst first (default %(default)s)"
     )
+    parser.add_argument("--disable_progress_bar", action="store_true")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,9 +51,13 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"{folder} holds no maps made by nnunet_phys reverse. Run: nnunet_phys reverse -d {args.d}")
     quality = {case: r["quality"] for case, r in records.items()}
     worst = sorted(quality, key=lambda c: (len(quality[c]["flags"]), quality[c]["residual_rms"]), reverse=True)
-    rows, values = [], Histograms()
-    for case in tqdm(worst, unit="case"):
-        maps = load_maps(folder, case, dataset.ending, dataset.images[case])
+    rows, values, faults = [], Histograms(), []
+    for case in tqdm(worst, unit="case", disable=args.disable_progress_bar):
+        try:
+            maps = load_maps(folder, case, dataset.ending, dataset.images[case])
+        except InputError as fault:
+            faults.append(f"<div class=flag>{html.escape(str(fault))}</div>")
+            continue
         values.add(maps, dataset, case)
         if len(rows) < args.cases:
             rows.append(_case_row(case, records[case], maps, dataset))
@@ -61,12 +66,13 @@ def run(args: argparse.Namespace) -> None:
         f"<h1>{html.escape(dataset.name)}: PD, T1 and T2 maps</h1>",
         f"<p>{len(records)} of {len(dataset.images)} cases have maps in {html.escape(str(folder))}; {flagged} are "
         f"flagged. Shown: {len(rows)}, flagged and worst explained first.</p>",
+        *faults,
         values.page(),
         *rows,
     ]
     page = f"<!doctype html><meta charset=utf-8><title>{html.escape(dataset.name)}</title><style>{_STYLE}</style>"
     args.o.write_text(page + "\n".join(parts) + "\n")
-    print(f"{args.o}: {len(rows)} of {len(records)} cases, {flagged} flagged")
+    print(f"{args.o}: {len(rows)} of {len(records)} cases, {flagged} flagged, {len(faults)} cannot be read")
 
 
 _RANGES = {"t1": (0, 2500), "t2": (0, 320)}

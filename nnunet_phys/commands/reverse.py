@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", type=Path, metavar="FOLDER", help="where the maps go (needed with -i)")
     add_protocol_arguments(parser)
     parser.add_argument("--labels", action="store_true", help="with -d: let labelsTr say what is blood and myocardium")
-    parser.add_argument("-samples", type=int, default=1, help="posterior samples: their mean and spread are kept")
+    parser.add_argument(
+        "-samples", type=int, default=1, help="draw so many posterior samples; their mean and spread are kept"
+    )
     parser.add_argument("--save_samples", action="store_true", help="keep each sample, too, in samples/K")
     add_work_arguments(parser)
 
@@ -39,7 +41,8 @@ def run(args: argparse.Namespace) -> None:
 
     def each(job: Job) -> dict:
         label = labels.get(job[0].case)
-        return {"sequences": described(job[1]), "label_sha256": label and file_sha256(label)}
+        known = label is not None and label.is_file()  # a missing one is told with the other faults
+        return {"sequences": described(job[1]), "label_sha256": file_sha256(label) if known else None}
 
     todo = work.unfinished(settings, each)
     volumes = 3 if args.samples == 1 else 6 + 3 * args.samples * args.save_samples
@@ -55,9 +58,10 @@ def run(args: argparse.Namespace) -> None:
 def _save(found: Inferred, images: tuple[Path, ...], folder: Path, ending: str, record: dict, each: bool) -> None:
     """Write all of a case; its record, which makes it count as finished, last."""
     from nnunet_phys.precomputed_spin.image_files import Geometry, write_volume
-    from nnunet_phys.precomputed_spin.store import map_paths, save_maps
+    from nnunet_phys.precomputed_spin.store import discard, map_paths, record_path, save_maps
 
     case, (first, *more), written = found.scan.case, images, []
+    discard(folder, case)
     if found.samples:
         folder.mkdir(parents=True, exist_ok=True)
         for name, values in zip(("PDsd", "T1sd", "T2sd"), found.spread.stack(), strict=True):
@@ -67,7 +71,7 @@ def _save(found: Inferred, images: tuple[Path, ...], folder: Path, ending: str, 
         for k, maps in enumerate(found.samples if each else ()):
             sample = folder / "samples" / str(k)
             save_maps(sample, case, maps, first, ending, record, tuple(more))
-            written.extend(map_paths(sample, case, ending).values())
+            written.extend((*map_paths(sample, case, ending).values(), record_path(sample, case)))
     save_maps(folder, case, found.maps, first, ending, record, tuple(more), tuple(written))
 
 

@@ -73,23 +73,30 @@ def find_inputs(args: argparse.Namespace) -> Inputs:
         dataset = open_raw_dataset(args.d)
         if not dataset.images:
             raise InputError(f"{dataset.name} has no images in {dataset.folder / 'imagesTr'}.")
-        return Inputs(dataset.images, dataset.ending, args.o or dataset.maps_folder, True, part)
+        folder = args.o or dataset.maps_folder
+        _refuse_as_target(folder, *(dataset.folder / name for name in ("imagesTr", "labelsTr")))
+        return Inputs(dataset.images, dataset.ending, folder, True, part)
     if args.o is None:
         raise InputError(f"-i {args.i} needs -o, a folder for the results.")
     if not args.i.is_dir():
         raise InputError(f"-i {args.i}: no such folder.")
-    if args.o.resolve() in {folder.resolve() for folder in (args.i, args.ti) if folder is not None}:
-        raise InputError(f"-o {args.o} is a folder that is read from. Choose another.")
+    _refuse_as_target(args.o, args.i, *(() if args.ti is None else (args.ti,)))
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(args.i.iterdir()):
         ending = next((e for e in SimpleITKIO.supported_file_endings if path.name.lower().endswith(e)), None)
         if ending is not None:
             found.setdefault(ending, {})[path.name[: -len(ending)]] = path
     if len(found) != 1:
-        problem = f"several file endings ({', '.join(sorted(found))})" if found else "no image"
+        readable = ", ".join(SimpleITKIO.supported_file_endings)
+        problem = f"several file endings ({', '.join(sorted(found))})" if found else f"no image ({readable})"
         raise InputError(f"-i {args.i}: {problem}. Give a folder of images with one ending, such as .nii.gz.")
     ((ending, files),) = found.items()
     return Inputs(files, ending, args.o, False, part)
+
+
+def _refuse_as_target(folder: Path, *sources: Path) -> None:
+    if folder.resolve() in {source.resolve() for source in sources}:
+        raise InputError(f"-o {folder} is a folder that is read from. Choose another.")
 
 
 def read_descriptions(path: Path, option: str) -> list[dict]:
@@ -139,6 +146,11 @@ def find_jobs(inputs: Inputs, protocol: Protocol) -> tuple[list[Job], list[str]]
     part, parts = inputs.part
     jobs, faults, by_case = [], [], {}
     for files in find_scans(inputs.files, protocol.series):
+        if inputs.one_each and files.frame is not None:
+            faults.append(
+                f"{files.case}: {files.paths[0]} is 4-D. A data set holds volumes: write each frame as a case."
+            )
+            continue
         try:
             jobs.extend(protocol.resolve(files))
         except InputError as error:

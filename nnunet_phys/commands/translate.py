@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.precomputed_spin.image_files import write_volume
     from nnunet_phys.precomputed_spin.likelihood import signals
     from nnunet_phys.precomputed_spin.scan_files import image_count
-    from nnunet_phys.precomputed_spin.store import save_record
+    from nnunet_phys.precomputed_spin.store import discard, save_record
 
     work, target = Work.of(args), _target(args)
     folder, count = work.inputs.folder, image_count(target)
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
     for job, found in work.infer(work.unfinished(settings, each), count):
         (files, _), case, written = job, found.scan.case, []
+        discard(folder, case)
         for name, image in zip(names, signals(target, found.maps).abs(), strict=True):
             written.append(folder / f"{case}{name}{work.inputs.ending}")
             with write_volume(written[-1], image, files.geometry):

@@ -22,7 +22,8 @@ from nnunet_phys.sequences.blocks import (
 )
 from nnunet_phys.spin import SpinMaps
 
-_SCHEMES = {(5, 3): "5(3)3", (4, 3, 2): "4(1)3(1)2", (3, 3, 5): "3(3)3(3)5", (5, 1, 1): "5(1)1(1)1"}
+PUBLISHED_SCHEMES = {(5, 3): "5(3)3", (4, 3, 2): "4(1)3(1)2", (3, 3, 5): "3(3)3(3)5", (5, 1, 1): "5(1)1(1)1"}
+"""By images per inversion."""
 
 
 def parse_scheme(scheme: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -135,7 +136,9 @@ class MOLLI:
                 sets.append([])
             sets[-1].append(float(time))
         images = tuple(len(one) for one in sets)
-        scheme = protocol.get("scheme") or _SCHEMES.get(images) or (str(images[0]) if len(images) == 1 else None)
+        scheme = (
+            protocol.get("scheme") or PUBLISHED_SCHEMES.get(images) or (str(images[0]) if len(images) == 1 else None)
+        )
         if scheme is None or parse_scheme(str(scheme))[0] != images:
             problem = f"scheme {scheme} has others" if scheme else "no published scheme has: give scheme"
             raise ValueError(

@@ -70,8 +70,11 @@ def test_maps_made_with_other_settings_are_not_taken_for_finished(fresh, prior, 
             capsys, other, f"case0 and 5 more: what lies in {fresh.maps} was made with other settings ({name}). Add"
         )
     before = {p: p.stat().st_mtime_ns for p in fresh.maps.iterdir()}
+    assert main(_reverse(prior, "-samples", "2", "--save_samples", "--overwrite")) == 0
+    assert (fresh.maps / "case0_T1sd.nii.gz").is_file()
     assert main(_reverse(prior, "-fa", "60", "--overwrite")) == 0
-    assert all(p.stat().st_mtime_ns > before[p] for p in fresh.maps.iterdir())
+    assert {p for p in fresh.maps.rglob("*") if p.is_file()} == set(before)  # nothing of the other settings stays
+    assert all(p.stat().st_mtime_ns > former for p, former in before.items())
 
 
 def test_parts_share_the_work_and_agree_with_the_whole(fresh, prior, tmp_path):
@@ -118,11 +121,21 @@ def test_inversion_times_from_file_names(series, prior, tmp_path):
         shutil.copy(series / f"case0_ti{i:02d}_0000.nii.gz", named / f"case0_TI{ti:g}_0000.nii.gz")
     shutil.copytree(named, tmp_path / "both")
     shutil.copy(series / "case0.json", tmp_path / "both")
-    for folder, out in ((series, "by_json"), (named, "by_name"), (tmp_path / "both", "by_both")):
-        assert main(_from(folder, tmp_path / out, prior, "-sequence", "molli")) == 0
-    outs = [tmp_path / out for out in ("by_json", "by_name", "by_both")]
+    for name, content in (("timed", {"inversion_times_ms": times}), ("scheme", {"scheme": "5(3)3"})):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"sequence": "molli", **content}))
+    ways = {
+        "by_json": (series, "-sequence", "molli"),
+        "by_name": (named, "-sequence", "molli"),
+        "by_both": (tmp_path / "both", "-sequence", "molli"),
+        "by_protocol": (named, "-protocol", str(tmp_path / "timed.json")),
+        "by_scheme": (named, "-protocol", str(tmp_path / "scheme.json")),
+        "by_scheme_and_json": (series, "-protocol", str(tmp_path / "scheme.json")),
+    }
+    for out, (folder, *arguments) in ways.items():
+        assert main(_from(folder, tmp_path / out, prior, *arguments)) == 0
+    outs = [tmp_path / out for out in ways]
     sequences = [json.loads((out / "case0.json").read_text())["sequences"] for out in outs]
-    assert sequences[1:] == sequences[:1] * 2
+    assert sequences[1:] == sequences[:1] * 5
     first, *others = (sitk.GetArrayFromImage(sitk.ReadImage(str(out / "case0_T1map.nii.gz"))) for out in outs)
     for other in others:
         np.testing.assert_allclose(other, first, rtol=1e-3)
@@ -161,7 +174,14 @@ def test_series_that_do_not_fit(series, prior, tmp_path, capsys):
     protocol = tmp_path / "protocol.json"
     (tmp_path / "in").mkdir()
     protocol.write_text('[{"sequence": "bssfp"}, {"sequence": "t2prep", "t2_prep_ms": [25, 55]}]')
-    _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), "8 images", "sequences make 3")
+    _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), "_ti marks all images of one")
+    numbered = tmp_path / "numbered"
+    numbered.mkdir()
+    for i in range(8):
+        shutil.copy(series / f"case0_ti{i:02d}_0000.nii.gz", numbered / f"case0_{i:04d}.nii.gz")
+    _refused(capsys, _from(numbered, tmp_path / "o", prior, "-protocol", str(protocol)), "8 images", "sequences make 3")
+    shutil.copy(series / "case0_ti00_0000.nii.gz", numbered / "case0_ti08_0000.nii.gz")
+    _refused(capsys, _from(numbered, tmp_path / "o", prior, *molli), "_ti marks all images of one")
     for content, message in (
         ('{"sequence": "molli", "flip_angel_deg": 35}', "did you mean 'flip_angle_deg'?"),
         ('{"sequence": "bssfp", "flip_angle_deg": "45"}', "Sequence bssfp: "),
@@ -172,10 +192,20 @@ def test_series_that_do_not_fit(series, prior, tmp_path, capsys):
         protocol.write_text(content)
         _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), message)
     _refused(capsys, _from(series, series, prior, *molli), "is a folder that is read from")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.nii").touch()
+    _refused(capsys, _from(tmp_path / "raw", tmp_path / "o", prior), "no image (", ".nii.gz")
     shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a.nii.gz")
     shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a_0000.nii.gz")
     _refused(capsys, _from(tmp_path / "in", tmp_path / "o", prior), "a: ", "are one case by their names")
     assert not (tmp_path / "o").exists()
+
+
+def test_a_data_set_of_4d_files_is_refused(fresh, prior, capsys):
+    volume = sitk.ReadImage(str(fresh.image("case0")))
+    sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(fresh.image("case0")))
+    _refused(capsys, _reverse(prior), "case0_t00: ", "is 4-D. A data set holds volumes")
+    _refused(capsys, _reverse(prior, "-o", str(fresh.raw / "imagesTr")), "is a folder that is read from")
 
 
 def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, capsys, monkeypatch):
@@ -209,6 +239,9 @@ def test_samples_and_labels(fresh, prior, tmp_path, capsys):
     assert main(_reverse(prior, "--labels", "-samples", "2", "--save_samples")) == 0
     assert "5 of 6 cases are finished" in capsys.readouterr().out
     labels = fresh.raw / "labelsTr"
+    (labels / "case4.nii.gz").rename(tmp_path / "away.nii.gz")
+    _refused(capsys, _reverse(prior, "--labels", "--overwrite"), "case4: ", "cannot be read")
+    (tmp_path / "away.nii.gz").rename(labels / "case4.nii.gz")
     _edit(labels / "case1.nii.gz", np.zeros_like)
     sitk.WriteImage(sitk.ReadImage(str(labels / "case2.nii.gz"))[1:], str(labels / "case2.nii.gz"))
     again = _reverse(prior, "--labels", "--overwrite")

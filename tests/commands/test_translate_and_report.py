@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
 from nnunet_phys.commands import main
@@ -31,8 +32,31 @@ def test_a_molli_series_becomes_cine(tiny, series, prior, tmp_path, capsys):
     assert "2 of 2 cases are finished and skipped" in capsys.readouterr().out
     assert main(_translate(series, out, prior, "-from", "molli", "-to", "gre")) == 1
     assert "was made with other settings (to). Add --overwrite" in capsys.readouterr().err
+    target = tmp_path / "target.json"
+    target.write_text(json.dumps({"sequence": "t2prep", "t2_prep_ms": [25, 55]}))
+    assert main(_translate(series, out, prior, "-from", "molli", "-to_protocol", str(target), "--overwrite")) == 0
+    assert {p.name for p in out.glob("case0*.gz")} == {"case0_ti00_0000.nii.gz", "case0_ti01_0000.nii.gz"}
     assert main(_translate(series, series, prior, "-from", "molli")) == 1
     assert "is a folder that is read from" in capsys.readouterr().err
+
+
+def test_killed_while_it_overwrites_no_record_vouches_for_what_is_there(series, prior, tmp_path, monkeypatch):
+    from nnunet_phys.precomputed_spin import store
+
+    out, common = tmp_path / "out", ("-from", "molli")
+    assert main(_translate(series, out, prior, *common)) == 0
+    good = (out / "case0_0000.nii.gz").read_bytes()
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            main(_translate(series, out, prior, *common, "-to", "gre", "--overwrite"))
+    assert (out / "case0_0000.nii.gz").read_bytes() != good
+    assert main(_translate(series, out, prior, *common)) == 0
+    assert (out / "case0_0000.nii.gz").read_bytes() == good
 
 
 def test_single_readouts_become_a_series(series, prior, tmp_path):
@@ -71,3 +95,6 @@ def test_report_shows_flagged_cases_first(fresh, prior, tmp_path, capsys):
     assert re.findall(r"<h2>(case\d), slice (\d)", text)[0] == ("case3", "1") and text.count("<h2>") == 2
     assert "residual &lt;7.0&gt; %" in text and 'src="http' not in text
     assert "<td>myocardium" in text  # a structure of labelsTr
+    (fresh.maps / "case1_T1map.nii.gz").unlink()
+    assert main(["report", "-d", "900", "-o", str(page)]) == 0
+    assert page.read_text().count("<h2>") == 5 and "case1_T1map.nii.gz is missing" in page.read_text()

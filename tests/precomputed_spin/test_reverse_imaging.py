@@ -325,8 +325,29 @@ def test_scans_of_several_sizes_and_sequences_come_back_in_order(imager):
         assert found.scan is given and found.maps.shape == found.error.shape == given.shape
 
 
+def test_a_molli_of_one_slice_makes_no_one_else_wait(imager, monkeypatch):
+    sizes, sample = [], ProximalSampler.__call__
+
+    def counted(self, prior, likelihood, noise):
+        sizes.append(len(likelihood.observed))
+        return sample(self, prior, likelihood, noise)
+
+    monkeypatch.setattr(ProximalSampler, "__call__", counted)
+    rng = np.random.default_rng(7)
+    for slices in (1, 5):
+        series = Series(MOLLI(), rng.normal(0, 9, (8, slices, 24, 24)), signed=True)
+        list(replace(imager, batch=4)([Scan(f"molli{slices}", (series,), (2.5, 2.5))]))
+    assert sizes == [1, 3, 3]
+
+
+def test_samples_of_averages_are_refused(imager):
+    with pytest.raises(ValueError, match="spread too little: give average=1"):
+        replace(imager, sampler=ProximalSampler(4), samples=2)
+
+
 def test_several_samples_have_a_mean_that_explains_the_image_and_a_spread(imager):
     image = np.random.default_rng(4).uniform(20, 100, (2, 32, 32))
+    imager = replace(imager, sampler=ProximalSampler(4, average=1))
     (one,), (three,) = imager([scan(image)]), replace(imager, samples=3)([scan(image)])
     assert not one.samples and len(three.samples) == 3
     torch.testing.assert_close(three.samples[0].stack(), one.maps.stack())
