@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("-slices", type=int, default=1, help="slices a heart (default %(default)s)")
     parser.add_argument("-prior", default="digital_heart")
     parser.add_argument("-device", default="cpu")
-    parser.add_argument("-batch", type=int, default=4)
+    parser.add_argument("-batch", type=int, default=2)
     parser.add_argument("-dps_steps", type=int, default=200, help="0 leaves eq. (10) out (default %(default)s)")
     parser.add_argument("-o", type=Path, help="write all figures as JSON")
     args = parser.parse_args()
