@@ -132,7 +132,9 @@ class Likelihood:
         return residual.detach(), -torch.stack(derivatives)
 
     @torch.no_grad()
-    def correct(self, mean: torch.Tensor, variance: torch.Tensor, iterations: int = 2) -> torch.Tensor:
+    def correct(
+        self, mean: torch.Tensor, variance: torch.Tensor, iterations: int = 2, greatest_pd: float = GREATEST
+    ) -> torch.Tensor:
         """Most probable scaled maps given the images and, per pixel, a Gaussian belief about them (Gauss-Newton).
 
         The linearised images enter one after the other, as measurements enter a Kalman filter (Kalman 1960), so that
@@ -142,11 +144,13 @@ class Likelihood:
             mean: belief's mean (slices, 3, rows, columns).
             variance: belief's variance of PD, T1 and T2, broadcastable to `mean`.
             iterations: linearisations.
+            greatest_pd: upper bound of scaled PD.
 
         Returns:
             Maps of the same shape, within bounds.
         """
-        mean = mean.clamp(LEAST, GREATEST)
+        greatest = torch.tensor([greatest_pd, GREATEST, GREATEST], device=mean.device).view(1, 3, 1, 1)
+        mean = mean.clamp(LEAST).minimum(greatest)
         if self.labels is not None:
             mean, variance = self.labels.combine(mean, variance)
         u = mean
@@ -161,7 +165,7 @@ class Likelihood:
                 u = u + gain * (innovation[i] - (j * (u - mean)).sum(1))[:, None]
                 if i + 1 < len(self.sigma):
                     covariance = covariance - gain[:, :, None] * cross[:, None]
-            u = u.clamp(LEAST, GREATEST)
+            u = u.clamp(LEAST).minimum(greatest)
         return u
 
     @torch.no_grad()

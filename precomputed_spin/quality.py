@@ -12,6 +12,9 @@ from nnunet_phys.precomputed_spin.reverse_imaging import Inferred, Scan
 MOST_RESIDUAL = 0.03
 MOST_SPREAD = 0.25
 """A slice above either is flagged: root mean square residual over the bright level; median relative spread of T1."""
+FAT_T1_MS, FAT_T2_MS = 800.0, 100.0
+"""A cavity below both is flagged: native blood has more of both, fat less (`nnunet_phys.tissues`)."""
+_FEWEST_VOXELS = 20  # of a structure in a slice
 
 
 def body_mask(scan: Scan) -> torch.Tensor:
@@ -23,28 +26,45 @@ def body_mask(scan: Scan) -> torch.Tensor:
     return torch.stack(masks).any(0)
 
 
-def quality(found: Inferred, scaling: SpinScaling) -> dict:
+def quality(found: Inferred, scaling: SpinScaling, structures: dict[str, np.ndarray] | None = None) -> dict:
     """Figures over the body of a scan, and the slices that look wrong.
+
+    Args:
+        found: maps and what they were made from.
+        scaling: of the prior.
+        structures: masks (slices, rows, columns) of RV, MYO and LV, as far as there are labels.
 
     Returns:
         Plain JSON: `residual_rms` (share of the bright level), `share_at_bound` (of values at the edge of what the
         prior allows), `t1_spread` (median over voxels of the samples' relative standard deviation, or None), `flags`
         (`slice` and `reason` of each).
     """
-    body = body_mask(found.scan)
-    scaled = scaling.encode(found.maps)
-    outside = ((scaled <= LEAST + 1e-3) | (scaled >= GREATEST - 1e-3)).any(1)
-    spread = found.spread.t1 / found.maps.t1 if found.samples else None
+    body, maps = body_mask(found.scan), found.maps
+    scaled = scaling.encode(maps)
+    outside = (scaled <= LEAST + 1e-3).any(1) | (scaled[:, 1:] >= GREATEST - 1e-3).any(1)
+    spread = found.spread.t1 / maps.t1 if found.samples else None
     flags = []
+
+    def flag_disagreement(z: int, where: torch.Tensor, place: str) -> None:
+        differ = 0.0 if spread is None else float(spread[z][where].median())
+        if differ > MOST_SPREAD:
+            flags.append({"slice": z, "reason": f"samples differ by {100 * differ:.0f} % in T1{place}"})
+
     for z, inside in enumerate(body):
         if not inside.any():
             continue
         residual = float(found.error[z][inside].square().mean().sqrt())
         if residual > MOST_RESIDUAL:
             flags.append({"slice": z, "reason": f"residual {100 * residual:.1f} %"})
-        differ = 0.0 if spread is None else float(spread[z][inside].median())
-        if differ > MOST_SPREAD:
-            flags.append({"slice": z, "reason": f"samples differ by {100 * differ:.0f} % in T1"})
+        flag_disagreement(z, inside, "")
+        for name, mask in (structures or {}).items():
+            where = torch.from_numpy(mask[z])
+            if int(where.sum()) < _FEWEST_VOXELS:
+                continue
+            flag_disagreement(z, where, f" of {name}")
+            t1, t2 = float(maps.t1[z][where].median()), float(maps.t2[z][where].median())
+            if name != "MYO" and t1 < FAT_T1_MS and t2 < FAT_T2_MS:
+                flags.append({"slice": z, "reason": f"{name} has T1 {t1:.0f} and T2 {t2:.0f} ms, as fat has"})
     return {
         "residual_rms": round(float(found.error[body].square().mean().sqrt()), 5),
         "share_at_bound": round(float(outside[body].float().mean()), 5),

@@ -7,6 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from nnunet_phys.sequences import MOLLI
 from nnunet_phys.spin import SpinMaps
 
 _LAST_ABAR = 0.995  # noise level that stands for what is left to decide on the native grid
+_SHADED_PD = 20.0  # scaled PD that a voxel beside a coil may reach there, beyond what the prior knows
 
 
 @dataclass(frozen=True)
@@ -234,10 +236,11 @@ class ReverseImager:
             here = volume.fine[z : z + 1].to(self.prior.device)
             coarse = u[:, z : z + 1][(..., *volume.window)].to(self.prior.device)
             here = here.calibrated(interpolate(coarse.mean(0), here.observed.shape[1:], mode="bilinear"))
-            drawn = [here.correct(upsample_guided(one, here), self._final_variance(), iterations=4) for one in coarse]
+            correct = partial(here.correct, variance=self._final_variance(), iterations=4, greatest_pd=_SHADED_PD)
+            drawn = [correct(upsample_guided(one, here)) for one in coarse]
             mean = drawn[0]
             if len(drawn) > 1:
-                mean = here.correct(torch.stack(drawn).mean(0), self._final_variance(), iterations=4)
+                mean = correct(torch.stack(drawn).mean(0))
             samples.append(torch.stack([self._decode(one) for one in drawn]))
             means.append(self._decode(mean))
             errors.append((here.residual(mean).cpu() / level).square().mean(0).sqrt())

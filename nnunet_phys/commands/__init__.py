@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from difflib import get_close_matches
 
 from nnunet_phys.errors import InputError
 
@@ -34,7 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
             module = importlib.import_module(f"nnunet_phys.commands.{name}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    parsed = parser.parse_args(arguments)
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = [option for action in commands.choices[parsed.command]._actions for option in action.option_strings]
+        near = get_close_matches(unknown[0], known, 1, 0.5)
+        commands.choices[parsed.command].error(
+            f"unrecognized arguments: {' '.join(unknown)}" + (f" (did you mean {near[0]}?)" if near else "")
+        )
     try:
         parsed.run(parsed)
     except InputError as error:

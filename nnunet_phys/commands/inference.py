@@ -140,7 +140,7 @@ class Work:
                 yield by_case[found.scan.case], found
                 progress.set_description(found.scan.case)
                 progress.update(len(found.error))
-        print(f"{len(todo)} cases in {self.inputs.folder}.")
+        print(f"{len(todo)} cases made in {self.inputs.folder}.")
 
 
 def _unfinished(jobs: list[Job], folder: Path, settings: dict, each: Callable[[Job], dict]) -> list[Job]:

@@ -48,7 +48,11 @@ def run(args: argparse.Namespace) -> None:
     records = {case: load_record(folder, case) for case in dataset.images}
     records = {case: r for case, r in records.items() if r is not None and "quality" in r}
     if not records:
-        raise InputError(f"{folder} holds no maps made by nnunet_phys reverse. Run: nnunet_phys reverse -d {args.d}")
+        example = next(iter(dataset.images), "CASE")
+        raise InputError(
+            f"{folder} holds no maps of {dataset.name} made by nnunet_phys reverse, such as {example}.json. Run: "
+            f"nnunet_phys reverse -d {args.d}, or give their folder with -maps"
+        )
     quality = {case: r["quality"] for case, r in records.items()}
     worst = sorted(quality, key=lambda c: (len(quality[c]["flags"]), quality[c]["residual_rms"]), reverse=True)
     rows, values, faults = [], Histograms(), []

@@ -12,8 +12,14 @@ from nnunet_phys.commands.scans import add_protocol_arguments
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nnunet_phys.commands.scans import Job
     from nnunet_phys.precomputed_spin.reverse_imaging import Inferred
+    from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+
+
+_MOST_FLAGS = 20  # printed; the records hold all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,23 +42,29 @@ def run(args: argparse.Namespace) -> None:
     if args.samples < 1 or (args.save_samples and args.samples < 2):
         raise InputError(f"-samples {args.samples}: give 1 or more, 2 or more with --save_samples.")
     work = Work.of(args, args.samples)
-    labels, codes = _find_labels(args) if args.labels else ({}, {})
-    settings = {**work.settings, "samples": {"drawn": args.samples, "saved": args.save_samples}, "labels": codes}
+    labels, codes = _find_labels(args)
+    told, told_codes = (labels, codes) if args.labels else ({}, {})
+    settings = {**work.settings, "samples": {"drawn": args.samples, "saved": args.save_samples}, "labels": told_codes}
 
     def each(job: Job) -> dict:
-        label = labels.get(job[0].case)
+        label = told.get(job[0].case)
         known = label is not None and label.is_file()  # a missing one is told with the other faults
         return {"sequences": described(job[1]), "label_sha256": file_sha256(label) if known else None}
 
     todo = work.unfinished(settings, each)
     volumes = 3 if args.samples == 1 else 6 + 3 * args.samples * args.save_samples
     record = {**settings, "batch": args.batch, "bf16": work.prior.bf16, "versions": _versions()}
-    faults = _label_faults(todo, labels, codes)
-    for job, found in work.infer(todo, volumes, args.samples, faults, labels, codes):
-        entries = {**record, **each(job), "quality": quality(found, work.prior.scaling)}
+    faults, flagged = _label_faults(todo, told, told_codes), []
+    for job, found in work.infer(todo, volumes, args.samples, faults, told, told_codes):
+        looks = quality(found, work.prior.scaling, _structures(job[0], labels.get(job[0].case), codes))
+        flagged.extend(f"{job[0].case}, slice {f['slice']}: {f['reason']}" for f in looks["flags"])
+        entries = {**record, **each(job), "quality": looks}
         _save(found, job[0].paths, work.inputs.folder, work.inputs.ending, entries, args.save_samples)
+    if flagged:
+        more = f"\n  and {len(flagged) - _MOST_FLAGS} more" if len(flagged) > _MOST_FLAGS else ""
+        print(f"{len(flagged)} slices look wrong:\n  " + "\n  ".join(flagged[:_MOST_FLAGS]) + more)
     if todo:
-        print("Look at the maps before you train on them (nnunet_phys report).")
+        print("Look at the maps before you train on them" + (" (nnunet_phys report)." if args.d else "."))
 
 
 def _save(found: Inferred, images: tuple[Path, ...], folder: Path, ending: str, record: dict, each: bool) -> None:
@@ -76,14 +88,35 @@ def _save(found: Inferred, images: tuple[Path, ...], folder: Path, ending: str, 
 
 
 def _find_labels(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, int]]:
-    """Label image of each case and the codes of its structures."""
+    """Label image of each case and the codes of its structures; none where --labels does not need any."""
     from nnunet_phys.precomputed_spin.labels import structure_codes
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 
     if args.d is None:
-        raise InputError("--labels needs -d, a data set with labelsTr.")
+        if args.labels:
+            raise InputError("--labels needs -d, a data set with labelsTr.")
+        return {}, {}
     dataset = open_raw_dataset(args.d)
-    return dataset.labels, structure_codes(json.loads((dataset.folder / "dataset.json").read_text())["labels"])
+    try:
+        codes = structure_codes(json.loads((dataset.folder / "dataset.json").read_text())["labels"])
+    except InputError:
+        if args.labels:
+            raise
+        return {}, {}
+    return dataset.labels, codes
+
+
+def _structures(files: ScanFiles, path: Path | None, codes: dict[str, int]) -> dict[str, np.ndarray]:
+    """Masks of a case's structures, as far as it has labels on its grid."""
+    from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
+
+    try:
+        if path is None or not path.is_file() or not files.geometry.agrees(Geometry.read(path)):
+            return {}
+        labels = read_image(path)
+    except InputError:
+        return {}
+    return {name: labels == code for name, code in codes.items()}
 
 
 def _label_faults(jobs: list[Job], labels: dict[str, Path], codes: dict[str, int]) -> list[str]:

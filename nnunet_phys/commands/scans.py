@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
 def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequence") -> None:
     """How the images were made; `flag` names the sequence."""
-    named = "bssfp, gre, molli, t2prep or msasha (default %(default)s)"
+    named = "bssfp, gre, molli, looklocker, t2prep or msasha (default %(default)s)"
     parser.add_argument(flag, dest="sequence", metavar="SEQUENCE", default="bssfp", help=named)
-    parser.add_argument("-fa", type=float, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15)")
+    parser.add_argument(
+        "-fa", type=float, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15, molli 35)"
+    )
     parser.add_argument(
         "-protocol",
         type=Path,
@@ -144,6 +147,9 @@ def find_jobs(inputs: Inputs, protocol: Protocol) -> tuple[list[Job], list[str]]
     from nnunet_phys.precomputed_spin.scan_files import find_scans
 
     part, parts = inputs.part
+    readout = next((name for name in inputs.files if re.search(r"_ti\d", name, re.IGNORECASE)), None)
+    if readout is not None and "molli" not in (d["sequence"] for d in protocol.descriptions):
+        print(f"Warning: {readout}, ... are named as readouts of a MOLLI, but are read as another sequence.")
     jobs, faults, by_case = [], [], {}
     for files in find_scans(inputs.files, protocol.series):
         if inputs.one_each and files.frame is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -141,7 +142,7 @@ def test_inversion_times_from_file_names(series, prior, tmp_path):
         np.testing.assert_allclose(other, first, rtol=1e-3)
 
 
-def test_single_readouts_and_4d_files(tiny, series, prior, tmp_path):
+def test_single_readouts_and_4d_files(tiny, series, prior, tmp_path, capsys):
     assert main(_from(series, tmp_path / "single", prior, "-sequence", "molli", "--single")) == 0
     record = json.loads((tmp_path / "single" / "case1_ti05.json").read_text())
     assert record["sequences"][0]["readout"] == 5 and len(list((tmp_path / "single").glob("*_T1map.nii.gz"))) == 16
@@ -153,6 +154,9 @@ def test_single_readouts_and_4d_files(tiny, series, prior, tmp_path):
     assert main(_from(folder, tmp_path / "whole", prior, "-sequence", "molli")) == 0
     assert main(_from(folder, tmp_path / "frames", prior)) == 0
     assert sorted(p.name for p in (tmp_path / "whole").glob("*.json")) == ["case0.json"]
+    capsys.readouterr()
+    assert main(_from(series, tmp_path / "mistaken", prior, "-steps", "2")) == 0
+    assert "Warning: case0_ti00_0000, ... are named as readouts of a MOLLI" in capsys.readouterr().out
     assert len(list((tmp_path / "frames").glob("case0_t0?_T1map.nii.gz"))) == 8
     assert main(_from(folder, tmp_path / "frames", prior)) == 0  # all finished
     frame = sitk.ReadImage(str(tmp_path / "frames" / "case0_t03_PDmap.nii.gz"))
@@ -206,6 +210,25 @@ def test_a_data_set_of_4d_files_is_refused(fresh, prior, capsys):
     sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(fresh.image("case0")))
     _refused(capsys, _reverse(prior), "case0_t00: ", "is 4-D. A data set holds volumes")
     _refused(capsys, _reverse(prior, "-o", str(fresh.raw / "imagesTr")), "is a folder that is read from")
+
+
+def test_an_option_with_a_dash_too_few(capsys):
+    with pytest.raises(SystemExit):
+        main(["reverse", "-d", "900", "-single"])
+    message = capsys.readouterr().err
+    assert "usage: nnunet_phys reverse" in message and "-single (did you mean --single?)" in message
+
+
+def test_slices_that_look_wrong_are_told(fresh, prior, capsys, monkeypatch):
+    monkeypatch.setattr("nnunet_phys.precomputed_spin.quality.FAT_T1_MS", 1e5)
+    monkeypatch.setattr("nnunet_phys.precomputed_spin.quality.FAT_T2_MS", 1e5)
+    description = json.loads((fresh.raw / "dataset.json").read_text())
+    (fresh.raw / "dataset.json").write_text(json.dumps({**description, "labels": {"background": 0, "LV": 2}}))
+    assert main(_reverse(prior)) == 0
+    flags = json.loads((fresh.maps / "case0.json").read_text())["quality"]["flags"]
+    assert any(re.fullmatch(r"LV has T1 \d+ and T2 \d+ ms, as fat has", flag["reason"]) for flag in flags)
+    told = capsys.readouterr().out
+    assert "slices look wrong:" in told and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in told
 
 
 def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, capsys, monkeypatch):

@@ -76,7 +76,7 @@ def test_translation_to_nothing(series, prior, tmp_path, capsys):
 
 def test_report_shows_flagged_cases_first(fresh, prior, tmp_path, capsys):
     assert main(["report", "-d", "900"]) == 1
-    assert "holds no maps made by nnunet_phys reverse" in capsys.readouterr().err
+    assert "holds no maps of Dataset900_Tiny made by nnunet_phys reverse, such as case0.json" in capsys.readouterr().err
     arguments = ["reverse", "-d", "900", "-device", "cpu", "-steps", "2", "-prior", prior, "--disable_progress_bar"]
     assert main(arguments) == 0
     record = fresh.maps / "case3.json"

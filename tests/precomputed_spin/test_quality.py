@@ -1,5 +1,7 @@
 """What is said about maps: figures over the body, and the slices that look wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -40,3 +42,17 @@ def test_a_slice_that_is_not_explained_and_samples_that_disagree():
     found = quality(_inferred(error, samples=(600.0, 1400.0)), SpinScaling())
     assert found["flags"][0] == {"slice": 0, "reason": "samples differ by 57 % in T1"}
     assert {"slice": 2, "reason": "residual 20.0 %"} in found["flags"] and len(found["flags"]) == 4
+
+
+def test_a_cavity_that_looks_like_fat_and_samples_that_disagree_in_a_structure_alone():
+    cavity = np.zeros((3, 10, 10), bool)
+    cavity[1, 2:4, 2:8], cavity[2, 2:7, 3:8] = True, True  # too few voxels in slice 1
+    found = _inferred(torch.full((3, 10, 10), 0.01), t1=(400.0,))
+    flags = quality(found, SpinScaling(), {"RV": cavity, "MYO": ~cavity})["flags"]
+    assert flags == [{"slice": 2, "reason": "RV has T1 400 and T2 60 ms, as fat has"}]
+    samples = _inferred(torch.full((3, 10, 10), 0.01), samples=(1000.0, 1000.0)).samples
+    samples[1].t1[torch.from_numpy(cavity)] = 400.0
+    found = _inferred(torch.full((3, 10, 10), 0.01))
+    flags = quality(replace(found, samples=samples), SpinScaling(), {"RV": cavity})["flags"]
+    assert flags[-1] == {"slice": 2, "reason": "samples differ by 42 % in T1 of RV"}
+    assert flags[:-1] == quality(replace(found, samples=samples), SpinScaling())["flags"]
