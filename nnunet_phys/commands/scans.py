@@ -214,7 +214,10 @@ def check_images(jobs: list[Job], minimum_mm: float, faults: list[str]) -> dict[
             continue
         slices[case] = images.shape[1]
         for i, image in enumerate(images):
-            path, values = files.paths[i if len(files.paths) > 1 else 0], len(np.unique(image))
+            path = files.paths[i if len(files.paths) > 1 else 0]
+            values = len(np.unique(image.ravel()[::97]))
+            if values < _FEWEST_VALUES:
+                values = len(np.unique(image))
             if image.max() <= 0:
                 faults.append(f"{case}: {path} has no signal above 0. Mend or remove the case.")
             elif values < _FEWEST_VALUES:
