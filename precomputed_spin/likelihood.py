@@ -253,7 +253,7 @@ def bright_level(signal: torch.Tensor, weights: torch.Tensor | None = None) -> t
     every = max(1, signal.numel() // 1_000_000)
     values, order = signal.float().flatten()[::every].sort()
     share = weights.flatten()[::every][order].cumsum(0)
-    start = torch.searchsorted(values, 0.1 * values[torch.searchsorted(share, 0.99 * share[-1])])
+    start = torch.searchsorted(values, 0.1 * values[torch.searchsorted(share, 0.99 * share[-1])], right=True)
     below = share[start] - weights.flatten()[::every][order[start]]
     return values[torch.searchsorted(share, below + 0.9 * (share[-1] - below)).clamp(max=len(values) - 1)]
 

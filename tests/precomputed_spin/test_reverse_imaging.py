@@ -217,6 +217,12 @@ def test_bright_level_ignores_the_amount_of_air():
     assert float(wide) == pytest.approx(float(cropped), rel=0.02)
 
 
+def test_bright_level_of_an_image_that_is_nearly_all_zero():
+    sparse = torch.zeros(10_000)
+    sparse[:50] = 3.0
+    assert float(bright_level(sparse)) == 3.0
+
+
 def test_bright_level_about_the_middle_ignores_a_bright_chest_wall():
     body = torch.rand((3, 64, 80), generator=torch.Generator().manual_seed(0)) + 1
     lit = body * torch.where(torch.arange(80) < 12, 5.0, 1.0)
