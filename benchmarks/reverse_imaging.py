@@ -149,14 +149,15 @@ def main() -> None:
     parser.add_argument("-slices", type=int, default=1, help="slices a heart (default %(default)s)")
     parser.add_argument("-prior", default="digital_heart")
     parser.add_argument("-device", default="cpu")
-    parser.add_argument("-batch", type=int, default=2)
+    parser.add_argument("-batch", type=int, default=4)
     parser.add_argument("-dps_steps", type=int, default=200, help="0 leaves eq. (10) out (default %(default)s)")
     parser.add_argument("-o", type=Path, help="write all figures as JSON")
     args = parser.parse_args()
 
     def run(hearts: list[Heart], sampler: Sampler) -> dict:
+        batch = min(args.batch, sum(len(h.image) for h in hearts))  # a larger one would be filled up
         with get_context("spawn").Pool(1) as process:
-            return process.apply(measure, (hearts, args.prior, sampler, args.device, args.batch))
+            return process.apply(measure, (hearts, args.prior, sampler, args.device, batch))
 
     methods: dict[str, Sampler] = {"prior mean": PriorMean(), "tissue lookup": TissueLookup()}
     if args.dps_steps:
