@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         example = next(iter(dataset.images), "CASE")
         raise InputError(
             f"{folder} holds no maps of {dataset.name} made by nnunet_phys reverse, such as {example}.json. Run: "
-            f"nnunet_phys reverse -d {args.d}, or give their folder with -maps"
+            f"nnunet_phys reverse -d {args.d}, or give their folder with -maps."
         )
     quality = {case: r["quality"] for case, r in records.items()}
     worst = sorted(quality, key=lambda c: (len(quality[c]["flags"]), quality[c]["residual_rms"]), reverse=True)
