@@ -115,7 +115,7 @@ def write_raw(root: Path) -> None:
         spacing = (1.4, 1.4, 8.0) if i % 2 else (1.6, 1.6, 10.0)
         spin = SpinMaps.unstack(torch.from_numpy(maps))
         write_image(tiny.image(case), BSSFP()(spin).abs().numpy() * 400, spacing)
-        labels = np.where(maps[0] == 0, 0, np.where(maps[2] > 1300, 1, 2 * (maps[1] > 900))).astype(np.uint8)
+        labels = np.where(maps[0] == 0, 0, np.where(maps[1] > 1300, 1, 2 * (maps[1] > 900))).astype(np.uint8)
         labels[maps[0] == 0] = 0
         write_image(tiny.raw / "labelsTr" / f"{case}.nii.gz", labels, spacing)
         save_maps(tiny.maps, case, spin, tiny.image(case), ".nii.gz", {"prior": "none"})
