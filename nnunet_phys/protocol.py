@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 
 import torch
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.sequences import MOLLI, SEQUENCES
+from nnunet_phys.sequences import MOLLI, SEQUENCES, T2PreparedBSSFP, T2PreparedGRE
 from nnunet_phys.spin import SpinMaps
 
 TYPICAL = {
@@ -18,7 +18,16 @@ TYPICAL = {
 }
 """Parameters of a sequence where they differ from its class's defaults."""
 
-_LEAST_MS = {"tr_ms": 0.5, "te_ms": 0.1, "t2_prep_ms": 1, "ts_ms": 5, "rr_ms": 30, "first_inversion_times_ms": 5}
+_LEAST_MS = {
+    "tr_ms": 0.5,
+    "te_ms": 0.1,
+    "echo_spacing_ms": 0.1,
+    "t2_prep_ms": 1,
+    "ts_ms": 5,
+    "inversion_time_ms": 5,
+    "first_inversion_times_ms": 5,
+    "rr_ms": 30,
+}
 """Times below these are taken for seconds."""
 
 
@@ -47,7 +56,8 @@ def make_sequence(description: Mapping[str, object]) -> object:
                 f"Sequence {name} has no parameter '{parameter}'{_nearest(parameter, known)}. It has: "
                 f"{', '.join(sorted(known))}."
             )
-    for parameter, value in parameters.items():
+    by_hand = {f.name for f in fields(kind)} - set(parameters)  # a record holds all, and its times are what they are
+    for parameter, value in parameters.items() if by_hand else ():
         times = [t for t in (value if isinstance(value, tuple) else (value,)) if isinstance(t, (int, float)) and t > 0]
         if times and max(times) < _LEAST_MS.get(parameter, 0):
             raise InputError(f"Sequence {name}: {parameter} = {max(times):g} looks like seconds: give ms.")
@@ -64,6 +74,18 @@ def describe_sequence(sequence: object) -> dict[str, object]:
     """The reverse of `make_sequence`: name and all attributes, plain JSON."""
     name = next(name for name, kind in SEQUENCES.items() if type(sequence) is kind)
     return {"sequence": name, **asdict(sequence)}
+
+
+def single_images(sequence: object) -> list[object]:
+    """A series as sequences of one image each, in its order; a sequence of one image as it is.
+
+    Called on maps, each gives the maps' shape, but for a T2-prepared one: (1, *maps.shape).
+    """
+    if isinstance(sequence, MOLLI) and sequence.readout is None:
+        return [replace(sequence, readout=k) for k in range(len(sequence.inversion_times_ms))]
+    if isinstance(sequence, T2PreparedBSSFP | T2PreparedGRE):
+        return [replace(sequence, t2_prep_ms=(time_ms,)) for time_ms in sequence.t2_prep_ms]
+    return [sequence]
 
 
 def _nearest(word: str, known: object) -> str:

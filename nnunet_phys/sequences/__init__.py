@@ -1,16 +1,20 @@
 """Signal equations: each pulse sequence is a frozen dataclass called on `SpinMaps`, signed signal out.
 
-Times in milliseconds, angles in degrees, off-resonance in Hz. The signal keeps its sign (negative just after
-an inversion) until the scanner's noise model takes the magnitude; it is scaled by PD, the receive factor,
-last.
+Times in milliseconds, angles in degrees, off-resonance in Hz. The signal keeps its sign (negative just after an
+inversion) until the scanner's noise model takes the magnitude; it is scaled by PD, the receive factor, last. `balanced`
+tells whether the read-out is bSSFP, to which off-resonance is a larger flip angle (`blocks.effective_flip_angle`).
 """
 
+from nnunet_phys.sequences.black_blood import BlackBloodTSE
 from nnunet_phys.sequences.bssfp import BSSFP
+from nnunet_phys.sequences.late_enhancement import InversionRecoveryBSSFP, InversionRecoveryGRE
 from nnunet_phys.sequences.look_locker import LookLocker
 from nnunet_phys.sequences.molli import MOLLI
 from nnunet_phys.sequences.msasha import MSASHA
+from nnunet_phys.sequences.perfusion import SaturationRecoveryGRE
+from nnunet_phys.sequences.sasha import SASHA
 from nnunet_phys.sequences.spoiled_gre import SpoiledGRE
-from nnunet_phys.sequences.t2_prepared import T2PreparedBSSFP
+from nnunet_phys.sequences.t2_prepared import T2PreparedBSSFP, T2PreparedGRE
 
 SEQUENCES = {
     "bssfp": BSSFP,
@@ -18,8 +22,28 @@ SEQUENCES = {
     "molli": MOLLI,
     "gre": SpoiledGRE,
     "msasha": MSASHA,
+    "sasha": SASHA,
     "t2prep": T2PreparedBSSFP,
+    "t2prep_gre": T2PreparedGRE,
+    "lge_gre": InversionRecoveryGRE,
+    "lge_bssfp": InversionRecoveryBSSFP,
+    "perfusion": SaturationRecoveryGRE,
+    "black_blood": BlackBloodTSE,
 }
 """Sequence by its short name, as records and priors keep it."""
 
-__all__ = ["BSSFP", "MOLLI", "MSASHA", "SEQUENCES", "LookLocker", "SpoiledGRE", "T2PreparedBSSFP"]
+__all__ = [
+    "BSSFP",
+    "MOLLI",
+    "MSASHA",
+    "SASHA",
+    "SEQUENCES",
+    "BlackBloodTSE",
+    "InversionRecoveryBSSFP",
+    "InversionRecoveryGRE",
+    "LookLocker",
+    "SaturationRecoveryGRE",
+    "SpoiledGRE",
+    "T2PreparedBSSFP",
+    "T2PreparedGRE",
+]

@@ -1,4 +1,4 @@
-"""What the sequences share: events on the longitudinal magnetisation, and the checks of their parameters.
+"""What the sequences share: events on the longitudinal magnetisation, and how trains of pulses change it.
 
 `mz` is the longitudinal magnetisation per unit PD, 1 at equilibrium: a tensor of the maps' shape, or a float
 while all voxels still agree. `r1` and `r2` are 1/T1 and 1/T2 in 1/ms, taken once per signal and shared by its
@@ -16,6 +16,27 @@ NumberOrMap = float | torch.Tensor
 """A number, or a tensor that broadcasts to the maps (a B1+ map times the flip angle, a field map, ...)."""
 
 
+class Affine(NamedTuple):
+    """The map mz -> offset + slope * mz."""
+
+    offset: torch.Tensor
+    slope: torch.Tensor
+
+    def __call__(self, mz: NumberOrMap) -> torch.Tensor:
+        if isinstance(mz, torch.Tensor):
+            return torch.addcmul(self.offset, self.slope, mz)  # one pass
+        return self.offset + self.slope * mz
+
+    def then(self, following: Affine) -> Affine:
+        """This map, and after it another one."""
+        return Affine(following(self.offset), following.slope * self.slope)
+
+    @property
+    def steady(self) -> torch.Tensor:
+        """The mz that the map leaves as it is: what its repetition tends to, for a slope between -1 and 1."""
+        return self.offset / (1 - self.slope)
+
+
 def decay(rate: torch.Tensor, time_ms: NumberOrMap) -> torch.Tensor:
     """exp(-time * rate), with the rate (1/T1, 1/T2, ...) in 1/ms."""
     return torch.exp(rate * -time_ms)
@@ -24,6 +45,11 @@ def decay(rate: torch.Tensor, time_ms: NumberOrMap) -> torch.Tensor:
 def recovery(mz: NumberOrMap, e1: torch.Tensor) -> torch.Tensor:
     """Free recovery for a time t, given as `e1` = exp(-t/T1)."""
     return (mz - 1) * e1 + 1
+
+
+def recovering(e1: torch.Tensor) -> Affine:
+    """`recovery` as a map, to be chained."""
+    return Affine(1 - e1, e1)
 
 
 def inversion(mz: NumberOrMap, efficiency: float = 1.0) -> NumberOrMap:
@@ -47,18 +73,6 @@ def sine_cosine(angle_deg: NumberOrMap) -> tuple[NumberOrMap, NumberOrMap]:
         radians = torch.deg2rad(angle_deg)
         return torch.sin(radians), torch.cos(radians)
     return math.sin(math.radians(angle_deg)), math.cos(math.radians(angle_deg))
-
-
-class Affine(NamedTuple):
-    """The map mz -> offset + slope * mz."""
-
-    offset: torch.Tensor
-    slope: torch.Tensor
-
-    def __call__(self, mz: NumberOrMap) -> torch.Tensor:
-        if isinstance(mz, torch.Tensor):
-            return torch.addcmul(self.offset, self.slope, mz)  # one pass
-        return self.offset + self.slope * mz
 
 
 def bssfp_approach(
@@ -85,6 +99,39 @@ def bssfp_approach(
     longitudinal = cosine * cosine * r1
     rate = longitudinal + sine * sine * r2
     return sine, cosine, cosine * r1 / rate, rate
+
+
+def effective_flip_angle(flip_angle_deg: NumberOrMap, tr_ms: float, off_resonance_hz: NumberOrMap) -> NumberOrMap:
+    """The flip angle with which a bSSFP train on resonance gives what this one gives off resonance.
+
+    With alternating pulses and echoes at TR/2, the rotation from echo to echo is one by phi/2 + 90 degrees about z, by
+    a about x, and by phi/2 + 90 degrees about z again, phi = 2 pi df TR. Its axis is tilted from z by theta,
+
+        tan(theta) = tan(a/2) / |cos(phi/2)|
+
+    (composed here, confirmed by `bloch`). To first order in TR/T1 and TR/T2, magnetisation along the axis relaxes as
+    on resonance, where theta = a/2. The sign flip from band to band is left out.
+
+    The steady state is within 0.1 % of M0 of `bloch` for |phi| < 0.7 pi, 0.4 % for 0.9 pi, 4 % at the edge, pi. A
+    single shot is prepared for the axis on resonance, and the part of its magnetisation across the tilted axis turns
+    and fades with about T2: within 4 % of M0 for |phi| < 0.3 pi, 12 % for 0.5 pi, 26 % for 0.7 pi in the worst voxel,
+    about half as wrong as without the effective angle. (T2 > 25 ms, 25-70 degrees, TR 2.3-3.5 ms, pulse 20.)
+
+    Args:
+        flip_angle_deg: a in degrees, a number or a map.
+        tr_ms: TR in ms.
+        off_resonance_hz: df, a number or a map that broadcasts against the flip angle's.
+
+    Returns:
+        2 theta in degrees, from a to 180 (the edge of a band, no signal): a number for numbers, else a map.
+    """
+    sine, cosine = sine_cosine(flip_angle_deg * 0.5)
+    _, band = sine_cosine(off_resonance_hz * (0.18 * tr_ms))  # of phi/2 in degrees
+    along = cosine * abs(band)
+    if not isinstance(along, torch.Tensor):
+        return math.degrees(2 * math.atan2(sine, along))
+    across = torch.as_tensor(sine, dtype=along.dtype, device=along.device)
+    return torch.rad2deg(2 * torch.atan2(across, along)).clamp(max=180.0)
 
 
 def single_shot_bssfp(
@@ -144,58 +191,62 @@ def spoiled_gre_train(
     return sine, cosine, (1 - e1) / (1 - q), q
 
 
-def blood_likeness(t1: torch.Tensor, t2: torch.Tensor) -> torch.Tensor:
+def single_shot_gre(
+    r1: torch.Tensor, flip_angle_deg: NumberOrMap, tr_ms: float, pulses: int, centre_pulse: int
+) -> tuple[Affine, Affine]:
+    """A train of spoiled gradient echoes, from `spoiled_gre_train`; exact.
+
+    Args:
+        r1: 1/T1 in 1/ms, any shape.
+        flip_angle_deg: degrees, a number or broadcastable to the maps.
+        tr_ms: repetition time in ms.
+        pulses: pulses in the train.
+        centre_pulse: the pulse, from 0, whose echo is the centre of k-space.
+
+    Returns:
+        echo: mz before the train -> signal per unit PD at TE = 0.
+        remainder: mz before the train -> mz one TR after its last pulse.
+    """
+    sine, _, steady, q = spoiled_gre_train(r1, flip_angle_deg, tr_ms)
+    to_centre, to_end = q**centre_pulse, q**pulses
+    echo = Affine(sine * (steady - steady * to_centre), sine * to_centre)
+    return echo, Affine(steady - steady * to_end, to_end)
+
+
+def t2_star_decay(r2: torch.Tensor, r2_prime_hz: NumberOrMap, te_ms: float) -> torch.Tensor:
+    """exp(-TE/T2*) with 1/T2* = 1/T2 + R2'; `r2` in 1/ms, R2' in 1/s."""
+    return decay(r2 + r2_prime_hz * 1e-3, te_ms)
+
+
+def blood_likeness(
+    t1: torch.Tensor,
+    t2: torch.Tensor,
+    t2_half_ms: float = 102.0,
+    t2_steepness: float = 12.0,
+    t1_half_ms: float = 800.0,
+    t1_steepness: float = 12.0,
+) -> torch.Tensor:
     """How much a voxel's relaxation times look like flowing native blood: 0 to 1, smooth.
 
-    An ASSUMPTION, not a published formula: a product of logistic functions of log T2 (half at 95 ms) and of
-    log T1 (half at 800 ms). About 1 for native blood (T1 1250-2000, T2 > 120 ms) and about 0 for myocardium,
-    oedema, scar, muscle, liver, spleen, lung and fat. It knows no flow: fluid at rest counts as blood,
-    post-contrast blood doesn't.
+    An ASSUMPTION, not a published formula: a product of logistic functions of log T2 and of log T1. The default takes
+    arterial blood (T1 1250-2000, T2 > 120 ms) for blood by > 0.85 and venous blood (T2 110) by 0.7, and leaves < 0.05
+    of the least distant tissue, spleen (T2 79 ms), and < 0.005 of myocardium, oedema (T2 65), scar, muscle, liver, lung
+    and fat. A gentler slope cannot tell the spleen from venous blood. It knows no flow: fluid at rest counts as blood,
+    post-contrast blood doesn't. Where the share of blood is known, give it to the sequence instead.
 
     Args:
         t1: ms, any shape, > 0.
         t2: ms, same shape, > 0.
+        t2_half_ms, t1_half_ms: where each logistic function is one half.
+        t2_steepness, t1_steepness: their slopes against the logarithm are a quarter of these.
 
     Returns:
         Weight of that shape.
     """
-    return torch.sigmoid(16 * torch.log(t2 / 95)) * torch.sigmoid(12 * torch.log(t1 / 800))
+    by_t2 = torch.sigmoid(t2_steepness * torch.log(t2 / t2_half_ms))
+    return by_t2 * torch.sigmoid(t1_steepness * torch.log(t1 / t1_half_ms))
 
 
-def check_flip_angle(flip_angle_deg: NumberOrMap) -> None:
-    """Refuse flip angles that are not degrees between 0 and 180.
-
-    Raises:
-        ValueError: a number (or a map's maximum) outside (0, 180), or below 2, which looks like radians. A
-            map may be 0: there is no signal there.
-    """
-    is_map = isinstance(flip_angle_deg, torch.Tensor)
-    largest = float(flip_angle_deg.detach().amax()) if is_map else float(flip_angle_deg)
-    if 0 < largest < 2:
-        raise ValueError(
-            f"flip_angle_deg = {largest:g} looks like radians: give degrees ({math.degrees(largest):.4g}?)"
-        )
-    if not (0 < largest < 180) and not (is_map and largest == 0):
-        raise ValueError(f"flip_angle_deg must lie between 0 and 180 degrees, got {largest:g}")
-
-
-def check_positive(**parameters: float) -> None:
-    """Refuse parameters that are not above 0, by their name.
-
-    Raises:
-        ValueError: naming the first that is not.
-    """
-    for name, value in parameters.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value:g}")
-
-
-def check_not_negative(**parameters: float) -> None:
-    """Refuse parameters that are below 0, by their name.
-
-    Raises:
-        ValueError: naming the first that is.
-    """
-    for name, value in parameters.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must not be negative, got {value:g}")
+def blood_share(t1: torch.Tensor, t2: torch.Tensor, blood: NumberOrMap | None) -> NumberOrMap:
+    """`blood` where it is known, else `blood_likeness`."""
+    return blood_likeness(t1, t2) if blood is None else blood

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from nnunet_phys.sequences.blocks import (
     NumberOrMap,
+    blood_share,
     bssfp_approach,
-    check_flip_angle,
-    check_positive,
     decay,
+    effective_flip_angle,
     sine_cosine,
 )
+from nnunet_phys.sequences.checks import check_flip_angle, check_flow, check_positive
 from nnunet_phys.spin import SpinMaps
 
 
 @dataclass(frozen=True)
 class BSSFP:
-    """Steady-state bSSFP signal at TE = TR/2.
+    """Steady-state bSSFP signal at TE = TR/2, optionally with blood that flows in.
 
     On resonance, for TR << T2 (within 0.5 % of a Bloch simulation; no further exp(-TE/T2) belongs here):
 
@@ -31,31 +33,67 @@ class BSSFP:
         |S| = PD (1 - E1) sin(a) |1 + E2 exp(i phi)| exp(-TE/T2) / d,
         d = (1 - E1 cos(a)) (1 + E2 cos(phi)) - E2 (E1 - cos(a)) (E2 + cos(phi))
 
+    Blood enters the slice at rest, not prepared by a half angle, and sees N pulses on its way. In plug flow, the slice
+    holds the pulse ages 0 ... N-1 in equal parts. Along the axis of the train, at theta from z (a/2 on resonance, see
+    `effective_flip_angle`), it starts with cos(theta) and tends to m_ss (see `bssfp_approach`); at the echoes of all
+    ages, the mean is, E = exp(-TR rate),
+
+        S = PD sin(theta) (m_ss + (cos(theta) - m_ss) sqrt(E) (1 - E^N) / (N (1 - E)))
+
+    (derived here). Across the axis, magnetisation turns from echo to echo, and the mean over ages leaves little
+    of it: it is left out. On resonance that is within 2 % of M0 of `bloch` for even N and within 0.5/N for odd N; for
+    |phi| < 0.7 pi, within 0.75/N.
+
     Attributes:
         flip_angle_deg: a, a number or broadcastable to the maps.
-        tr_ms: TR; matters off resonance only.
+        tr_ms: TR; matters off resonance and with inflow only.
         off_resonance_hz: df, a number or broadcastable to the maps. The second form is used unless it is the
             number 0.
+        inflow_pulses: N >= 1, whole or not: slice thickness / (velocity TR). None: blood is at rest.
+        blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None: `blood_likeness`.
 
     Raises:
-        ValueError: flip angle outside 0-180 degrees or looking like radians; TR not positive.
+        ValueError: flip angle outside 0-180 degrees or looking like radians; TR not positive; N below 1; a share of
+            blood outside 0-1.
     """
+
+    balanced: ClassVar[bool] = True
 
     flip_angle_deg: NumberOrMap = 45.0
     tr_ms: float = 3.0
     off_resonance_hz: NumberOrMap = 0.0
+    inflow_pulses: float | None = None
+    blood: NumberOrMap | None = None
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
         check_positive(tr_ms=self.tr_ms)
+        check_flow(self.inflow_pulses, self.blood)
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal of the maps' shape, never negative: the sign flip from band to band is left out."""
         r1, r2 = 1 / maps.t1, 1 / maps.t2
-        if isinstance(self.off_resonance_hz, torch.Tensor) or self.off_resonance_hz != 0:
-            return maps.pd * self._freeman_hill(r1, r2)
-        sine, _, steady, _ = bssfp_approach(r1, r2, self.flip_angle_deg)
-        return maps.pd * (sine * steady)
+        if self._off_resonance:
+            signal = self._freeman_hill(r1, r2)
+        else:
+            sine, _, steady, _ = bssfp_approach(r1, r2, self.flip_angle_deg)
+            signal = sine * steady
+        if self.inflow_pulses is not None:
+            signal = signal + blood_share(maps.t1, maps.t2, self.blood) * self._inflow(r1, r2)
+        return maps.pd * signal
+
+    @property
+    def _off_resonance(self) -> bool:
+        return isinstance(self.off_resonance_hz, torch.Tensor) or self.off_resonance_hz != 0
+
+    def _inflow(self, r1: torch.Tensor, r2: torch.Tensor) -> torch.Tensor:
+        """What blood that flows in has more than the steady state."""
+        flip = self.flip_angle_deg
+        if self._off_resonance:
+            flip = effective_flip_angle(flip, self.tr_ms, self.off_resonance_hz)
+        sine, cosine, steady, rate = bssfp_approach(r1, r2, flip)
+        n, fading = self.inflow_pulses, rate * -self.tr_ms
+        return sine * (cosine - steady) * torch.exp(fading / 2) * torch.expm1(n * fading) / (n * torch.expm1(fading))
 
     def _freeman_hill(self, r1: torch.Tensor, r2: torch.Tensor) -> torch.Tensor:
         sine, _ = sine_cosine(self.flip_angle_deg)

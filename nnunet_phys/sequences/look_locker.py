@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from nnunet_phys.sequences.blocks import (
     NumberOrMap,
     bssfp_approach,
-    check_flip_angle,
-    check_not_negative,
     decay,
 )
+from nnunet_phys.sequences.checks import check_flip_angle, check_not_negative
 from nnunet_phys.spin import SpinMaps
 
 
@@ -35,6 +35,8 @@ class LookLocker:
     Raises:
         ValueError: flip angle outside 0-180 degrees or looking like radians; negative time.
     """
+
+    balanced: ClassVar[bool] = True
 
     flip_angle_deg: NumberOrMap = 35.0
     time_ms: NumberOrMap = 1000.0

@@ -7,19 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, islice, pairwise
+from typing import ClassVar
 
 import torch
 
 from nnunet_phys.sequences.blocks import (
     Affine,
     NumberOrMap,
-    check_flip_angle,
-    check_positive,
     decay,
     inversion,
     recovery,
     single_shot_bssfp,
 )
+from nnunet_phys.sequences.checks import check_centre, check_efficiency, check_flip_angle, check_positive
 from nnunet_phys.spin import SpinMaps
 
 PUBLISHED_SCHEMES = {(5, 3): "5(3)3", (4, 3, 2): "4(1)3(1)2", (3, 3, 5): "3(3)3(3)5", (5, 1, 1): "5(1)1(1)1"}
@@ -72,6 +72,8 @@ class MOLLI:
             too few inversion times or beats, or a timing that does not fit into the heartbeat.
     """
 
+    balanced: ClassVar[bool] = True
+
     scheme: str = "5(3)3"
     flip_angle_deg: NumberOrMap = 35.0
     tr_ms: float = 2.7
@@ -88,12 +90,8 @@ class MOLLI:
         times = self.first_inversion_times_ms
         check_flip_angle(self.flip_angle_deg)
         check_positive(tr_ms=self.tr_ms, rr_ms=self.rr_ms)
-        if not 0 < self.inversion_efficiency <= 1:
-            raise ValueError(f"inversion_efficiency must lie in (0, 1], got {self.inversion_efficiency:g}")
-        if not 0 <= self.centre_pulse < self.pulses:
-            raise ValueError(
-                f"centre_pulse must lie between 0 and pulses - 1 = {self.pulses - 1}, got {self.centre_pulse}"
-            )
+        check_efficiency(inversion_efficiency=self.inversion_efficiency)
+        check_centre(self.pulses, self.centre_pulse)
         if len(times) < len(images):
             raise ValueError(
                 f"scheme {self.scheme} has {len(images)} sets, but first_inversion_times_ms has {len(times)} "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from nnunet_phys.sequences.blocks import check_not_negative, decay, recovery, saturation, t2_preparation
+from nnunet_phys.sequences.blocks import decay, recovery, saturation, t2_preparation
+from nnunet_phys.sequences.checks import check_not_negative
 from nnunet_phys.spin import SpinMaps
 
 
@@ -19,7 +21,7 @@ class MSASHA:
 
     Exact for ideal pulses (confirmed by `bloch`). That mSASHA's own three-parameter fit (Chow et al.) is this one is an
     assumption: only its abstract could be read. The reverse-imaging paper prints exp(-TS/T2), which `bloch` refutes.
-    The read-out is taken to scale all tissues alike.
+    The read-out is taken to scale all tissues alike; with a bSSFP read-out, it is `SASHA`.
 
     Attributes:
         ts_ms: TS, from saturation to T2 preparation; None or infinity: no saturation (the anchor image).
@@ -29,6 +31,8 @@ class MSASHA:
     Raises:
         ValueError: a time is negative.
     """
+
+    balanced: ClassVar[bool] = False
 
     ts_ms: float | None = 600.0
     t2_prep_ms: float = 0.0

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from nnunet_phys.sequences.blocks import (
     NumberOrMap,
-    blood_likeness,
-    check_flip_angle,
-    check_not_negative,
-    check_positive,
+    blood_share,
     decay,
     spoiled_gre_train,
+    t2_star_decay,
 )
+from nnunet_phys.sequences.checks import check_echo, check_flip_angle, check_flow
 from nnunet_phys.spin import SpinMaps
 
 
@@ -26,8 +26,8 @@ class SpoiledGRE:
 
     Blood that flows through the slice arrives relaxed and sees N pulses on its way. In plug flow, the slice
     holds the pulse ages 0 ... N-1 in equal parts, and their mean is m_ss + (1 - m_ss)(1 - q^N)/(N (1 - q)):
-    the geometric sum of the train (derived here, confirmed by `bloch`). It is mixed in by `blood_likeness`,
-    an assumption.
+    the geometric sum of the train (derived here, confirmed by `bloch`). It is mixed in by the share of
+    blood.
 
     Attributes:
         flip_angle_deg: a, a number or broadcastable to the maps. With inflow, maps are taken up to 90
@@ -37,31 +37,29 @@ class SpoiledGRE:
         r2_prime_hz: R2', the dephasing within a voxel, in 1/s; a number or broadcastable to the maps. The
             default is myocardium's at 1.5 T (T2 52, T2* 33 ms), from memory: an assumption.
         inflow_pulses: N >= 1, whole or not: slice thickness / (velocity TR). None: blood is at rest.
+        blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None: `blood_likeness`.
 
     Raises:
         ValueError: flip angle outside 0-180 degrees (0-90 with inflow) or looking like radians; TR not
-            positive; TE negative or beyond TR; R2' negative; N below 1.
+            positive; TE negative or beyond TR; R2' negative; N below 1; a share of blood outside 0-1.
     """
+
+    balanced: ClassVar[bool] = False
 
     flip_angle_deg: NumberOrMap = 15.0
     tr_ms: float = 6.0
     te_ms: float = 2.5
     r2_prime_hz: NumberOrMap = 11.0
     inflow_pulses: float | None = None
+    blood: NumberOrMap | None = None
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
-        check_positive(tr_ms=self.tr_ms)
-        check_not_negative(te_ms=self.te_ms)
-        if self.te_ms > self.tr_ms:
-            raise ValueError(f"te_ms = {self.te_ms:g} lies beyond tr_ms = {self.tr_ms:g}")
-        if not isinstance(self.r2_prime_hz, torch.Tensor):
-            check_not_negative(r2_prime_hz=self.r2_prime_hz)
-        if self.inflow_pulses is not None:
-            if not self.inflow_pulses >= 1:
-                raise ValueError(f"inflow_pulses must be at least 1, got {self.inflow_pulses:g}")
-            if not isinstance(self.flip_angle_deg, torch.Tensor) and self.flip_angle_deg > 90:
-                raise ValueError(f"with inflow, flip_angle_deg is at most 90, got {self.flip_angle_deg:g}")
+        check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
+        check_flow(self.inflow_pulses, self.blood)
+        inflow = self.inflow_pulses is not None
+        if inflow and not isinstance(self.flip_angle_deg, torch.Tensor) and self.flip_angle_deg > 90:
+            raise ValueError(f"with inflow, flip_angle_deg is at most 90, got {self.flip_angle_deg:g}")
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal of the maps' shape, never negative."""
@@ -72,6 +70,6 @@ class SpoiledGRE:
             # q^N without a power of a map; not defined for a negative cosine unless N is whole.
             cosine = cosine.clamp_min(0) if isinstance(cosine, torch.Tensor) else max(cosine, 0.0)
             q_to_n = cosine**n * decay(r1, n * self.tr_ms)
-            weight = blood_likeness(maps.t1, maps.t2) / n
+            weight = blood_share(maps.t1, maps.t2, self.blood) / n
             mz = mz + weight * (1 - mz) * (1 - q_to_n) / (1 - q)
-        return maps.pd * (sine * mz * decay(1 / maps.t2 + self.r2_prime_hz * 1e-3, self.te_ms))
+        return maps.pd * (sine * mz * t2_star_decay(1 / maps.t2, self.r2_prime_hz, self.te_ms))

@@ -1,18 +1,25 @@
-"""T2-prepared single-shot bSSFP: the images of cardiac T2 mapping."""
+"""T2-prepared images, read out by bSSFP or gradient echo: those of cardiac T2 mapping."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from nnunet_phys.sequences.blocks import (
     NumberOrMap,
+    single_shot_bssfp,
+    single_shot_gre,
+    t2_preparation,
+    t2_star_decay,
+)
+from nnunet_phys.sequences.checks import (
+    check_centre,
+    check_echo,
     check_flip_angle,
     check_not_negative,
     check_positive,
-    single_shot_bssfp,
-    t2_preparation,
 )
 from nnunet_phys.spin import SpinMaps
 
@@ -37,6 +44,8 @@ class T2PreparedBSSFP:
             centre outside the shot.
     """
 
+    balanced: ClassVar[bool] = True
+
     t2_prep_ms: tuple[float, ...] = (0.0, 25.0, 55.0)
     flip_angle_deg: NumberOrMap = 70.0
     tr_ms: float = 2.7
@@ -46,17 +55,61 @@ class T2PreparedBSSFP:
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
         check_positive(tr_ms=self.tr_ms)
-        if not self.t2_prep_ms:
-            raise ValueError("t2_prep_ms is empty: give at least one preparation time")
-        for time_ms in self.t2_prep_ms:
-            check_not_negative(t2_prep_ms=time_ms)
-        if not 0 <= self.centre_pulse < self.pulses:
-            raise ValueError(
-                f"centre_pulse must lie between 0 and pulses - 1 = {self.pulses - 1}, got {self.centre_pulse}"
-            )
+        _check_times(self.t2_prep_ms)
+        check_centre(self.pulses, self.centre_pulse)
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal, preparation times first: (images, *maps.shape)."""
         r1, r2 = 1 / maps.t1, 1 / maps.t2
         echo, _ = single_shot_bssfp(r1, r2, self.flip_angle_deg, self.tr_ms, self.pulses, self.centre_pulse)
         return torch.stack([maps.pd * echo(t2_preparation(1.0, r2, time_ms)) for time_ms in self.t2_prep_ms])
+
+
+@dataclass(frozen=True)
+class T2PreparedGRE:
+    """T2 preparation from equilibrium, then a train of spoiled gradient echoes, for each of several preparation times.
+
+    For places where bSSFP has bands, as near devices. Ideal spoiling and enough heartbeats for full recovery are taken
+    for granted. Exact against `bloch`.
+
+    Attributes:
+        t2_prep_ms: echo times of the preparation, 0 for none; one image each.
+        flip_angle_deg: a number or broadcastable to the maps.
+        tr_ms: TR.
+        te_ms: TE.
+        centre_pulse: the pulse, from 0, at the centre of k-space; the first one follows at once on the preparation.
+        r2_prime_hz: R2', as in `SpoiledGRE`.
+
+    Raises:
+        ValueError: no or a negative preparation time, a flip angle outside 0-180 degrees or looking like radians, a TE
+            beyond TR, a negative R2' or centre.
+    """
+
+    balanced: ClassVar[bool] = False
+
+    t2_prep_ms: tuple[float, ...] = (0.0, 25.0, 55.0)
+    flip_angle_deg: NumberOrMap = 12.0
+    tr_ms: float = 3.0
+    te_ms: float = 1.3
+    centre_pulse: int = 20
+    r2_prime_hz: NumberOrMap = 11.0
+
+    def __post_init__(self) -> None:
+        check_flip_angle(self.flip_angle_deg)
+        check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
+        _check_times(self.t2_prep_ms)
+        check_not_negative(centre_pulse=self.centre_pulse)
+
+    def __call__(self, maps: SpinMaps) -> torch.Tensor:
+        """Signal, preparation times first: (images, *maps.shape)."""
+        r1, r2 = 1 / maps.t1, 1 / maps.t2
+        echo, _ = single_shot_gre(r1, self.flip_angle_deg, self.tr_ms, self.centre_pulse + 1, self.centre_pulse)
+        scale = maps.pd * t2_star_decay(r2, self.r2_prime_hz, self.te_ms)
+        return torch.stack([scale * echo(t2_preparation(1.0, r2, time_ms)) for time_ms in self.t2_prep_ms])
+
+
+def _check_times(t2_prep_ms: tuple[float, ...]) -> None:
+    if not t2_prep_ms:
+        raise ValueError("t2_prep_ms is empty: give at least one preparation time")
+    for time_ms in t2_prep_ms:
+        check_not_negative(t2_prep_ms=time_ms)

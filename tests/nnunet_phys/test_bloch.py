@@ -115,3 +115,41 @@ def test_maps_match_voxel_by_voxel():
         alone = bloch.molli(T1[i], T2[i], flip_angle_deg=flip[i], off_resonance_hz=df[i])
         np.testing.assert_allclose(whole[:, i], alone, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(gre[i], bloch.spoiled_gre(T1[i], T2[i], flip[i], pulses_seen=5), rtol=1e-12)
+
+
+def test_spins_that_see_one_pulse_are_a_free_induction_decay():
+    signal = bloch.steady_state_bssfp(T1, T2, 50.0, 3.0, pulses_seen=1)
+    np.testing.assert_allclose(signal, np.sin(np.deg2rad(50.0)) * np.exp(-1.5 / T2), rtol=1e-12)
+    slow = bloch.steady_state_bssfp(T1, T2, 50.0, 3.0, pulses_seen=20_000)
+    np.testing.assert_allclose(slow, bloch.steady_state_bssfp(T1, T2, 50.0, 3.0), rtol=0.1)
+
+
+def test_sasha_without_saturation_is_a_plain_shot():
+    plain, _ = bloch.single_shot_bssfp(T1, T2, 70.0, t2_prep_ms=40.0)
+    np.testing.assert_allclose(bloch.sasha(T1, T2, None, 40.0), plain, rtol=1e-12)
+    np.testing.assert_allclose(bloch.sasha(T1, T2, 1e6, 40.0), plain, rtol=1e-9)
+
+
+def test_late_enhancement_after_long_rest():
+    after_rest = {"inversion_time_ms": 400.0, "rr_ms": 1e5}
+    inverted = 1 - 2 * np.exp(-(400.0 - 2.5) / T1)
+    signal = bloch.late_enhancement_gre(T1, T2, centre_pulse=0, **after_rest)
+    np.testing.assert_allclose(signal, np.sin(np.deg2rad(20.0)) * inverted * np.exp(-2.5 / T2), rtol=1e-9)
+    mz = 1 - 2 * np.exp(-(400.0 - 2.8) / T1)
+    shot, _ = bloch.single_shot_bssfp(T1, T2, 50.0, 2.8, 40, 0, mz=mz)
+    np.testing.assert_allclose(bloch.late_enhancement_bssfp(T1, T2, centre_pulse=0, **after_rest), shot, rtol=1e-9)
+
+
+def test_perfusion_forgets_the_beat_before():
+    short, long = (bloch.saturation_recovery_gre(T1, T2, rr_ms=rr) for rr in (300.0, 3000.0))
+    np.testing.assert_allclose(short, long, rtol=1e-12)
+    imperfect = (bloch.saturation_recovery_gre(T1, T2, rr_ms=rr, saturation_efficiency=0.9) for rr in (300.0, 3000.0))
+    assert (next(imperfect) < next(imperfect)).all()
+
+
+def test_spin_echo_refocuses_and_ends_in_the_steady_state():
+    on, off = (bloch.turbo_spin_echo(T1, T2, 8, 1e5, off_resonance_hz=df) for df in (0.0, 60.0))
+    np.testing.assert_allclose(on, np.exp(-48.0 / T2), rtol=1e-12)
+    np.testing.assert_allclose(off, on, rtol=1e-9)
+    stir = bloch.turbo_spin_echo(T1, T2, 1, 1e5, inversion_time_ms=T1[0] * np.log(2))
+    assert abs(stir[0]) < 1e-9 and (stir[1:] < 0).all()

@@ -1,0 +1,113 @@
+"""What the sequences refuse: parameters in another unit, out of range or at odds with each other."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from nnunet_phys.sequences.blocks import NumberOrMap
+
+
+def check_flip_angle(flip_angle_deg: NumberOrMap) -> None:
+    """Refuse flip angles that are not degrees between 0 and 180.
+
+    Raises:
+        ValueError: a number (or a map's maximum) not above 0 and at most 180, or below 2, which looks like radians.
+            A map may be 0: there is no signal there. `effective_flip_angle` is 180 at the edge of a band.
+    """
+    is_map = isinstance(flip_angle_deg, torch.Tensor)
+    largest = float(flip_angle_deg.detach().amax()) if is_map else float(flip_angle_deg)
+    if 0 < largest < 2:
+        raise ValueError(
+            f"flip_angle_deg = {largest:g} looks like radians: give degrees ({math.degrees(largest):.4g}?)"
+        )
+    if not (0 < largest <= 180) and not (is_map and largest == 0):
+        raise ValueError(f"flip_angle_deg must lie between 0 and 180 degrees, got {largest:g}")
+
+
+def check_positive(**parameters: float) -> None:
+    """Refuse parameters that are not above 0, by their name.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name, value in parameters.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value:g}")
+
+
+def check_not_negative(**parameters: float) -> None:
+    """Refuse parameters that are below 0, by their name.
+
+    Raises:
+        ValueError: naming the first that is.
+    """
+    for name, value in parameters.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must not be negative, got {value:g}")
+
+
+def check_share(**parameters: NumberOrMap) -> None:
+    """Refuse shares (numbers or maps) that leave 0 to 1, by their name.
+
+    Raises:
+        ValueError: naming the first that does.
+    """
+    for name, value in parameters.items():
+        least, largest = _range(value)
+        if not (least >= 0 and largest <= 1):
+            raise ValueError(f"{name} must lie between 0 and 1, got {least if not least >= 0 else largest:g}")
+
+
+def check_efficiency(**parameters: float) -> None:
+    """Refuse efficiencies of a preparation pulse that are not above 0 and at most 1, by their name.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name, value in parameters.items():
+        if not 0 < value <= 1:
+            raise ValueError(f"{name} must lie in (0, 1], got {value:g}")
+
+
+def check_centre(pulses: int, centre_pulse: int) -> None:
+    """Refuse a centre of k-space outside the train.
+
+    Raises:
+        ValueError: `centre_pulse`, from 0, is none of so many pulses.
+    """
+    if not 0 <= centre_pulse < pulses:
+        raise ValueError(f"centre_pulse must lie between 0 and pulses - 1 = {pulses - 1}, got {centre_pulse}")
+
+
+def check_echo(tr_ms: float, te_ms: float, r2_prime_hz: NumberOrMap) -> None:
+    """Refuse the times of a gradient echo that make no sense.
+
+    Raises:
+        ValueError: TR not positive; TE negative or beyond TR; R2' negative.
+    """
+    check_positive(tr_ms=tr_ms)
+    check_not_negative(te_ms=te_ms)
+    if te_ms > tr_ms:
+        raise ValueError(f"te_ms = {te_ms:g} lies beyond tr_ms = {tr_ms:g}")
+    if not isinstance(r2_prime_hz, torch.Tensor):
+        check_not_negative(r2_prime_hz=r2_prime_hz)
+
+
+def check_flow(inflow_pulses: float | None, blood: NumberOrMap | None) -> None:
+    """Refuse impossible flow.
+
+    Raises:
+        ValueError: fewer than 1 pulse seen; a share of blood outside 0 to 1.
+    """
+    if inflow_pulses is not None and not inflow_pulses >= 1:
+        raise ValueError(f"inflow_pulses must be at least 1, got {inflow_pulses:g}")
+    if blood is not None:
+        check_share(blood=blood)
+
+
+def _range(value: NumberOrMap) -> tuple[float, float]:
+    if isinstance(value, torch.Tensor):
+        return float(value.detach().amin()), float(value.detach().amax())
+    return float(value), float(value)

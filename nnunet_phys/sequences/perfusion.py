@@ -1,0 +1,99 @@
+"""First-pass perfusion: saturation recovery with a gradient-echo read-out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from nnunet_phys.sequences.blocks import (
+    Affine,
+    NumberOrMap,
+    decay,
+    recovering,
+    recovery,
+    saturation,
+    single_shot_gre,
+    t2_star_decay,
+)
+from nnunet_phys.sequences.checks import (
+    check_centre,
+    check_echo,
+    check_efficiency,
+    check_flip_angle,
+    check_positive,
+)
+from nnunet_phys.spin import SpinMaps
+
+
+@dataclass(frozen=True)
+class SaturationRecoveryGRE:
+    """In every heartbeat: saturation, a delay, a train of ideally spoiled gradient echoes, free recovery.
+
+    The contrast of first-pass perfusion, T1 being shortened by contrast agent. A perfect saturation leaves no trace of
+    the beats before; with less, it is the steady state of the cycle, which takes T1 for constant meanwhile. One slice
+    per saturation. Exact against `bloch`.
+
+    Attributes:
+        ts_ms: from the saturation to the echo at the centre of k-space.
+        flip_angle_deg: a number or broadcastable to the maps.
+        tr_ms, te_ms: TR and TE.
+        pulses: pulses of the train.
+        centre_pulse: the pulse, from 0, at the centre of k-space.
+        rr_ms: from one saturation to the next.
+        saturation_efficiency: 1 is a perfect saturation.
+        r2_prime_hz: R2', as in `SpoiledGRE`.
+
+    Raises:
+        ValueError: a flip angle outside 0-180 degrees or looking like radians, a time out of range, a centre outside
+            the train, an efficiency outside (0, 1], or a read-out that does not fit into the heartbeat.
+    """
+
+    balanced: ClassVar[bool] = False
+
+    ts_ms: float = 100.0
+    flip_angle_deg: NumberOrMap = 12.0
+    tr_ms: float = 2.3
+    te_ms: float = 1.1
+    pulses: int = 50
+    centre_pulse: int = 20
+    rr_ms: float = 900.0
+    saturation_efficiency: float = 1.0
+    r2_prime_hz: NumberOrMap = 11.0
+
+    def __post_init__(self) -> None:
+        check_flip_angle(self.flip_angle_deg)
+        check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
+        check_positive(rr_ms=self.rr_ms)
+        check_centre(self.pulses, self.centre_pulse)
+        check_efficiency(saturation_efficiency=self.saturation_efficiency)
+        if self._delay_ms < 0:
+            raise ValueError(
+                f"ts_ms = {self.ts_ms:g} is too early: from the start of the read-out to centre_pulse it takes "
+                f"{self.ts_ms - self._delay_ms:g} ms"
+            )
+        if self._rest_ms < 0:
+            raise ValueError(f"ts_ms = {self.ts_ms:g} is too late: the read-out ends after rr_ms = {self.rr_ms:g}")
+
+    @property
+    def _delay_ms(self) -> float:
+        """From the saturation to the first pulse."""
+        return self.ts_ms - self.te_ms - self.centre_pulse * self.tr_ms
+
+    @property
+    def _rest_ms(self) -> float:
+        """From the end of the train to the next saturation."""
+        return self.rr_ms - self._delay_ms - self.pulses * self.tr_ms
+
+    def __call__(self, maps: SpinMaps) -> torch.Tensor:
+        """Signal of the maps' shape, never negative."""
+        r1 = 1 / maps.t1
+        echo, remainder = single_shot_gre(r1, self.flip_angle_deg, self.tr_ms, self.pulses, self.centre_pulse)
+        e1 = decay(r1, self._delay_ms)
+        if self.saturation_efficiency < 1:
+            prepare = Affine(recovery(0.0, e1), saturation(e1, self.saturation_efficiency))
+            mz = prepare(prepare.then(remainder).then(recovering(decay(r1, self._rest_ms))).steady)
+        else:
+            mz = recovery(0.0, e1)
+        return maps.pd * (echo(mz) * t2_star_decay(1 / maps.t2, self.r2_prime_hz, self.te_ms))

@@ -1,0 +1,109 @@
+"""What sequences refuse, and what they say."""
+
+import math
+
+import pytest
+import torch
+
+from nnunet_phys.sequences import (
+    BSSFP,
+    MOLLI,
+    MSASHA,
+    SASHA,
+    BlackBloodTSE,
+    InversionRecoveryBSSFP,
+    InversionRecoveryGRE,
+    LookLocker,
+    SaturationRecoveryGRE,
+    SpoiledGRE,
+    T2PreparedBSSFP,
+    T2PreparedGRE,
+)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        BSSFP,
+        LookLocker,
+        MOLLI,
+        SpoiledGRE,
+        SASHA,
+        T2PreparedBSSFP,
+        T2PreparedGRE,
+        InversionRecoveryGRE,
+        InversionRecoveryBSSFP,
+        SaturationRecoveryGRE,
+    ],
+)
+def test_radians_are_refused(kind):
+    for flip in (math.radians(45.0), torch.full((2, 2), math.radians(45.0))):
+        with pytest.raises(ValueError, match=r"looks like radians: give degrees \(45\?\)"):
+            kind(flip_angle_deg=flip)
+    for flip in (0.0, -35.0, 180.5, math.nan, torch.tensor([200.0])):
+        with pytest.raises(ValueError, match="between 0 and 180 degrees"):
+            kind(flip_angle_deg=flip)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: BSSFP(tr_ms=0.0), "tr_ms must be positive, got 0"),
+        (lambda: LookLocker(time_ms=-1.0), "time_ms must not be negative, got -1"),
+        (lambda: MOLLI(tr_ms=-2.7), "tr_ms must be positive"),
+        (lambda: MOLLI(rr_ms=0.0), "rr_ms must be positive"),
+        (lambda: MOLLI(scheme="5-3-3"), r"'5-3-3' is none: write images\(pause\)images"),
+        (lambda: MOLLI(scheme="5(3)"), "is none"),
+        (lambda: MOLLI(scheme="0(3)3"), "is none"),
+        (lambda: MOLLI(scheme=""), "is none"),
+        (lambda: MOLLI(scheme="3(3)3(3)5"), "has 3 sets, but first_inversion_times_ms has 2 entries"),
+        (lambda: MOLLI(centre_pulse=60), "centre_pulse must lie between 0 and pulses - 1 = 59, got 60"),
+        (lambda: MOLLI(centre_pulse=-1), "centre_pulse must lie between"),
+        (lambda: MOLLI(first_inversion_times_ms=(50.0, 200.0)), "50 ms is too early.* it takes 70.2 ms"),
+        (lambda: MOLLI(rr_ms=150.0), "do not fit into rr_ms = 150"),
+        (lambda: MOLLI("5(0)3", rr_ms=200.0), "do not fit"),
+        (lambda: MOLLI(inversion_efficiency=1.2), r"inversion_efficiency must lie in \(0, 1\], got 1.2"),
+        (lambda: MOLLI(readout=8), "readout must lie between 0 and 7, got 8"),
+        (lambda: SpoiledGRE(tr_ms=0.0), "tr_ms must be positive"),
+        (lambda: SpoiledGRE(te_ms=-1.0), "te_ms must not be negative"),
+        (lambda: SpoiledGRE(te_ms=7.0), "te_ms = 7 lies beyond tr_ms = 6"),
+        (lambda: SpoiledGRE(r2_prime_hz=-1.0), "r2_prime_hz must not be negative"),
+        (lambda: SpoiledGRE(inflow_pulses=0.5), "inflow_pulses must be at least 1, got 0.5"),
+        (lambda: SpoiledGRE(100.0, inflow_pulses=10), "at most 90, got 100"),
+        (lambda: MSASHA(ts_ms=-1.0), "ts_ms must not be negative"),
+        (lambda: MSASHA(t2_prep_ms=-1.0), "t2_prep_ms must not be negative"),
+        (lambda: MSASHA(delay_ms=-1.0), "delay_ms must not be negative"),
+        (lambda: T2PreparedBSSFP(()), "t2_prep_ms is empty"),
+        (lambda: T2PreparedBSSFP((0.0, -25.0)), "t2_prep_ms must not be negative"),
+        (lambda: T2PreparedBSSFP(centre_pulse=60), "centre_pulse must lie between 0 and pulses - 1 = 59, got 60"),
+        (lambda: T2PreparedGRE(()), "t2_prep_ms is empty"),
+        (lambda: T2PreparedGRE(te_ms=4.0), "te_ms = 4 lies beyond tr_ms = 3"),
+        (lambda: T2PreparedGRE(centre_pulse=-1), "centre_pulse must not be negative"),
+        (lambda: BSSFP(inflow_pulses=0.0), "inflow_pulses must be at least 1, got 0"),
+        (lambda: BSSFP(blood=1.5), "blood must lie between 0 and 1, got 1.5"),
+        (lambda: SpoiledGRE(blood=torch.tensor([0.5, -0.1])), "blood must lie between 0 and 1, got -0.1"),
+        (lambda: SASHA(ts_ms=-1.0), "ts_ms must not be negative"),
+        (lambda: SASHA(t2_prep_ms=-1.0), "t2_prep_ms must not be negative"),
+        (lambda: SASHA(saturation_efficiency=0.0), r"saturation_efficiency must lie in \(0, 1\], got 0"),
+        (lambda: SASHA(centre_pulse=60), "centre_pulse must lie between"),
+        (lambda: InversionRecoveryGRE(70.0), "70 is too early: .* it takes 74.5 ms"),
+        (lambda: InversionRecoveryBSSFP(50.0), "50 is too early: .* it takes 58.8 ms"),
+        (lambda: InversionRecoveryGRE(1800.0), "too late: the read-out ends after 2 beats of rr_ms = 900"),
+        (lambda: InversionRecoveryGRE(inversion_efficiency=1.1), "inversion_efficiency must lie in"),
+        (lambda: InversionRecoveryGRE(te_ms=7.0), "te_ms = 7 lies beyond tr_ms = 6"),
+        (lambda: InversionRecoveryBSSFP(centre_pulse=40), "centre_pulse must lie between"),
+        (lambda: InversionRecoveryBSSFP(beats=0), "beats must be positive"),
+        (lambda: SaturationRecoveryGRE(40.0), "ts_ms = 40 is too early: .* it takes 47.1 ms"),
+        (lambda: SaturationRecoveryGRE(rr_ms=150.0), "too late: the read-out ends after rr_ms = 150"),
+        (lambda: SaturationRecoveryGRE(saturation_efficiency=1.1), "saturation_efficiency must lie in"),
+        (lambda: BlackBloodTSE(130.0), "te_ms = 130 lies outside the train's 6 to 120 ms"),
+        (lambda: BlackBloodTSE(tr_ms=200.0, inversion_time_ms=170.0), r"train \(120 ms\) and inversion do not fit"),
+        (lambda: BlackBloodTSE(inversion_time_ms=-1.0), "inversion_time_ms must not be negative"),
+        (lambda: BlackBloodTSE(residual_blood=-0.1), "residual_blood must lie between 0 and 1"),
+        (lambda: BlackBloodTSE(echo_spacing_ms=0.0), "echo_spacing_ms must be positive"),
+        (lambda: BlackBloodTSE(blood=2.0), "blood must lie between 0 and 1, got 2"),
+    ],
+)
+def test_refusals(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,62 @@
+"""Sequences as text: there and back, and what is refused."""
+
+import json
+
+import pytest
+import torch
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.protocol import describe_sequence, make_sequence, single_images
+from nnunet_phys.sequences import MOLLI, SEQUENCES, InversionRecoveryGRE, T2PreparedBSSFP
+from nnunet_phys.spin import SpinMaps
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_there_and_back(name):
+    sequence = make_sequence({"sequence": name})
+    assert type(sequence) is SEQUENCES[name]
+    assert make_sequence(json.loads(json.dumps(describe_sequence(sequence)))) == sequence
+
+
+def test_parameters_arrive():
+    made = make_sequence({"sequence": "lge_gre", "inversion_time_ms": 280, "phase_sensitive": True})
+    assert made == InversionRecoveryGRE(inversion_time_ms=280, phase_sensitive=True)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_series_is_its_single_images(name):
+    maps = SpinMaps(*torch.tensor([[[0.9, 0.8]], [[1500.0, 1000.0]], [[200.0, 50.0]]]))
+    sequence = make_sequence({"sequence": name})
+    images = [one(maps).reshape(maps.shape) for one in single_images(sequence)]
+    assert len(images) == {"molli": 8, "t2prep": 3, "t2prep_gre": 3}.get(name, 1)
+    assert torch.equal(torch.stack(images), sequence(maps).reshape(-1, *maps.shape))
+
+
+def test_one_readout_stays_one():
+    assert single_images(MOLLI(readout=3)) == [MOLLI(readout=3)]
+
+
+def test_a_record_is_replayed_whatever_its_times():
+    drawn = T2PreparedBSSFP(t2_prep_ms=(0.3,))  # as a recipe may draw it, though a hand would mean seconds
+    assert make_sequence(json.loads(json.dumps(describe_sequence(drawn)))) == drawn
+
+
+@pytest.mark.parametrize(
+    "description, message",
+    [
+        ({"sequence": "lge"}, "No sequence 'lge'"),
+        ({"sequence": "sasha", "tsms": 600}, "has no parameter 'tsms'; did you mean 'ts_ms'"),
+        ({"sequence": "sasha", "ts_ms": 0.6}, "ts_ms = 0.6 looks like seconds: give ms"),
+        ({"sequence": "t2prep_gre", "t2_prep_ms": [0, 0.025, 0.055]}, "t2_prep_ms = 0.055 looks like seconds"),
+        ({"sequence": "lge_bssfp", "inversion_time_ms": 0.3}, "inversion_time_ms = 0.3 looks like seconds"),
+        ({"sequence": "lge_gre", "rr_ms": 0.9}, "rr_ms = 0.9 looks like seconds"),
+        ({"sequence": "black_blood", "echo_spacing_ms": 0.006}, "echo_spacing_ms = 0.006 looks like seconds"),
+        ({"sequence": "black_blood", "te_ms": 0.06}, "te_ms = 0.06 looks like seconds"),
+        ({"sequence": "black_blood", "tr_ms": 1.8}, "do not fit into tr_ms = 1.8"),
+        ({"sequence": "perfusion", "flip_angle_deg": 0.2}, "looks like radians"),
+        ({"sequence": "perfusion", "ts_ms": 20}, "ts_ms = 20 is too early"),
+    ],
+)
+def test_refusals(description, message):
+    with pytest.raises(InputError, match=message):
+        make_sequence(description)
