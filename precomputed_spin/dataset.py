@@ -1,7 +1,7 @@
 """An nnU-Net dataset that lays the maps beside the image, lazily.
 
-A case comes as channels along the first axis: the image's own, then PD, T1 and T2 (ms), then one plane that
-holds the case's index + 1. nnU-Net pads patches with zeros, so a zero in that plane is padding.
+A case comes as channels along the first axis: the image's own, then PD, T1 and T2 (ms), then one plane that tells
+which part of which case this is (`nnunet_phys.reservoir.index_plane`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_phys.precomputed_spin.preprocessed import copy_fault, open_copy, spin_folder
+from nnunet_phys.precomputed_spin.preprocessed import copy_fault, open_copy, reservoir_path, spin_folder
+from nnunet_phys.reservoir import Reservoir, index_plane
 
 
 class ChannelStack:
@@ -23,7 +24,7 @@ class ChannelStack:
     Args:
         image: lazy or real array of shape (C, ...).
         maps: the same for PD, T1, T2: (3, ...).
-        index: the case's index; the last plane holds index + 1.
+        index: the case's index, for the last plane.
     """
 
     def __init__(self, image, maps, index: int) -> None:
@@ -38,7 +39,12 @@ class ChannelStack:
             raise IndexError("write out the channel axis: [:, ...], not [..., i]")
         where = (slice(None), *space)
         image, maps = np.asarray(self._image[where]), np.asarray(self._maps[where])
-        plane = np.full((1, *image.shape[1:]), self._index + 1)
+        start = [
+            part.indices(n)[0] if isinstance(part, slice) else part
+            for part, n in zip(space, self.shape[1:], strict=False)
+        ]
+        start += [0] * (self.ndim - 1 - len(space))
+        plane = index_plane(self._index, tuple(start), image.shape[1:])[None]
         return np.concatenate((image, maps, plane), dtype=self.dtype)[channels]
 
 
@@ -51,7 +57,7 @@ class SpinDataset:
 
     Attributes:
         identifiers: the cases; a case's index is its place here.
-        reservoirs: by that index, PD, T1, T2 of a few voxels of the case, float32 (3, n).
+        reservoirs: by that index, a few voxels of the case.
 
     Raises:
         FileNotFoundError: a case has no maps; call `faults` first.
@@ -61,7 +67,7 @@ class SpinDataset:
         self.images = images
         self.folder = spin_folder(images.source_folder) if folder is None else Path(folder)
         self.identifiers = images.identifiers
-        self.reservoirs = [np.load(self.folder / f"{case}_reservoir.npy") for case in self.identifiers]
+        self.reservoirs = [Reservoir.load(reservoir_path(self.folder, case)) for case in self.identifiers]
         self._index = {case: index for index, case in enumerate(self.identifiers)}
 
     def load_case(self, identifier: str):

@@ -24,8 +24,7 @@ from nnunet_phys.precomputed_spin.image_files import file_sha256
 from nnunet_phys.precomputed_spin.preprocessed import PreprocessedDataset, fingerprint, save_copy
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
 from nnunet_phys.precomputed_spin.store import MAP_NAMES, load_maps, load_record, map_paths
-
-RESERVOIR_SIZE = 4096  # voxels of a case whose mean and deviation stand for the whole case's
+from nnunet_phys.reservoir import draw_reservoir
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,8 @@ def _preprocess_case(job: _Job) -> None:
     inside = _normalised_voxels(job, properties) if configuration.use_mask_for_norm[0] else None
     image = infer_dataset_class(str(job.target.folder))(str(job.target.folder), [job.case]).load_case(job.case)[0]
     shape = tuple(int(n) for n in image.shape[1:])
-    resampled = _resampled(native, shape, properties, plans, configuration)
+    spacing, grid_spacing = _spacings(properties, plans, configuration)
+    resampled = _resampled(native, shape, spacing, grid_spacing, configuration)
 
     maps = map_paths(job.maps_folder, job.case, job.raw.ending)
     record = {
@@ -146,7 +146,7 @@ def _preprocess_case(job: _Job) -> None:
         "record": load_record(job.maps_folder, job.case),
         "maps": {name: {"file": str(maps[name].resolve()), "sha256": file_sha256(maps[name])} for name in MAP_NAMES},
     }
-    reservoir = draw_reservoir(native, inside, job.case)
+    reservoir = draw_reservoir(native, inside, spacing, zlib.crc32(job.case.encode()), shape, grid_spacing)
     save_copy(job.target.spin_folder, job.case, resampled, reservoir, configuration.patch_size, record)
 
 
@@ -159,11 +159,20 @@ def _normalised_voxels(job: _Job, properties: dict) -> np.ndarray:
     return _cropped(mask, properties)[0]
 
 
+def _spacings(
+    properties: dict, plans: PlansManager, configuration: ConfigurationManager
+) -> tuple[list[float], list[float]]:
+    """Spacing (mm) of a case, transposed, and of nnU-Net's grid; a 2d configuration keeps that of the slices."""
+    spacing = [float(properties["spacing"][axis]) for axis in plans.transpose_forward]
+    target = [float(d) for d in configuration.spacing]
+    return spacing, [*spacing[: len(spacing) - len(target)], *target]
+
+
 def _resampled(
     native: np.ndarray,
     shape: tuple[int, ...],
-    properties: dict,
-    plans: PlansManager,
+    spacing: list[float],
+    target_spacing: list[float],
     configuration: ConfigurationManager,
 ) -> np.ndarray:
     """The cropped maps on nnU-Net's grid: PD as the configuration resamples images, T1 and T2 linearly.
@@ -171,10 +180,6 @@ def _resampled(
     Cubic splines, nnU-Net's default, ring at edges: T2 of myocardium beside blood would come out as that of other
     tissue. A resampling without an order keeps to its own. Nothing leaves the range of the case's values.
     """
-    spacing = [properties["spacing"][axis] for axis in plans.transpose_forward]
-    target_spacing = list(configuration.spacing)
-    if len(target_spacing) < len(spacing):  # a 2d configuration keeps the distance of the slices
-        target_spacing = [spacing[0], *target_spacing]
     resample = configuration.resampling_fn_data
     linear = partial(resample, order=1) if "order" in resample.keywords else resample
     density, times = (
@@ -184,29 +189,3 @@ def _resampled(
     axes = tuple(range(1, native.ndim))
     least, greatest = native.min(axes, keepdims=True), native.max(axes, keepdims=True)
     return np.clip(np.concatenate((density, times)), least, greatest).astype(np.float32, copy=False)
-
-
-def draw_reservoir(maps: np.ndarray, inside: np.ndarray | None, case: str, size: int = RESERVOIR_SIZE) -> np.ndarray:
-    """A few voxels of a case whose statistics stand for the whole case's under any contrast.
-
-    The voxels are ordered by their brightness in a bSSFP image, PD / (1 + T1/T2), and one is drawn from each
-    of `size` equal parts: each tissue comes in its proportion, which halves the error of plain drawing.
-
-    Args:
-        maps: PD, T1, T2 of shape (3, ...), cropped but not resampled.
-        inside: mask of the voxels to draw from, or None for all.
-        case: its name seeds the draw.
-        size: how many voxels; a smaller case comes whole.
-
-    Returns:
-        float32 of shape (3, min(size, voxels)).
-    """
-    voxels = maps.reshape(3, -1) if inside is None else maps[:, inside]
-    count = voxels.shape[1]
-    if count <= size:
-        return np.ascontiguousarray(voxels, dtype=np.float32)
-    pd, t1, t2 = voxels
-    order = np.argsort(pd / (1 + t1 / t2), kind="stable")
-    random = np.random.default_rng(zlib.crc32(case.encode()))
-    drawn = ((np.arange(size) + random.random(size)) * (count / size)).astype(np.int64)
-    return np.ascontiguousarray(voxels[:, order[drawn]], dtype=np.float32)

@@ -4,7 +4,7 @@ The copies lie in a sibling of nnU-Net's own folder, `nnUNet_preprocessed/<datas
 `.b2nd` inside that folder would become a phantom case. Per case:
 
     <case>.b2nd           PD, T1 (ms), T2 (ms): float32, (3, ...) with the spatial shape of nnU-Net's image
-    <case>_reservoir.npy  the same three for a few thousand voxels of the cropped, not resampled case, (3, n)
+    <case>_reservoir.npz  a few thousand voxels of the cropped, not resampled case (`nnunet_phys.reservoir.Reservoir`)
     <case>.json           fingerprint of the geometry, hashes of the maps; written last
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import blosc2
@@ -26,6 +27,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.image_files import file_sha256, whole_file, write_json
 from nnunet_phys.precomputed_spin.raw_dataset import require_folder
+from nnunet_phys.reservoir import Reservoir
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,13 @@ def fingerprint(
     }
 
 
+def reservoir_path(folder: Path, case: str) -> Path:
+    """Where a case's reservoir lies."""
+    return folder / f"{case}_reservoir.npz"
+
+
 def save_copy(
-    folder: Path, case: str, maps: np.ndarray, reservoir: np.ndarray, patch_size: list[int], record: dict
+    folder: Path, case: str, maps: np.ndarray, reservoir: Reservoir, patch_size: list[int], record: dict
 ) -> None:
     """Write a case's copy, each file whole or not at all, its record last.
 
@@ -134,7 +141,7 @@ def save_copy(
         folder: the spin folder.
         case: the case's name.
         maps: PD, T1, T2 on nnU-Net's grid, float32 (3, ...).
-        reservoir: the same for a few voxels, float32 (3, n).
+        reservoir: a few voxels of the case.
         patch_size: of the configuration; nnU-Net's block sizes follow from it.
         record: fingerprint and provenance, plain JSON.
     """
@@ -143,15 +150,22 @@ def save_copy(
     parameters = {"codec": blosc2.Codec.LZ4HC, "filters": [blosc2.Filter.SHUFFLE], "clevel": 5, "nthreads": 1}
     with whole_file(folder / f"{case}.b2nd") as path:
         blosc2.asarray(np.ascontiguousarray(maps), urlpath=str(path), chunks=chunks, blocks=blocks, cparams=parameters)
-    with whole_file(folder / f"{case}_reservoir.npy") as path:
-        np.save(path, reservoir)
+    with whole_file(reservoir_path(folder, case)) as path:
+        reservoir.save(path)
     write_json(folder / f"{case}.json", record)
 
 
 def open_copy(folder: Path, case: str) -> blosc2.NDArray:
     """A case's maps on nnU-Net's grid, (3, ...), read where they are indexed; memory-mapped where the system can."""
+    path = folder / f"{case}.b2nd"
+    return _open(str(path), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _open(path: str, _made_ns: int) -> blosc2.NDArray:
+    """An opened file, kept for the next time: opening takes as long as reading a patch."""
     mode = {} if os.name == "nt" else {"mmap_mode": "r"}  # nnU-Net issue 2723
-    return blosc2.open(str(folder / f"{case}.b2nd"), mode="r", dparams={"nthreads": 1}, **mode)
+    return blosc2.open(path, mode="r", dparams={"nthreads": 1}, **mode)
 
 
 def copy_fault(
@@ -180,8 +194,8 @@ def copy_fault(
         return f"{path} cannot be read"
     if differs:
         return f"{path} has another {differs[0]} than the image"
-    if not (folder / f"{case}_reservoir.npy").is_file():
-        return f"{folder / case}_reservoir.npy is missing"
+    if not reservoir_path(folder, case).is_file():
+        return f"{reservoir_path(folder, case)} is missing"
     for source in record["maps"].values():
         file = Path(source["file"])
         newer = file.is_file() and file.stat().st_mtime > record_path.stat().st_mtime

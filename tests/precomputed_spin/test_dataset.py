@@ -11,35 +11,40 @@ from nnunet_phys.precomputed_spin.dataset import ChannelStack, SpinDataset
 from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
 from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
+from nnunet_phys.reservoir import read_index_plane
 
 
 @pytest.fixture
 def stack():
     rng = np.random.default_rng(0)
     image, maps = rng.random((1, 4, 5, 6), dtype=np.float32), rng.random((3, 4, 5, 6), dtype=np.float32)
-    return ChannelStack(image, maps, 7), np.concatenate((image, maps, np.full((1, 4, 5, 6), 8, np.float32)))
+    return ChannelStack(image, maps, 7), np.concatenate((image, maps))
 
 
 @pytest.mark.parametrize(
     "key",
     [
         slice(None),
-        2,
-        (slice(1, 4), 2),
-        (slice(None), slice(0, 3), 1, slice(2, None)),
-        (4, slice(1, 2)),
+        (slice(0, 4), slice(2, 3)),
+        (slice(None, 4), slice(0, 3), 1, slice(2, None)),
     ],
 )
 def test_indexing(stack, key):
     lazy, whole = stack
-    assert (lazy.shape, lazy.ndim, lazy.dtype) == (whole.shape, whole.ndim, whole.dtype)
-    assert np.array_equal(lazy[key], whole[key])
+    assert (lazy.shape, lazy.ndim, lazy.dtype) == ((5, 4, 5, 6), 4, whole.dtype)
+    assert np.array_equal(lazy[key][:4], whole[key])
 
 
 @pytest.mark.parametrize("bbox", [[[0, 2], [1, 4], [2, 5]], [[-1, 5], [3, 9], [-2, 4]]])
 def test_cropping_and_padding(stack, bbox):
     lazy, whole = stack
-    assert np.array_equal(crop_and_pad_nd(lazy, bbox, 0), crop_and_pad_nd(whole, bbox, 0))
+    patch = crop_and_pad_nd(lazy, bbox, 0)
+    assert np.array_equal(patch[:4], crop_and_pad_nd(whole, bbox, 0))
+    case, start, box = read_index_plane(patch[4])
+    assert case == 7 and start == tuple(max(0, low) for low, _ in bbox)
+    inside = np.zeros(patch.shape[1:], bool)
+    inside[box] = True
+    assert np.array_equal(inside, crop_and_pad_nd(np.ones((1, 4, 5, 6)), bbox, 0)[0] == 1)
 
 
 @pytest.mark.parametrize("dataset_class", [nnUNetDatasetBlosc2, nnUNetDatasetNumpy])
@@ -57,6 +62,8 @@ def test_any_of_nnunets_dataset_classes(tiny, dataset_class):
         data, seg, seg_prev, properties = dataset.load_case(case)
         assert data.shape == (5, *seg.shape[1:]) and seg_prev is None and "class_locations" in properties
         assert np.array_equal(data[0], blosc.load_case(case)[0][0])
-        assert (data[4] == index + 1).all()
+        assert read_index_plane(data[4])[:2] == (index, (0, 0, 0))
+        reservoir = dataset.reservoirs[index]
+        assert tuple(reservoir.shape) == data.shape[1:] and reservoir.voxels.shape == reservoir.position_mm.shape
         assert data[2].min() >= 50
     assert repr(dataset).startswith("SpinDataset(2 cases")

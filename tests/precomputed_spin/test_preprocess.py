@@ -17,10 +17,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import faults
 from nnunet_phys.precomputed_spin.image_files import read_image
-from nnunet_phys.precomputed_spin.preprocess import draw_reservoir, preprocess_maps
-from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, spin_folder
+from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
+from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, reservoir_path, spin_folder
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 from nnunet_phys.precomputed_spin.store import map_paths, save_maps
+from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.spin import SpinMaps
 
 
@@ -92,19 +93,6 @@ def test_no_tissue_arises_at_an_edge(tiny):
         assert (np.diff(t1, axis=2) >= -1e-3).all() and (np.diff(t2, axis=2) >= -1e-3).all()
 
 
-def test_a_reservoir_has_the_statistics_of_the_case(tiny):
-    rng = np.random.default_rng(4)
-    maps = rng.gamma(2.0, (1.0, 400.0, 40.0), (20000, 3)).T.reshape(3, 10, 40, 50).astype(np.float32)
-    reservoir = draw_reservoir(maps, None, "a")
-    assert reservoir.shape == (3, 4096) and reservoir.dtype == np.float32
-    for whole, drawn in zip(maps, reservoir, strict=True):
-        assert abs(drawn.mean() - whole.mean()) < 0.05 * whole.std()
-        assert abs(drawn.std() / whole.std() - 1) < 0.05
-    assert np.array_equal(reservoir, draw_reservoir(maps, None, "a"))
-    assert not np.array_equal(reservoir, draw_reservoir(maps, None, "b"))
-    assert draw_reservoir(maps[:, :1], None, "a").shape == (3, 2000)
-
-
 def test_a_mask_keeps_air_out_of_the_reservoir(tiny):
     for case in ("case0",):  # a hole on the rim of the crop, which hole filling leaves open
         path = tiny.image(case)
@@ -122,9 +110,9 @@ def test_a_mask_keeps_air_out_of_the_reservoir(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", "2d")
     preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tiny.raw / "labelsTr" / "case0.nii.gz")))
-    reservoir = np.load(spin_folder(folder) / "case0_reservoir.npy")
+    reservoir = Reservoir.load(reservoir_path(spin_folder(folder), "case0"))
     inside = (array != 0) | (labels > 0)
-    assert np.isclose((reservoir[0] == 9).mean(), ((array == 0) & inside).sum() / inside.sum(), atol=0.02)
+    assert np.isclose((reservoir.voxels[0] == 9).mean(), ((array == 0) & inside).sum() / inside.sum(), atol=0.02)
 
 
 def test_all_faults_come_at_once_and_nothing_is_written(tiny):
@@ -147,7 +135,7 @@ def test_cases_without_maps_are_left_out(tiny):
     done = preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
     assert done == [f"case{i}" for i in range(5)]
     assert sorted(path.name for path in target.spin_folder.iterdir()) == sorted(
-        f"{case}{end}" for case in done for end in (".b2nd", ".json", "_reservoir.npy")
+        f"{case}{end}" for case in done for end in (".b2nd", ".json", "_reservoir.npz")
     )
     with pytest.raises(InputError, match="nnunet_phys reverse -d 900"):
         preprocess_maps(open_raw_dataset(900), [target], tiny.root, 1)
@@ -173,7 +161,7 @@ def test_the_fingerprint_tells_plans_apart(tiny):
     assert faults(images, target.plans, target.configuration, "Do this.") == []
     (target.spin_folder / "case0.b2nd").write_bytes((target.spin_folder / "case1.b2nd").read_bytes())
     (target.spin_folder / "case2.json").unlink()
-    (target.spin_folder / "case3_reservoir.npy").unlink()
+    (target.spin_folder / "case3_reservoir.npz").unlink()
     (target.spin_folder / "case4.b2nd").write_bytes(b"b2nd")
     lines = faults(images, target.plans, target.configuration, "Do this.")
     assert [line.split(":")[0] for line in lines] == ["case0", "case2", "case3", "case4"]
