@@ -1,126 +1,172 @@
-"""SynthesizeContrast: from an image with its maps to an image of another contrast, anew for each sample."""
+"""The transforms: from an image with its maps to an image of another contrast, anew for each sample.
+
+`SynthesizeContrast` comes first in the pipeline, before the spatial transform, since signals mix where voxels mix: the
+image may be interpolated, T1 may not. It leaves the signed signal. `AcquireImage` comes after the spatial transform and
+adds what the scanner adds to an image, on the final crop, where it is cheapest.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 
-from nnunet_phys.augmentations.recipe import ContrastDraw, ContrastRecipe
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.augmentations.draw import ContrastDraw, bright_level
+from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.fields import grid_positions
+from nnunet_phys.reservoir import Reservoir, read_index_plane
 
-BRIGHT = 0.95  # quantile of the case's signal that noise is measured by
 SMALLEST_DEVIATION = 1e-8  # as in nnU-Net's ZScoreNormalization
 
 
-class SynthesizeContrast(ImageOnlyTransform):
-    """Replace the real image by one synthesised from the case's maps, normalised as inference does.
+@dataclass(frozen=True)
+class Acquisition:
+    """What `AcquireImage` must know of a signal on its way through the spatial transform.
 
-    Comes first in the pipeline, before the spatial transform: signals mix where voxels mix, so the image may
-    be interpolated and T1 may not. Takes `image` with five channels (image, PD, T1, T2, case index + 1; see
-    `precomputed_spin.dataset`) of any spatial dimension and returns the one channel that the network sees.
-    nnU-Net z-scores the whole cropped case, of which a patch is a part: mean and deviation come from the
-    case's reservoir, run through the same draw. Padding stays 0, nnU-Net's value for it.
+    Attributes:
+        draw: the contrast.
+        reservoir: signed signal of voxels of the whole case, (n,).
+        mean, deviation: of that; the signal travels as a z-score, so that 0 is the padding.
+    """
 
-    Draws from np.random; nnU-Net's workers fork with one and the same torch generator.
+    draw: ContrastDraw
+    reservoir: torch.Tensor
+    mean: float
+    deviation: float
+
+
+class SynthesizeContrast(BasicTransform):
+    """Replace the real image by the signed signal of a contrast drawn for it.
+
+    Takes `image` with five channels (image, PD, T1, T2 and the index plane; see `precomputed_spin.dataset`) and returns
+    one. A `contrast` entry of the sample tells `AcquireImage` the rest; it is None where the real image is kept. Draws
+    from np.random; nnU-Net's workers fork with one and the same torch generator.
 
     Args:
         recipe: what to draw.
-        reservoirs: by case index, PD, T1 (ms), T2 (ms) of a few voxels of the cropped case, float32 (3, n).
+        reservoirs: by case index.
         masked: the configuration normalises within the nonzero mask only (use_mask_for_norm); voxels outside,
             labelled -1, stay 0.
     """
 
-    def __init__(self, recipe: ContrastRecipe, reservoirs: Sequence[np.ndarray], masked: bool = False) -> None:
+    def __init__(self, recipe: ContrastRecipe, reservoirs: Sequence[Reservoir], masked: bool = False) -> None:
         super().__init__()
         self.recipe, self.reservoirs, self.masked = recipe, reservoirs, masked
 
     def __repr__(self) -> str:
-        return f"SynthesizeContrast({self.recipe}, {len(self.reservoirs)} cases, masked={self.masked})"
+        return f"SynthesizeContrast(recipe {self.recipe.name}, {len(self.reservoirs)} cases, masked={self.masked})"
 
     def get_parameters(self, image: torch.Tensor, segmentation: torch.Tensor | None = None, **_) -> dict:
-        """The draw (None: the real image), and where the image must stay 0."""
+        """The draw (None: the real image), whose patch it is, and where the image must stay 0."""
+        place = read_index_plane(image[-1].numpy())
+        case = None if place is None else self.reservoirs[place[0]]
         outside = segmentation[0] < 0 if self.masked and segmentation is not None else None
-        return {"draw": self.recipe.draw(np.random), "outside": outside}
+        return {"draw": self.recipe.draw(np.random, case), "place": place, "outside": outside}
 
-    def _apply_to_image(
-        self, img: torch.Tensor, draw: ContrastDraw | None = None, outside: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def apply(
+        self, data_dict: dict, draw: ContrastDraw | None, place: tuple | None, outside: torch.Tensor | None
+    ) -> dict:
+        image, data_dict["contrast"] = data_dict["image"], None
         if draw is None:
-            return img[:1].clone()
-        result = torch.zeros_like(img[:1])
-        case, box = content(img[-1])
-        if case is not None:
-            reservoir = torch.from_numpy(self.reservoirs[case])
-            result[(0, *box)] = synthesize(img[(slice(1, 4), *box)], reservoir, draw)
+            data_dict["image"] = image[:1].clone()
+            return data_dict
+        result = None
+        if place is not None:
+            case, start, box = place
+            signal, data_dict["contrast"] = synthesize(image[(slice(1, 4), *box)], start, self.reservoirs[case], draw)
+            if signal.shape == image.shape[1:]:
+                result = signal[None]
+        if result is None:
+            result = torch.zeros_like(image[:1])
+            if place is not None:
+                result[(0, *box)] = signal
         if outside is not None:
             result[0, outside] = 0
-        return result
+        data_dict["image"] = result
+        return data_dict
 
 
-def content(index: torch.Tensor) -> tuple[int | None, tuple[slice, ...]]:
-    """Whose case fills a patch, and where.
+class AcquireImage(BasicTransform):
+    """Faults of the image, noise, magnitude, and the z-score that nnU-Net would give the whole case.
 
-    Args:
-        index: case index + 1 in a box, 0 in the padding around it.
-
-    Returns:
-        case index and box; None and an empty tuple where all is padding.
+    Takes what `SynthesizeContrast` left, after any spatial transform; passes real images on. Padding stays 0, nnU-Net's
+    value for it.
     """
-    plane = index.numpy()
-    corner = np.unravel_index(plane.argmax(), plane.shape)  # the first of equal values
-    case = int(plane[corner]) - 1
-    if case < 0:
-        return None, ()
-    box = []
-    for axis, start in enumerate(corner):
-        line = plane[(*corner[:axis], slice(None), *corner[axis + 1 :])]
-        box.append(slice(int(start), int(start) + int(np.count_nonzero(line))))
-    return case, tuple(box)
+
+    def apply(self, data_dict: dict, **_) -> dict:
+        acquisition = data_dict.pop("contrast", None)
+        if acquisition is not None:
+            data_dict["image"] = acquire(data_dict["image"], acquisition)
+        return data_dict
 
 
-def synthesize(maps: torch.Tensor, reservoir: torch.Tensor, draw: ContrastDraw) -> torch.Tensor:
-    """A magnitude image of the drawn contrast, z-scored by the reservoir's mean and deviation.
+def synthesize(
+    maps: torch.Tensor, start: tuple[int, ...], case: Reservoir, draw: ContrastDraw
+) -> tuple[torch.Tensor, Acquisition]:
+    """Signed signal of a patch, as a z-score.
 
     Args:
-        maps: PD, T1 (ms), T2 (ms), shape (3, ...).
-        reservoir: the same for voxels of the whole case, shape (3, n).
+        maps: PD, T1 (ms), T2 (ms), shape (3, ...) with two (one slice) or three axes of space.
+        start: its first voxel in the case, three numbers.
+        case: the case that it is cut from.
         draw: the contrast.
 
     Returns:
-        tensor of shape (...).
+        tensor of the maps' spatial shape, and what `acquire` must know.
     """
-    count = reservoir.shape[1]
-    voxels = reservoir.new_empty((3, count + maps[0].numel()))  # one pass through the equation for both
-    for channel, factor in enumerate((1.0, draw.t1_factor, draw.t2_factor)):
-        torch.mul(reservoir[channel], factor, out=voxels[channel, :count])
-        torch.mul(maps[channel], factor, out=voxels[channel, count:].view(maps.shape[1:]))
-    signal = draw.sequence(SpinMaps.unstack(voxels))
-    bright = signal[:count].abs().kthvalue(max(1, round(BRIGHT * count))).values
-    real = standard_normal(len(signal), draw.seed) * (draw.noise * bright)
-    imaginary = real.roll(len(signal) // 2)  # independent in each voxel
-    magnitude = real.add_(signal).square_().add_(imaginary.square_()).sqrt_()
-    deviation, mean = torch.std_mean(magnitude[:count], correction=0)
-    image = magnitude[count:].sub_(mean).div_(deviation.clamp_min(SMALLEST_DEVIATION))
-    return image.reshape(maps.shape[1:])
+    shape = maps.shape[1:]
+    if len(shape) == 2:
+        maps = maps[:, None]
+    patch = grid_positions(start, tuple(maps.shape[1:]), tuple(case.shape), tuple(case.spacing_mm))
+    points = tuple(torch.from_numpy(case.position_mm))
+    voxel_mm = tuple(float(d) for d in case.spacing_mm)
+    flips = draw.flip_angles(patch), draw.flip_angles(points)
+    table = draw.table(flips[1])
+    signal = draw.signal(table, maps, patch, flips[0], voxel_mm)
+    reservoir = draw.signal(table, torch.from_numpy(case.voxels), points, flips[1], voxel_mm)
+    deviation, mean = torch.std_mean(reservoir, correction=0)
+    deviation = deviation.clamp_min(SMALLEST_DEVIATION)
+    acquisition = Acquisition(draw, reservoir, float(mean), float(deviation))
+    signal = draw.displaced(signal, patch)
+    return torch.add(-mean / deviation, signal, alpha=1 / acquisition.deviation).reshape(shape), acquisition
 
 
-@cache
-def _normal_bank() -> torch.Tensor:
-    return torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
+def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
+    """The image that the scanner makes of a signal, as nnU-Net normalises it.
 
+    nnU-Net takes mean and deviation of the whole case. They come from the case's reservoir, with the same noise; what
+    blur, ghosts and cut k-space do to them, which single voxels cannot show, is measured on this image.
 
-def standard_normal(count: int, seed: int) -> torch.Tensor:
-    """Standard normal numbers that the seed decides.
+    Args:
+        image: what `synthesize` returned, after any spatial transform, (1, ...); 0 is padding.
+        acquisition: as returned with it.
 
-    Up to a million are a stretch of one fixed bank, which begins where the seed says: drawing them anew was a third of
-    a 2D sample's cost. More of them, as in 3D, are drawn.
+    Returns:
+        tensor of that shape, 0 in the padding.
     """
-    bank = _normal_bank()
-    if count > len(bank):
-        return torch.randn(count, generator=torch.Generator().manual_seed(seed))
-    start = seed % (len(bank) - count + 1)
-    return bank[start : start + count]
+    draw, case = acquisition.draw, acquisition.reservoir
+    padding = image == 0
+    signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
+    bright = bright_level(case)
+    finished = draw.finish(signal)
+    shift, factor = 0.0, 1.0
+    if finished is not signal:
+        before, after = (_statistics(one if draw.phase_sensitive else one.abs(), padding) for one in (signal, finished))
+        shift, factor = after[0] - before[0], after[1] / max(before[1], SMALLEST_DEVIATION)
+    shown, case = draw.shown(finished, bright), draw.shown(case.clone(), bright)
+    deviation, mean = torch.std_mean(case, correction=0)
+    deviation = max(float(deviation) * factor, SMALLEST_DEVIATION)
+    return torch.add(-(mean + shift) / deviation, shown, alpha=1 / deviation).masked_fill_(padding, 0)
+
+
+def _statistics(image: torch.Tensor, padding: torch.Tensor) -> tuple[float, float]:
+    """Mean and standard deviation outside the padding; selecting by the mask would take longer."""
+    count = image.numel() - int(padding.sum())
+    if count < image.numel():
+        image = image.masked_fill(padding, 0)
+    mean = float(image.sum()) / max(count, 1)
+    return mean, math.sqrt(max(float(image.square().sum()) / max(count, 1) - mean * mean, 0.0))

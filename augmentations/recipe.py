@@ -1,133 +1,80 @@
-"""What to synthesise: which sequences, in which ranges, how often. Data; drawing from it is apart from applying.
+"""What to synthesise: which sequences, in which ranges, how often, with which faults. Data, in JSON; see `recipes/`.
 
-MOLLI's ranges lie around flip angle 35 degrees, first inversion time 100 ms and steps of 80 ms (Messroghli et al., JMRI
-26:1081, 2007), the schemes and 50 degrees of McDiarmid et al. (QIMS 5:503, 2015), and ShMOLLI (Piechnik et al., JCMR
-12:69, 2010). How wide they are, and the ranges of cine and GRE, are assumptions about clinical protocols. Every range
-is (lowest, highest), drawn uniformly unless it says so.
+    {"probability": 0.7, "t1_factor": [0.75, 1.35], "t2_factor": [0.8, 1.25],
+     "sequences": [{"sequence": "bssfp", "weight": 1, "flip_angle_deg": [35, 80], ...}, ...],
+     "scanner": {"noise": {"probability": 1, "fraction": [0, 0.05]}, ...}}
+
+A sequence's further keys are the attributes of its class in `ranges`, and `contrast_agent` and `region` where wanted. A
+scanner effect's keys are those of its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
-from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE
-from nnunet_phys.sequences.molli import parse_scheme
-from nnunet_phys.spin import SpinMaps
+import numpy as np
 
-Range = tuple[float, float]
+from nnunet_phys.augmentations.draw import PARTS, ContrastDraw
+from nnunet_phys.augmentations.ranges import SEQUENCE_RANGES, AgentRanges, Range, RegionRanges, integer
+from nnunet_phys.errors import InputError
+from nnunet_phys.protocol import _LEAST_MS as LEAST_MS
+from nnunet_phys.reservoir import Reservoir
+from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
-
-class Sequence(Protocol):
-    """A pulse sequence: signed signal of maps."""
-
-    def __call__(self, maps: SpinMaps) -> Any: ...
-
-
-class SequenceRanges(Protocol):
-    """Ranges of one sequence's protocol. `rng` is np.random, a RandomState or a Generator."""
-
-    def draw(self, rng: Any) -> Sequence: ...
-
-
-@dataclass(frozen=True)
-class BSSFPRanges:
-    """Protocols of bSSFP cine."""
-
-    flip_angle_deg: Range = (35.0, 80.0)
-    tr_ms: Range = (2.5, 4.0)
-
-    def draw(self, rng: Any) -> BSSFP:
-        """One protocol."""
-        return BSSFP(flip_angle_deg=rng.uniform(*self.flip_angle_deg), tr_ms=rng.uniform(*self.tr_ms))
+SHIPPED = Path(__file__).parent / "recipes"
+VARIABLE = "nnUNet_phys_recipe"
+_EFFECTS = tuple(name for name in PARTS if name not in ("tissue", "region", "region_tissue"))
 
 
 @dataclass(frozen=True)
-class MOLLIRanges:
-    """Protocols of single MOLLI readouts; each readout is as likely as any other.
+class EffectRanges:
+    """Ranges of one scanner effect.
 
     Attributes:
-        schemes: readouts per inversion with the pauses between in beats, or in seconds as in 5(3s)3.
-        first_inversion_time_ms: later where the shot itself takes longer to the centre of k-space.
-        inversion_step_ms: what each further inversion adds to the first one's inversion time.
+        name: the part of a draw that it is.
+        probability: share of images with it.
+        ranges: of the parameters of its class.
     """
 
-    schemes: tuple[str, ...] = ("5(3)3", "5(3s)3", "4(1)3(1)2", "3(3)3(3)5", "5(1)1(1)1")
-    flip_angle_deg: Range = (25.0, 50.0)
-    tr_ms: Range = (2.3, 3.0)
-    pulses: tuple[int, int] = (45, 75)
-    centre_pulse: tuple[int, int] = (10, 30)
-    rr_ms: Range = (600.0, 1200.0)
-    first_inversion_time_ms: Range = (90.0, 130.0)
-    inversion_step_ms: float = 80.0
-    inversion_efficiency: Range = (0.88, 1.0)
+    name: str
+    probability: float
+    ranges: Mapping[str, Range]
 
-    def draw(self, rng: Any) -> MOLLI:
-        """One readout of one protocol."""
-        scheme = self.schemes[_integer(rng, 0, len(self.schemes) - 1)]
-        readouts, _ = parse_scheme(scheme)
-        tr_ms, centre_pulse = rng.uniform(*self.tr_ms), _integer(rng, *self.centre_pulse)
-        first = max(rng.uniform(*self.first_inversion_time_ms), (centre_pulse + 1) * tr_ms)
-        return MOLLI(
-            scheme=scheme,
-            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
-            tr_ms=tr_ms,
-            pulses=_integer(rng, *self.pulses),
-            centre_pulse=centre_pulse,
-            rr_ms=rng.uniform(*self.rr_ms),
-            first_inversion_times_ms=tuple(first + i * self.inversion_step_ms for i in range(len(readouts))),
-            inversion_efficiency=rng.uniform(*self.inversion_efficiency),
-            readout=_integer(rng, 0, sum(readouts) - 1),
-        )
+    def draw(self, rng: Any) -> Any | None:
+        """The effect, or None."""
+        if rng.uniform() >= self.probability:
+            return None
+        values = {}
+        for f in fields(PARTS[self.name]):
+            if f.name in self.ranges:
+                values[f.name] = float(rng.uniform(*self.ranges[f.name]))
+            elif f.type == "bool":
+                values[f.name] = bool(rng.uniform() < 0.5)
+            else:
+                values[f.name] = integer(rng, 0, 2**31 - 1)  # seed
+        return PARTS[self.name](**values)
 
 
 @dataclass(frozen=True)
-class GRERanges:
-    """Protocols of spoiled GRE cine, also for patients with devices.
+class SequenceEntry:
+    """One sequence of a recipe.
 
     Attributes:
-        te_ms: echo time; never drawn beyond `te_of_tr` of the repetition time.
-        inflow_pulses: excitations that blood sees while it crosses the slice, drawn log-uniformly.
-        r2_prime_hz: 1/T2* - 1/T2; 11 in myocardium at 1.5 T, 18 at 3 T.
+        ranges: of its protocol.
+        weight: how often it is drawn, relative to the others.
+        contrast_agent, region: see `ranges`; None: without.
     """
 
-    flip_angle_deg: Range = (8.0, 25.0)
-    tr_ms: Range = (3.0, 10.0)
-    te_ms: Range = (1.2, 5.0)
-    te_of_tr: float = 0.7
-    inflow_pulses: Range = (30.0, 1000.0)
-    r2_prime_hz: Range = (5.0, 40.0)
-
-    def draw(self, rng: Any) -> SpoiledGRE:
-        """One protocol."""
-        tr_ms = rng.uniform(*self.tr_ms)
-        return SpoiledGRE(
-            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
-            tr_ms=tr_ms,
-            te_ms=rng.uniform(self.te_ms[0], min(self.te_ms[1], self.te_of_tr * tr_ms)),
-            r2_prime_hz=rng.uniform(*self.r2_prime_hz),
-            inflow_pulses=_log_uniform(rng, self.inflow_pulses),
-        )
-
-
-@dataclass(frozen=True)
-class ContrastDraw:
-    """One contrast, ready to be applied again.
-
-    Attributes:
-        sequence: the pulse sequence.
-        t1_factor, t2_factor: what all T1 and T2 are multiplied by.
-        noise: standard deviation of real and imaginary noise as a fraction of the case's bright signal (95th
-            percentile).
-        seed: of the noise.
-    """
-
-    sequence: Sequence
-    t1_factor: float
-    t2_factor: float
-    noise: float
-    seed: int
+    ranges: Any
+    weight: float
+    contrast_agent: AgentRanges | None = None
+    region: RegionRanges | None = None
 
 
 @dataclass(frozen=True)
@@ -135,56 +82,235 @@ class ContrastRecipe:
     """How training images are drawn.
 
     Attributes:
-        sequences: ranges of each sequence.
-        weights: how often each is drawn, relative to the others; all alike where empty.
+        name: where it comes from.
         probability: share of synthesised samples; the others keep the real image.
-        t1_factor, t2_factor: drawn log-uniformly, for all tissues of a sample together: the spread between
-            field strengths and between mapping methods (T1 of myocardium is 996 ms by MOLLI and 1,170 by
-            SASHA at 1.5 T, 1,523 by mSASHA at 3 T), of which a map knows one.
-        noise: see `ContrastDraw`.
+        t1_factor, t2_factor: for all tissues of a sample together: the spread between field strengths and between
+            mapping methods (T1 of myocardium is 996 ms by MOLLI and 1,170 by SASHA at 1.5 T, 1,523 by mSASHA at 3 T),
+            of which a map knows one.
+        sequences: what is drawn.
+        scanner: its effects.
     """
 
-    sequences: tuple[SequenceRanges, ...] = field(default=(BSSFPRanges(), MOLLIRanges(), GRERanges()))
-    weights: tuple[float, ...] = ()
-    probability: float = 0.7
-    t1_factor: Range = (0.75, 1.35)
-    t2_factor: Range = (0.8, 1.25)
-    noise: Range = (0.0, 0.05)
+    name: str
+    probability: float
+    t1_factor: Range
+    t2_factor: Range
+    sequences: tuple[SequenceEntry, ...]
+    scanner: tuple[EffectRanges, ...]
 
-    def __post_init__(self) -> None:
-        if self.weights and len(self.weights) != len(self.sequences):
-            raise ValueError(f"{len(self.weights)} weights for {len(self.sequences)} sequences")
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability is {self.probability}, not within 0 to 1")
+    @classmethod
+    def load(cls, recipe: str | Path) -> ContrastRecipe:
+        """A recipe that ships, by name (default, molli, gre, lge, paper, first), or a file's.
 
-    def draw(self, rng: Any) -> ContrastDraw | None:
+        Raises:
+            InputError: no such recipe, or faults in it, one line each.
+        """
+        path = SHIPPED / f"{recipe}.json"
+        if not path.is_file():
+            path = Path(recipe)
+        if not path.is_file():
+            known = sorted(p.stem for p in SHIPPED.glob("*.json"))
+            raise InputError(f"No recipe '{recipe}'{_nearest(str(recipe), known)}: name {', '.join(known)}, or a file.")
+        try:
+            description = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise InputError(f"Recipe {path}: this is no JSON ({error}).") from None
+        return cls.from_description(description, str(recipe))
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], name: str) -> ContrastRecipe:
+        """A recipe from what its JSON says.
+
+        Raises:
+            InputError: faults, one line each.
+        """
+        return _Reader(name).recipe(description)
+
+    def describe(self) -> dict:
+        """The JSON."""
+        sequences = []
+        for entry in self.sequences:
+            parts = {"contrast_agent": entry.contrast_agent, "region": entry.region}
+            more = {key: asdict(part) for key, part in parts.items() if part is not None}
+            one = {"sequence": entry.ranges.name, "weight": entry.weight, **asdict(entry.ranges), **more}
+            sequences.append(one)
+        return {
+            "probability": self.probability,
+            "t1_factor": self.t1_factor,
+            "t2_factor": self.t2_factor,
+            "sequences": sequences,
+            "scanner": {e.name: {"probability": e.probability, **e.ranges} for e in self.scanner},
+        }
+
+    def draw(self, rng: Any, case: Reservoir | None = None) -> ContrastDraw | None:
         """One contrast, or None for the real image. `rng` is np.random, a RandomState or a Generator."""
         if rng.uniform() >= self.probability:
             return None
-        return self.draw_contrast(rng)
+        return self.draw_contrast(rng, case)
 
-    def draw_contrast(self, rng: Any) -> ContrastDraw:
+    def draw_contrast(self, rng: Any, case: Reservoir | None = None) -> ContrastDraw:
         """One contrast, always."""
-        weights = self.weights or (1.0,) * len(self.sequences)
-        chosen = rng.choice(len(weights), p=[weight / sum(weights) for weight in weights])
+        weights = [entry.weight for entry in self.sequences]
+        which = np.searchsorted(np.cumsum(weights), rng.uniform(0, sum(weights)), side="right")
+        entry = self.sequences[min(int(which), len(weights) - 1)]
+        factors = float(rng.uniform(*self.t1_factor)), float(rng.uniform(*self.t2_factor))
+        agent = ContrastAgent(0.0, 0.0) if entry.contrast_agent is None else entry.contrast_agent.draw(rng)
+        tissue = TissueState(*factors, agent)
+        region, region_tissue = (None, None) if entry.region is None else entry.region.draw(rng, tissue)
         return ContrastDraw(
-            sequence=self.sequences[chosen].draw(rng),
-            t1_factor=_log_uniform(rng, self.t1_factor),
-            t2_factor=_log_uniform(rng, self.t2_factor),
-            noise=rng.uniform(*self.noise),
-            seed=_integer(rng, 0, 2**31 - 1),
+            sequence=entry.ranges.draw(rng, tissue, case),
+            tissue=tissue,
+            region=region,
+            region_tissue=region_tissue,
+            **{effect.name: effect.draw(rng) for effect in self.scanner},
         )
 
 
-DEFAULT = ContrastRecipe()
-MOLLI_ONLY = ContrastRecipe(sequences=(MOLLIRanges(),))
-GRE_ONLY = ContrastRecipe(sequences=(GRERanges(),))
+def recipe_in_force(default: str | Path | ContrastRecipe) -> ContrastRecipe:
+    """The recipe that the variable nnUNet_phys_recipe names, or else the given one."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return ContrastRecipe.load(named)
+    return default if isinstance(default, ContrastRecipe) else ContrastRecipe.load(default)
 
 
-def _integer(rng: Any, lowest: int, highest: int) -> int:
-    """Uniform integer, both ends included; np.random and Generator name their own methods differently."""
-    return min(int(rng.uniform(lowest, highest + 1)), highest)
+class _Reader:
+    """Reads a description, collecting its faults."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.faults = name, []
+
+    def recipe(self, description: Mapping[str, Any]) -> ContrastRecipe:
+        known = ("probability", "t1_factor", "t2_factor", "sequences", "scanner")
+        self._keys("", description, known, ())
+        sequences = [self._sequence(i, one) for i, one in enumerate(description.get("sequences", []))]
+        scanner = [self._effect(name, one) for name, one in description.get("scanner", {}).items()]
+        if not sequences or not any(entry is None or entry.weight > 0 for entry in sequences):
+            self._fault("", "sequences is empty or all weights are 0: give at least one")
+        values = {key: self._value("", key, kind, description.get(key)) for key, kind in _TOP.items()}
+        self._stop_at_faults()
+        recipe = ContrastRecipe(self.name, **values, sequences=tuple(sequences), scanner=tuple(scanner))
+        self._try_out(recipe)
+        self._stop_at_faults()
+        return recipe
+
+    def _sequence(self, index: int, description: Mapping[str, Any]) -> SequenceEntry | None:
+        name = description.get("sequence")
+        where = f"sequence {index + 1}"
+        if name not in SEQUENCE_RANGES:
+            self._fault(where, f"no sequence '{name}'{_nearest(str(name), SEQUENCE_RANGES)}")
+            return None
+        where = f"sequence {index + 1} ({name})"
+        extras = {"contrast_agent": AgentRanges, "region": RegionRanges}
+        protocol = {k: v for k, v in description.items() if k not in ("sequence", "weight", *extras)}
+        ranges = self._build(where, SEQUENCE_RANGES[name], protocol, ("weight", *extras))
+        parts = {
+            key: self._build(f"{where}, {key}", kind, description[key])
+            for key, kind in extras.items()
+            if description.get(key) is not None
+        }
+        weight = self._value(where, "weight", "float", description.get("weight", 1.0))
+        return None if ranges is None or weight is None else SequenceEntry(ranges, weight, **parts)
+
+    def _effect(self, name: str, description: Mapping[str, Any]) -> EffectRanges | None:
+        where = f"scanner, {name}"
+        if name not in _EFFECTS:
+            self._fault("scanner", f"no effect '{name}'{_nearest(name, _EFFECTS)}")
+            return None
+        wanted = {f.name: "Range" for f in fields(PARTS[name]) if f.type == "float"}
+        if not self._keys(where, description, ("probability", *wanted), ()):
+            return None
+        ranges = {key: self._value(where, key, kind, description[key]) for key, kind in wanted.items()}
+        return EffectRanges(name, self._value(where, "probability", "float", description["probability"]), ranges)
+
+    def _build(self, where: str, kind: type, description: Mapping[str, Any], allowed: tuple[str, ...] = ()) -> Any:
+        types = {f.name: f.type for f in fields(kind)}
+        if not self._keys(where, description, tuple(types), allowed):
+            return None
+        values = {key: self._value(where, key, str(types[key]), value) for key, value in description.items()}
+        return kind(**values)
+
+    def _keys(self, where: str, given: Mapping[str, Any], wanted: tuple[str, ...], allowed: tuple[str, ...]) -> bool:
+        """Whether exactly the wanted keys are there."""
+        unknown = [key for key in given if key not in wanted]
+        for key in unknown:
+            self._fault(where, f"no field '{key}'{_nearest(key, (*wanted, *allowed))}")
+        missing = [key for key in wanted if key not in given]
+        if missing:
+            self._fault(where, f"{', '.join(missing)} missing: take it from a recipe that ships ({SHIPPED})")
+        return not unknown and not missing
+
+    def _value(self, where: str, key: str, kind: str, value: Any) -> Any:
+        """A value as its field's type wants it."""
+        if kind == "Names":
+            if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+                return tuple(value)
+            self._fault(where, f"{key} = {value} must be a list of names")
+            return None
+        numbers = value if isinstance(value, list | tuple) else [value]
+        pair = kind in ("Range", "Whole")
+        plain = all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
+        if not plain or len(numbers) != (2 if pair else 1) or pair != isinstance(value, list | tuple):
+            self._fault(where, f"{key} = {value} must be {'[least, greatest]' if pair else 'a number'}")
+            return None
+        low, high = numbers[0], numbers[-1]
+        if low > high:
+            self._fault(where, f"{key} = {value} is upside down: write [{high:g}, {low:g}]")
+        elif kind == "Whole" and any(one != int(one) for one in numbers):
+            self._fault(where, f"{key} = {value} must be whole numbers")
+        elif key in _SHARES and not 0 <= low <= high <= 1:
+            self._fault(where, f"{key} = {value} is not within 0 to 1")
+        elif key.endswith("_ms") and 0 < high < LEAST_MS.get(key, 2.0):
+            self._fault(where, f"{key} = {value} looks like seconds: give ms")
+        elif key.endswith("_deg") and high < 2:
+            self._fault(where, f"{key} = {value} looks like radians: give degrees")
+        elif low < 0:
+            self._fault(where, f"{key} = {value} is negative")
+        elif kind == "Whole":
+            return tuple(int(one) for one in numbers)
+        else:
+            return tuple(float(one) for one in numbers) if pair else float(value)
+        return None
+
+    def _try_out(self, recipe: ContrastRecipe) -> None:
+        """Draw from each sequence, for what only the sequence itself refuses."""
+        for index, entry in enumerate(recipe.sequences):
+            alone = ContrastRecipe("", 1.0, recipe.t1_factor, recipe.t2_factor, (_always(entry),), recipe.scanner)
+            try:
+                for seed in range(100):
+                    alone.draw_contrast(np.random.RandomState(seed))
+            except ValueError as error:
+                self._fault(f"sequence {index + 1} ({entry.ranges.name})", str(error))
+
+    def _fault(self, where: str, what: str) -> None:
+        self.faults.append(f"Recipe {self.name}{', ' if where else ''}{where}: {what}.")
+
+    def _stop_at_faults(self) -> None:
+        if self.faults:
+            raise InputError("\n".join(self.faults))
 
 
-def _log_uniform(rng: Any, ends: Range) -> float:
-    return math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1])))
+_TOP = {"probability": "float", "t1_factor": "Range", "t2_factor": "Range"}
+_SHARES = (
+    *(
+        "probability",
+        "anchor",
+        "prepared",
+        "unprepared",
+        "phase_sensitive",
+        "stir",
+        "residual_blood",
+        "share",
+        "te_of_tr",
+    ),
+    *("inversion_efficiency", "saturation_efficiency", "kept"),
+)
+
+
+def _always(entry: SequenceEntry) -> SequenceEntry:
+    return SequenceEntry(entry.ranges, 1.0, entry.contrast_agent, entry.region)
+
+
+def _nearest(word: str, known: Any) -> str:
+    found = get_close_matches(word, list(known), 1, 0.5)
+    return f"; did you mean '{found[0]}'?" if found else f"; there are {', '.join(known)}"

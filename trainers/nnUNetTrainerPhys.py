@@ -7,10 +7,16 @@ are nnU-Net's own.
 
 from __future__ import annotations
 
+import json
+import os
 from functools import cached_property
+from pathlib import Path
 
+from batchgenerators.utilities.file_and_folder_operations import maybe_mkdir_p
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import (
     nnUNetTrainer_5epochs,
@@ -19,26 +25,29 @@ from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepo
 )
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 
-from nnunet_phys.augmentations.contrast import SynthesizeContrast
-from nnunet_phys.augmentations.recipe import DEFAULT, GRE_ONLY, MOLLI_ONLY, ContrastRecipe
+from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
+from nnunet_phys.augmentations.recipe import VARIABLE, ContrastRecipe, recipe_in_force
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
 from nnunet_phys.precomputed_spin.preprocessed import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import require_one_channel
 
+_SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
+
 
 class PhysMixin:
     """Adds contrast synthesis to any nnU-Net trainer: `class Mine(PhysMixin, nnUNetTrainerDA5): pass`.
 
-    Only the training data change: they come with their maps, and the first of the parent's training
-    transforms is preceded by `SynthesizeContrast`. Validation sees real images. Under DDP each rank lays maps
-    beside its own training data; the segmentation of a cascade's previous stage passes unchanged.
+    Only the training data change: they come with their maps, the parent's training transforms are preceded by
+    `SynthesizeContrast`, and `AcquireImage` follows their spatial transform. Validation sees real images. Under DDP
+    each rank lays maps beside its own training data; the segmentation of a cascade's previous stage passes unchanged.
 
     Attributes:
-        recipe: what to synthesise; set another one as a class attribute.
+        recipe: what to synthesise: a recipe's name, a JSON file or a `ContrastRecipe`. The variable nnUNet_phys_recipe
+            overrides it. The recipe in force is written to recipe.json in the fold's folder.
     """
 
-    recipe: ContrastRecipe = DEFAULT
+    recipe: str | Path | ContrastRecipe = "default"
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
@@ -49,24 +58,39 @@ class PhysMixin:
 
     def get_training_transforms(self, *args, **kwargs) -> BasicTransform:
         """The parent's transforms, after the synthesis. Not static: it needs this training's cases."""
-        transforms = super().get_training_transforms(*args, **kwargs)
+        theirs = super().get_training_transforms(*args, **kwargs)
         training, _ = self._datasets
         masked = self.configuration_manager.use_mask_for_norm[0]
-        synthesis = SynthesizeContrast(self.recipe, training.reservoirs, masked)
-        if not isinstance(transforms, ComposeTransforms):
-            return ComposeTransforms([synthesis, transforms])
-        transforms.transforms.insert(0, synthesis)
-        return transforms
+        synthesis = SynthesizeContrast(self._recipe, training.reservoirs, masked)
+        transforms = theirs.transforms if isinstance(theirs, ComposeTransforms) else [theirs]
+        spatial = [i for i, one in enumerate(transforms) if isinstance(one, _SPATIAL)]
+        after = spatial[-1] + 1 if spatial else 0
+        return ComposeTransforms([synthesis, *transforms[:after], AcquireImage(), *transforms[after:]])
 
     def get_tr_and_val_datasets(self) -> tuple:
         """Training cases with their maps, validation cases as they are."""
         return self._datasets
 
     @cached_property
+    def _recipe(self) -> ContrastRecipe:
+        recipe = recipe_in_force(self.recipe)
+        described = json.dumps(recipe.describe(), indent=1)
+        path = Path(self.output_folder) / "recipe.json"
+        if self.local_rank == 0:
+            changed = path.is_file() and path.read_text() != described
+            maybe_mkdir_p(self.output_folder)
+            path.write_text(described)
+            named = f" (named by {VARIABLE})" if os.environ.get(VARIABLE) else ""
+            note = ", another one than this fold had before" if changed else ""
+            self.print_to_log_file(f"nnunet_phys: recipe {recipe.name}{named}, in full in {path}{note}")
+        return recipe
+
+    @cached_property
     def _datasets(self) -> tuple:
         dataset, plans = self.plans_manager.dataset_name, self.plans_manager.plans_name
         require_one_channel(dataset, self.dataset_json)
         require_z_score(dataset, self.configuration_manager)
+        _ = self._recipe  # its faults are told first
         training, validation = super().get_tr_and_val_datasets()
         remedy = f"Run `nnunet_phys preprocess -d {convert_dataset_name_to_id(dataset)} -c {self.configuration_name}"
         remedy += f" -plans_name {plans}`." if plans != "nnUNetPlans" else "`."
@@ -77,19 +101,31 @@ class PhysMixin:
 
 
 class nnUNetTrainerPhys(PhysMixin, nnUNetTrainer):
-    """bSSFP, MOLLI and GRE."""
+    """Every sequence of a cardiac exam."""
 
 
 class nnUNetTrainerPhysMOLLI(nnUNetTrainerPhys):
     """MOLLI readouts only."""
 
-    recipe = MOLLI_ONLY
+    recipe = "molli"
 
 
 class nnUNetTrainerPhysGRE(nnUNetTrainerPhys):
     """Spoiled GRE only."""
 
-    recipe = GRE_ONLY
+    recipe = "gre"
+
+
+class nnUNetTrainerPhysLGE(nnUNetTrainerPhys):
+    """Late gadolinium enhancement only."""
+
+    recipe = "lge"
+
+
+class nnUNetTrainerPhysPaper(nnUNetTrainerPhys):
+    """Eqs. (5) and (6) of Zhao et al. (MICCAI 2025) in the ranges of its published plugin, for comparison."""
+
+    recipe = "paper"
 
 
 class nnUNetTrainerPhys_5epochs(PhysMixin, nnUNetTrainer_5epochs):

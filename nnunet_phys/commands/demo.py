@@ -200,9 +200,8 @@ def _picture(folder: Path, raw: Path, trainers: tuple[str, str], z: int) -> None
     import numpy as np
     import torch
 
-    from nnunet_phys.augmentations.contrast import synthesize
-    from nnunet_phys.augmentations.recipe import DEFAULT
-    from nnunet_phys.precomputed_spin.image_files import read_image
+    from nnunet_phys.augmentations.recipe import ContrastRecipe
+    from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
     from nnunet_phys.precomputed_spin.store import load_maps
 
     case = "heart000"
@@ -221,10 +220,10 @@ def _picture(folder: Path, raw: Path, trainers: tuple[str, str], z: int) -> None
         axes[0, 1:4], stack, ("PD, 0-1.5", "T1, 0-2000 ms", "T2, 0-250 ms"), (1.5, 2000, 250), strict=True
     ):
         show(axis, values, title, cmap="viridis", vmin=0, vmax=top)
-    rng = np.random.RandomState(0)
+    rng, recipe = np.random.RandomState(0), ContrastRecipe.load("default")
     for axis in axes[[0, 0, 1, 1, 1, 1, 1, 1], [4, 5, 0, 1, 2, 3, 4, 5]]:
-        draw = DEFAULT.draw_contrast(rng)
-        contrast = synthesize(stack, stack.reshape(3, -1), draw)
+        draw = recipe.draw_contrast(rng)
+        contrast = draw.scan(stack[:, None], Geometry.read(image_path).spacing[::-1])[0]
         low, high = torch.quantile(contrast, torch.tensor([0.01, 0.99])).tolist()
         show(axis, contrast, f"drawn: {type(draw.sequence).__name__}", vmin=low, vmax=high)
 

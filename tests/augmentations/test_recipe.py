@@ -1,7 +1,9 @@
-"""Recipes are data; drawing from them is reproducible and within the ranges."""
+"""Recipes are data: drawn reproducibly and within their ranges, refused with one line per fault."""
 
 from __future__ import annotations
 
+import copy
+import json
 import pickle
 from collections import Counter
 from dataclasses import replace
@@ -10,58 +12,165 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_phys.augmentations.recipe import DEFAULT, GRE_ONLY, MOLLI_ONLY, ContrastRecipe
-from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE
+from nnunet_phys.augmentations.draw import ContrastDraw
+from nnunet_phys.augmentations.recipe import SHIPPED, ContrastRecipe, recipe_in_force
+from nnunet_phys.errors import InputError
+from nnunet_phys.reservoir import Reservoir
+from nnunet_phys.sequences import MOLLI, InversionRecoveryGRE, LookLocker, SpoiledGRE
 from nnunet_phys.spin import SpinMaps
 
+SHIPPED_NAMES = ("default", "gre", "lge", "molli", "paper")
 GENERATORS = [np.random, np.random.RandomState(0), np.random.default_rng(0)]
 
 
+def description(name: str = "default") -> dict:
+    return json.loads((SHIPPED / f"{name}.json").read_text())
+
+
+def refused(changed: dict) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        ContrastRecipe.from_description(changed, "mine.json")
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith("Recipe mine.json") for line in lines)
+    return lines
+
+
+def only(recipe: ContrastRecipe, name: str) -> ContrastRecipe:
+    return replace(recipe, sequences=tuple(e for e in recipe.sequences if e.ranges.name == name))
+
+
+@pytest.mark.parametrize("name", SHIPPED_NAMES)
+def test_what_ships_loads_and_describes_itself(name):
+    recipe = ContrastRecipe.load(name)
+    assert json.loads(json.dumps(recipe.describe())) == json.loads(json.dumps(description(name))) or name == "paper"
+    assert ContrastRecipe.from_description(json.loads(json.dumps(recipe.describe())), name) == recipe
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+    assert sorted(p.stem for p in SHIPPED.iterdir()) == sorted(SHIPPED_NAMES)
+
+
+@pytest.mark.parametrize("name", SHIPPED_NAMES)
 @pytest.mark.parametrize("rng", GENERATORS, ids=["module", "RandomState", "Generator"])
-def test_every_draw_is_valid_and_within_its_range(rng):
-    maps = SpinMaps(*(torch.tensor([value]) for value in (0.9, 1200.0, 60.0)))
-    drawn = Counter()
-    for _ in range(600):
-        draw = DEFAULT.draw_contrast(rng)
-        drawn[type(draw.sequence)] += 1
-        assert torch.isfinite(draw.sequence(maps)).all()
-        assert 0.75 <= draw.t1_factor <= 1.35 and 0.8 <= draw.t2_factor <= 1.25 and 0 <= draw.noise <= 0.05
+def test_every_draw_gives_a_signal_and_is_replayed_from_its_record(name, rng):
+    maps = torch.tensor([[0.9, 0.8], [1500.0, 1000.0], [200.0, 50.0]]).reshape(3, 1, 1, 2)
+    recipe = ContrastRecipe.load(name)
+    for _ in range(60):
+        draw = recipe.draw_contrast(rng)
+        again = ContrastDraw.from_description(json.loads(json.dumps(draw.describe())))
+        assert again == draw
+        image = draw.scan(maps, (8.0, 1.5, 1.5))
+        assert torch.isfinite(image).all() and torch.equal(again.scan(maps, (8.0, 1.5, 1.5)), image)
+
+
+def test_draws_lie_within_their_ranges():
+    rng, recipe = np.random.default_rng(1), ContrastRecipe.load("default")
+    seen = Counter()
+    for _ in range(1500):
+        draw = recipe.draw_contrast(rng)
+        seen[type(draw.sequence).__name__] += 1
+        assert 0.75 <= draw.tissue.t1_factor <= 1.4 and draw.noise.fraction <= 0.1
         if isinstance(draw.sequence, MOLLI):
-            assert 25 <= draw.sequence.flip_angle_deg <= 50 and 45 <= draw.sequence.pulses <= 75
+            assert 20 <= draw.sequence.flip_angle_deg <= 50 and 45 <= draw.sequence.pulses <= 75
         if isinstance(draw.sequence, SpoiledGRE):
             assert draw.sequence.te_ms <= min(5, 0.7 * draw.sequence.tr_ms)
             assert 30 <= draw.sequence.inflow_pulses <= 1000
-    assert set(drawn) == {BSSFP, MOLLI, SpoiledGRE} and min(drawn.values()) > 140
+    assert len(seen) == len(recipe.sequences)
+    total = sum(e.weight for e in recipe.sequences)
+    for entry, count in zip(recipe.sequences[:3], (seen["BSSFP"], seen["MOLLI"], seen["SpoiledGRE"]), strict=True):
+        assert abs(count / 1500 - entry.weight / total) < 0.04
 
 
 def test_every_readout_of_every_scheme_comes_up():
-    rng = np.random.default_rng(1)
-    drawn = {(draw.scheme, draw.readout) for draw in (MOLLI_ONLY.draw_contrast(rng).sequence for _ in range(3000))}
+    rng, recipe = np.random.default_rng(1), ContrastRecipe.load("molli")
+    drawn = {(one.scheme, one.readout) for one in (recipe.draw_contrast(rng).sequence for _ in range(3000))}
     assert len(drawn) == 8 + 8 + 9 + 11 + 7
 
 
 def test_share_of_synthesis():
-    rng = np.random.default_rng(2)
-    share = np.mean([DEFAULT.draw(rng) is not None for _ in range(4000)])
-    assert abs(share - 0.7) < 0.03
-    assert replace(DEFAULT, probability=0.0).draw(rng) is None
+    rng, recipe = np.random.default_rng(2), ContrastRecipe.load("default")
+    share = np.mean([recipe.draw(rng) is not None for _ in range(2000)])
+    assert abs(share - 0.7) < 0.04
+    assert replace(recipe, probability=0.0).draw(rng) is None
 
 
-def test_weights():
-    rng = np.random.default_rng(3)
-    recipe = replace(DEFAULT, weights=(0.0, 1.0, 3.0))
-    drawn = Counter(type(recipe.draw_contrast(rng).sequence) for _ in range(2000))
-    assert drawn[BSSFP] == 0 and abs(drawn[SpoiledGRE] / 2000 - 0.75) < 0.04
+def test_late_enhancement_is_read_out_around_the_null_after_contrast():
+    rng, ratios = np.random.default_rng(3), []
+    recipe = only(ContrastRecipe.load("lge"), "lge_gre")
+    for _ in range(200):
+        draw = recipe.draw_contrast(rng)
+        assert isinstance(draw.sequence, InversionRecoveryGRE) and draw.tissue.agent.blood > 0
+        now, _ = draw.tissue(SpinMaps(*(torch.tensor([v]) for v in (1.0, 1050.0, 52.0))))
+        try:
+            null = draw.sequence.null_inversion_time_ms(float(now.t1), float(now.t2))
+        except ValueError:
+            continue
+        ratios.append(draw.sequence.inversion_time_ms / null)
+    assert len(ratios) > 150 and 0.75 < np.median(ratios) < 1.5
 
 
-def test_a_seed_replays_a_draw_and_a_recipe_pickles():
-    recipe = pickle.loads(pickle.dumps(GRE_ONLY))
-    assert recipe == GRE_ONLY
-    assert recipe.draw(np.random.RandomState(5)) == GRE_ONLY.draw(np.random.RandomState(5))
+def test_the_papers_inversion_times_reach_beyond_the_longest_t1_of_the_case():
+    voxels = np.tile(np.array([[1.0], [2000.0], [50.0]], np.float32), (1, 100))
+    case = Reservoir(voxels, np.zeros((3, 100), np.float32), np.ones(3), np.ones(3))
+    rng = np.random.default_rng(4)
+    drawn = [ContrastRecipe.load("paper").draw_contrast(rng, case).sequence for _ in range(600)]
+    times = [one.time_ms for one in drawn if isinstance(one, LookLocker)]
+    assert 180 <= min(times) < 250 and 2900 < max(times) <= 3000
+    gradient_echoes = [one for one in drawn if isinstance(one, SpoiledGRE)]
+    assert abs(len(times) / 600 - 0.5) < 0.06 and min(one.te_ms for one in gradient_echoes) == 5
+    assert all(one.inflow_pulses is None and one.te_ms <= 0.8 * one.tr_ms for one in gradient_echoes)
 
 
-def test_nonsense_is_refused():
-    with pytest.raises(ValueError, match="2 weights for 3 sequences"):
-        ContrastRecipe(weights=(1.0, 2.0))
-    with pytest.raises(ValueError, match="probability is 70"):
-        ContrastRecipe(probability=70)
+def test_the_variable_names_another(tmp_path, monkeypatch):
+    assert recipe_in_force("molli").name == "molli"
+    (tmp_path / "mine.json").write_text(json.dumps(description("gre")))
+    monkeypatch.setenv("nnUNet_phys_recipe", str(tmp_path / "mine.json"))
+    assert recipe_in_force("molli") == replace(ContrastRecipe.load("gre"), name=str(tmp_path / "mine.json"))
+
+
+def test_no_such_recipe(tmp_path):
+    with pytest.raises(InputError, match="No recipe 'moli'; did you mean 'molli'"):
+        ContrastRecipe.load("moli")
+    (tmp_path / "cut.json").write_text('{"probability": 0.')
+    with pytest.raises(InputError, match=r"cut\.json: this is no JSON"):
+        ContrastRecipe.load(tmp_path / "cut.json")
+
+
+FAULTS = [
+    (("sequences", 1, "sequence"), "moli", "sequence 2: no sequence 'moli'; did you mean 'molli'?"),
+    (("sequences", 1, "flip_angel_deg"), [1, 2], "no field 'flip_angel_deg'; did you mean 'flip_angle_deg'?"),
+    (("sequences", 1, "flip_angle_deg"), [50, 25], "flip_angle_deg = [50, 25] is upside down: write [25, 50]"),
+    (("sequences", 1, "flip_angle_deg"), [0.4, 0.9], "flip_angle_deg = [0.4, 0.9] looks like radians: give degrees"),
+    (("sequences", 1, "flip_angle_deg"), 35, "flip_angle_deg = 35 must be [least, greatest]"),
+    (("sequences", 1, "rr_ms"), [0.6, 1.2], "rr_ms = [0.6, 1.2] looks like seconds: give ms"),
+    (("sequences", 1, "pulses"), [45.5, 75], "pulses = [45.5, 75] must be whole numbers"),
+    (("sequences", 1, "pulses"), [300, 400], "do not fit into rr_ms"),
+    (("sequences", 1, "schemes"), ["5(3"], "MOLLI scheme '5(3' is none"),
+    (("sequences", 6, "nulled_t1_ms"), [0.9, 1.1], "nulled_t1_ms = [0.9, 1.1] looks like seconds: give ms"),
+    (("sequences", 6, "contrast_agent", "probability"), 30, "contrast_agent: probability = 30 is not within 0 to 1"),
+    (("sequences", 0, "weight"), -1, "weight = -1 is negative"),
+    (("probability",), 70, "probability = 70 is not within 0 to 1"),
+    (("t1_factor",), "wide", "t1_factor = wide must be [least, greatest]"),
+    (("scanner", "nois"), {}, "no effect 'nois'; did you mean 'noise'?"),
+    (("scanner", "noise", "sigma"), [0, 1], "scanner, noise: no field 'sigma'"),
+    (("seed",), 3, "no field 'seed'"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), FAULTS, ids=[f[2][:40] for f in FAULTS])
+def test_a_fault_is_told_in_one_line(path, value, message):
+    changed = description()
+    place = changed
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    lines = refused(changed)
+    assert len(lines) == 1 and message in lines[0], lines
+
+
+def test_all_faults_come_at_once():
+    changed = copy.deepcopy(description())
+    changed["probability"] = 7
+    del changed["sequences"][2]["te_ms"]
+    changed["sequences"][0]["tr_ms"] = [4, 2]
+    lines = refused(changed)
+    assert len(lines) == 3 and any("te_ms missing" in line for line in lines)
+    assert "sequences is empty" in refused({**description(), "sequences": []})[0]

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import blosc2
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 from nnunetv2.run.run_training import run_training
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -23,8 +26,8 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 import nnunet_phys.trainers
-from nnunet_phys.augmentations.contrast import SynthesizeContrast
-from nnunet_phys.augmentations.recipe import DEFAULT
+from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
+from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.commands import main
 from nnunet_phys.errors import InputError
 from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin, nnUNetTrainerPhys
@@ -41,7 +44,7 @@ OURS = os.path.dirname(nnunet_phys.trainers.__file__)
 class Always(PhysMixin, nnUNetTrainer):
     """Synthesises each sample."""
 
-    recipe = replace(DEFAULT, probability=1.0)
+    recipe = replace(ContrastRecipe.load("default"), probability=1.0)
 
 
 def make(tiny, trainer_class, configuration="2d", plans=None, fold=0, **changes):
@@ -73,23 +76,23 @@ def batch_of(trainer) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("name", "sequences", "epochs"),
+    ("name", "recipe", "epochs"),
     [
-        ("nnUNetTrainerPhys", ["BSSFPRanges", "MOLLIRanges", "GRERanges"], 1000),
-        ("nnUNetTrainerPhysMOLLI", ["MOLLIRanges"], 1000),
-        ("nnUNetTrainerPhysGRE", ["GRERanges"], 1000),
-        ("nnUNetTrainerPhys_5epochs", None, 5),
-        ("nnUNetTrainerPhys_100epochs", None, 100),
-        ("nnUNetTrainerPhys_250epochs", None, 250),
+        ("nnUNetTrainerPhys", "default", 1000),
+        ("nnUNetTrainerPhysMOLLI", "molli", 1000),
+        ("nnUNetTrainerPhysGRE", "gre", 1000),
+        ("nnUNetTrainerPhysLGE", "lge", 1000),
+        ("nnUNetTrainerPhysPaper", "paper", 1000),
+        ("nnUNetTrainerPhys_5epochs", "default", 5),
+        ("nnUNetTrainerPhys_100epochs", "default", 100),
+        ("nnUNetTrainerPhys_250epochs", "default", 250),
     ],
 )
-def test_nnunet_finds_the_trainers(tiny, monkeypatch, name, sequences, epochs):
+def test_nnunet_finds_the_trainers(tiny, monkeypatch, name, recipe, epochs):
     monkeypatch.setenv("nnUNet_extTrainer", OURS)
     found = recursive_find_trainer_class_by_name(name)
     trainer = make(tiny, found)
-    assert trainer.num_epochs == epochs
-    if sequences:
-        assert [type(ranges).__name__ for ranges in trainer.recipe.sequences] == sequences
+    assert trainer.num_epochs == epochs and trainer.recipe == recipe
 
 
 @pytest.mark.parametrize("parent", [nnUNetTrainer, nnUNetTrainerDA5])
@@ -99,14 +102,38 @@ def test_only_the_training_data_change(ready, parent, configuration):
     trainer = make(ready, mine, configuration)
     training, validation = trainer.get_dataloaders()
     first, *others = training.data_loader.transforms.transforms
-    assert isinstance(first, SynthesizeContrast) and len(repr(first)) < 2000
+    assert isinstance(first, SynthesizeContrast) and len(repr(first)) < 200
     plain, _ = make(ready, parent, configuration).get_dataloaders()
-    assert [type(t) for t in others] == [type(t) for t in plain.data_loader.transforms.transforms]
+    kinds = [type(t) for t in others]
+    last_spatial = max(kinds.index(kind) for kind in (SpatialTransform, Convert2DTo3DTransform) if kind in kinds)
+    assert kinds.pop(last_spatial + 1) is AcquireImage
+    assert kinds == [type(t) for t in plain.data_loader.transforms.transforms]
     assert type(validation.data_loader._data).__name__ == "nnUNetDatasetBlosc2"
     ours, theirs = next(training), next(plain)
     assert ours["data"].shape == theirs["data"].shape
     assert [t.shape for t in ours["target"]] == [t.shape for t in theirs["target"]]
     assert torch.isfinite(ours["data"]).all()
+
+
+def test_the_recipe_in_force_is_kept_and_named(ready, monkeypatch):
+    trainer = make(ready, nnUNetTrainerPhys)
+    trainer.get_dataloaders()
+    kept = Path(trainer.output_folder) / "recipe.json"
+    assert ContrastRecipe.load(kept) == replace(ContrastRecipe.load("default"), name=str(kept))
+    assert f"recipe default, in full in {kept}" in Path(trainer.log_file).read_text()
+
+    mine = ready.root / "mine.json"
+    mine.write_text(json.dumps({**ContrastRecipe.load("molli").describe(), "probability": 0.25}))
+    monkeypatch.setenv("nnUNet_phys_recipe", str(mine))
+    trainer = make(ready, nnUNetTrainerPhys)
+    trainer.get_dataloaders()
+    assert json.loads(kept.read_text())["probability"] == 0.25
+    said = Path(trainer.log_file).read_text()
+    assert f"recipe {mine} (named by nnUNet_phys_recipe)" in said and "another one than this fold had before" in said
+
+    mine.write_text(json.dumps({**ContrastRecipe.load("molli").describe(), "probability": 25}))
+    with pytest.raises(InputError, match="probability = 25 is not within 0 to 1"):
+        make(ready, nnUNetTrainerPhys).get_dataloaders()
 
 
 def test_a_variant_without_augmentation(ready):

@@ -1,0 +1,217 @@
+"""One contrast: everything that was drawn for one synthetic image, and how it is applied to maps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import torch
+
+from nnunet_phys.augmentations.signal_table import SignalTable
+from nnunet_phys.errors import InputError
+from nnunet_phys.fields import (
+    Device,
+    OffResonance,
+    Positions,
+    ReceiveBias,
+    Region,
+    TransmitField,
+    grid_positions,
+    smooth,
+)
+from nnunet_phys.protocol import describe_sequence, make_sequence
+from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling, displace
+from nnunet_phys.sequences.blocks import effective_flip_angle
+from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissue_state import ContrastAgent, Kinds, TissueState
+
+
+@dataclass(frozen=True)
+class ContrastDraw:
+    """What was drawn for one image; `describe` and `from_description` record and replay it.
+
+    Attributes:
+        sequence: the pulse sequence, one image of it.
+        tissue: state of all tissue.
+        region, region_tissue: where it is in another state, and in which.
+        transmit, off_resonance, device, receive_bias: fields over the case; None: ideal.
+        partial_volume, zero_filling, ghost, noise: faults of the image; None: without.
+    """
+
+    sequence: Any
+    tissue: TissueState = field(default_factory=TissueState)
+    region: Region | None = None
+    region_tissue: TissueState | None = None
+    transmit: TransmitField | None = None
+    off_resonance: OffResonance | None = None
+    device: Device | None = None
+    receive_bias: ReceiveBias | None = None
+    partial_volume: PartialVolume | None = None
+    zero_filling: ZeroFilling | None = None
+    ghost: Ghost | None = None
+    noise: Noise | None = None
+
+    def describe(self) -> dict:
+        """Plain JSON."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
+        described = {name: asdict(part) for name, part in parts.items() if part is not None}
+        return {"sequence": describe_sequence(self.sequence), **described}
+
+    @classmethod
+    def from_description(cls, description: dict) -> ContrastDraw:
+        """The reverse of `describe`.
+
+        Raises:
+            InputError: a part or a parameter that is not known.
+        """
+        if "sequence" not in description:
+            raise InputError("A draw without a sequence.")
+        parts = {"sequence": make_sequence(description["sequence"])}
+        for name, values in description.items():
+            if name == "sequence":
+                continue
+            if name not in PARTS:
+                raise InputError(f"A draw has no part '{name}'; it has sequence, {', '.join(PARTS)}.")
+            try:
+                if "agent" in values:
+                    values = {**values, "agent": ContrastAgent(**values["agent"])}
+                parts[name] = PARTS[name](**values)
+            except TypeError as error:
+                raise InputError(f"Draw, {name}: {error}.") from None
+        return cls(**parts)
+
+    @property
+    def phase_sensitive(self) -> bool:
+        """Whether the image shows the signed signal (PSIR) instead of its magnitude."""
+        return getattr(self.sequence, "phase_sensitive", False)
+
+    def flip_angles(self, positions: Positions) -> torch.Tensor | None:
+        """Flip angles (degrees) over the positions, as the signal sees them; None where they do not vary.
+
+        Off-resonance tilts a bSSFP train's axis of rotation as a larger flip angle would.
+        """
+        nominal = getattr(self.sequence, "flip_angle_deg", None)
+        detuned = self.sequence.balanced and (self.off_resonance is not None or self.device is not None)
+        if nominal is None or (self.transmit is None and not detuned):
+            return None
+
+        def flip_angles(places: Positions) -> torch.Tensor:
+            flip = nominal if self.transmit is None else self.transmit(places).mul_(nominal)
+            if not detuned:
+                return flip
+            frequency = sum(one(places) for one in (self.off_resonance, self.device) if one is not None)
+            return effective_flip_angle(flip, self.sequence.tr_ms, frequency)
+
+        return smooth(flip_angles, positions) if self.device is None else flip_angles(positions)
+
+    def table(self, flip_angles: torch.Tensor | None) -> SignalTable:
+        """Signals of this draw's states of tissue, over the range of these flip angles."""
+        ends = None
+        if flip_angles is not None:
+            least, greatest = float(flip_angles.amin()), float(flip_angles.amax())
+            ends = (least, max(greatest, least + 1e-3))
+        states = [self.tissue] if self.region is None else [self.tissue, self.region_tissue]
+        return SignalTable([self._signal_of(state) for state in states], ends)
+
+    def _signal_of(self, state: TissueState):
+        has_blood = getattr(self.sequence, "blood", 0.0) is None  # it has an own opinion where it is a number
+
+        def signal(maps: SpinMaps, kinds: Kinds, flip_angle_deg: torch.Tensor | None) -> torch.Tensor:
+            now, blood = state(maps, kinds)
+            changes = {"blood": blood} if has_blood else {}
+            if flip_angle_deg is not None:
+                changes["flip_angle_deg"] = flip_angle_deg
+            found = replace(self.sequence, **changes)(now)
+            return found[0] if found.ndim > max(2, getattr(flip_angle_deg, "ndim", 0)) else found
+
+        return signal
+
+    def signal(
+        self,
+        table: SignalTable,
+        maps: torch.Tensor,
+        positions: Positions,
+        flip_angles: torch.Tensor | None,
+        voxel_mm: tuple[float, float, float],
+    ) -> torch.Tensor:
+        """Signed signal with all that depends on a voxel alone, before the faults of the image.
+
+        Args:
+            table: of this draw.
+            maps: PD, T1 (ms), T2 (ms), (3, ...).
+            positions: of the voxels; they broadcast to the maps' shape.
+            flip_angles: at these positions.
+            voxel_mm: size of a voxel.
+
+        Returns:
+            tensor of the maps' shape.
+        """
+        pd, t1, t2 = maps
+        signal, *others = table(t1, t2, flip_angles)
+        if others:
+            signal = torch.lerp(signal, others[0], self.region(positions))
+        signal = signal * pd
+        if self.receive_bias is not None:
+            signal *= smooth(self.receive_bias, positions)
+        if self.device is not None:
+            te_ms = getattr(self.sequence, "te_ms", getattr(self.sequence, "tr_ms", 0.0) / 2)
+            signal *= self.device.remaining(positions, voxel_mm, te_ms)
+        return signal
+
+    def displaced(self, signal: torch.Tensor, positions: Positions) -> torch.Tensor:
+        """The signal where the device's field displaces it to, along the columns; changes nothing without one."""
+        if self.device is None:
+            return signal
+        return displace(signal, self.device(positions) / self.device.bandwidth_hz_per_pixel, along_rows=False)
+
+    def scan(self, maps: torch.Tensor, spacing_mm: tuple[float, float, float]) -> torch.Tensor:
+        """The image of a whole volume, in the signal's own unit.
+
+        Args:
+            maps: PD, T1 (ms), T2 (ms), (3, slices, rows, columns).
+            spacing_mm: of slices, rows and columns.
+
+        Returns:
+            tensor (slices, rows, columns): magnitude, or the signed signal where phase-sensitive.
+        """
+        shape = tuple(maps.shape[1:])
+        positions = grid_positions((0, 0, 0), shape, shape, spacing_mm)
+        flip_angles = self.flip_angles(positions)
+        signal = self.signal(self.table(flip_angles), maps, positions, flip_angles, spacing_mm)
+        bright = bright_level(signal)
+        return self.shown(self.finish(self.displaced(signal, positions)), bright)
+
+    def shown(self, signal: torch.Tensor, bright: float) -> torch.Tensor:
+        """Noise and magnitude, or the noisy signed signal where phase-sensitive; may change `signal`."""
+        if self.noise is not None:
+            return self.noise(signal, bright, self.phase_sensitive)
+        return signal if self.phase_sensitive else signal.abs()
+
+    def finish(self, signal: torch.Tensor) -> torch.Tensor:
+        """Blur, cut k-space and add ghosts: the faults of the image, still signed and without noise."""
+        for fault in (self.partial_volume, self.zero_filling, self.ghost):
+            if fault is not None:
+                signal = fault(signal)
+        return signal
+
+
+def bright_level(signal: torch.Tensor) -> float:
+    """The bright signal of a case, by which noise is measured: the 95th percentile of the magnitude."""
+    magnitude = signal.abs().reshape(-1)
+    return float(magnitude.kthvalue(max(1, round(0.95 * len(magnitude)))).values)
+
+
+PARTS = {
+    "tissue": TissueState,
+    "region": Region,
+    "region_tissue": TissueState,
+    "transmit": TransmitField,
+    "off_resonance": OffResonance,
+    "device": Device,
+    "receive_bias": ReceiveBias,
+    "partial_volume": PartialVolume,
+    "zero_filling": ZeroFilling,
+    "ghost": Ghost,
+    "noise": Noise,
+}
+"""Class of each part of a draw beside the sequence."""

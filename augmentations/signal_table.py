@@ -1,0 +1,93 @@
+"""A sequence's signal as a table: whatever the sequence, a voxel costs one bilinear look-up.
+
+For one draw, the signal per unit PD depends on T1 and T2, and on the flip angle where B1+ or off-resonance vary. It is
+computed on a grid of them, equidistant in log T1 and log T2, and interpolated. Against the sequence itself, over T1 of
+200-3,000 ms and T2 of 25-400 ms, the worst voxel of the default recipe's draws is off by 0.6 % of the greatest signal
+or less in most and 1.5 % in the worst of them, late enhancement, where contrast agent makes the signal steep between
+tissue and blood; with varying flip angles by 1.5 and 3.5 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch.nn.functional import grid_sample
+
+from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
+from nnunet_phys.tissue_state import Kinds
+
+_NODES = (80, 96)  # of T1 and T2
+_NODES_WITH_FLIPS, _FLIP = (56, 56), 12
+_LOG_T1 = (math.log(T1_MIN_MS), math.log(T1_MAX_MS))
+_LOG_T2 = (math.log(T2_MIN_MS), math.log(T2_MAX_MS))
+
+Signal = Callable[[SpinMaps, Kinds, torch.Tensor | None], torch.Tensor]
+"""Signal of maps, of their kinds of tissue, and of flip angles (degrees, None where the sequence's own holds)."""
+
+
+class SignalTable:
+    """Signals of one or several states of the tissue, tabulated together.
+
+    Args:
+        signals: one per state.
+        flip_angles_deg: least and greatest, where they vary.
+    """
+
+    def __init__(self, signals: list[Signal], flip_angles_deg: tuple[float, float] | None = None) -> None:
+        self.flips = flip_angles_deg
+        self.nodes = n1, n2 = _NODES if flip_angles_deg is None else _NODES_WITH_FLIPS
+        shape, flip = (n1, n2), None
+        if flip_angles_deg is not None:
+            shape, flip = (_FLIP, n1, n2), torch.linspace(*flip_angles_deg, _FLIP)[:, None, None]
+        maps, kinds = _grid(n1, n2)
+        tables = [torch.broadcast_to(signal(maps, kinds, flip), shape) for signal in signals]
+        self.atlas = torch.stack(tables).reshape(1, len(signals), -1, n2)  # flip angles one below the other
+
+    def __call__(self, t1: torch.Tensor, t2: torch.Tensor, flip_angle_deg: torch.Tensor | None = None) -> torch.Tensor:
+        """Signals per unit PD, states first.
+
+        Args:
+            t1, t2: ms, any shape; beyond the bounds of `spin` they are taken to lie on them.
+            flip_angle_deg: of that shape, where the table has flip angles.
+        """
+        shape, count = t1.shape, t1.numel()
+        where = torch.empty((2, count))  # columns, then rows of the atlas, -1 to 1
+        _unit(t2, _LOG_T2, where[0])
+        _unit(t1, _LOG_T1, where[1])
+        if self.flips is None:
+            return self._look_up(where[:, None]).reshape(-1, *shape)
+        low, high = self.flips
+        step = (high - low) / (_FLIP - 1)
+        node = flip_angle_deg.reshape(-1).sub(low).div_(step).clamp_(0, _FLIP - 1)
+        below = node.floor().clamp_(max=_FLIP - 2)
+        node.sub_(below)
+        rows = torch.empty((2, count))  # the same T1 in the tables of the two neighbouring flip angles
+        n1, _ = self.nodes
+        torch.add(where[1].clamp_(-1, 1).mul_((n1 - 1) / 2), below, alpha=n1, out=rows[0])
+        rows[0].add_((n1 - 1) / 2).mul_(2 / (_FLIP * n1 - 1)).sub_(1)
+        torch.add(rows[0], 2 * n1 / (_FLIP * n1 - 1), out=rows[1])
+        found = self._look_up(torch.stack((where[:1].expand(2, -1), rows)))
+        return torch.lerp(found[:, 0], found[:, 1], node).reshape(-1, *shape)
+
+    def _look_up(self, where: torch.Tensor) -> torch.Tensor:
+        """(states, lines, n) at places (2, lines, n)."""
+        return grid_sample(self.atlas, where.permute(1, 2, 0)[None], padding_mode="border", align_corners=True)[0]
+
+
+@cache
+def _grid(n1: int, n2: int) -> tuple[SpinMaps, Kinds]:
+    """T1 and T2 of the nodes, (n1, n2), and their kinds of tissue; not to be written to."""
+    t1 = torch.linspace(*_LOG_T1, n1).exp()[:, None].expand(n1, n2).contiguous()
+    t2 = torch.linspace(*_LOG_T2, n2).exp().expand(n1, n2).contiguous()
+    maps = SpinMaps(torch.ones(n1, n2), t1, t2)
+    return maps, Kinds.of(maps)
+
+
+def _unit(values: torch.Tensor, log_bounds: tuple[float, float], out: torch.Tensor) -> None:
+    """Logarithms, scaled so that the bounds become -1 and 1."""
+    low, high = log_bounds
+    torch.log(values.reshape(-1), out=out)
+    torch.add(torch.tensor(-(low + high) / (high - low)), out, alpha=2 / (high - low), out=out)  # one pass

@@ -1,0 +1,57 @@
+"""Contrasts in a pipeline of torch alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from nnunet_phys.augmentations.draw import ContrastDraw
+from nnunet_phys.augmentations.plain import ContrastFromMaps
+from nnunet_phys.augmentations.recipe import ContrastRecipe
+
+ALWAYS = replace(ContrastRecipe.load("default"), probability=1.0)
+
+
+class Hearts(Dataset):
+    """Two volumes with maps."""
+
+    def __init__(self, transform) -> None:
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> dict:
+        generator = torch.Generator().manual_seed(index)
+        spread = torch.tensor([0.5, 1200.0, 150.0])[:, None, None, None]
+        maps = (
+            torch.rand((3, 3, 24, 26), generator=generator) * spread + torch.tensor([0.3, 300, 40])[:, None, None, None]
+        )
+        return self.transform({"image": maps[:1], "maps": maps, "label": torch.zeros(1, 3, 24, 26)})
+
+
+def test_a_batch_of_torchs_own_loader():
+    transform = ContrastFromMaps(ALWAYS, (8.0, 1.5, 1.5), rng=np.random.default_rng(0))
+    dataset = Hearts(lambda sample: {k: v for k, v in transform(sample).items() if k != "contrast"})
+    batch = next(iter(DataLoader(dataset, batch_size=2)))
+    assert batch["image"].shape == (2, 1, 3, 24, 26) and batch["maps"].shape == (2, 3, 3, 24, 26)
+    for image in batch["image"]:
+        assert abs(float(image.mean())) < 1e-4 and abs(float(image.std()) - 1) < 1e-3
+
+
+def test_a_sample_tells_how_to_make_it_again():
+    sample = Hearts(lambda sample: sample)[0]
+    kept = sample["image"].clone()
+    out = ContrastFromMaps(ALWAYS, (8.0, 1.5, 1.5), rng=np.random.default_rng(3))(sample)
+    assert torch.equal(sample["image"], kept) and "contrast" not in sample
+    image = ContrastDraw.from_description(out["contrast"]).scan(sample["maps"], (8.0, 1.5, 1.5))
+    torch.testing.assert_close(out["image"][0], (image - image.mean()) / image.std())
+
+
+def test_real_images_are_passed_on():
+    out = ContrastFromMaps(replace(ALWAYS, probability=0.0))(Hearts(lambda sample: sample)[1])
+    assert out["contrast"] is None and out["image"] is not None
+    assert torch.equal(out["image"], out["maps"][:1])
