@@ -71,6 +71,11 @@ class Geometry:
         """Row and column spacing."""
         return self.spacing[1], self.spacing[0]
 
+    @property
+    def voxel_mm(self) -> tuple[float, float, float]:
+        """Slice, row and column spacing; a 2D image is taken for a slice of 8 mm, usual in the heart."""
+        return (8.0, *self.spacing[::-1])[-3:]
+
     def difference(self, other: Geometry) -> str | None:
         """The first attribute in which two differ, or None."""
         for name in ("size", "spacing", "origin", "direction"):

@@ -7,6 +7,7 @@ are not checked.
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,11 +30,34 @@ from nnunet_phys.precomputed_spin.image_files import (
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
 
 MAP_NAMES = ("PDmap", "T1map", "T2map")
+_MAP_FILE = re.compile(rf"(?P<case>[^.].*)_(?:{'|'.join(MAP_NAMES)})(?P<ending>\.nii\.gz|\.[A-Za-z]+)")
+_AGAIN = "Make the case's maps again."
 
 
 def map_paths(folder: str | Path, case: str, ending: str) -> dict[str, Path]:
     """Paths of a case's three maps by name (PDmap, T1map, T2map)."""
     return {name: Path(folder) / f"{case}_{name}{ending}" for name in MAP_NAMES}
+
+
+def find_maps(folder: Path) -> dict[str, str]:
+    """Cases of which a folder holds any map, by their names, and the file ending of each, with the dot.
+
+    Raises:
+        InputError: no such folder, no maps in it, or a case with maps of several endings.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. Give one with CASE_PDmap, CASE_T1map and CASE_T2map.")
+    endings: dict[str, set[str]] = {}
+    for path in sorted(folder.iterdir()):
+        found = _MAP_FILE.fullmatch(path.name)
+        if found is not None:
+            endings.setdefault(found["case"], set()).add(found["ending"])
+    if not endings:
+        raise InputError(f"{folder} holds no maps, such as CASE_PDmap.nii.gz. Make them with `nnunet_phys reverse`.")
+    for case, several in endings.items():
+        if len(several) > 1:
+            raise InputError(f"{case}: maps in {folder} end in {' and '.join(sorted(several))}. Remove those of one.")
+    return {case: ending for case, (ending,) in endings.items()}
 
 
 def record_path(folder: str | Path, case: str) -> Path:
@@ -143,7 +167,7 @@ def load_maps(
     folder: str | Path,
     case: str,
     ending: str,
-    image_path: str | Path,
+    image_path: str | Path | None,
     reader: BaseReaderWriter | None = None,
 ) -> SpinMaps:
     """Read and check a case's maps.
@@ -152,7 +176,7 @@ def load_maps(
         folder: where the maps lie.
         case: the case's name.
         ending: their file ending, with the dot.
-        image_path: the case's image, for its geometry and hash.
+        image_path: the case's image, for its geometry and hash; None: the maps alone, on the PD map's grid.
         reader: an nnU-Net reader (default SimpleITKIO); it decides the order of the axes.
 
     Returns:
@@ -167,15 +191,20 @@ def load_maps(
     reader = reader or SimpleITKIO()
     paths = map_paths(folder, case, ending)
     record = load_record(folder, case)
-    if record is not None and file_sha256(image_path) != record.get("image", {}).get("sha256"):
+    if image_path is None:
+        grid = paths["PDmap"]
+        _require(case, grid)
+    else:
+        grid = image_path
+    if None not in (record, image_path) and file_sha256(image_path) != record.get("image", {}).get("sha256"):
         raise InputError(
             f"{case}: {image_path} is not the image that its maps in {folder} were made from. Make them "
             "again (`nnunet_phys reverse ... --overwrite`)."
         )
     recorded = {} if record is None else record.get("maps", {})
-    geometry = Geometry.read(image_path)
+    geometry = Geometry.read(grid)
     arrays = [
-        _read_map(case, path, recorded.get(name, {}).get("sha256"), geometry, image_path, reader)
+        _read_map(case, path, recorded.get(name, {}).get("sha256"), geometry, grid, reader)
         for name, path in paths.items()
     ]
     pd, t1, t2 = (torch.from_numpy(array) for array in arrays)
@@ -194,28 +223,31 @@ def _read_map(
     reader: BaseReaderWriter,
 ) -> np.ndarray:
     """One map as float32 in the reader's order; InputError where it does not fit its image."""
-    again = "Make the case's maps again."
-    if not path.is_file():
-        raise InputError(f"{case}: {path} is missing. {again}")
+    _require(case, path)
     if sha256 is not None and file_sha256(path) != sha256:
-        raise InputError(f"{case}: {path} is cut short or was changed since it was written. {again}")
+        raise InputError(f"{case}: {path} is cut short or was changed since it was written. {_AGAIN}")
     try:
         finite = np.isfinite(voxels(path)).all()
         array = reader.read_images([str(path)])[0]
         geometry = Geometry.read(path)
     except UNREADABLE as error:
-        raise InputError(f"{case}: {path} cannot be read, cut short? ({last_line(error)}) {again}") from None
+        raise InputError(f"{case}: {path} cannot be read, cut short? ({last_line(error)}) {_AGAIN}") from None
     differs = geometry.difference(expected)
     if differs is not None:
         raise InputError(
             f"{case}: {differs} of {path} is {_listed(getattr(geometry, differs))}, but "
-            f"{_listed(getattr(expected, differs))} in {image_path}. {again}"
+            f"{_listed(getattr(expected, differs))} in {image_path}. {_AGAIN}"
         )
     if array.shape[0] != 1:
-        raise InputError(f"{case}: {path} holds {array.shape[0]} volumes where one is expected. {again}")
+        raise InputError(f"{case}: {path} holds {array.shape[0]} volumes where one is expected. {_AGAIN}")
     if not finite:
-        raise InputError(f"{case}: {path} holds NaN or infinite values. {again}")
+        raise InputError(f"{case}: {path} holds NaN or infinite values. {_AGAIN}")
     return np.ascontiguousarray(array[0], dtype=np.float32)
+
+
+def _require(case: str, path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{case}: {path} is missing. {_AGAIN}")
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -16,6 +16,8 @@ COMMANDS = {
     "reverse": "images to PD, T1 and T2 maps",
     "report": "one page to look through the maps, suspicious cases first",
     "translate": "images of one sequence as another would have made them",
+    "synthesize": "maps to images of any contrast: a sequence, a recipe's draws, a recorded draw",
+    "gallery": "one case in all contrasts: a page, or a figure",
     "preprocess": "maps into nnU-Net's preprocessed geometry",
     "trainers": "print the folder for nnUNet_extTrainer",
 }

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.scans import Inputs, check_images, environment_number, find_inputs, find_jobs, read_protocol
+from nnunet_phys.commands.targets import check_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,7 +127,8 @@ class Work:
         slices = check_images(todo, self.prior.minimum * self.prior.pixel_mm, [*self.faults, *faults])
         if not todo:
             return
-        _check_target(self.inputs.folder, todo, volumes)
+        voxels = sum(math.prod(files.geometry.size) for files, _ in todo)
+        check_target(self.inputs.folder, 4 * volumes * voxels)
         imager = ReverseImager(self.prior, self.sampler, self.args.seed, self.args.batch, samples=samples)
         by_case = {files.case: (files, sequences) for files, sequences in todo}
         scans = (
@@ -204,25 +204,3 @@ def _load_prior(args: argparse.Namespace, samples: int) -> tuple[SpinPrior, Samp
         return prior, SAMPLERS[args.sampler](**options)
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-def _check_target(folder: Path, jobs: list[Job], volumes: int) -> None:
-    """Refuse a folder that cannot take so many volumes a case, before hours are spent.
-
-    Raises:
-        InputError: it cannot be written to, or has too little room.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error.strerror}). Choose another folder with -o.") from None
-    needed = volumes * sum(4 * math.prod(files.geometry.size) for files, _ in jobs)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{folder}: {free / 2**30:.1f} GiB are free, the results may take {needed / 2**30:.1f}. Make room, or "
-            "choose another folder with -o."
-        )

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import html
-import io
 import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_phys.commands.pages import MAP_WINDOWS, picture, write_page
+from nnunet_phys.commands.targets import check_file_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.figure import Figure
 
     from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
     from nnunet_phys.spin import SpinMaps
-
-_STYLE = "body{font:14px sans-serif;max-width:1100px;margin:2em auto}h2{font-size:15px;margin:1.2em 0 .2em}"
-_STYLE += ".flag{color:#b00}img{max-width:100%}td,th{padding:.1em 1em;text-align:right}"
-_WINDOWS = {"PD": 1.5, "T1, ms": 2000.0, "T2, ms": 250.0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
     from nnunet_phys.precomputed_spin.store import load_maps, load_record
 
-    if not args.o.absolute().parent.is_dir():
-        raise InputError(f"-o {args.o}: there is no folder {args.o.absolute().parent}.")
+    check_file_target(args.o)
     dataset = open_raw_dataset(args.d)
     folder = args.maps or dataset.maps_folder
     records = {case: load_record(folder, case) for case in dataset.images}
@@ -74,8 +68,7 @@ def run(args: argparse.Namespace) -> None:
         values.page(),
         *rows,
     ]
-    page = f"<!doctype html><meta charset=utf-8><title>{html.escape(dataset.name)}</title><style>{_STYLE}</style>"
-    args.o.write_text(page + "\n".join(parts) + "\n")
+    write_page(args.o, dataset.name, parts)
     print(f"{args.o}: {len(rows)} of {len(records)} cases, {flagged} flagged, {len(faults)} cannot be read")
 
 
@@ -130,7 +123,7 @@ class Histograms:
                 cells.append(f"{mid:.0f} ({low:.0f} - {high:.0f})")
             table += f"<tr><td>{html.escape(name)}<td>{cells[0]}<td>{cells[1]}<td>{self.cases[name]}"
         axes["t1"].legend()
-        return f"{table}</table>{_image(figure)}"
+        return f"{table}</table>{picture(figure)}"
 
 
 def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> str:
@@ -149,7 +142,7 @@ def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> s
     gain = (image[z] * synthesised).sum() / np.square(synthesised).sum()
     pictures = [("image", image[z], "gray", np.quantile(image[z], 0.995))]
     pictures.append(("made from the maps", gain * synthesised, "gray", pictures[0][3]))
-    for (title, top), values in zip(_WINDOWS.items(), maps.map(lambda m: m[z]).stack().numpy(), strict=True):
+    for (title, top), values in zip(MAP_WINDOWS.items(), maps.map(lambda m: m[z]).stack().numpy(), strict=True):
         pictures.append((title, values, "viridis", top))
     figure = Figure(figsize=(11, 2.5), layout="constrained")
     for axis, (title, values, colours, top) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
@@ -159,10 +152,4 @@ def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> s
     quality = record["quality"]
     told = "".join(f"<div class=flag>slice {f['slice']}: {html.escape(f['reason'])}</div>" for f in flags)
     heading = f"{html.escape(case)}, slice {z}: residual {100 * quality['residual_rms']:.2f} %"
-    return f"<h2>{heading}</h2>{told}{_image(figure)}"
-
-
-def _image(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    return f"<h2>{heading}</h2>{told}{picture(figure)}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_phys.commands.targets import refuse_as_target
 from nnunet_phys.errors import InputError
 
 _FEWEST_VALUES = 17  # of an image; fewer are labels
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequence") -> None:
     """How the images were made; `flag` names the sequence."""
-    named = "bssfp, gre, molli, looklocker, t2prep or msasha (default %(default)s)"
+    named = (
+        "bssfp, gre, molli, looklocker, sasha, msasha, t2prep, t2prep_gre, lge_gre, lge_bssfp, perfusion or "
+        "black_blood (default %(default)s)"
+    )
     parser.add_argument(flag, dest="sequence", metavar="SEQUENCE", default="bssfp", help=named)
     parser.add_argument(
         "-fa", type=float, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15, molli 35)"
@@ -77,13 +81,13 @@ def find_inputs(args: argparse.Namespace) -> Inputs:
         if not dataset.images:
             raise InputError(f"{dataset.name} has no images in {dataset.folder / 'imagesTr'}.")
         folder = args.o or dataset.maps_folder
-        _refuse_as_target(folder, *(dataset.folder / name for name in ("imagesTr", "labelsTr")))
+        refuse_as_target(folder, *(dataset.folder / name for name in ("imagesTr", "labelsTr")))
         return Inputs(dataset.images, dataset.ending, folder, True, part)
     if args.o is None:
         raise InputError(f"-i {args.i} needs -o, a folder for the results.")
     if not args.i.is_dir():
         raise InputError(f"-i {args.i}: no such folder.")
-    _refuse_as_target(args.o, args.i, *(() if args.ti is None else (args.ti,)))
+    refuse_as_target(args.o, args.i, *(() if args.ti is None else (args.ti,)))
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(args.i.iterdir()):
         ending = next((e for e in SimpleITKIO.supported_file_endings if path.name.lower().endswith(e)), None)
@@ -95,11 +99,6 @@ def find_inputs(args: argparse.Namespace) -> Inputs:
         raise InputError(f"-i {args.i}: {problem}. Give a folder of images with one ending, such as .nii.gz.")
     ((ending, files),) = found.items()
     return Inputs(files, ending, args.o, False, part)
-
-
-def _refuse_as_target(folder: Path, *sources: Path) -> None:
-    if folder.resolve() in {source.resolve() for source in sources}:
-        raise InputError(f"-o {folder} is a folder that is read from. Choose another.")
 
 
 def read_descriptions(path: Path, option: str) -> list[dict]:
@@ -116,6 +115,18 @@ def read_descriptions(path: Path, option: str) -> list[dict]:
     if not descriptions:
         raise InputError(f"{option} {path} is an empty list. Describe at least one sequence.")
     return descriptions
+
+
+def read_description(path: Path, option: str) -> dict:
+    """One sequence as a JSON file describes it.
+
+    Raises:
+        InputError: it is something else, or several.
+    """
+    description, *more = read_descriptions(path, option)
+    if more:
+        raise InputError(f"{option} {path}: describe one sequence.")
+    return description
 
 
 def read_protocol(args: argparse.Namespace, inputs: Inputs) -> Protocol:

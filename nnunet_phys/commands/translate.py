@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.inference import Work, add_work_arguments, described
-from nnunet_phys.commands.scans import add_protocol_arguments, read_descriptions
-from nnunet_phys.errors import InputError
+from nnunet_phys.commands.scans import add_protocol_arguments, read_description
 
 if TYPE_CHECKING:
     from nnunet_phys.commands.scans import Job
@@ -54,9 +53,7 @@ def _target(args: argparse.Namespace) -> object:
 
     description = {"sequence": args.to}
     if args.to_protocol is not None:
-        description, *more = read_descriptions(args.to_protocol, "-to_protocol")
-        if more:
-            raise InputError(f"-to_protocol {args.to_protocol}: describe one sequence.")
+        description = read_description(args.to_protocol, "-to_protocol")
     if args.to_fa is not None:
         description["flip_angle_deg"] = args.to_fa
     return make_sequence(description)

@@ -15,9 +15,9 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.image_files import read_image, remove_leftovers, whole_file
+from nnunet_phys.precomputed_spin.image_files import Geometry, read_image, remove_leftovers, whole_file
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.store import is_finished, load_maps, map_paths, record_path, save_maps
+from nnunet_phys.precomputed_spin.store import find_maps, is_finished, load_maps, map_paths, record_path, save_maps
 from nnunet_phys.spin import SpinMaps
 
 SHAPE = (3, 7, 9)
@@ -110,6 +110,31 @@ def test_missing_map(stored):
     map_paths(folder, "a", ending)["PDmap"].unlink()
     with pytest.raises(InputError, match=r"a: .*a_PDmap.* is missing"):
         load_maps(folder, "a", ending, image)
+
+
+def test_maps_alone_are_found_and_read(stored):
+    folder, ending, image = stored
+    image.unlink()
+    (folder / f"a_T1sd{ending}").touch()
+    (folder / "notes.txt").touch()
+    assert find_maps(folder) == {"a": ending}
+    assert torch.equal(load_maps(folder, "a", ending, None).stack(), some_maps().stack())
+    assert np.allclose(Geometry.read(map_paths(folder, "a", ending)["PDmap"]).voxel_mm, (9.0, 1.4, 1.3))
+    map_paths(folder, "a", ending)["PDmap"].unlink()
+    assert find_maps(folder) == {"a": ending}
+    with pytest.raises(InputError, match=r"_PDmap.* is missing"):
+        load_maps(folder, "a", ending, None)
+
+
+def test_maps_of_a_case_share_an_ending(stored):
+    folder = stored[0]
+    (folder / "a_T1map.gipl").touch()
+    with pytest.raises(InputError, match=r"a: maps in .* end in \..* and \..*. Remove those of one"):
+        find_maps(folder)
+
+
+def test_a_flat_image_is_a_slice_of_8_mm(tmp_path):
+    assert np.allclose(Geometry.read(write_oblique(tmp_path / "a.nii.gz", (7, 9))).voxel_mm, (8.0, 1.4, 1.3))
 
 
 def test_image_changed(stored):

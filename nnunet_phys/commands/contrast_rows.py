@@ -1,0 +1,240 @@
+"""What the gallery shows: each sequence over its main parameter, each fault of a scanner over its strength."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from nnunet_phys.augmentations.draw import ContrastDraw
+from nnunet_phys.commands.contrasts import MUSCLE_T1_MS, MUSCLE_T2_MS, at_null
+from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField
+from nnunet_phys.protocol import describe_sequence, single_images
+from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
+from nnunet_phys.sequences import (
+    BSSFP,
+    MOLLI,
+    MSASHA,
+    SASHA,
+    BlackBloodTSE,
+    InversionRecoveryBSSFP,
+    InversionRecoveryGRE,
+    LookLocker,
+    SaturationRecoveryGRE,
+    SpoiledGRE,
+    T2PreparedBSSFP,
+    T2PreparedGRE,
+)
+from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissue_state import ContrastAgent, TissueState
+
+NATIVE, LATE = ContrastAgent(0.0, 0.0), ContrastAgent(0.5, 0.25)
+"""Before contrast agent, and some 15 minutes after it, mmol/l."""
+
+_FIRST_PASS = ((0.0, 0.0), (0.5, 0.0), (2.0, 0.0), (4.0, 0.2), (3.0, 0.6), (1.5, 0.7))
+_INFLOW = (None, 400.0, 100.0, 50.0, 25.0)
+_OF_NULL = (0.5, 0.75, 1.0, 1.25, 1.6, 2.2)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Images beside each other.
+
+    Attributes:
+        title: names sequence, fixed parameters and what changes.
+        images: caption and draw of each.
+    """
+
+    title: str
+    images: list[tuple[str, ContrastDraw]]
+
+    @property
+    def names(self) -> set[str]:
+        """Short names of the sequences in it."""
+        return {describe_sequence(draw.sequence)["sequence"] for _, draw in self.images}
+
+
+def muscle_t1_t2(maps: SpinMaps, pixel_mm: tuple[float, float]) -> tuple[float, float]:
+    """Median T1 and T2 (ms) of what is like myocardium within 60 mm of a slice's middle; textbook's where nothing is.
+
+    Args:
+        maps: of shape (1, rows, columns).
+        pixel_mm: row and column spacing.
+    """
+    rows, columns = ((torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(maps.shape[1:], pixel_mm, strict=True))
+    near = rows[:, None] ** 2 + columns**2 < 60**2
+    solid = maps.pd > 0.4 * torch.quantile(maps.pd, 0.95)  # not lung, whose times are unsure
+    like = near & solid & (maps.t1 > 850) & (maps.t1 < 1400) & (maps.t2 > 35) & (maps.t2 < 70)
+    if like.sum() < 20:
+        return MUSCLE_T1_MS, MUSCLE_T2_MS
+    return float(maps.t1[like].median()), float(maps.t2[like].median())
+
+
+def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
+    """A row for each sequence, several where contrast agent or inflow change the picture.
+
+    Args:
+        t1_ms, t2_ms: of the myocardium whose null late enhancement is shown around.
+        seed: of the places of scars.
+    """
+    scar = Region(share=0.25, scale_mm=10.0, seed=seed)
+    readouts = single_images(MOLLI())
+    times = [f"TI {time:.0f} ms" for time in MOLLI().inversion_times_ms]
+    null = at_null(InversionRecoveryGRE(), LATE, t1_ms, t2_ms).inversion_time_ms
+    null_bssfp = at_null(InversionRecoveryBSSFP(), LATE, t1_ms, t2_ms).inversion_time_ms
+    blackened = f"muscle with native T1 {t1_ms:.0f}, T2 {t2_ms:.0f} ms is black at TI"
+
+    def late(kind: type, null_ms: float, scars: bool, **fixed: Any) -> list[tuple[str, ContrastDraw]]:
+        made = []
+        for factor in _OF_NULL:
+            sequence = kind(inversion_time_ms=factor * null_ms, **fixed)
+            caption = f"TI {factor * null_ms:.0f} ms" + (" (null)" if factor == 1 else "")
+            made.append((caption, _draw(sequence, LATE, scar if scars else None)))
+        return made
+
+    return [
+        Row("bssfp: cine, over flip angle", _over(BSSFP, "flip_angle_deg", (20, 35, 50, 65, 80), "{:.0f}°")),
+        Row(
+            "bssfp: 50°, over the pulses that inflowing blood sees",
+            _over(BSSFP, "inflow_pulses", _INFLOW, "{:.0f} pulses", "at rest", flip_angle_deg=50.0),
+        ),
+        Row(
+            "gre: TR 6, TE 2.5 ms, 50 pulses of inflow, over flip angle",
+            _over(SpoiledGRE, "flip_angle_deg", (5, 10, 15, 20, 30), "{:.0f}°", inflow_pulses=50.0),
+        ),
+        Row(
+            "gre: 15°, over the pulses that inflowing blood sees",
+            _over(SpoiledGRE, "inflow_pulses", _INFLOW, "{:.0f} pulses", "at rest"),
+        ),
+        Row("molli: 5(3)3, 35°, before contrast agent", [(t, _draw(s)) for t, s in zip(times, readouts, strict=True)]),
+        Row(
+            "molli: the same, 15 min after contrast agent",
+            [(t, _draw(s, LATE)) for t, s in zip(times, readouts, strict=True)],
+        ),
+        Row(
+            "looklocker: 35°, over the time since the inversion",
+            _over(LookLocker, "time_ms", (100, 300, 500, 800, 1200, 2500), "{:.0f} ms"),
+        ),
+        Row(
+            "sasha: 70°, over saturation time",
+            _over(SASHA, "ts_ms", (50, 150, 300, 600, 900, None), "TS {:.0f} ms", "no saturation"),
+        ),
+        Row("msasha: TS 600 ms, over T2 preparation", _over(MSASHA, "t2_prep_ms", (0, 25, 40, 55, 80), "{:.0f} ms")),
+        Row(
+            "t2prep: bSSFP 70°, over T2 preparation",
+            _over(T2PreparedBSSFP, "t2_prep_ms", ((0,), (25,), (40,), (55,), (80,)), "{:.0f} ms"),
+        ),
+        Row(
+            "t2prep_gre: GRE 12°, over T2 preparation",
+            _over(T2PreparedGRE, "t2_prep_ms", ((0,), (25,), (40,), (55,), (80,)), "{:.0f} ms"),
+        ),
+        Row(
+            f"lge_gre: 15 min after contrast agent; {blackened} {null:.0f} ms", late(InversionRecoveryGRE, null, False)
+        ),
+        Row("lge_gre: the same with scars at random", late(InversionRecoveryGRE, null, True)),
+        Row(
+            "lge_gre: the same, phase-sensitive (PSIR): signed",
+            late(InversionRecoveryGRE, null, True, phase_sensitive=True),
+        ),
+        Row(
+            f"lge_bssfp: with these scars; {blackened} {null_bssfp:.0f} ms",
+            late(InversionRecoveryBSSFP, null_bssfp, True),
+        ),
+        Row(
+            "perfusion: saturation time 100 ms, over contrast agent in the first pass",
+            [
+                (
+                    f"blood {blood:g}, tissue {tissue:g} mmol/l",
+                    _draw(SaturationRecoveryGRE(), ContrastAgent(blood, tissue)),
+                )
+                for blood, tissue in _FIRST_PASS
+            ],
+        ),
+        Row(
+            "black_blood: turbo spin echo, TR 1.8 s, over TE",
+            _over(BlackBloodTSE, "te_ms", (6, 18, 36, 60, 90), "TE {:.0f} ms"),
+        ),
+        Row(
+            "black_blood: TE 60 ms, over STIR's inversion time",
+            _over(BlackBloodTSE, "inversion_time_ms", (None, 150, 180, 210, 240), "TI {:.0f} ms", "no inversion"),
+        ),
+    ]
+
+
+def effect_rows(seed: int) -> list[Row]:
+    """A row for each fault of a scanner, on a bSSFP cine of 50 degrees; `seed` is that of all places."""
+
+    def over(part: str, kind: Callable[..., Any], strengths: Iterable[float], caption: str) -> list:
+        found = [("ideal", ContrastDraw(_CINE))]
+        for strength in strengths:
+            found.append((caption.format(strength), replace(ContrastDraw(_CINE), **{part: kind(strength)})))
+        return found
+
+    return [
+        Row(
+            "transmit: B1+, over its mean",
+            over("transmit", lambda x: TransmitField(x, 0.15, seed), (1.2, 1.0, 0.8, 0.6), "{:.0%} of the flip angle"),
+        ),
+        Row(
+            "off_resonance: bands of bSSFP, TR 3.6 ms",
+            over("off_resonance", lambda x: OffResonance(x, seed), (60, 120, 180, 240), "±{:.0f} Hz"),
+        ),
+        Row(
+            "device: a defibrillator or pacemaker, by its field at 100 mm",
+            over("device", lambda x: Device(x, 100.0, 800.0, seed), (50, 100, 200, 400), "{:.0f} Hz"),
+        ),
+        Row(
+            "receive_bias: over the coil element's sensitivity",
+            over("receive_bias", lambda x: ReceiveBias(x, 110.0, 0.1, seed), (1.5, 2, 3, 4), "{:g} times the middle's"),
+        ),
+        Row(
+            "partial_volume: blur, standard deviation",
+            over("partial_volume", PartialVolume, (0.5, 1, 1.5, 2.5), "{:g} pixels"),
+        ),
+        Row("zero_filling: k-space acquired", over("zero_filling", ZeroFilling, (0.8, 0.6, 0.4, 0.3), "{:.0%}")),
+        Row(
+            "ghost: respiration",
+            over("ghost", lambda x: Ghost(x, 0.15, True), (0.03, 0.06, 0.1, 0.2), "{:.0%} of the image"),
+        ),
+        Row("noise: of the bright signal", over("noise", lambda x: Noise(x, seed), (0.02, 0.05, 0.1, 0.2), "{:.0%}")),
+    ]
+
+
+def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, ContrastDraw]]:
+    """Nine contrasts that stand for all, with short captions; arguments as of `sequence_rows`."""
+    early, _, late_readout, *_ = single_images(MOLLI())
+    scar = Region(share=0.25, scale_mm=10.0, seed=seed)
+    null = at_null(InversionRecoveryGRE(), LATE, t1_ms, t2_ms)
+    return [
+        ("bSSFP cine", _draw(_CINE)),
+        ("GRE, inflow", _draw(SpoiledGRE(inflow_pulses=50.0))),
+        ("MOLLI, TI 120 ms", _draw(early)),
+        ("MOLLI, TI 2120 ms", _draw(late_readout)),
+        ("SASHA 150 ms, Gd", _draw(SASHA(ts_ms=150.0), LATE)),
+        ("T2-prepared, 55 ms", _draw(T2PreparedBSSFP(t2_prep_ms=(55.0,)))),
+        ("LGE, drawn scars", _draw(replace(null, inversion_time_ms=1.1 * null.inversion_time_ms), LATE, scar)),
+        ("first-pass perfusion", _draw(SaturationRecoveryGRE(), ContrastAgent(4.0, 0.2))),
+        ("black blood, STIR", _draw(BlackBloodTSE(inversion_time_ms=180.0))),
+    ]
+
+
+_CINE = BSSFP(flip_angle_deg=50.0, tr_ms=3.6)
+
+
+def _draw(sequence: Any, agent: ContrastAgent = NATIVE, scar: Region | None = None) -> ContrastDraw:
+    """A draw without faults; scars take up twice the agent."""
+    tissue = TissueState(agent=agent)
+    in_scar = None if scar is None else replace(tissue, muscle_uptake=2.0)
+    return ContrastDraw(sequence, tissue, scar, in_scar)
+
+
+def _over(kind: type, name: str, values: Iterable[Any], caption: str, without: str = "", **fixed: Any) -> list:
+    """Captions and draws of one sequence for several values of one parameter; `without` is the caption of None."""
+    found = []
+    for value in values:
+        number = value[0] if isinstance(value, tuple) else value
+        sequence = kind(**{name: value, **fixed})
+        found.append((without if number is None else caption.format(number), _draw(sequence)))
+    return found

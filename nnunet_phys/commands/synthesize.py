@@ -1,0 +1,137 @@
+"""`nnunet_phys synthesize`: images of any contrast from maps, outside training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_phys.commands.contrasts import add_contrast_arguments, read_contrasts
+from nnunet_phys.commands.targets import check_target, refuse_as_target
+from nnunet_phys.errors import InputError
+
+if TYPE_CHECKING:
+    from nnunet_phys.commands.contrasts import Contrasts, OneImage
+    from nnunet_phys.spin import SpinMaps
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-i", type=Path, required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map")
+    parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="where CASE_0000 images go")
+    add_contrast_arguments(parser)
+    parser.add_argument("--overwrite", action="store_true", help="make again what is there")
+    parser.add_argument("--disable_progress_bar", action="store_true")
+
+
+def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from nnunet_phys.precomputed_spin.image_files import Geometry, remove_leftovers
+    from nnunet_phys.precomputed_spin.store import find_maps, load_maps, map_paths
+
+    contrasts = read_contrasts(args)
+    cases = find_maps(args.i)
+    refuse_as_target(args.o, args.i)
+    todo = _unfinished(args, cases, contrasts)
+    needed = _check_maps(args.i, {case: cases[case] for case in todo}, contrasts)
+    if not todo:
+        return
+    check_target(args.o, needed)
+    remove_leftovers(args.o)
+    for case, numbers in tqdm(todo.items(), unit="case", disable=args.disable_progress_bar):
+        maps = load_maps(args.i, case, cases[case], None)
+        sources = tuple(map_paths(args.i, case, cases[case]).values())
+        geometry = Geometry.read(sources[0])
+        for number in numbers:
+            images = contrasts.images(case, number, maps, geometry.voxel_mm)
+            _write(args.o, contrasts.names(case)[number], images, maps, sources, contrasts, cases[case])
+    print(f"{sum(map(len, todo.values()))} made in {args.o}, from the maps of {len(todo)} cases.")
+
+
+def _write(
+    folder: Path,
+    name: str,
+    images: list[OneImage],
+    maps: SpinMaps,
+    sources: tuple[Path, ...],
+    contrasts: Contrasts,
+    ending: str,
+) -> None:
+    """Write a set of images and, last, the record of what they are."""
+    from nnunet_phys.precomputed_spin.image_files import Geometry, write_volume
+    from nnunet_phys.precomputed_spin.store import discard, save_record
+
+    discard(folder, name)
+    geometry, written = Geometry.read(sources[0]), []
+    for path, image in zip(_paths(folder, name, contrasts.count, ending), images, strict=True):
+        with write_volume(path, image.make(maps, geometry.voxel_mm), geometry):
+            pass
+        written.append(path)
+    record = {
+        "synthesized": contrasts.settings,
+        "images": [{"file": p.name, **one.describe()} for p, one in zip(written, images, strict=True)],
+    }
+    if contrasts.times_ms is not None:
+        record["inversion_times_ms"] = contrasts.times_ms  # where `reverse` looks for them
+    save_record(folder, name, record, sources, tuple(written))
+
+
+def _paths(folder: Path, name: str, count: int, ending: str) -> list[Path]:
+    names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
+    return [folder / f"{name}{one}{ending}" for one in names]
+
+
+def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Contrasts) -> dict[str, list[int]]:
+    """Case -> numbers of the sets of images that are left to do; all of them with --overwrite.
+
+    Raises:
+        InputError: files in the way that nnunet_phys synthesize did not make, or made otherwise.
+    """
+    from nnunet_phys.precomputed_spin.store import is_finished, load_record, map_paths
+
+    expected = json.loads(json.dumps(contrasts.settings))
+    todo, otherwise, finished = {}, [], 0
+    for case, ending in cases.items():
+        sources = tuple(map_paths(args.i, case, ending).values())
+        for number, name in enumerate(contrasts.names(case)):
+            record = load_record(args.o, name)
+            if record is not None and "synthesized" not in record:
+                raise InputError(f"{args.o / name}.json is not of nnunet_phys synthesize. Choose another folder.")
+            there = any(path.exists() for path in _paths(args.o, name, contrasts.count, ending))
+            if args.overwrite or (record is None and not there):
+                todo.setdefault(case, []).append(number)
+            elif record is None or record["synthesized"] != expected:
+                otherwise.append(name)
+            elif all(p.is_file() for p in sources) and is_finished(args.o, name, sources):
+                finished += 1
+            else:
+                todo.setdefault(case, []).append(number)
+    if otherwise:
+        more = f" and {len(otherwise) - 1} more" if len(otherwise) > 1 else ""
+        raise InputError(
+            f"{otherwise[0]}{more}: images in {args.o} were made with other settings, or by something else. Add "
+            "--overwrite to replace them, or choose another folder with -o."
+        )
+    if finished:
+        print(f"{finished} are finished and skipped (--overwrite makes them again)")
+    return todo
+
+
+def _check_maps(folder: Path, cases: dict[str, str], contrasts: Contrasts) -> int:
+    """Read all maps once, before anything is written; bytes that the images may take.
+
+    Raises:
+        InputError: all maps that cannot be used, a line each.
+    """
+    from nnunet_phys.precomputed_spin.store import load_maps
+
+    needed, faults = 0, []
+    for case, ending in cases.items():
+        try:
+            needed += 4 * load_maps(folder, case, ending, None).pd.numel() * contrasts.count * (contrasts.per_case or 1)
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
+    return needed
