@@ -1,88 +1,180 @@
-"""Cost of contrast synthesis beside nnU-Net's own training transforms: one core, one 2D sample.
+"""Cost of contrast synthesis beside nnU-Net's own training, on one core, both sides in one run.
 
     OMP_NUM_THREADS=1 python benchmarks/augmentation.py
 
-nnU-Net hands its transforms a patch larger than the network's (rotation needs the margin); an image that ends
-within it is padded. Both are shown: an image that fills the large patch, and one of the network's patch size,
-as in cine.
+First the transforms alone: nnU-Net hands them a patch larger than the network's (rotation needs the margin), which the
+image fills or ends within. Then `generate_train_batch` of nnU-Net's loader as a whole, with reading from disk, plain
+and with the maps; 2d and 3d. Cases are random blocks of tissue, written to a temporary folder as nnU-Net and
+`nnunet_phys preprocess` write them.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnunet_phys.augmentations.contrast import SynthesizeContrast
-from nnunet_phys.augmentations.recipe import DEFAULT, BSSFPRanges, ContrastRecipe, GRERanges, MOLLIRanges
+from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
+from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.precomputed_spin.dataset import SpinDataset
+from nnunet_phys.precomputed_spin.preprocessed import save_copy
+from nnunet_phys.reservoir import draw_reservoir
 
-PATCH = (256, 224)
-ROTATION = (-np.pi, np.pi)
-REPEATS = 200
+# patch, case, spacing, batch, rotation, mirrored axes, and whether nnU-Net rotates within the plane alone
+TWO_D = ((256, 224), (10, 400, 360), (10.0, 1.4, 1.4), 10, (-np.pi, np.pi), (0, 1), False)
+THREE_D = ((64, 192, 160), (80, 224, 192), (1.5, 1.5, 1.5), 2, (-np.pi / 6, np.pi / 6), (0, 1, 2), False)
+DEFAULT = replace(ContrastRecipe.load("default"), probability=1.0)
+QUIET = replace(DEFAULT, scanner=tuple(effect for effect in DEFAULT.scanner if effect.name == "noise"))
 
 
-def sample(image_size: tuple[int, int], patch_size: tuple[int, int]) -> dict:
-    """Image, maps and index plane of random tissue in a patch padded as nnU-Net pads it; and labels."""
+def write_cases(
+    folder: Path, shape: tuple[int, ...], spacing: tuple[float, ...], patch: tuple[int, ...]
+) -> SpinDataset:
+    """Three cases of random blocks of tissue, as nnU-Net and we preprocess them."""
+    images, maps_folder = folder / "images", folder / "images_spin"
+    for one in (images, maps_folder):
+        one.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    content = np.empty((5, *image_size), dtype=np.float32)
-    content[0] = rng.normal(size=image_size)
-    content[1] = rng.uniform(0, 1, image_size)
-    content[2] = rng.uniform(300, 1800, image_size)
-    content[3] = rng.uniform(40, 250, image_size)
-    content[4] = 1
-    margins = [(p - n) // 2 for p, n in zip(patch_size, image_size, strict=True)]
-    widths = [(m, p - n - m) for m, p, n in zip(margins, patch_size, image_size, strict=True)]
-    labels = rng.integers(0, 4, (1, *image_size)).astype(np.int16)
-    return {
-        "image": torch.from_numpy(np.pad(content, [(0, 0), *widths])),
-        "segmentation": torch.from_numpy(np.pad(labels, [(0, 0), *widths], constant_values=-1)),
-    }
+    for index in range(3):
+        blocks = rng.uniform(0, 1, (3, *(-(-n // 9) for n in shape)))
+        for axis in (1, 2, 3):
+            blocks = blocks.repeat(9, axis)
+        blocks = blocks[:, : shape[0], : shape[1], : shape[2]]
+        blocks += rng.normal(0, 0.02, blocks.shape)
+        offset, span = np.array([0.3, 300.0, 40.0]), np.array([0.7, 1500.0, 200.0])
+        maps = (offset[:, None, None, None] + span[:, None, None, None] * np.abs(blocks)).astype(np.float32)
+        image = (maps[:1] / (1 + maps[1:2] / maps[2:3])).astype(np.float32)
+        labels = (4 * np.clip(blocks[:1], 0, 0.99)).astype(np.int8)
+        places = {code: np.argwhere(labels == code)[::199] for code in (1, 2, 3)}
+        blocks, chunks = comp_blosc2_params(image.shape, patch, image.itemsize)
+        layout = {"chunks": chunks, "blocks": blocks, "chunks_seg": chunks, "blocks_seg": blocks}
+        properties = {"class_locations": places}
+        nnUNetDatasetBlosc2.save_case(image, labels, properties, str(images / f"case{index}"), **layout)
+        reservoir = draw_reservoir(maps, None, spacing, index)
+        save_copy(maps_folder, f"case{index}", maps, reservoir, list(patch), {"maps": {}})
+    return SpinDataset(nnUNetDatasetBlosc2(str(images)))
 
 
-def milliseconds(transforms: dict[str, tuple[Callable, int]], case: dict) -> dict[str, float]:
-    """Mean time of one call of each, in turns so that other load falls on all alike.
+def transforms_of(patch: tuple[int, ...], rotation: tuple[float, float], mirrored: tuple[int, ...], dummy: bool):
+    """nnU-Net's default training transforms."""
+    scales = [[1 / 2**i] * len(patch) for i in range(5)]
+    return nnUNetTrainer.get_training_transforms(patch, rotation, scales, mirrored, dummy)
 
-    The mean, not the median: most transforms are applied by chance. `transforms` holds each with the number of
-    channels that it takes.
+
+def with_synthesis(theirs: ComposeTransforms, recipe: ContrastRecipe, dataset: SpinDataset) -> ComposeTransforms:
+    """The same with ours, as `PhysMixin` places them."""
+    spatial, *others = theirs.transforms
+    return ComposeTransforms([SynthesizeContrast(recipe, dataset.reservoirs), spatial, AcquireImage(), *others])
+
+
+class _Between(AcquireImage):
+    """The crop that the spatial transform would hand on, so that ours are timed without it."""
+
+    def __init__(self, patch: tuple[int, ...]) -> None:
+        super().__init__()
+        self.box = (slice(None), *(slice(0, n) for n in patch))
+
+    def apply(self, data_dict: dict, **_) -> dict:
+        return super().apply({**data_dict, "image": data_dict["image"][self.box]})
+
+
+def milliseconds(calls: dict[str, Callable[[dict], object]], inputs: dict, repeats: int) -> dict[str, float]:
+    """Mean time of one call of each, in turns, so that other load falls on all alike.
+
+    The mean, not the median: most transforms are applied by chance. The first tenth warms up.
     """
-    times: dict[str, list[float]] = {name: [] for name in transforms}
-    for _ in range(REPEATS):
-        for label, (transform, channels) in transforms.items():
-            fresh = {name: value.clone() for name, value in case.items()}
-            fresh["image"] = fresh["image"][:channels]
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            fresh = {key: value.clone() for key, value in inputs.items()}
             start = time.perf_counter()
-            transform(**fresh)
-            times[label].append(time.perf_counter() - start)
-    return {name: 1e3 * statistics.fmean(spent[REPEATS // 10 :]) for name, spent in times.items()}
+            call(fresh)
+            times[name].append(time.perf_counter() - start)
+    return {name: 1e3 * statistics.fmean(spent[repeats // 10 :]) for name, spent in times.items()}
+
+
+def show(title: str, times: dict[str, float]) -> None:
+    """One block of the table; the first line is the measure of the others."""
+    print(title)
+    base = next(iter(times.values()))
+    for name, spent in times.items():
+        print(f"  {name:34s} {spent:8.2f} ms {100 * spent / base:6.0f} %")
+
+
+def transforms_alone(dataset: SpinDataset, repeats: int) -> None:
+    """2d: nnU-Net's transforms, and ours for each sequence and for all."""
+    patch, _, _, _, rotation, mirrored, dummy = TWO_D
+    large = tuple(int(n) for n in get_patch_size(patch, rotation, rotation, rotation, (0.85, 1.25)))
+    theirs = transforms_of(patch, rotation, mirrored, dummy)
+    for title, size in (("image fills the large patch", large), ("image of the network's patch size", patch)):
+        case = dataset.load_case("case0")
+        box = (slice(None), slice(4, 5), *(slice(0, n) for n in size))
+        widths = [(0, 0), *((0, full - n) for n, full in zip(size, large, strict=True))]
+        image = torch.from_numpy(np.pad(case[0][box][:, 0], widths))
+        labels = torch.from_numpy(np.pad(case[1][box][:, 0].astype(np.int16), widths, constant_values=-1))
+
+        def ours(recipe: ContrastRecipe) -> Callable[[dict], object]:
+            steps = ComposeTransforms([SynthesizeContrast(recipe, dataset.reservoirs), _Between(patch)])
+            return lambda sample: steps(**sample)
+
+        calls = {"nnU-Net's transforms": lambda sample: theirs(**{**sample, "image": sample["image"][:1]})}
+        for entry in QUIET.sequences:
+            alone = replace(entry, region=None)
+            calls[f"signal and z-score, {entry.ranges.name}"] = ours(replace(QUIET, sequences=(alone,)))
+        calls["signal and z-score, default recipe"] = ours(QUIET)
+        calls["  at its probability, 0.7"] = ours(replace(QUIET, probability=0.7))
+        calls["with all its effects"] = ours(DEFAULT)
+        calls["  at its probability of 0.7"] = ours(replace(DEFAULT, probability=0.7))
+        times = milliseconds(calls, {"image": image, "segmentation": labels}, repeats)
+        show(f"{title}: {size[0]}x{size[1]} in {large[0]}x{large[1]}", times)
+
+
+def whole_batches(name: str, dataset: SpinDataset, setting: tuple, repeats: int) -> None:
+    """generate_train_batch of nnU-Net's loader, plain and ours."""
+    patch, _, _, batch, rotation, mirrored, dummy = setting
+    angles = (rotation,) * 3 if len(patch) == 3 else (rotation, rotation, rotation)
+    large = get_patch_size(patch, *angles, (0.85, 1.25))
+    labels = LabelManager({"background": 0, "a": 1, "b": 2, "c": 3}, None)
+    theirs = transforms_of(patch, rotation, mirrored, dummy)
+    recipe = ContrastRecipe.load("default")
+    loaders = {
+        "nnU-Net": nnUNetDataLoader(dataset.images, batch, large, patch, labels, transforms=theirs),
+        "with Phys": nnUNetDataLoader(
+            dataset, batch, large, patch, labels, transforms=with_synthesis(theirs, recipe, dataset)
+        ),
+    }
+    calls = {name: lambda _, loader=loader: loader.generate_train_batch() for name, loader in loaders.items()}
+    times = milliseconds(calls, {}, repeats)
+    show(f"generate_train_batch, {name}: {batch} patches of {'x'.join(map(str, patch))}", times)
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-repeats", type=int, default=200, help="calls of each transform (default %(default)s)")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     np.random.seed(0)
-    large = tuple(int(n) for n in get_patch_size(PATCH, ROTATION, ROTATION, ROTATION, (0.85, 1.25)))
-    scales = [[1 / 2**i] * 2 for i in range(6)]
-    theirs = nnUNetTrainer.get_training_transforms(PATCH, ROTATION, scales, (0, 1), False)
-    always = replace(DEFAULT, probability=1.0)
-    recipes: dict[str, ContrastRecipe] = {
-        "bSSFP": replace(always, sequences=(BSSFPRanges(),)),
-        "MOLLI": replace(always, sequences=(MOLLIRanges(),)),
-        "GRE": replace(always, sequences=(GRERanges(),)),
-        "default recipe": DEFAULT,
-    }
-    reservoir = sample((64, 64), (64, 64))["image"][1:4].reshape(3, -1).numpy()
-    ours = {name: (SynthesizeContrast(recipe, [reservoir]), 5) for name, recipe in recipes.items()}
-    for name, size in (("image fills the patch", large), ("image of the network's patch size", PATCH)):
-        print(f"{name}: {size[0]}x{size[1]} in a patch of {large[0]}x{large[1]}")
-        times = milliseconds({"nnU-Net transforms": (theirs, 1), **ours}, sample(size, large))
-        for label, spent in times.items():
-            print(f"  {label:20s} {spent:6.2f} ms  {100 * spent / times['nnU-Net transforms']:5.0f} %")
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        flat = write_cases(Path(folder) / "2d", TWO_D[1], TWO_D[2], TWO_D[0])
+        transforms_alone(flat, args.repeats)
+        whole_batches("2d", flat, TWO_D, max(10, args.repeats // 10))
+        deep = write_cases(Path(folder) / "3d", THREE_D[1], THREE_D[2], THREE_D[0])
+        whole_batches("3d", deep, THREE_D, max(10, args.repeats // 20))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Plain and Phys trainers on one schedule, whose length `real_scans.py` sets."""
 
 import os
+from pathlib import Path
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -30,3 +31,15 @@ class nnUNetTrainerReal(nnUNetTrainer):
 
 class nnUNetTrainerPhysReal(PhysMixin, nnUNetTrainerReal):
     """The same schedule on synthesised contrasts."""
+
+
+class nnUNetTrainerPhysThreeReal(nnUNetTrainerPhysReal):
+    """bSSFP, MOLLI and GRE without contrast agent or a scanner's faults but noise."""
+
+    recipe = Path(__file__).parents[1] / "recipes" / "three_sequences.json"
+
+
+class nnUNetTrainerPhysPaperReal(nnUNetTrainerPhysReal):
+    """The published plugin's contrasts."""
+
+    recipe = "paper"
