@@ -111,7 +111,8 @@ def isolate(folder: Path) -> None:
     os.environ["nnUNet_extTrainer"] = str(Path(__file__).parent / "demo_trainers")
     os.environ.setdefault("nnUNet_def_n_proc", "2")
     os.environ.setdefault("nnUNet_n_proc_DA", "1")
-    os.environ.pop("nnUNet_compile", None)
+    for variable in ("nnUNet_compile", "nnUNet_phys_recipe"):
+        os.environ.pop(variable, None)
 
 
 def _must(status: int) -> None:

@@ -1,0 +1,52 @@
+"""Inflow drawn from T1 and T2, as the package does it, and painted by labels, as it never does; for `labels.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+from nnunet_phys.augmentations.contrast import SynthesizeContrast
+from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
+
+Demo = recursive_find_trainer_class_by_name("nnUNetTrainerDemo")
+CAVITIES = (1, 3)
+
+
+class nnUNetTrainerTissueInflow(PhysMixin, Demo):
+    """Cine at rest and GRE with inflow into what looks like blood."""
+
+    recipe = Path(__file__).parents[1] / "recipes" / "inflow.json"
+
+
+class nnUNetTrainerLabelInflow(nnUNetTrainerTissueInflow):
+    """The same with inflow into the labelled cavities."""
+
+    def get_training_transforms(self, *args, **kwargs):
+        """The parent's, with the synthesis replaced."""
+        transforms = super().get_training_transforms(*args, **kwargs)
+        ours = transforms.transforms[0]
+        transforms.transforms[0] = PaintedInflow(ours.recipe, ours.reservoirs, ours.masked)
+        return transforms
+
+
+class PaintedInflow(SynthesizeContrast):
+    """Blood flows inside the label's outline and rests elsewhere."""
+
+    def apply(self, data_dict: dict, draw, place, outside) -> dict:
+        if draw is None or place is None or not getattr(draw.sequence, "inflow_pulses", None):
+            return super().apply(data_dict, draw, place, outside)
+        signals = []
+        for blood in (0.0, 1.0):
+            one = replace(draw, sequence=replace(draw.sequence, blood=blood))
+            made = super().apply(dict(data_dict), one, place, outside)
+            signals.append(made["image"] * made["contrast"].deviation + made["contrast"].mean)
+        found = super().apply(data_dict, draw, place, outside)  # its reservoir gives the z-score
+        cavity = torch.isin(found["segmentation"][:1], torch.tensor(CAVITIES))
+        painted = torch.where(cavity, signals[1], signals[0])
+        contrast = found["contrast"]
+        inside = found["image"] != 0
+        found["image"] = ((painted - contrast.mean) / contrast.deviation) * inside
+        return found
