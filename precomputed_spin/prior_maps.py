@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.phantom import digital_heart
+from nnunet_phys.phantom_scanner import receive_bias
 from nnunet_phys.precomputed_spin.store import MAP_NAMES
-from nnunet_phys.scanner import receive_bias
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS
 
 SLICES_PER_HEART = 4

@@ -105,7 +105,7 @@ def _one_thread() -> None:
 
 def _write_training_case(folder: Path, index: int, slices: int) -> None:
     from nnunet_phys.phantom import digital_heart
-    from nnunet_phys.scanner import noisy_magnitude, receive_bias
+    from nnunet_phys.phantom_scanner import noisy_magnitude, receive_bias
     from nnunet_phys.sequences import BSSFP
 
     rng = np.random.default_rng([_TRAIN_SEED, index])
@@ -122,7 +122,7 @@ def _write_training_case(folder: Path, index: int, slices: int) -> None:
 def _write_test_anatomy(folder: Path, index: int, slices: int) -> None:
     from nnunet_phys import bloch
     from nnunet_phys.phantom import digital_heart
-    from nnunet_phys.scanner import noisy_magnitude, off_resonance_hz, receive_bias
+    from nnunet_phys.phantom_scanner import noisy_magnitude, off_resonance_hz, receive_bias
     from nnunet_phys.tissues import TISSUE_NAMES
 
     rng = np.random.default_rng([_TEST_SEED, index])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nnunet_phys.phantom import LABELS, digital_heart
+from nnunet_phys.phantom_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.labels import TissueLabels, tissue_weights
 from nnunet_phys.precomputed_spin.likelihood import (
     Likelihood,
@@ -19,7 +20,6 @@ from nnunet_phys.precomputed_spin.likelihood import (
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series, upsample_guided
 from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, SliceNoise
-from nnunet_phys.scanner import noisy_magnitude, receive_bias
 from nnunet_phys.sequences import BSSFP, MOLLI, T2PreparedBSSFP
 from nnunet_phys.spin import SpinMaps
 
