@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import load_recipe
 
 
 class ContrastFromMaps:
@@ -37,7 +38,7 @@ class ContrastFromMaps:
         maps: str = "maps",
         rng: Any = np.random,
     ) -> None:
-        self.recipe = recipe if isinstance(recipe, ContrastRecipe) else ContrastRecipe.load(recipe)
+        self.recipe = recipe if isinstance(recipe, ContrastRecipe) else load_recipe(recipe)
         self.spacing_mm, self.image, self.maps, self.rng = spacing_mm, image, maps, rng
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
 from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.precomputed_spin.dataset import SpinDataset
 from nnunet_phys.precomputed_spin.preprocessed import save_copy
 from nnunet_phys.reservoir import draw_reservoir
@@ -36,7 +37,7 @@ from nnunet_phys.reservoir import draw_reservoir
 # patch, case, spacing, batch, rotation, mirrored axes, and whether nnU-Net rotates within the plane alone
 TWO_D = ((256, 224), (10, 400, 360), (10.0, 1.4, 1.4), 10, (-np.pi, np.pi), (0, 1), False)
 THREE_D = ((64, 192, 160), (80, 224, 192), (1.5, 1.5, 1.5), 2, (-np.pi / 6, np.pi / 6), (0, 1, 2), False)
-DEFAULT = replace(ContrastRecipe.load("default"), probability=1.0)
+DEFAULT = replace(load_recipe("default"), probability=1.0)
 QUIET = replace(DEFAULT, scanner=tuple(effect for effect in DEFAULT.scanner if effect.name == "noise"))
 
 
@@ -149,7 +150,7 @@ def whole_batches(name: str, dataset: SpinDataset, setting: tuple, repeats: int)
     large = get_patch_size(patch, *angles, (0.85, 1.25))
     labels = LabelManager({"background": 0, "a": 1, "b": 2, "c": 3}, None)
     theirs = transforms_of(patch, rotation, mirrored, dummy)
-    recipe = ContrastRecipe.load("default")
+    recipe = load_recipe("default")
     loaders = {
         "nnU-Net": nnUNetDataLoader(dataset.images, batch, large, patch, labels, transforms=theirs),
         "with Phys": nnUNetDataLoader(

@@ -25,6 +25,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_
 from scipy.ndimage import binary_erosion
 
 from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.reservoir import Reservoir
 
 matplotlib.use("Agg")
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=400, help="draws of each sequence (default %(default)s)")
     parser.add_argument("-o", type=Path, default=Path("contrast_ratios.png"))
     args = parser.parse_args()
-    recipe = ContrastRecipe.load(args.recipe)
+    recipe = load_recipe(args.recipe)
     cases = read_tissue(Path(nnUNet_raw) / convert_id_to_dataset_name(args.d))
     drawn = {entry.ranges.name: draw_ratios(recipe, entry, cases, args.n) for entry in recipe.sequences}
     real = real_ratios(Path(os.environ["NNUNET_PHYS_DATA"]))

@@ -21,7 +21,7 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from tqdm import tqdm
 
 from nnunet_phys.augmentations.contrast import acquire, synthesize
-from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, reservoir_path
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 from nnunet_phys.precomputed_spin.store import load_maps
@@ -43,7 +43,7 @@ def main() -> None:
     raw = open_raw_dataset(args.d)
     target = open_preprocessed_dataset(raw.name, args.p, args.c)
     plans, configuration = target.plans, target.configuration
-    recipe, rng = ContrastRecipe.load(args.recipe), np.random.default_rng(0)
+    recipe, rng = load_recipe(args.recipe), np.random.default_rng(0)
     if args.no_image_faults:
         recipe = replace(recipe, scanner=tuple(e for e in recipe.scanner if e.name not in IMAGE_FAULTS))
     cases, means, deviations = target.cases(), [], []

@@ -26,7 +26,8 @@ from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepo
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
-from nnunet_phys.augmentations.recipe import VARIABLE, ContrastRecipe, recipe_in_force
+from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import VARIABLE, recipe_in_force
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
 from nnunet_phys.precomputed_spin.preprocessed import require_z_score

@@ -268,13 +268,13 @@ def _nulled(sequence: object, agent: ContrastAgent) -> object:
 
 
 def _of_recipe(args: argparse.Namespace) -> Contrasts:
-    from nnunet_phys.augmentations.recipe import ContrastRecipe
+    from nnunet_phys.augmentations.recipe_files import load_recipe
     from nnunet_phys.reservoir import draw_reservoir
 
     count, seed = 8 if args.n is None else args.n, args.seed or 0
     if not 1 <= count <= 1000:
         raise InputError(f"-n {count}: give 1 to 1000.")
-    recipe = ContrastRecipe.load(args.recipe)
+    recipe = load_recipe(args.recipe)
 
     def images(case: str, number: int, maps: SpinMaps, voxel_mm: tuple[float, float, float]) -> list[OneImage]:
         reservoir = draw_reservoir(maps.stack().numpy(), None, voxel_mm, seed=0)

@@ -201,7 +201,7 @@ def _picture(folder: Path, raw: Path, trainers: tuple[str, str], z: int) -> None
     import numpy as np
     import torch
 
-    from nnunet_phys.augmentations.recipe import ContrastRecipe
+    from nnunet_phys.augmentations.recipe_files import load_recipe
     from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
     from nnunet_phys.precomputed_spin.store import load_maps
 
@@ -221,7 +221,7 @@ def _picture(folder: Path, raw: Path, trainers: tuple[str, str], z: int) -> None
         axes[0, 1:4], stack, ("PD, 0-1.5", "T1, 0-2000 ms", "T2, 0-250 ms"), (1.5, 2000, 250), strict=True
     ):
         show(axis, values, title, cmap="viridis", vmin=0, vmax=top)
-    rng, recipe = np.random.RandomState(0), ContrastRecipe.load("default")
+    rng, recipe = np.random.RandomState(0), load_recipe("default")
     for axis in axes[[0, 0, 1, 1, 1, 1, 1, 1], [4, 5, 0, 1, 2, 3, 4, 5]]:
         draw = recipe.draw_contrast(rng)
         contrast = draw.scan(stack[:, None], Geometry.read(image_path).spacing[::-1])[0]

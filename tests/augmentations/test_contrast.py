@@ -18,7 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast, acquire, synthesize
 from nnunet_phys.augmentations.draw import ContrastDraw
-from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
 from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, reservoir_path
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
@@ -30,7 +30,7 @@ from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import TissueState
 
 SPACING = (8.0, 1.5, 1.5)
-ALWAYS = replace(ContrastRecipe.load("default"), probability=1.0)
+ALWAYS = replace(load_recipe("default"), probability=1.0)
 
 
 def some_maps(shape) -> torch.Tensor:
@@ -164,7 +164,7 @@ def test_normalised_as_nnunet_normalises_the_same_volume(tiny, name, resampled, 
     nnU-Net resamples the magnitude, we synthesise from resampled maps: at the edges of these small cases, where the
     signal changes its sign, that differs in a few draws.
     """
-    raw, rng, recipe = open_raw_dataset(900), np.random.default_rng(11), ContrastRecipe.load("default")
+    raw, rng, recipe = open_raw_dataset(900), np.random.default_rng(11), load_recipe("default")
     plans = {**tiny.plans(), "plans_name": "mine"}
     plans["configurations"][name]["use_mask_for_norm"] = [masked]
     if not resampled:

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from nnunet_phys.augmentations.draw import ContrastDraw
 from nnunet_phys.augmentations.plain import ContrastFromMaps
-from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import load_recipe
 
-ALWAYS = replace(ContrastRecipe.load("default"), probability=1.0)
+ALWAYS = replace(load_recipe("default"), probability=1.0)
 
 
 class Hearts(Dataset):

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from nnunet_phys.augmentations.draw import ContrastDraw
-from nnunet_phys.augmentations.recipe import SHIPPED, ContrastRecipe, recipe_in_force
+from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import SHIPPED, load_recipe, read_recipe, recipe_in_force
 from nnunet_phys.errors import InputError
 from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.sequences import MOLLI, InversionRecoveryGRE, LookLocker, SpoiledGRE
@@ -29,7 +30,7 @@ def description(name: str = "default") -> dict:
 
 def refused(changed: dict) -> list[str]:
     with pytest.raises(InputError) as caught:
-        ContrastRecipe.from_description(changed, "mine.json")
+        read_recipe(changed, "mine.json")
     lines = str(caught.value).splitlines()
     assert all(line.startswith("Recipe mine.json") for line in lines)
     return lines
@@ -41,9 +42,9 @@ def only(recipe: ContrastRecipe, name: str) -> ContrastRecipe:
 
 @pytest.mark.parametrize("name", SHIPPED_NAMES)
 def test_what_ships_loads_and_describes_itself(name):
-    recipe = ContrastRecipe.load(name)
+    recipe = load_recipe(name)
     assert json.loads(json.dumps(recipe.describe())) == json.loads(json.dumps(description(name))) or name == "paper"
-    assert ContrastRecipe.from_description(json.loads(json.dumps(recipe.describe())), name) == recipe
+    assert read_recipe(json.loads(json.dumps(recipe.describe())), name) == recipe
     assert pickle.loads(pickle.dumps(recipe)) == recipe
     assert sorted(p.stem for p in SHIPPED.iterdir()) == sorted(SHIPPED_NAMES)
 
@@ -52,7 +53,7 @@ def test_what_ships_loads_and_describes_itself(name):
 @pytest.mark.parametrize("rng", GENERATORS, ids=["module", "RandomState", "Generator"])
 def test_every_draw_gives_a_signal_and_is_replayed_from_its_record(name, rng):
     maps = torch.tensor([[0.9, 0.8], [1500.0, 1000.0], [200.0, 50.0]]).reshape(3, 1, 1, 2)
-    recipe = ContrastRecipe.load(name)
+    recipe = load_recipe(name)
     for _ in range(60):
         draw = recipe.draw_contrast(rng)
         again = ContrastDraw.from_description(json.loads(json.dumps(draw.describe())))
@@ -62,7 +63,7 @@ def test_every_draw_gives_a_signal_and_is_replayed_from_its_record(name, rng):
 
 
 def test_draws_lie_within_their_ranges():
-    rng, recipe = np.random.default_rng(1), ContrastRecipe.load("default")
+    rng, recipe = np.random.default_rng(1), load_recipe("default")
     seen = Counter()
     for _ in range(1500):
         draw = recipe.draw_contrast(rng)
@@ -80,13 +81,13 @@ def test_draws_lie_within_their_ranges():
 
 
 def test_every_readout_of_every_scheme_comes_up():
-    rng, recipe = np.random.default_rng(1), ContrastRecipe.load("molli")
+    rng, recipe = np.random.default_rng(1), load_recipe("molli")
     drawn = {(one.scheme, one.readout) for one in (recipe.draw_contrast(rng).sequence for _ in range(3000))}
     assert len(drawn) == 8 + 8 + 9 + 11 + 7
 
 
 def test_share_of_synthesis():
-    rng, recipe = np.random.default_rng(2), ContrastRecipe.load("default")
+    rng, recipe = np.random.default_rng(2), load_recipe("default")
     share = np.mean([recipe.draw(rng) is not None for _ in range(2000)])
     assert abs(share - 0.7) < 0.04
     assert replace(recipe, probability=0.0).draw(rng) is None
@@ -94,7 +95,7 @@ def test_share_of_synthesis():
 
 def test_late_enhancement_is_read_out_around_the_null_after_contrast():
     rng, ratios = np.random.default_rng(3), []
-    recipe = only(ContrastRecipe.load("lge"), "lge_gre")
+    recipe = only(load_recipe("lge"), "lge_gre")
     for _ in range(200):
         draw = recipe.draw_contrast(rng)
         assert isinstance(draw.sequence, InversionRecoveryGRE) and draw.tissue.agent.blood > 0
@@ -111,7 +112,7 @@ def test_the_papers_inversion_times_reach_beyond_the_longest_t1_of_the_case():
     voxels = np.tile(np.array([[1.0], [2000.0], [50.0]], np.float32), (1, 100))
     case = Reservoir(voxels, np.zeros((3, 100), np.float32), np.ones(3), np.ones(3))
     rng = np.random.default_rng(4)
-    drawn = [ContrastRecipe.load("paper").draw_contrast(rng, case).sequence for _ in range(600)]
+    drawn = [load_recipe("paper").draw_contrast(rng, case).sequence for _ in range(600)]
     times = [one.time_ms for one in drawn if isinstance(one, LookLocker)]
     assert 180 <= min(times) < 250 and 2900 < max(times) <= 3000
     gradient_echoes = [one for one in drawn if isinstance(one, SpoiledGRE)]
@@ -123,15 +124,15 @@ def test_the_variable_names_another(tmp_path, monkeypatch):
     assert recipe_in_force("molli").name == "molli"
     (tmp_path / "mine.json").write_text(json.dumps(description("gre")))
     monkeypatch.setenv("nnUNet_phys_recipe", str(tmp_path / "mine.json"))
-    assert recipe_in_force("molli") == replace(ContrastRecipe.load("gre"), name=str(tmp_path / "mine.json"))
+    assert recipe_in_force("molli") == replace(load_recipe("gre"), name=str(tmp_path / "mine.json"))
 
 
 def test_no_such_recipe(tmp_path):
     with pytest.raises(InputError, match="No recipe 'moli'; did you mean 'molli'"):
-        ContrastRecipe.load("moli")
+        load_recipe("moli")
     (tmp_path / "cut.json").write_text('{"probability": 0.')
     with pytest.raises(InputError, match=r"cut\.json: this is no JSON"):
-        ContrastRecipe.load(tmp_path / "cut.json")
+        load_recipe(tmp_path / "cut.json")
 
 
 FAULTS = [

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.augmentations.signal_table import SignalTable
 from nnunet_phys.sequences import BSSFP, MOLLI
 from nnunet_phys.spin import SpinMaps
 
-DEFAULT = ContrastRecipe.load("default")
-PAPER = ContrastRecipe.load("paper")
+DEFAULT = load_recipe("default")
+PAPER = load_recipe("paper")
 
 
 def tissues(count: int = 3000) -> SpinMaps:

@@ -27,7 +27,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 import nnunet_phys.trainers
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
-from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.commands import main
 from nnunet_phys.errors import InputError
 from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin, nnUNetTrainerPhys
@@ -44,7 +44,7 @@ OURS = os.path.dirname(nnunet_phys.trainers.__file__)
 class Always(PhysMixin, nnUNetTrainer):
     """Synthesises each sample."""
 
-    recipe = replace(ContrastRecipe.load("default"), probability=1.0)
+    recipe = replace(load_recipe("default"), probability=1.0)
 
 
 def make(tiny, trainer_class, configuration="2d", plans=None, fold=0, **changes):
@@ -119,11 +119,11 @@ def test_the_recipe_in_force_is_kept_and_named(ready, monkeypatch):
     trainer = make(ready, nnUNetTrainerPhys)
     trainer.get_dataloaders()
     kept = Path(trainer.output_folder) / "recipe.json"
-    assert ContrastRecipe.load(kept) == replace(ContrastRecipe.load("default"), name=str(kept))
+    assert load_recipe(kept) == replace(load_recipe("default"), name=str(kept))
     assert f"recipe default, in full in {kept}" in Path(trainer.log_file).read_text()
 
     mine = ready.root / "mine.json"
-    mine.write_text(json.dumps({**ContrastRecipe.load("molli").describe(), "probability": 0.25}))
+    mine.write_text(json.dumps({**load_recipe("molli").describe(), "probability": 0.25}))
     monkeypatch.setenv("nnUNet_phys_recipe", str(mine))
     trainer = make(ready, nnUNetTrainerPhys)
     trainer.get_dataloaders()
@@ -131,7 +131,7 @@ def test_the_recipe_in_force_is_kept_and_named(ready, monkeypatch):
     said = Path(trainer.log_file).read_text()
     assert f"recipe {mine} (named by nnUNet_phys_recipe)" in said and "another one than this fold had before" in said
 
-    mine.write_text(json.dumps({**ContrastRecipe.load("molli").describe(), "probability": 25}))
+    mine.write_text(json.dumps({**load_recipe("molli").describe(), "probability": 25}))
     with pytest.raises(InputError, match="probability = 25 is not within 0 to 1"):
         make(ready, nnUNetTrainerPhys).get_dataloaders()
 

@@ -1,0 +1,209 @@
+"""Recipes as JSON: reading them with all their faults, one line each.
+
+    {"probability": 0.7, "t1_factor": [0.75, 1.35], "t2_factor": [0.8, 1.25],
+     "sequences": [{"sequence": "bssfp", "weight": 1, "flip_angle_deg": [35, 80], ...}, ...],
+     "scanner": {"noise": {"probability": 1, "fraction": [0, 0.05]}, ...}}
+
+A sequence's further keys are the attributes of its class in `ranges`, and `contrast_agent` and `region` where wanted. A
+scanner effect's keys are those of its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_phys.augmentations.draw import PARTS
+from nnunet_phys.augmentations.ranges import SEQUENCE_RANGES, AgentRanges, RegionRanges
+from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
+from nnunet_phys.errors import InputError
+from nnunet_phys.protocol import _LEAST_MS as LEAST_MS
+
+SHIPPED = Path(__file__).parent / "recipes"
+VARIABLE = "nnUNet_phys_recipe"
+_EFFECTS = tuple(name for name in PARTS if name not in ("tissue", "region", "region_tissue"))
+
+
+def load_recipe(recipe: str | Path) -> ContrastRecipe:
+    """A recipe that ships, by name (default, gre, lge, molli, paper), or a file's.
+
+    Raises:
+        InputError: no such recipe, or faults in it, one line each.
+    """
+    path = SHIPPED / f"{recipe}.json"
+    if not path.is_file():
+        path = Path(recipe)
+    if not path.is_file():
+        known = sorted(p.stem for p in SHIPPED.glob("*.json"))
+        raise InputError(f"No recipe '{recipe}'{_nearest(str(recipe), known)}: name {', '.join(known)}, or a file.")
+    try:
+        description = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"Recipe {path}: this is no JSON ({error}).") from None
+    return read_recipe(description, str(recipe))
+
+
+def read_recipe(description: Mapping[str, Any], name: str) -> ContrastRecipe:
+    """A recipe from what its JSON says.
+
+    Raises:
+        InputError: faults, one line each.
+    """
+    return _Reader(name).recipe(description)
+
+
+def recipe_in_force(default: str | Path | ContrastRecipe) -> ContrastRecipe:
+    """The recipe that the variable nnUNet_phys_recipe names, or else the given one."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return load_recipe(named)
+    return default if isinstance(default, ContrastRecipe) else load_recipe(default)
+
+
+class _Reader:
+    """Reads a description, collecting its faults."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.faults = name, []
+
+    def recipe(self, description: Mapping[str, Any]) -> ContrastRecipe:
+        known = ("probability", "t1_factor", "t2_factor", "sequences", "scanner")
+        self._keys("", description, known, ())
+        sequences = [self._sequence(i, one) for i, one in enumerate(description.get("sequences", []))]
+        scanner = [self._effect(name, one) for name, one in description.get("scanner", {}).items()]
+        if not sequences or not any(entry is None or entry.weight > 0 for entry in sequences):
+            self._fault("", "sequences is empty or all weights are 0: give at least one")
+        values = {key: self._value("", key, kind, description.get(key)) for key, kind in _TOP.items()}
+        self._stop_at_faults()
+        recipe = ContrastRecipe(self.name, **values, sequences=tuple(sequences), scanner=tuple(scanner))
+        self._try_out(recipe)
+        self._stop_at_faults()
+        return recipe
+
+    def _sequence(self, index: int, description: Mapping[str, Any]) -> SequenceEntry | None:
+        name = description.get("sequence")
+        where = f"sequence {index + 1}"
+        if name not in SEQUENCE_RANGES:
+            self._fault(where, f"no sequence '{name}'{_nearest(str(name), SEQUENCE_RANGES)}")
+            return None
+        where = f"sequence {index + 1} ({name})"
+        extras = {"contrast_agent": AgentRanges, "region": RegionRanges}
+        protocol = {k: v for k, v in description.items() if k not in ("sequence", "weight", *extras)}
+        ranges = self._build(where, SEQUENCE_RANGES[name], protocol, ("weight", *extras))
+        parts = {
+            key: self._build(f"{where}, {key}", kind, description[key])
+            for key, kind in extras.items()
+            if description.get(key) is not None
+        }
+        weight = self._value(where, "weight", "float", description.get("weight", 1.0))
+        return None if ranges is None or weight is None else SequenceEntry(ranges, weight, **parts)
+
+    def _effect(self, name: str, description: Mapping[str, Any]) -> EffectRanges | None:
+        where = f"scanner, {name}"
+        if name not in _EFFECTS:
+            self._fault("scanner", f"no effect '{name}'{_nearest(name, _EFFECTS)}")
+            return None
+        wanted = {f.name: "Range" for f in fields(PARTS[name]) if f.type == "float"}
+        if not self._keys(where, description, ("probability", *wanted), ()):
+            return None
+        ranges = {key: self._value(where, key, kind, description[key]) for key, kind in wanted.items()}
+        return EffectRanges(name, self._value(where, "probability", "float", description["probability"]), ranges)
+
+    def _build(self, where: str, kind: type, description: Mapping[str, Any], allowed: tuple[str, ...] = ()) -> Any:
+        types = {f.name: f.type for f in fields(kind)}
+        if not self._keys(where, description, tuple(types), allowed):
+            return None
+        values = {key: self._value(where, key, str(types[key]), value) for key, value in description.items()}
+        return kind(**values)
+
+    def _keys(self, where: str, given: Mapping[str, Any], wanted: tuple[str, ...], allowed: tuple[str, ...]) -> bool:
+        """Whether exactly the wanted keys are there."""
+        unknown = [key for key in given if key not in wanted]
+        for key in unknown:
+            self._fault(where, f"no field '{key}'{_nearest(key, (*wanted, *allowed))}")
+        missing = [key for key in wanted if key not in given]
+        if missing:
+            self._fault(where, f"{', '.join(missing)} missing: take it from a recipe that ships ({SHIPPED})")
+        return not unknown and not missing
+
+    def _value(self, where: str, key: str, kind: str, value: Any) -> Any:
+        """A value as its field's type wants it."""
+        if kind == "Names":
+            if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+                return tuple(value)
+            self._fault(where, f"{key} = {value} must be a list of names")
+            return None
+        numbers = value if isinstance(value, list | tuple) else [value]
+        pair = kind in ("Range", "Whole")
+        plain = all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
+        if not plain or len(numbers) != (2 if pair else 1) or pair != isinstance(value, list | tuple):
+            self._fault(where, f"{key} = {value} must be {'[least, greatest]' if pair else 'a number'}")
+            return None
+        low, high = numbers[0], numbers[-1]
+        if low > high:
+            self._fault(where, f"{key} = {value} is upside down: write [{high:g}, {low:g}]")
+        elif kind == "Whole" and any(one != int(one) for one in numbers):
+            self._fault(where, f"{key} = {value} must be whole numbers")
+        elif key in _SHARES and not 0 <= low <= high <= 1:
+            self._fault(where, f"{key} = {value} is not within 0 to 1")
+        elif key.endswith("_ms") and 0 < high < LEAST_MS.get(key, 2.0):
+            self._fault(where, f"{key} = {value} looks like seconds: give ms")
+        elif key.endswith("_deg") and high < 2:
+            self._fault(where, f"{key} = {value} looks like radians: give degrees")
+        elif low < 0:
+            self._fault(where, f"{key} = {value} is negative")
+        elif kind == "Whole":
+            return tuple(int(one) for one in numbers)
+        else:
+            return tuple(float(one) for one in numbers) if pair else float(value)
+        return None
+
+    def _try_out(self, recipe: ContrastRecipe) -> None:
+        """Draw from each sequence, for what only the sequence itself refuses."""
+        for index, entry in enumerate(recipe.sequences):
+            alone = ContrastRecipe("", 1.0, recipe.t1_factor, recipe.t2_factor, (_always(entry),), recipe.scanner)
+            try:
+                for seed in range(100):
+                    alone.draw_contrast(np.random.RandomState(seed))
+            except ValueError as error:
+                self._fault(f"sequence {index + 1} ({entry.ranges.name})", str(error))
+
+    def _fault(self, where: str, what: str) -> None:
+        self.faults.append(f"Recipe {self.name}{', ' if where else ''}{where}: {what}.")
+
+    def _stop_at_faults(self) -> None:
+        if self.faults:
+            raise InputError("\n".join(self.faults))
+
+
+_TOP = {"probability": "float", "t1_factor": "Range", "t2_factor": "Range"}
+_SHARES = (
+    *(
+        "probability",
+        "anchor",
+        "prepared",
+        "unprepared",
+        "phase_sensitive",
+        "stir",
+        "residual_blood",
+        "share",
+        "te_of_tr",
+    ),
+    *("inversion_efficiency", "saturation_efficiency", "kept"),
+)
+
+
+def _always(entry: SequenceEntry) -> SequenceEntry:
+    return SequenceEntry(entry.ranges, 1.0, entry.contrast_agent, entry.region)
+
+
+def _nearest(word: str, known: Any) -> str:
+    found = get_close_matches(word, list(known), 1, 0.5)
+    return f"; did you mean '{found[0]}'?" if found else f"; there are {', '.join(known)}"
