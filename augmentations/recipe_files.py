@@ -24,7 +24,7 @@ from nnunet_phys.augmentations.draw import PARTS
 from nnunet_phys.augmentations.ranges import SEQUENCE_RANGES, AgentRanges, RegionRanges
 from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
 from nnunet_phys.errors import InputError
-from nnunet_phys.protocol import _LEAST_MS as LEAST_MS
+from nnunet_phys.protocol import LEAST_MS
 
 SHIPPED = Path(__file__).parent / "recipes"
 VARIABLE = "nnUNet_phys_recipe"

@@ -18,7 +18,7 @@ TYPICAL = {
 }
 """Parameters of a sequence where they differ from its class's defaults."""
 
-_LEAST_MS = {
+LEAST_MS = {
     "tr_ms": 0.5,
     "te_ms": 0.1,
     "echo_spacing_ms": 0.1,
@@ -59,7 +59,7 @@ def make_sequence(description: Mapping[str, object]) -> object:
     by_hand = {f.name for f in fields(kind)} - set(parameters)  # a record holds all, and its times are what they are
     for parameter, value in parameters.items() if by_hand else ():
         times = [t for t in (value if isinstance(value, tuple) else (value,)) if isinstance(t, (int, float)) and t > 0]
-        if times and max(times) < _LEAST_MS.get(parameter, 0):
+        if times and max(times) < LEAST_MS.get(parameter, 0):
             raise InputError(f"Sequence {name}: {parameter} = {max(times):g} looks like seconds: give ms.")
     try:
         sequence = make(**{**TYPICAL.get(name, {}), **parameters})
