@@ -153,14 +153,15 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
     bright = bright_level(case)
     finished = draw.finish(signal)
-    shift, factor = 0.0, 1.0
+    deviation, mean = (float(one) for one in torch.std_mean(draw.shown(case.clone(), bright), correction=0))
     if finished is not signal:
         before, after = (_statistics(one if draw.phase_sensitive else one.abs(), padding) for one in (signal, finished))
-        shift, factor = after[0] - before[0], after[1] / max(before[1], SMALLEST_DEVIATION)
-    shown, case = draw.shown(finished, bright), draw.shown(case.clone(), bright)
-    deviation, mean = torch.std_mean(case, correction=0)
-    deviation = max(float(deviation) * factor, SMALLEST_DEVIATION)
-    return torch.add(-(mean + shift) / deviation, shown, alpha=1 / deviation).masked_fill_(padding, 0)
+        half = 0.5 * deviation * deviation  # a patch may differ from the case: no fault changes the case by more
+        deviation = math.sqrt(deviation**2 + min(max(after[1] ** 2 - before[1] ** 2, -half), half))
+        mean += after[0] - before[0]
+    deviation = max(deviation, SMALLEST_DEVIATION)
+    shown = draw.shown(finished, bright)
+    return torch.add(torch.tensor(-mean / deviation), shown, alpha=1 / deviation).masked_fill_(padding, 0)
 
 
 def _statistics(image: torch.Tensor, padding: torch.Tensor) -> tuple[float, float]:

@@ -19,11 +19,12 @@ from nnunet_phys.fields import (
     grid_positions,
     smooth,
 )
-from nnunet_phys.protocol import describe_sequence, make_sequence
+from nnunet_phys.protocol import describe_sequence, make_sequence, single_images
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling, displace
+from nnunet_phys.sequences import GRADIENT_ECHOES
 from nnunet_phys.sequences.blocks import effective_flip_angle
 from nnunet_phys.spin import SpinMaps
-from nnunet_phys.tissue_state import ContrastAgent, Kinds, TissueState
+from nnunet_phys.tissue_state import Kinds, TissueState
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,23 @@ class ContrastDraw:
         Raises:
             InputError: a part or a parameter that is not known.
         """
-        if "sequence" not in description:
-            raise InputError("A draw without a sequence.")
+        if not isinstance(description, dict) or not isinstance(description.get("sequence"), dict):
+            raise InputError('A draw is an object with a sequence: {"sequence": {...}, "tissue": {...}, ...}.')
         parts = {"sequence": make_sequence(description["sequence"])}
+        if len(single_images(parts["sequence"])) > 1:
+            raise InputError("A draw is of one image, but its sequence makes a series: name its readout or one time.")
         for name, values in description.items():
             if name == "sequence":
                 continue
             if name not in PARTS:
                 raise InputError(f"A draw has no part '{name}'; it has sequence, {', '.join(PARTS)}.")
             try:
-                if "agent" in values:
-                    values = {**values, "agent": ContrastAgent(**values["agent"])}
-                parts[name] = PARTS[name](**values)
-            except TypeError as error:
+                kind = PARTS[name]
+                parts[name] = kind.from_description(values) if kind is TissueState else kind(**values)
+            except (TypeError, ValueError, KeyError) as error:
                 raise InputError(f"Draw, {name}: {error}.") from None
+        if ("region" in parts) != ("region_tissue" in parts):
+            raise InputError("A draw with a region needs region_tissue, and the reverse.")
         return cls(**parts)
 
     @property
@@ -96,7 +100,7 @@ class ContrastDraw:
             return None
 
         def flip_angles(places: Positions) -> torch.Tensor:
-            flip = nominal if self.transmit is None else self.transmit(places).mul_(nominal)
+            flip = nominal if self.transmit is None else self.transmit(places).mul_(nominal).clamp_(2, 180)
             if not detuned:
                 return flip
             frequency = sum(one(places) for one in (self.off_resonance, self.device) if one is not None)
@@ -109,7 +113,7 @@ class ContrastDraw:
         ends = None
         if flip_angles is not None:
             least, greatest = float(flip_angles.amin()), float(flip_angles.amax())
-            ends = (least, max(greatest, least + 1e-3))
+            ends = (min(least, greatest - 1e-3), greatest)
         states = [self.tissue] if self.region is None else [self.tissue, self.region_tissue]
         return SignalTable([self._signal_of(state) for state in states], ends)
 
@@ -154,7 +158,7 @@ class ContrastDraw:
         if self.receive_bias is not None:
             signal *= smooth(self.receive_bias, positions)
         if self.device is not None:
-            te_ms = getattr(self.sequence, "te_ms", getattr(self.sequence, "tr_ms", 0.0) / 2)
+            te_ms = self.sequence.te_ms if isinstance(self.sequence, GRADIENT_ECHOES) else 0.0
             signal *= self.device.remaining(positions, voxel_mm, te_ms)
         return signal
 

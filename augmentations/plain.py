@@ -11,6 +11,8 @@ import torch
 
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
+from nnunet_phys.errors import InputError
+from nnunet_phys.spin import T1_MIN_MS
 
 
 class ContrastFromMaps:
@@ -23,8 +25,8 @@ class ContrastFromMaps:
         recipe: name, JSON file or `ContrastRecipe`.
         spacing_mm: of slices, rows and columns.
         image, maps: keys of the image, (1, slices, rows, columns), and of PD, T1 (ms) and T2 (ms), (3, slices, ...).
-        rng: source of the draws; np.random by default, which torch's DataLoader does not seed anew for each worker
-            unless its `worker_init_fn` does.
+        rng: source of the draws. The default, np.random, differs from worker to worker and from epoch to epoch of a
+            torch DataLoader; a Generator would be copied into each worker and repeat itself there.
 
     Raises:
         InputError: no such recipe, or faults in it.
@@ -42,11 +44,26 @@ class ContrastFromMaps:
         self.spacing_mm, self.image, self.maps, self.rng = spacing_mm, image, maps, rng
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """The sample with another image, and `contrast`: the draw as plain JSON, None where the image is kept."""
+        """The sample with another image, and `contrast`: the draw as plain JSON, None where the image is kept.
+
+        Raises:
+            InputError: maps of another shape, not finite, or in seconds.
+        """
         draw = self.recipe.draw(self.rng)
         changed = {**sample, "contrast": None if draw is None else draw.describe()}
         if draw is not None:
-            image = draw.scan(torch.as_tensor(sample[self.maps]), self.spacing_mm)
-            deviation, mean = torch.std_mean(image)
+            image = draw.scan(self._checked(sample[self.maps]), self.spacing_mm)
+            deviation, mean = torch.std_mean(image, correction=0)
             changed[self.image] = ((image - mean) / deviation.clamp_min(1e-8))[None]
         return changed
+
+    def _checked(self, maps: Any) -> torch.Tensor:
+        maps = torch.as_tensor(maps).detach().float()
+        if maps.ndim != 4 or len(maps) != 3:
+            shape = tuple(maps.shape)
+            raise InputError(f"'{self.maps}' has shape {shape}: give PD, T1, T2 as (3, slices, rows, columns).")
+        if not torch.isfinite(maps).all():
+            raise InputError(f"'{self.maps}' holds NaN or infinite values. Replace them.")
+        if maps[1].max() < T1_MIN_MS:
+            raise InputError(f"'{self.maps}': T1 is {float(maps[1].max()):g} at most, as in seconds. Give ms.")
+        return maps

@@ -67,7 +67,7 @@ class GRERanges:
     """Spoiled GRE cine, also of patients with devices.
 
     Attributes:
-        te_ms: echo time; never drawn beyond `te_of_tr` of the repetition time.
+        te_ms: echo time; not drawn beyond `te_of_tr` of the repetition time, where the range admits that.
         inflow_pulses: as in `BSSFPRanges`.
         r2_prime_hz: 1/T2* - 1/T2; 11 in myocardium at 1.5 T, 18 at 3 T.
     """
@@ -87,7 +87,7 @@ class GRERanges:
         return SpoiledGRE(
             flip_angle_deg=rng.uniform(*self.flip_angle_deg),
             tr_ms=tr_ms,
-            te_ms=rng.uniform(self.te_ms[0], min(self.te_ms[1], self.te_of_tr * tr_ms)),
+            te_ms=rng.uniform(self.te_ms[0], max(self.te_ms[0], min(self.te_ms[1], self.te_of_tr * tr_ms))),
             r2_prime_hz=rng.uniform(*self.r2_prime_hz),
             inflow_pulses=log_uniform(rng, self.inflow_pulses),
         )

@@ -36,10 +36,10 @@ class EffectRanges:
         for f in fields(PARTS[self.name]):
             if f.name in self.ranges:
                 values[f.name] = float(rng.uniform(*self.ranges[f.name]))
-            elif f.type == "bool":
-                values[f.name] = bool(rng.uniform() < 0.5)
+            elif f.name == "seed":
+                values[f.name] = integer(rng, 0, 2**31 - 1)
             else:
-                values[f.name] = integer(rng, 0, 2**31 - 1)  # seed
+                values[f.name] = bool(rng.uniform() < 0.5)
         return PARTS[self.name](**values)
 
 

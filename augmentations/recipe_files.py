@@ -11,14 +11,17 @@ scanner effect's keys are those of its class in `fields` or `scanner`. Pairs are
 from __future__ import annotations
 
 import json
+import math
 import os
+import textwrap
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from nnunet_phys.augmentations.draw import PARTS
 from nnunet_phys.augmentations.ranges import SEQUENCE_RANGES, AgentRanges, RegionRanges
@@ -45,7 +48,7 @@ def load_recipe(recipe: str | Path) -> ContrastRecipe:
         raise InputError(f"No recipe '{recipe}'{_nearest(str(recipe), known)}: name {', '.join(known)}, or a file.")
     try:
         description = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # not readable, not UTF-8, not JSON
         raise InputError(f"Recipe {path}: this is no JSON ({error}).") from None
     return read_recipe(description, str(recipe))
 
@@ -73,25 +76,40 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self.name, self.faults = name, []
 
-    def recipe(self, description: Mapping[str, Any]) -> ContrastRecipe:
+    def recipe(self, description: Any) -> ContrastRecipe:
         known = ("probability", "t1_factor", "t2_factor", "sequences", "scanner")
-        self._keys("", description, known, ())
-        sequences = [self._sequence(i, one) for i, one in enumerate(description.get("sequences", []))]
-        scanner = [self._effect(name, one) for name, one in description.get("scanner", {}).items()]
-        if not sequences or not any(entry is None or entry.weight > 0 for entry in sequences):
-            self._fault("", "sequences is empty or all weights are 0: give at least one")
-        values = {key: self._value("", key, kind, description.get(key)) for key, kind in _TOP.items()}
+        if not self._is_object("", description) or not self._keys("", description, known, ()):
+            self._stop_at_faults()
+        listed = description["sequences"]
+        if not isinstance(listed, list) or not listed:
+            self._fault("", "sequences must be a list of at least one")
+            listed = []
+        sequences = [self._sequence(i, one) for i, one in enumerate(listed)]
+        scanner = []
+        if self._is_object("scanner", description["scanner"]):
+            scanner = [self._effect(name, one) for name, one in description["scanner"].items()]
+        values = {key: self._value("", key, kind, description[key]) for key, kind in _TOP.items()}
+        if sequences and not any(entry is None or entry.weight > 0 for entry in sequences):
+            self._fault("", "all weights are 0: nothing would be drawn")
         self._stop_at_faults()
         recipe = ContrastRecipe(self.name, **values, sequences=tuple(sequences), scanner=tuple(scanner))
         self._try_out(recipe)
         self._stop_at_faults()
         return recipe
 
-    def _sequence(self, index: int, description: Mapping[str, Any]) -> SequenceEntry | None:
-        name = description.get("sequence")
+    def _is_object(self, where: str, value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return True
+        self._fault(where, f"{_short(value)} must be an object, {{...}}")
+        return False
+
+    def _sequence(self, index: int, description: Any) -> SequenceEntry | None:
         where = f"sequence {index + 1}"
-        if name not in SEQUENCE_RANGES:
-            self._fault(where, f"no sequence '{name}'{_nearest(str(name), SEQUENCE_RANGES)}")
+        if not self._is_object(where, description):
+            return None
+        name = description.get("sequence")
+        if not isinstance(name, str) or name not in SEQUENCE_RANGES:
+            self._fault(where, f"no sequence '{_short(name)}'{_nearest(_short(name), SEQUENCE_RANGES)}")
             return None
         where = f"sequence {index + 1} ({name})"
         extras = {"contrast_agent": AgentRanges, "region": RegionRanges}
@@ -110,6 +128,8 @@ class _Reader:
         if name not in _EFFECTS:
             self._fault("scanner", f"no effect '{name}'{_nearest(name, _EFFECTS)}")
             return None
+        if not self._is_object(where, description):
+            return None
         wanted = {f.name: "Range" for f in fields(PARTS[name]) if f.type == "float"}
         if not self._keys(where, description, ("probability", *wanted), ()):
             return None
@@ -118,7 +138,7 @@ class _Reader:
 
     def _build(self, where: str, kind: type, description: Mapping[str, Any], allowed: tuple[str, ...] = ()) -> Any:
         types = {f.name: f.type for f in fields(kind)}
-        if not self._keys(where, description, tuple(types), allowed):
+        if not self._is_object(where, description) or not self._keys(where, description, tuple(types), allowed):
             return None
         values = {key: self._value(where, key, str(types[key]), value) for key, value in description.items()}
         return kind(**values)
@@ -138,13 +158,13 @@ class _Reader:
         if kind == "Names":
             if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
                 return tuple(value)
-            self._fault(where, f"{key} = {value} must be a list of names")
+            self._fault(where, f"{key} = {_short(value)} must be a list of names")
             return None
         numbers = value if isinstance(value, list | tuple) else [value]
         pair = kind in ("Range", "Whole")
-        plain = all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
+        plain = all(isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e9 for one in numbers)
         if not plain or len(numbers) != (2 if pair else 1) or pair != isinstance(value, list | tuple):
-            self._fault(where, f"{key} = {value} must be {'[least, greatest]' if pair else 'a number'}")
+            self._fault(where, f"{key} = {_short(value)} must be {'[least, greatest]' if pair else 'a number'}")
             return None
         low, high = numbers[0], numbers[-1]
         if low > high:
@@ -157,8 +177,12 @@ class _Reader:
             self._fault(where, f"{key} = {value} looks like seconds: give ms")
         elif key.endswith("_deg") and high < 2:
             self._fault(where, f"{key} = {value} looks like radians: give degrees")
+        elif key == "blood_mmol_l" and high > 20:
+            self._fault(where, f"{key} = {value} is more than blood ever holds: give mmol/l")
         elif low < 0:
             self._fault(where, f"{key} = {value} is negative")
+        elif low == 0 and key in _POSITIVE:
+            self._fault(where, f"{key} = {value} must be above 0")
         elif kind == "Whole":
             return tuple(int(one) for one in numbers)
         else:
@@ -166,13 +190,20 @@ class _Reader:
         return None
 
     def _try_out(self, recipe: ContrastRecipe) -> None:
-        """Draw from each sequence, for what only the sequence itself refuses."""
+        """Make images at the ends of all ranges, with all effects: what only the classes themselves refuse."""
+        maps = torch.tensor([[0.9, 0.8, 0.7, 0.0], [1550.0, 1050.0, 300.0, 1000.0], [220.0, 50.0, 64.0, 60.0]])
+        scanner = tuple(replace(effect, probability=1.0) for effect in recipe.scanner)
         for index, entry in enumerate(recipe.sequences):
-            alone = ContrastRecipe("", 1.0, recipe.t1_factor, recipe.t2_factor, (_always(entry),), recipe.scanner)
+            always = {"probability": 1.0}
+            parts = {"contrast_agent": entry.contrast_agent, "region": entry.region}
+            forced = {name: replace(part, **always) for name, part in parts.items() if part is not None}
+            alone = replace(recipe, sequences=(replace(entry, weight=1.0, **forced),), scanner=scanner)
             try:
-                for seed in range(100):
-                    alone.draw_contrast(np.random.RandomState(seed))
-            except ValueError as error:
+                for seed in range(24):
+                    image = alone.draw_contrast(_Ends(seed)).scan(maps.reshape(3, 1, 2, 2), (8.0, 1.5, 1.5))
+                    if not torch.isfinite(image).all():
+                        raise ValueError("at the ends of its ranges the image holds NaN")
+            except (ValueError, ArithmeticError) as error:
                 self._fault(f"sequence {index + 1} ({entry.ranges.name})", str(error))
 
     def _fault(self, where: str, what: str) -> None:
@@ -185,23 +216,27 @@ class _Reader:
 
 _TOP = {"probability": "float", "t1_factor": "Range", "t2_factor": "Range"}
 _SHARES = (
-    *(
-        "probability",
-        "anchor",
-        "prepared",
-        "unprepared",
-        "phase_sensitive",
-        "stir",
-        "residual_blood",
-        "share",
-        "te_of_tr",
-    ),
-    *("inversion_efficiency", "saturation_efficiency", "kept"),
+    *("probability", "anchor", "prepared", "unprepared", "phase_sensitive", "stir", "residual_blood", "share"),
+    *("te_of_tr", "inversion_efficiency", "saturation_efficiency", "kept", "amplitude", "displacement", "fraction"),
+)
+_POSITIVE = (
+    *("t1_factor", "t2_factor", "flip_angle_deg", "tr_ms", "rr_ms", "inflow_pulses", "of_null", "beats", "tr_beats"),
+    *("ts_ms", "echo_spacing_ms", "nulled_t1_ms", "nulled_t2_ms", "factor"),
 )
 
 
-def _always(entry: SequenceEntry) -> SequenceEntry:
-    return SequenceEntry(entry.ranges, 1.0, entry.contrast_agent, entry.region)
+class _Ends:
+    """In place of a random generator: one end of each range, or the other."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.RandomState(seed)
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        return low if self._rng.rand() < 0.5 else math.nextafter(high, low)
+
+
+def _short(value: Any) -> str:
+    return textwrap.shorten(str(value), 40)
 
 
 def _nearest(word: str, known: Any) -> str:

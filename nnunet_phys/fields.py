@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from nnunet_phys.sequences.checks import check_within
+
 _LEAST_MM = 15.0  # half the size of a device: within it, its field is that at its surface
 
 Positions = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -104,6 +106,9 @@ class TransmitField:
     variation: float
     seed: int
 
+    def __post_init__(self) -> None:
+        check_within(self, mean=(0.2, 2), variation=(0, 1))
+
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Factor of every flip angle, 0.3 to 1.5."""
         return (self.mean * (1 + self.variation * smooth_noise(self.seed, positions, (80.0,) * 3))).clamp_(0.3, 1.5)
@@ -114,13 +119,16 @@ class OffResonance:
     """What shimming leaves: a linear ramp and a smooth remainder.
 
     Attributes:
-        span_hz: about the largest deviation within 100 mm of the middle. +-60-130 Hz over the heart at 3 T is an
-            assumption.
+        span_hz: about the largest deviation within 100 mm of the middle, up to twice that in some draws. +-60-130 Hz
+            over the heart at 3 T is an assumption.
         seed: of its shape.
     """
 
     span_hz: float
     seed: int
+
+    def __post_init__(self) -> None:
+        check_within(self, span_hz=(0, 1e4))
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Hz."""
@@ -133,8 +141,8 @@ class OffResonance:
 class ReceiveBias:
     """Sensitivity of a surface-coil array, about 1 in the middle.
 
-    One element sits in the plane at a random angle, where its sensitivity falls as 1 / (1 + (distance / reach)^2); a
-    smooth factor stands for the others and for the scanner's own normalisation.
+    One element sits in the plane at a random angle. Around it, sensitivity falls as 1 + (distance / reach)^2 to a power
+    that the factor decides; a smooth factor stands for the other elements and for the scanner's own normalisation.
 
     Attributes:
         factor: sensitivity at the element. 1.5-3 over the field of view is an assumption; in real MOLLI readouts
@@ -148,6 +156,9 @@ class ReceiveBias:
     distance_mm: float
     remainder: float
     seed: int
+
+    def __post_init__(self) -> None:
+        check_within(self, factor=(0.1, 100), distance_mm=(10, 1000), remainder=(0, 2))
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Factor of the signal, positive."""
@@ -178,6 +189,9 @@ class Device:
     distance_mm: float
     bandwidth_hz_per_pixel: float
     seed: int
+
+    def __post_init__(self) -> None:
+        check_within(self, frequency_hz=(0, 1e5), distance_mm=(0, 1000), bandwidth_hz_per_pixel=(10, 1e5))
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Off-resonance in Hz: frequency_hz (100 mm / r)^3 (1 - 3 cos^2) away from the device, finite in it."""
@@ -226,7 +240,11 @@ class Region:
     scale_mm: float
     seed: int
 
+    def __post_init__(self) -> None:
+        check_within(self, share=(0, 1), scale_mm=(0.5, 1000))
+
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Weight, 0 to 1."""
-        threshold = math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * self.share)))
+        share = min(max(self.share, 1e-6), 1 - 1e-6)
+        threshold = math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * share)))
         return torch.sigmoid((smooth_noise(self.seed, positions, (self.scale_mm,) * 3) - threshold) / 0.15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
@@ -43,7 +44,7 @@ def make_sequence(description: Mapping[str, object]) -> object:
     """
     parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items()}
     name = parameters.pop("sequence", None)
-    if name not in SEQUENCES:
+    if not isinstance(name, str) or name not in SEQUENCES:
         raise InputError(f"No sequence '{name}'{_nearest(str(name), SEQUENCES)}. There are: {', '.join(SEQUENCES)}.")
     kind, make = SEQUENCES[name], SEQUENCES[name]
     known = {f.name for f in fields(kind)}
@@ -56,9 +57,18 @@ def make_sequence(description: Mapping[str, object]) -> object:
                 f"Sequence {name} has no parameter '{parameter}'{_nearest(parameter, known)}. It has: "
                 f"{', '.join(sorted(known))}."
             )
+    for f in fields(kind):
+        value = parameters.get(f.name)
+        if f.type in ("int", "int | None") and value is not None and (isinstance(value, bool) or value != int(value)):
+            raise InputError(f"Sequence {name}: {f.name} = {value} must be a whole number.")
+        if f.type == "bool" and value is not None and not isinstance(value, bool):
+            raise InputError(f"Sequence {name}: {f.name} = {value} must be true or false.")
+    for parameter, value in parameters.items():
+        if any(isinstance(one, float) and not math.isfinite(one) for one in _listed(value) if parameter != "ts_ms"):
+            raise InputError(f"Sequence {name}: {parameter} = {value} must be finite.")
     by_hand = {f.name for f in fields(kind)} - set(parameters)  # a record holds all, and its times are what they are
     for parameter, value in parameters.items() if by_hand else ():
-        times = [t for t in (value if isinstance(value, tuple) else (value,)) if isinstance(t, (int, float)) and t > 0]
+        times = [t for t in _listed(value) if isinstance(t, (int, float)) and t > 0]
         if times and max(times) < LEAST_MS.get(parameter, 0):
             raise InputError(f"Sequence {name}: {parameter} = {max(times):g} looks like seconds: give ms.")
     try:
@@ -86,6 +96,10 @@ def single_images(sequence: object) -> list[object]:
     if isinstance(sequence, T2PreparedBSSFP | T2PreparedGRE):
         return [replace(sequence, t2_prep_ms=(time_ms,)) for time_ms in sequence.t2_prep_ms]
     return [sequence]
+
+
+def _listed(value: object) -> tuple:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _nearest(word: str, known: object) -> str:

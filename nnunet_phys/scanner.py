@@ -13,6 +13,8 @@ from functools import cache
 import torch
 from torch.nn.functional import grid_sample
 
+from nnunet_phys.sequences.checks import check_within
+
 
 @dataclass(frozen=True)
 class PartialVolume:
@@ -24,6 +26,9 @@ class PartialVolume:
     """
 
     sigma_pixels: float
+
+    def __post_init__(self) -> None:
+        check_within(self, sigma_pixels=(0.05, 10))
 
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
         """Image of the same shape."""
@@ -52,6 +57,9 @@ class ZeroFilling:
 
     kept: float
 
+    def __post_init__(self) -> None:
+        check_within(self, kept=(0.1, 1))
+
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
         """Image of the same shape."""
         spectrum = torch.fft.rfft2(signal)
@@ -75,6 +83,9 @@ class Ghost:
     displacement: float
     along_rows: bool
 
+    def __post_init__(self) -> None:
+        check_within(self, amplitude=(0, 1), displacement=(0, 1))
+
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
         """Image of the same shape."""
         axis = -2 if self.along_rows else -1
@@ -96,15 +107,15 @@ class Noise:
     fraction: float
     seed: int
 
+    def __post_init__(self) -> None:
+        check_within(self, fraction=(0, 1))
+
     def __call__(self, signal: torch.Tensor, bright: float, phase_sensitive: bool = False) -> torch.Tensor:
         """Magnitude; with the phase known (PSIR), the signed real part. Changes `signal`."""
-        normal = standard_normal(signal.numel(), self.seed).view(signal.shape)
-        if phase_sensitive:
-            return signal.add_(normal, alpha=self.fraction * bright)
-        flat = normal.reshape(-1)
-        imaginary = flat.roll(len(flat) // 2).view(signal.shape)  # independent in each voxel
         sigma = self.fraction * bright
-        return torch.hypot(signal.add_(normal, alpha=sigma), imaginary.mul_(sigma))
+        real, imaginary = standard_normal(2 * signal.numel(), self.seed).view(2, *signal.shape)
+        signal.add_(real, alpha=sigma)
+        return signal if phase_sensitive else torch.hypot(signal, imaginary * sigma)
 
 
 def displace(signal: torch.Tensor, pixels: torch.Tensor | float, along_rows: bool) -> torch.Tensor:
@@ -117,13 +128,14 @@ def displace(signal: torch.Tensor, pixels: torch.Tensor | float, along_rows: boo
     """
     planes = signal.reshape(-1, 1, *signal.shape[-2:])
     moved = torch.broadcast_to(torch.as_tensor(pixels, dtype=signal.dtype), signal.shape).reshape(planes[:, 0].shape)
+    rows_less_1, columns_less_1 = (max(n - 1, 1) for n in signal.shape[-2:])
     lines = [torch.linspace(-1, 1, n) for n in planes.shape[-2:]]
     rows, columns = torch.meshgrid(*lines, indexing="ij")
     rows, columns = rows.expand(moved.shape), columns.expand(moved.shape)
     if along_rows:
-        rows = rows - moved * (2 / (signal.shape[-2] - 1))
+        rows = rows - moved * (2 / rows_less_1)
     else:
-        columns = columns - moved * (2 / (signal.shape[-1] - 1))
+        columns = columns - moved * (2 / columns_less_1)
     grid = torch.stack((columns, rows), -1)
     return grid_sample(planes, grid, padding_mode="border", align_corners=True).reshape(signal.shape)
 
@@ -136,11 +148,11 @@ def _normal_bank() -> torch.Tensor:
 def standard_normal(count: int, seed: int) -> torch.Tensor:
     """Standard normal numbers that the seed decides; not to be written to.
 
-    Up to a million are a stretch of one fixed bank, which begins where the seed says: drawing them anew was a third of
-    a 2D sample's cost. More of them, as in 3D, are drawn.
+    Up to half a million are a stretch of one fixed bank of a million, which begins where the seed says: drawing them
+    anew was a third of a 2D sample's cost. More of them, as in 3D, are drawn.
     """
     bank = _normal_bank()
-    if count > len(bank):
+    if 2 * count > len(bank):
         return torch.randn(count, generator=torch.Generator().manual_seed(seed))
     start = seed % (len(bank) - count + 1)
     return bank[start : start + count]

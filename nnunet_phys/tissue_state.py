@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from nnunet_phys.sequences.blocks import blood_likeness
+from nnunet_phys.sequences.checks import check_within
 from nnunet_phys.spin import SpinMaps
 
 RELAXIVITY_R1 = 4.5
@@ -23,7 +24,7 @@ RELAXIVITY_R2 = 5.5
 class ContrastAgent:
     """Concentrations of an extracellular gadolinium agent, mmol/l.
 
-    Blood takes up `blood`, fat (T1 below some 400 ms) nothing, all other tissue `tissue`. 10-20 minutes after the
+    Blood takes up `blood`, fat (T1 of 250-410 ms) little or nothing, all other tissue `tissue`. 10-20 minutes after the
     injection the ratio of tissue to blood is 0.46 +- 0.06 at 1.5 T and 0.54 +- 0.06 at 3 T (Sharma et al., JMRI 2006,
     doi:10.1002/jmri.20504), 0.56 +- 0.15 in dilated cardiomyopathy (Jerosch-Herold et al., AJP Heart 295:H1234, 2008).
 
@@ -34,6 +35,9 @@ class ContrastAgent:
 
     blood: float
     tissue: float
+
+    def __post_init__(self) -> None:
+        check_within(self, blood=(0, 50), tissue=(0, 50))
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Kinds:
         Its slope is gentler here, since inferred T2 of blood in the right ventricle is often below 100 ms.
         """
         blood = blood_likeness(maps.t1, maps.t2, t2_half_ms=88.0, t2_steepness=9.0)
-        watery = (1 - blood) * torch.sigmoid(12 * torch.log(maps.t1 / 420))
+        watery = (1 - blood) * torch.sigmoid(12 * torch.log(maps.t1 / 480))
         muscle = torch.sigmoid(10 * torch.log(maps.t1 / 700)) * torch.sigmoid(10 * torch.log(75 / maps.t2))
         return cls(blood, watery, muscle)
 
@@ -80,6 +84,15 @@ class TissueState:
     muscle_t1_factor: float = 1.0
     muscle_t2_factor: float = 1.0
     muscle_uptake: float = 1.0
+
+    def __post_init__(self) -> None:
+        factors = ("t1_factor", "t2_factor", "muscle_t1_factor", "muscle_t2_factor")
+        check_within(self, **dict.fromkeys(factors, (0.1, 10)), muscle_uptake=(0, 20))
+
+    @classmethod
+    def from_description(cls, description: dict) -> TissueState:
+        """From its attributes as plain JSON."""
+        return cls(**{**description, "agent": ContrastAgent(**description["agent"])})
 
     def __call__(self, maps: SpinMaps, kinds: Kinds | None = None) -> tuple[SpinMaps, torch.Tensor]:
         """Maps at this scan, and the share of flowing blood in each voxel.

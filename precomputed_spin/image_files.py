@@ -22,6 +22,7 @@ from nibabel.filebasedimages import ImageFileError
 from nnunet_phys.errors import InputError
 
 UNREADABLE = (RuntimeError, OSError, ValueError, EOFError, zlib.error, ImageFileError)
+SLICE_OF_2D_MM = 8.0  # what a 2D image, which does not tell, is taken for; usual in the heart
 _HOST = platform.node().partition(".")[0]
 
 
@@ -74,7 +75,7 @@ class Geometry:
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
         """Slice, row and column spacing; a 2D image is taken for a slice of 8 mm, usual in the heart."""
-        return (8.0, *self.spacing[::-1])[-3:]
+        return (SLICE_OF_2D_MM, *self.spacing[::-1])[-3:]
 
     def difference(self, other: Geometry) -> str | None:
         """The first attribute in which two differ, or None."""

@@ -20,7 +20,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.image_files import file_sha256
+from nnunet_phys.precomputed_spin.image_files import SLICE_OF_2D_MM, file_sha256
 from nnunet_phys.precomputed_spin.preprocessed import PreprocessedDataset, fingerprint, save_copy
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
 from nnunet_phys.precomputed_spin.store import MAP_NAMES, load_maps, load_record, map_paths
@@ -146,6 +146,8 @@ def _preprocess_case(job: _Job) -> None:
         "record": load_record(job.maps_folder, job.case),
         "maps": {name: {"file": str(maps[name].resolve()), "sha256": file_sha256(maps[name])} for name in MAP_NAMES},
     }
+    if native.shape[1] == 1 and spacing[0] > 99 * max(spacing[1:]):  # what nnU-Net's readers give a 2D file
+        spacing[0] = grid_spacing[0] = SLICE_OF_2D_MM
     reservoir = draw_reservoir(native, inside, spacing, zlib.crc32(job.case.encode()), shape, grid_spacing)
     save_copy(job.target.spin_folder, job.case, resampled, reservoir, configuration.patch_size, record)
 

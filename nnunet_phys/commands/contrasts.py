@@ -43,6 +43,30 @@ _SOURCES = {
 """Options that go with each source of contrasts."""
 
 
+def number(text: str) -> float:
+    """A number of the command line, infinity included.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = float(text)
+    if math.isnan(value):
+        raise ValueError
+    return value
+
+
+def finite(text: str) -> float:
+    """A finite number of the command line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = number(text)
+    if math.isinf(value):
+        raise ValueError
+    return value
+
+
 def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
     """One of four sources, and the options of each."""
     one = parser.add_argument_group("what to make, one of")
@@ -51,21 +75,21 @@ def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("-recipe", metavar="NAME", help="draws of a recipe: default, molli, gre, lge, paper or a file")
     one.add_argument("-draw", type=Path, metavar="JSON", help="again, bit for bit, what such a CASE.json tells")
     of_sequence = parser.add_argument_group("with -sequence or -protocol; several values make a series")
-    of_sequence.add_argument("-fa", type=float, metavar="DEG", help="flip angle, degrees")
-    of_sequence.add_argument("-tr", type=float, metavar="MS", help="TR; the echo spacing of single shots")
-    of_sequence.add_argument("-te", type=float, nargs="+", metavar="MS", help="TE")
+    of_sequence.add_argument("-fa", type=finite, metavar="DEG", help="flip angle, degrees")
+    of_sequence.add_argument("-tr", type=finite, metavar="MS", help="TR; the echo spacing of single shots")
+    of_sequence.add_argument("-te", type=finite, nargs="+", metavar="MS", help="TE")
     of_sequence.add_argument(
-        "-ti", type=float, nargs="+", metavar="MS", help="inversion time; molli: one image, or those of a series"
+        "-ti", type=finite, nargs="+", metavar="MS", help="inversion time; molli: one image, or those of a series"
     )
-    of_sequence.add_argument("-ts", type=float, nargs="+", metavar="MS", help="saturation time; inf: no saturation")
-    of_sequence.add_argument("-t2_prep", type=float, nargs="+", metavar="MS", help="T2 preparation")
+    of_sequence.add_argument("-ts", type=number, nargs="+", metavar="MS", help="saturation time; inf: no saturation")
+    of_sequence.add_argument("-t2_prep", type=finite, nargs="+", metavar="MS", help="T2 preparation")
     of_sequence.add_argument("--null", action="store_true", default=None, help="lge: the -ti that blackens myocardium")
     of_sequence.add_argument(
-        "-gd", type=float, nargs=2, metavar=("BLOOD", "TISSUE"), help="contrast agent, mmol/l (0.5 0.25: 15 min after)"
+        "-gd", type=finite, nargs=2, metavar=("BLOOD", "TISSUE"), help="contrast agent, mmol/l (0.5 0.25: 15 min after)"
     )
-    of_sequence.add_argument("-noise", type=float, metavar="F", help="standard deviation, of the bright signal (0.02)")
+    of_sequence.add_argument("-noise", type=finite, metavar="F", help="standard deviation, of the bright signal (0.02)")
     of_sequence.add_argument(
-        "-breathing", type=float, metavar="MM", help="shift each image of a series along the rows, at most so far"
+        "-breathing", type=finite, metavar="MM", help="shift each image of a series along the rows, at most so far"
     )
     of_recipe = parser.add_argument_group("with -recipe")
     of_recipe.add_argument("-n", type=int, metavar="N", help="draws a case (default 8)")

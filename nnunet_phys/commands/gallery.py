@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import html
+import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
     ending = args.o.suffix.lower()
     if ending not in (".html", ".htm", ".png"):
         raise InputError(f"-o {args.o}: name a page, .html, or a figure, .png.")
-    if args.crop is not None and not args.crop >= 20:
+    if args.crop is not None and not 20 <= args.crop < math.inf:
         raise InputError(f"-crop {args.crop:g}: give 20 mm or more.")
     if args.seed < 0:
         raise InputError(f"-seed {args.seed}: give 0 or more.")
@@ -172,9 +173,12 @@ def _recorded_image(folder: Path, case: str) -> Path | None:
     from nnunet_phys.precomputed_spin.image_files import Geometry, file_sha256
     from nnunet_phys.precomputed_spin.store import load_record
 
-    recorded = (load_record(folder, case) or {}).get("image", {})
+    record = load_record(folder, case)
+    recorded = record.get("image") if isinstance(record, dict) else None
+    if not isinstance(recorded, dict) or not isinstance(recorded.get("file"), str):
+        return None
     for place in (folder, folder.absolute().parent / "imagesTr"):
-        path = place / recorded.get("file", "")
+        path = place / recorded["file"]
         if path.is_file() and file_sha256(path) == recorded.get("sha256") and Geometry.read(path).volumes == 1:
             return path
     return None

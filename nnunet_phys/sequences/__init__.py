@@ -32,8 +32,12 @@ SEQUENCES = {
 }
 """Sequence by its short name, as records and priors keep it."""
 
+GRADIENT_ECHOES = (SpoiledGRE, T2PreparedGRE, InversionRecoveryGRE, SaturationRecoveryGRE)
+"""Those that dephase until TE; bSSFP at TE = TR/2 and spin echoes refocus."""
+
 __all__ = [
     "BSSFP",
+    "GRADIENT_ECHOES",
     "MOLLI",
     "MSASHA",
     "SASHA",

@@ -36,7 +36,7 @@ class LookLocker:
         ValueError: flip angle outside 0-180 degrees or looking like radians; negative time.
     """
 
-    balanced: ClassVar[bool] = True
+    balanced: ClassVar[bool] = False  # a bSSFP train, but of no TR: where its bands lie is not known
 
     flip_angle_deg: NumberOrMap = 35.0
     time_ms: NumberOrMap = 1000.0

@@ -19,15 +19,24 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast, acquire, synthesize
 from nnunet_phys.augmentations.draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import load_recipe
+from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField, grid_positions
 from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
 from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, reservoir_path
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 from nnunet_phys.precomputed_spin.store import load_maps
 from nnunet_phys.reservoir import Reservoir, draw_reservoir, index_plane
-from nnunet_phys.scanner import Noise, PartialVolume
-from nnunet_phys.sequences import MOLLI, InversionRecoveryGRE
+from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
+from nnunet_phys.sequences import (
+    BSSFP,
+    MOLLI,
+    BlackBloodTSE,
+    InversionRecoveryGRE,
+    LookLocker,
+    SpoiledGRE,
+    T2PreparedBSSFP,
+)
 from nnunet_phys.spin import SpinMaps
-from nnunet_phys.tissue_state import TissueState
+from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
 SPACING = (8.0, 1.5, 1.5)
 ALWAYS = replace(load_recipe("default"), probability=1.0)
@@ -109,6 +118,94 @@ def test_the_signal_is_the_sequences_own():
     torch.testing.assert_close(image, (expected - expected.mean()) / expected.std(correction=0), rtol=0.02, atol=0.02)
 
 
+def one_and(found: tuple) -> tuple:
+    """What `synthesize` returned, with the channel that `acquire` takes."""
+    return found[0][None], found[1]
+
+
+PARTS = {
+    "transmit": TransmitField(0.8, 0.1, 1),
+    "off_resonance": OffResonance(200.0, 2),
+    "receive_bias": ReceiveBias(3.0, 60.0, 0.2, 3),
+    "device": Device(20.0, 70.0, 1000.0, 4),
+    "region": Region(0.3, 12.0, 5),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_depends_on_place_is_that_of_the_whole_case(part):
+    """A patch anywhere, against the sequence called voxel by voxel with the fields of the whole case."""
+    maps, spacing = some_maps((3, 60, 70)), SPACING
+    sequence = InversionRecoveryGRE(300.0) if part == "device" else BSSFP(50.0)
+    agent = TissueState(agent=ContrastAgent(0.5, 0.2))
+    others = {"region_tissue": agent} if part == "region" else {}
+    draw = ContrastDraw(sequence, **{part: PARTS[part]}, **others)
+    places = grid_positions((0, 0, 0), (3, 60, 70), (3, 60, 70), spacing)
+    field, spin = PARTS[part](places), SpinMaps.unstack(maps)
+    plain = sequence(spin)
+    if part == "transmit":
+        truth = BSSFP(50.0 * field)(spin)
+    elif part == "off_resonance":
+        truth = BSSFP(50.0, off_resonance_hz=field)(spin)
+    elif part == "receive_bias":
+        truth = plain * field
+    elif part == "device":
+        truth = plain * PARTS[part].remaining(places, spacing, sequence.te_ms)
+    else:
+        truth = torch.lerp(plain, sequence(agent(spin)[0]), field)
+    assert float((truth - plain).abs().max()) > 0.05 * float(plain.abs().max())  # the part does something
+    case = draw_reservoir(maps.numpy(), None, spacing, 0)
+    for start, size in (((1, 10, 20), (1, 40, 45)), ((0, 0, 0), (3, 60, 70)), ((2, 31, 7), (1, 25, 60))):
+        box = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
+        signal, acquisition = synthesize(maps[(slice(None), *box)], start, case, draw)
+        signal = signal * acquisition.deviation + acquisition.mean
+        error = (signal - truth[box]).abs() / float(truth.abs().max())
+        # a device also displaces what it leaves, by up to a pixel here
+        assert float(error.quantile(0.9 if part == "device" else 1.0)) < 0.03, (start, float(error.max()))
+
+
+def test_a_device_dephases_gradient_echoes_alone():
+    maps = some_maps((1, 40, 40))
+    for sequence in (BlackBloodTSE(te_ms=60.0), T2PreparedBSSFP((40.0,))):
+        draw = ContrastDraw(sequence, device=Device(5.0, 200.0, 1e4, 4))  # far: no bands, all spins excited
+        plain, shown = (replace(draw, device=d).scan(maps, SPACING) for d in (None, draw.device))
+        assert float((shown - plain).abs().mean() / plain.abs().mean()) < 0.05
+
+
+def test_flip_angles_that_b1_makes_small_or_large():
+    maps = some_maps((1, 9, 9))
+    for sequence, mean in ((SpoiledGRE(2.5), 0.6), (BSSFP(150.0), 1.4)):
+        assert torch.isfinite(ContrastDraw(sequence, transmit=TransmitField(mean, 0.0, 1)).scan(maps, SPACING)).all()
+    assert torch.isfinite(ContrastDraw(LookLocker(), off_resonance=OffResonance(100.0, 1)).scan(maps, SPACING)).all()
+
+
+FAULTS = {
+    "partial_volume": PartialVolume(0.9),
+    "zero_filling": ZeroFilling(0.6),
+    "ghost": Ghost(0.1, 0.2, True),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("noise", [None, Noise(0.03, 1)], ids=["still", "noisy"])
+@pytest.mark.parametrize("patch", ["air", "one tissue"])
+def test_a_patch_of_one_tissue_keeps_its_place_in_the_case(patch, noise, fault):
+    """All that a blur or a ghost could measure on it is rounding."""
+    maps = some_maps((1, 60, 60))
+    maps[0, :, :, :30], maps[0, :, :, 30:] = 0.0, maps[0, :, :, 30:] + 0.2
+    maps[:, :, 40:, 30:] = torch.tensor([0.8, 1000.0, 50.0])[:, None, None, None]
+    case = draw_reservoir(maps.numpy(), None, SPACING, 0)
+    start = (0, 5, 5) if patch == "air" else (0, 44, 40)
+    box = tuple(slice(a, a + n) for a, n in zip(start, (1, 14, 14), strict=True))
+    plain = ContrastDraw(BSSFP(), noise=noise)
+    still, found = (
+        acquire(*one_and(synthesize(maps[(slice(None), *box)], start, case, draw)))
+        for draw in (plain, replace(plain, **{fault: FAULTS[fault]}))
+    )
+    brighter = 0.2 if fault == "ghost" else 0.0  # two copies of a tenth
+    assert abs(float(found.mean() - still.mean())) < 0.1 + 3 * brighter
+
+
 def test_psir_keeps_the_sign():
     maps = some_maps((20, 30))
     sequence = InversionRecoveryGRE(inversion_time_ms=250.0, phase_sensitive=True)
@@ -121,9 +218,11 @@ def test_psir_keeps_the_sign():
 def test_magnitude_comes_after_mixing():
     """Interpolation mixes signals, not magnitudes: between +1 and -1 lies the dark rim."""
     maps = some_maps((40, 40))
-    maps[1], maps[2] = 300.0, 60.0
+    maps[0], maps[1], maps[2] = 0.8, 300.0, 60.0
     maps[1, :, 20:] = 1600.0
     draw = ContrastDraw(InversionRecoveryGRE(inversion_time_ms=350.0), partial_volume=PartialVolume(1.0))
+    sharp = acquire(*one_and(synthesize(maps, (0, 0, 0), case_of(maps), replace(draw, partial_volume=None))))[0]
+    assert abs(float(sharp[:, 18:22].mean() - sharp[:, [5, 35]].mean())) < 0.01
     signal, acquisition = synthesize(maps, (0, 0, 0), case_of(maps), draw)
     signed = signal * acquisition.deviation + acquisition.mean
     assert (signed[:, :20] > 0).all() and (signed[:, 20:] < 0).all()

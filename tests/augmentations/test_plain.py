@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nnunet_phys.augmentations.draw import ContrastDraw
 from nnunet_phys.augmentations.plain import ContrastFromMaps
 from nnunet_phys.augmentations.recipe_files import load_recipe
+from nnunet_phys.errors import InputError
 
 ALWAYS = replace(load_recipe("default"), probability=1.0)
 
@@ -42,13 +44,33 @@ def test_a_batch_of_torchs_own_loader():
         assert abs(float(image.mean())) < 1e-4 and abs(float(image.std()) - 1) < 1e-3
 
 
+def test_workers_and_epochs_differ():
+    transform = ContrastFromMaps(ALWAYS, (8.0, 1.5, 1.5))
+    loader = DataLoader(Hearts(lambda sample: {"image": transform(sample)["image"]}), num_workers=2)
+    images = [batch["image"] for _ in range(2) for batch in loader]
+    assert len({float(image.std(dim=(-1, -2)).sum()) for image in images}) == 4
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        (torch.ones(3, 24, 26), "give PD, T1, T2 as"),
+        (torch.full((3, 2, 4, 4), float("nan")), "NaN"),
+        (torch.ones(3, 2, 4, 4), "as in seconds. Give ms"),
+    ],
+)
+def test_maps_that_are_none(maps, message):
+    with pytest.raises(InputError, match=message):
+        ContrastFromMaps(ALWAYS)({"image": None, "maps": maps})
+
+
 def test_a_sample_tells_how_to_make_it_again():
     sample = Hearts(lambda sample: sample)[0]
     kept = sample["image"].clone()
     out = ContrastFromMaps(ALWAYS, (8.0, 1.5, 1.5), rng=np.random.default_rng(3))(sample)
     assert torch.equal(sample["image"], kept) and "contrast" not in sample
     image = ContrastDraw.from_description(out["contrast"]).scan(sample["maps"], (8.0, 1.5, 1.5))
-    torch.testing.assert_close(out["image"][0], (image - image.mean()) / image.std())
+    torch.testing.assert_close(out["image"][0], (image - image.mean()) / image.std(correction=0))
 
 
 def test_real_images_are_passed_on():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_phys.augmentations import recipe_files
 from nnunet_phys.augmentations.draw import ContrastDraw
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import SHIPPED, load_recipe, read_recipe, recipe_in_force
@@ -43,7 +44,7 @@ def only(recipe: ContrastRecipe, name: str) -> ContrastRecipe:
 @pytest.mark.parametrize("name", SHIPPED_NAMES)
 def test_what_ships_loads_and_describes_itself(name):
     recipe = load_recipe(name)
-    assert json.loads(json.dumps(recipe.describe())) == json.loads(json.dumps(description(name))) or name == "paper"
+    assert json.loads(json.dumps(recipe.describe())) == description(name)
     assert read_recipe(json.loads(json.dumps(recipe.describe())), name) == recipe
     assert pickle.loads(pickle.dumps(recipe)) == recipe
     assert sorted(p.stem for p in SHIPPED.iterdir()) == sorted(SHIPPED_NAMES)
@@ -103,9 +104,10 @@ def test_late_enhancement_is_read_out_around_the_null_after_contrast():
         try:
             null = draw.sequence.null_inversion_time_ms(float(now.t1), float(now.t2))
         except ValueError:
-            continue
+            continue  # so much contrast agent that nothing nulls it
         ratios.append(draw.sequence.inversion_time_ms / null)
-    assert len(ratios) > 150 and 0.75 < np.median(ratios) < 1.5
+    assert len(ratios) > 150 and 1.0 < np.median(ratios) < 1.3
+    assert np.quantile(ratios, 0.02) > 0.6 and np.quantile(ratios, 0.98) < 1.9  # the nulled myocardium varies, too
 
 
 def test_the_papers_inversion_times_reach_beyond_the_longest_t1_of_the_case():
@@ -157,14 +159,14 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("path", "value", "message"), FAULTS, ids=[f[2][:40] for f in FAULTS])
-def test_a_fault_is_told_in_one_line(path, value, message):
+def test_a_fault_is_told_in_one_line(path, value, message, several=False):
     changed = description()
     place = changed
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
     lines = refused(changed)
-    assert len(lines) == 1 and message in lines[0], lines
+    assert (several or len(lines) == 1) and message in lines[0], lines
 
 
 def test_all_faults_come_at_once():
@@ -174,4 +176,53 @@ def test_all_faults_come_at_once():
     changed["sequences"][0]["tr_ms"] = [4, 2]
     lines = refused(changed)
     assert len(lines) == 3 and any("te_ms missing" in line for line in lines)
-    assert "sequences is empty" in refused({**description(), "sequences": []})[0]
+    assert "sequences must be a list of at least one" in refused({**description(), "sequences": []})[0]
+
+
+def nodes(value, path=()):
+    """Every place in a description."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from nodes(inner, (*path, key))
+
+
+@pytest.mark.parametrize("nonsense", [None, [], {}, "x", True, float("nan"), float("inf"), 10**400], ids=repr)
+def test_whatever_stands_wherever_is_refused_in_one_line(nonsense, monkeypatch):
+    """Nothing but an InputError; what is valid there (a missing region, say) is valid."""
+    monkeypatch.setattr(recipe_files._Reader, "_try_out", lambda *_: None)
+    small = description("lge")
+    small["sequences"] = small["sequences"][:1]
+    for path in nodes(small):
+        changed = copy.deepcopy(small)
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        if path:
+            place[path[-1]] = nonsense
+        else:
+            changed = nonsense
+        if path and path[-1] in ("region", "contrast_agent") and nonsense is None:
+            read_recipe(changed, "mine.json")
+            continue
+        if path == ("scanner",) and nonsense == {}:
+            read_recipe(changed, "mine.json")
+            continue
+        assert all("\n" not in line and len(line) < 400 for line in refused(changed)), path
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("sequences", 1, "centre_pulse"), [10, 45], "centre_pulse must lie between 0 and pulses - 1"),
+        (("sequences", 0, "flip_angle_deg"), [20, 180.5], "flip_angle_deg must lie between 0 and 180"),
+        (("sequences", 0, "inflow_pulses"), [0.9, 100], "inflow_pulses must be at least 1"),
+        (("sequences", 0, "tr_ms"), [0, 4], "tr_ms = [0, 4] must be above 0"),
+        (("scanner", "partial_volume", "sigma_pixels"), [0, 0], "sigma_pixels must lie between"),
+        (("scanner", "receive_bias", "remainder"), [0, 500], "remainder must lie between"),
+        (("sequences", 1, "region", "scale_mm"), [0, 0], "scale_mm must lie between"),
+        (("sequences", 6, "contrast_agent", "blood_mmol_l"), [250, 1200], "give mmol/l"),
+    ],
+)
+def test_what_only_some_draws_would_meet_is_found_before_the_first(path, value, message):
+    test_a_fault_is_told_in_one_line(path, value, message, several=True)

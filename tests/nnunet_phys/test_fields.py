@@ -17,6 +17,8 @@ from nnunet_phys.fields import (
     grid_positions,
     smooth_noise,
 )
+from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
+from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
 SHAPE, SPACING = (6, 60, 70), (8.0, 2.5, 2.5)
 FIELDS = [
@@ -63,7 +65,7 @@ def test_smooth_noise_has_unit_variance_and_its_scale():
 def test_transmit_field_around_its_mean():
     means = [float(TransmitField(0.81, 0.1, seed)(everywhere()).mean()) for seed in range(200)]
     assert abs(np.mean(means) - 0.81) < 0.02
-    assert TransmitField(5.0, 0.0, 0)(everywhere()).max() <= 1.5
+    assert TransmitField(1.9, 0.0, 0)(everywhere()).max() <= 1.5
 
 
 def test_bias_is_one_in_the_middle_and_its_factor_at_the_coil():
@@ -93,6 +95,29 @@ def test_a_gradient_echo_loses_signal_near_the_device_and_the_more_the_later():
     assert float(late.min()) >= 0 and float(early.max()) <= 1
     assert late.mean() < early.mean() - 0.02
     assert device.remaining(tuple(torch.full((3, 1), 500.0)), SPACING, 5.0) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TransmitField(0.0, 0.1, 1), "mean must lie between 0.2 and 2, got 0"),
+        (lambda: OffResonance(float("nan"), 1), "span_hz must lie between 0 and 10000, got nan"),
+        (lambda: ReceiveBias(0.0, 100.0, 0.1, 1), "factor must lie"),
+        (lambda: Device(100.0, 100.0, 0.0, 1), "bandwidth_hz_per_pixel must lie"),
+        (lambda: Region(0.2, 0.0, 1), "scale_mm must lie"),
+        (lambda: Region("a", 10.0, 1), "share must lie between 0 and 1, got a"),
+        (lambda: Region(0.2, 10.0, 1.5), "seed must be a whole number from 0, got 1.5"),
+        (lambda: PartialVolume(0.0), "sigma_pixels must lie"),
+        (lambda: ZeroFilling(1.5), "kept must lie"),
+        (lambda: Ghost(2.0, 0.2, True), "amplitude must lie"),
+        (lambda: Noise(100.0, 1), "fraction must lie between 0 and 1, got 100"),
+        (lambda: ContrastAgent(-1.0, 0.0), "blood must lie"),
+        (lambda: TissueState(t1_factor=0.0), "t1_factor must lie"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_regions_fill_their_share():

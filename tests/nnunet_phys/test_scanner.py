@@ -81,7 +81,17 @@ def test_with_the_phase_known_noise_keeps_the_sign():
     assert float(shown.mean()) == pytest.approx(-3, abs=0.01) and float(shown.std()) == pytest.approx(0.2, rel=0.03)
 
 
-@pytest.mark.parametrize("count", [50_000, 1_500_000])
+@pytest.mark.parametrize("shape", [(256, 256), (64, 128, 128)])
+def test_noise_in_air_does_not_repeat_itself(shape):
+    air = Noise(0.1, 5)(torch.zeros(shape), 1.0).reshape(-1)
+    for shift in (len(air) // 2, len(air) // 2 + 1, shape[-1], len(air) // shape[0]):
+        pair = torch.stack((air, air.roll(shift)))
+        assert abs(float(torch.corrcoef(pair)[0, 1])) < 0.02
+    other = Noise(0.1, 77)(torch.zeros(shape), 1.0).reshape(-1)
+    assert abs(float(torch.corrcoef(torch.stack((air, other)))[0, 1])) < 0.02
+
+
+@pytest.mark.parametrize("count", [50_000, 2**19, 2**20, 1_500_000])
 def test_noise_follows_its_seed(count):
     one, same, other = (standard_normal(count, seed).clone() for seed in (3, 3, 2**31 - 4))
     assert torch.equal(one, same) and len(one) == count
@@ -89,6 +99,10 @@ def test_noise_follows_its_seed(count):
     assert abs(float(one.mean())) < 0.02 and abs(float(one.std()) - 1) < 0.02
     Noise(0.1, 3)(torch.zeros(count), 1.0)
     assert torch.equal(one, standard_normal(count, 3))  # nobody wrote into the bank
+
+
+def test_displacement_of_a_single_line():
+    assert torch.equal(displace(torch.ones(5, 1), 2.0, False), torch.ones(5, 1))
 
 
 @pytest.mark.parametrize("along_rows", [True, False])

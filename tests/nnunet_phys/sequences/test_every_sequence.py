@@ -90,7 +90,7 @@ def test_names():
 
 def test_which_are_balanced():
     balanced = {name for name, kind in SEQUENCES.items() if kind.balanced}
-    assert balanced == {"bssfp", "looklocker", "molli", "sasha", "t2prep", "lge_bssfp"}
+    assert balanced == {"bssfp", "molli", "sasha", "t2prep", "lge_bssfp"}
 
 
 @pytest.mark.parametrize("sequence", EVERY_SEQUENCE, ids=name_of)
