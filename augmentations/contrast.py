@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 
-from nnunet_phys.augmentations.draw import ContrastDraw, bright_level
+from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION, ContrastDraw, bright_level
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
 from nnunet_phys.reservoir import Reservoir, read_index_plane
-
-SMALLEST_DEVIATION = 1e-8  # as in nnU-Net's ZScoreNormalization
 
 
 @dataclass(frozen=True)
@@ -74,16 +72,11 @@ class SynthesizeContrast(BasicTransform):
         if draw is None:
             data_dict["image"] = image[:1].clone()
             return data_dict
-        result = None
+        result = torch.zeros_like(image[:1])
         if place is not None:
             case, start, box = place
             signal, data_dict["contrast"] = synthesize(image[(slice(1, 4), *box)], start, self.reservoirs[case], draw)
-            if signal.shape == image.shape[1:]:
-                result = signal[None]
-        if result is None:
-            result = torch.zeros_like(image[:1])
-            if place is not None:
-                result[(0, *box)] = signal
+            result[(0, *box)] = signal
         if outside is not None:
             result[0, outside] = 0
         data_dict["image"] = result

@@ -26,6 +26,8 @@ from nnunet_phys.sequences.blocks import effective_flip_angle
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import Kinds, TissueState
 
+SMALLEST_DEVIATION = 1e-8  # of a z-score, as in nnU-Net's ZScoreNormalization
+
 
 @dataclass(frozen=True)
 class ContrastDraw:

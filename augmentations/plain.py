@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
@@ -54,7 +55,7 @@ class ContrastFromMaps:
         if draw is not None:
             image = draw.scan(self._checked(sample[self.maps]), self.spacing_mm)
             deviation, mean = torch.std_mean(image, correction=0)
-            changed[self.image] = ((image - mean) / deviation.clamp_min(1e-8))[None]
+            changed[self.image] = ((image - mean) / deviation.clamp_min(SMALLEST_DEVIATION))[None]
         return changed
 
     def _checked(self, maps: Any) -> torch.Tensor:

@@ -65,19 +65,19 @@ def smooth(field: Callable[[Positions], torch.Tensor], positions: Positions, ste
     return interpolate(values[None, None], shape, mode="trilinear", align_corners=True)[0, 0]
 
 
-def smooth_noise(seed: int, positions: Positions, scale_mm: tuple[float, float, float]) -> torch.Tensor:
+def smooth_noise(seed: int, positions: Positions, scale_mm: float) -> torch.Tensor:
     """A smooth random field: a sum of 16 plane waves of random direction, length and phase (spectral method).
 
     Args:
         seed: of the waves.
         positions: see the module.
-        scale_mm: along each axis, standard deviation of the Gaussian that the field's correlation follows.
+        scale_mm: standard deviation of the Gaussian that the field's correlation follows.
 
     Returns:
         float32 tensor, about zero mean and unit variance over seeds.
     """
     rng, waves = np.random.default_rng(seed), 16
-    wave_vectors = torch.from_numpy((rng.standard_normal((3, waves)) / np.array(scale_mm)[:, None]).astype(np.float32))
+    wave_vectors = torch.from_numpy((rng.standard_normal((3, waves)) / scale_mm).astype(np.float32))
     phases = torch.from_numpy(rng.uniform(0, 2 * np.pi, waves).astype(np.float32))
     if positions[0].ndim == 1:
         angles = torch.addmm(phases, torch.stack(positions, 1), wave_vectors)
@@ -111,7 +111,7 @@ class TransmitField:
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Factor of every flip angle, 0.3 to 1.5."""
-        return (self.mean * (1 + self.variation * smooth_noise(self.seed, positions, (80.0,) * 3))).clamp_(0.3, 1.5)
+        return (self.mean * (1 + self.variation * smooth_noise(self.seed, positions, 80.0))).clamp_(0.3, 1.5)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class OffResonance:
         """Hz."""
         slope = np.random.default_rng(self.seed).uniform(-0.5, 0.5, 3)
         ramp = sum(axis * (float(one) / 100) for axis, one in zip(positions, slope, strict=True))
-        return (smooth_noise(self.seed, positions, (50.0,) * 3) * 0.35 + ramp) * self.span_hz
+        return (smooth_noise(self.seed, positions, 50.0) * 0.35 + ramp) * self.span_hz
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,9 @@ class ReceiveBias:
         reach = 0.6 * self.distance_mm
         at_middle = math.log1p((self.distance_mm / reach) ** 2)
         exponent = math.log(self.factor) / at_middle
-        smooth = smooth_noise(self.seed, positions, (100.0,) * 3)
+        remainder = smooth_noise(self.seed, positions, 100.0)
         profile = torch.log1p(squared / reach**2)
-        return smooth.mul_(self.remainder).sub_(profile, alpha=exponent).add_(exponent * at_middle).exp_()
+        return remainder.mul_(self.remainder).sub_(profile, alpha=exponent).add_(exponent * at_middle).exp_()
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ class Device:
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Off-resonance in Hz: frequency_hz (100 mm / r)^3 (1 - 3 cos^2) away from the device, finite in it."""
-        _, _, cosine_squared, scale = self._geometry(positions)
-        return scale * (1 - 3 * cosine_squared)
+        _, _, along, inverse = self._geometry(positions)
+        return self._scale(inverse) * (1 - 3 * along * along * inverse)
 
     def remaining(self, positions: Positions, voxel_mm: tuple[float, float, float], te_ms: float) -> torch.Tensor:
         """What a gradient echo keeps of the signal, 0 to 1.
@@ -205,9 +205,8 @@ class Device:
         each axis. Spins more than some 2 kHz off are not excited at all (an assumption about the bandwidth of the
         pulses).
         """
-        axes, direction, cosine_squared, scale = self._geometry(positions)
-        inverse = 1 / sum(axis * axis for axis in axes).clamp_min(_LEAST_MM**2)
-        along = sum(axis * d for axis, d in zip(axes, direction, strict=True))
+        axes, direction, along, inverse = self._geometry(positions)
+        cosine_squared, scale = along * along * inverse, self._scale(inverse)
         kept = 1 / (1 + (scale * (1 - 3 * cosine_squared) / 2000) ** 4)
         for axis, d, size in zip(axes, direction, voxel_mm, strict=True):
             gradient = scale * inverse * (axis * (15 * cosine_squared - 3) - 6 * d * along)
@@ -215,7 +214,7 @@ class Device:
         return kept.abs()
 
     def _geometry(self, positions: Positions) -> tuple[list[torch.Tensor], list[float], torch.Tensor, torch.Tensor]:
-        """Distances from the device along the axes, direction of B0, squared cosine between, frequency_hz (100/r)^3."""
+        """Distances from the device along the axes (mm), direction of B0, distance along it, 1/r^2 (1/mm^2)."""
         rng = np.random.default_rng(self.seed)
         angle, direction = rng.uniform(0, 2 * np.pi), rng.standard_normal(3)
         direction = [float(d) for d in direction / np.linalg.norm(direction)]
@@ -223,7 +222,11 @@ class Device:
         axes = [axis - float(c) for axis, c in zip(positions, centre, strict=True)]
         inverse = 1 / sum(axis * axis for axis in axes).clamp_min(_LEAST_MM**2)
         along = sum(axis * d for axis, d in zip(axes, direction, strict=True))
-        return axes, direction, along * along * inverse, inverse * inverse.sqrt() * (self.frequency_hz * 1e6)
+        return axes, direction, along, inverse
+
+    def _scale(self, inverse: torch.Tensor) -> torch.Tensor:
+        """frequency_hz (100 mm / r)^3 from 1/r^2."""
+        return inverse * inverse.sqrt() * (self.frequency_hz * 1e6)
 
 
 @dataclass(frozen=True)
@@ -247,4 +250,4 @@ class Region:
         """Weight, 0 to 1."""
         share = min(max(self.share, 1e-6), 1 - 1e-6)
         threshold = math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * share)))
-        return torch.sigmoid((smooth_noise(self.seed, positions, (self.scale_mm,) * 3) - threshold) / 0.15)
+        return torch.sigmoid((smooth_noise(self.seed, positions, self.scale_mm) - threshold) / 0.15)

@@ -57,7 +57,7 @@ def test_positions_are_relative_to_the_middle():
 
 def test_smooth_noise_has_unit_variance_and_its_scale():
     points = tuple(torch.tensor([[0.0, 20.0], [0.0, 0.0], [0.0, 0.0]]))
-    values = np.array([smooth_noise(seed, points, (20.0,) * 3).numpy() for seed in range(3000)])
+    values = np.array([smooth_noise(seed, points, 20.0).numpy() for seed in range(3000)])
     assert abs(values.mean()) < 0.06 and abs(values.std() - 1) < 0.05
     assert abs(np.corrcoef(values.T)[0, 1] - math.exp(-0.5)) < 0.05  # one scale apart
 
