@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from nnunet_phys.augmentations.draw import PARTS, ContrastDraw
-from nnunet_phys.augmentations.ranges import AgentRanges, Range, RegionRanges, integer
+from nnunet_phys.augmentations.ranges import AgentRanges, RegionRanges
+from nnunet_phys.augmentations.ranges.values import Range, integer
 from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
