@@ -193,7 +193,7 @@ def _write_gallery(args: argparse.Namespace, case: Case) -> None:
     figure = Figure(figsize=(12, 3.0), layout="constrained")
     case.show_source(list(figure.subplots(1, 3 if case.image is None else 4)))
     heading = html.escape(f"{case.name}: contrasts of its PD, T1 and T2")
-    parts = [f"<h1>{heading}</h1>", picture(figure, images_only=True)]
+    parts = [f"<h1>{heading}</h1>", picture(figure)]
     parts.append("<p>Each image has its own grey scale, from 0 to its 99.5th percentile; signed ones from their least.")
     found = muscle_t1_t2(case.maps, case.voxel_mm[1:])
     sections = {"Sequences": sequence_rows(*found, args.seed), "Faults of the scanner": effect_rows(args.seed)}
@@ -202,7 +202,7 @@ def _write_gallery(args: argparse.Namespace, case: Case) -> None:
             parts.append(f"<h1>{title}</h1>")
             for row in rows:
                 parts.append(f"<h2>{html.escape(row.title)}</h2>")
-                parts.append(picture(_row_figure(case, row), images_only=True))
+                parts.append(picture(_row_figure(case, row)))
                 progress.update()
     write_page(args.o, case.name, parts)
 
@@ -229,4 +229,4 @@ def _write_figure(args: argparse.Namespace, case: Case) -> None:
     case.show_source(list(above.subplots(1, 3 if case.image is None else 4)), size=11)
     for axis, (caption, draw) in zip(below.subplots(1, len(contrasts)), contrasts, strict=True):
         case.show_draw(axis, draw, caption, size=9)
-    write_bytes(args.o, png(figure, 100, images_only=True))
+    write_bytes(args.o, png(figure, 100))

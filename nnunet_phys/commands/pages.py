@@ -20,40 +20,16 @@ _STYLE = "body{font:14px sans-serif;max-width:1100px;margin:2em auto}h2{font-siz
 _STYLE += ".flag{color:#b00}img{max-width:100%}td,th{padding:.1em 1em;text-align:right}"
 
 
-def png(figure: Figure, dpi: int, images_only: bool = False) -> bytes:
-    """A figure as PNG.
-
-    Args:
-        figure: to be drawn.
-        dpi: pixels per inch.
-        images_only: it holds nothing but images in grey and viridis: 128 tones of each, half the bytes.
-    """
-    import numpy as np
-    from matplotlib import colormaps
-    from PIL import Image
-
-    buffer, small = io.BytesIO(), io.BytesIO()
+def png(figure: Figure, dpi: int) -> bytes:
+    """A figure as PNG; dpi in pixels per inch."""
+    buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
-    if not images_only:
-        return buffer.getvalue()
-    pixels = Image.open(buffer).convert("RGB")
-    tones = np.linspace(0, 1, 128)
-    colours = b"".join(colormaps[name](tones, bytes=True)[:, :3].tobytes() for name in ("gray", "viridis"))
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(colours)
-    index = np.array(pixels.quantize(palette=palette, dither=Image.Dither.NONE))  # only nearly the nearest colour
-    values = np.asarray(pixels)
-    grey = (values == values[..., :1]).all(-1)
-    index[grey] = values[grey, 0] // 2
-    reduced = Image.fromarray(index)
-    reduced.putpalette(colours)
-    reduced.save(small, "png", optimize=True)
-    return small.getvalue()
+    return buffer.getvalue()
 
 
-def picture(figure: Figure, images_only: bool = False) -> str:
-    """A figure as an HTML image that holds its own data; arguments as of `png`."""
-    return f'<img src="data:image/png;base64,{base64.b64encode(png(figure, 90, images_only)).decode()}">'
+def picture(figure: Figure) -> str:
+    """A figure as an HTML image that holds its own data."""
+    return f'<img src="data:image/png;base64,{base64.b64encode(png(figure, 90)).decode()}">'
 
 
 def write_page(path: Path, title: str, parts: list[str]) -> None:
