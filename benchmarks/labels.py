@@ -1,9 +1,9 @@
 """Do labels paint the answer's outline into the images? Trainings on digital hearts, whose true maps are known.
 
 If an outline were painted in, a network would lean on it and lose on test images, which have none. Same schedule and
-test sets for maps made without labels, with labels, and the true ones; and, on the true maps, for cine at rest with GRE
-whose inflow goes into what looks like blood by T1 and T2, or into the labelled cavities. Dice, mean over structures, a
-line per training:
+test sets for maps made without labels, with labels, and the true ones, all on recipes/three_sequences.json; and, on the
+true maps, for cine at rest with GRE whose inflow goes into what looks like blood by T1 and T2, or into the labelled
+cavities. Dice, mean over structures, a line per training:
 
     python benchmarks/labels.py -work FOLDER
 """
@@ -20,9 +20,9 @@ from nnunet_phys.commands.demo import FULL, isolate, plan_and_preprocess, predic
 from nnunet_phys.commands.phantom import CONTRASTS, write_phantom_dataset
 
 TRAININGS = {
-    "without": ("without", "nnUNetTrainerPhysDemo"),
-    "labels": ("labels", "nnUNetTrainerPhysDemo"),
-    "true": ("true", "nnUNetTrainerPhysDemo"),
+    "without": ("without", "nnUNetTrainerThreeSequences"),
+    "labels": ("labels", "nnUNetTrainerThreeSequences"),
+    "true": ("true", "nnUNetTrainerThreeSequences"),
     "inflow by tissue": ("true", "nnUNetTrainerTissueInflow"),
     "inflow by labels": ("true", "nnUNetTrainerLabelInflow"),
 }

@@ -47,6 +47,7 @@ def main() -> None:
         os.environ[name] = str(work / name)
     os.environ["nnUNet_extTrainer"] = str(Path(__file__).parent / "real_scans_trainers")
     os.environ["NNUNET_PHYS_ITERATIONS"] = str(args.iterations)
+    os.environ.pop("nnUNet_phys_recipe", None)  # each trainer has its own
     os.environ["nnUNet_n_proc_DA"] = "1"
     os.environ["nnUNet_def_n_proc"] = "2"
     raw, pre = work / "nnUNet_raw" / DATASET, work / "nnUNet_preprocessed" / DATASET

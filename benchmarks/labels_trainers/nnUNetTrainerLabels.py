@@ -1,4 +1,4 @@
-"""Inflow drawn from T1 and T2, as the package does it, and painted by labels, as it never does; for `labels.py`."""
+"""The trainings of `labels.py`: on three sequences; with inflow by T1 and T2, as the package has it, or by labels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
 
 Demo = recursive_find_trainer_class_by_name("nnUNetTrainerDemo")
 CAVITIES = (1, 3)
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+class nnUNetTrainerThreeSequences(PhysMixin, Demo):
+    """bSSFP, MOLLI and GRE without contrast agent or a scanner's faults but noise."""
+
+    recipe = RECIPES / "three_sequences.json"
 
 
 class nnUNetTrainerTissueInflow(PhysMixin, Demo):
     """Cine at rest and GRE with inflow into what looks like blood."""
 
-    recipe = Path(__file__).parents[1] / "recipes" / "inflow.json"
+    recipe = RECIPES / "inflow.json"
 
 
 class nnUNetTrainerLabelInflow(nnUNetTrainerTissueInflow):
