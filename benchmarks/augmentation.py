@@ -175,7 +175,7 @@ def main() -> None:
         transforms_alone(flat, args.repeats)
         whole_batches("2d", flat, TWO_D, max(10, args.repeats // 10))
         deep = write_cases(Path(folder) / "3d", THREE_D[1], THREE_D[2], THREE_D[0])
-        whole_batches("3d", deep, THREE_D, max(10, args.repeats // 20))
+        whole_batches("3d", deep, THREE_D, max(10, args.repeats // 5))
 
 
 if __name__ == "__main__":
