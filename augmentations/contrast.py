@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -37,49 +38,60 @@ class Acquisition:
     deviation: float
 
 
+class Case(Protocol):
+    """What `SynthesizeContrast` asks of a case; `precomputed_spin.dataset.SpinCase` is one."""
+
+    @property
+    def reservoir(self) -> Reservoir:
+        """A few voxels of the whole case."""
+
+    def maps(self, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """PD, T1 (ms) and T2 (ms) of a part of the case, float32 (3, ...)."""
+
+
 class SynthesizeContrast(BasicTransform):
     """Replace the real image by the signed signal of a contrast drawn for it.
 
-    Takes `image` with five channels (image, PD, T1, T2 and the index plane; see `precomputed_spin.dataset`) and returns
-    one. A `contrast` entry of the sample tells `AcquireImage` the rest; it is None where the real image is kept. Draws
-    from np.random; nnU-Net's workers fork with one and the same torch generator.
+    Takes `image` with two channels, image and index plane (see `precomputed_spin.dataset`), and returns the first,
+    written over. A `contrast` entry of the sample tells `AcquireImage` the rest; it is None where the real image is
+    kept. Draws from np.random; nnU-Net's workers fork with one and the same torch generator.
 
     Args:
         recipe: what to draw.
-        reservoirs: by case index.
+        cases: by index.
         masked: the configuration normalises within the nonzero mask only (use_mask_for_norm); voxels outside,
             labelled -1, stay 0.
     """
 
-    def __init__(self, recipe: ContrastRecipe, reservoirs: Sequence[Reservoir], masked: bool = False) -> None:
+    def __init__(self, recipe: ContrastRecipe, cases: Sequence[Case], masked: bool = False) -> None:
         super().__init__()
-        self.recipe, self.reservoirs, self.masked = recipe, reservoirs, masked
+        self.recipe, self.cases, self.masked = recipe, cases, masked
 
     def __repr__(self) -> str:
-        return f"SynthesizeContrast(recipe {self.recipe.name}, {len(self.reservoirs)} cases, masked={self.masked})"
+        return f"SynthesizeContrast(recipe {self.recipe.name}, {len(self.cases)} cases, masked={self.masked})"
 
     def get_parameters(self, image: torch.Tensor, segmentation: torch.Tensor | None = None, **_) -> dict:
         """The draw (None: the real image), whose patch it is, and where the image must stay 0."""
-        place = read_index_plane(image[-1].numpy())
-        case = None if place is None else self.reservoirs[place[0]]
+        place = read_index_plane(image[1].numpy())
+        reservoir = None if place is None else self.cases[place[0]].reservoir
         outside = segmentation[0] < 0 if self.masked and segmentation is not None else None
-        return {"draw": self.recipe.draw(np.random, case), "place": place, "outside": outside}
+        return {"draw": self.recipe.draw(np.random, reservoir), "place": place, "outside": outside}
 
     def apply(
         self, data_dict: dict, draw: ContrastDraw | None, place: tuple | None, outside: torch.Tensor | None
     ) -> dict:
-        image, data_dict["contrast"] = data_dict["image"], None
-        if draw is None:
-            data_dict["image"] = image[:1].clone()
+        image = data_dict["image"] = data_dict["image"][:1]
+        data_dict["contrast"] = None
+        if draw is None or place is None:
             return data_dict
-        result = torch.zeros_like(image[:1])
-        if place is not None:
-            case, start, box = place
-            signal, data_dict["contrast"] = synthesize(image[(slice(1, 4), *box)], start, self.reservoirs[case], draw)
-            result[(0, *box)] = signal
+        index, start, box = place
+        case, size = self.cases[index], image[(0, *box)].shape
+        size_3d = (1,) * (3 - len(size)) + size
+        maps = case.maps(tuple(slice(low, low + n) for low, n in zip(start, size_3d, strict=True)))
+        signal, data_dict["contrast"] = synthesize(torch.from_numpy(maps), start, case.reservoir, draw)
+        image[(0, *box)] = signal.reshape(size)
         if outside is not None:
-            result[0, outside] = 0
-        data_dict["image"] = result
+            image[0, outside] = 0
         return data_dict
 
 
@@ -103,17 +115,14 @@ def synthesize(
     """Signed signal of a patch, as a z-score.
 
     Args:
-        maps: PD, T1 (ms), T2 (ms), shape (3, ...) with two (one slice) or three axes of space.
+        maps: PD, T1 (ms), T2 (ms), (3, slices, rows, columns).
         start: its first voxel in the case, three numbers.
-        case: the case that it is cut from.
+        case: voxels of the case that it is cut from.
         draw: the contrast.
 
     Returns:
-        tensor of the maps' spatial shape, and what `acquire` must know.
+        tensor (slices, rows, columns), and what `acquire` must know.
     """
-    shape = maps.shape[1:]
-    if len(shape) == 2:
-        maps = maps[:, None]
     patch = grid_positions(start, tuple(maps.shape[1:]), tuple(case.shape), tuple(case.spacing_mm))
     points = tuple(torch.from_numpy(case.position_mm))
     voxel_mm = tuple(float(d) for d in case.spacing_mm)
@@ -125,7 +134,7 @@ def synthesize(
     deviation = deviation.clamp_min(SMALLEST_DEVIATION)
     acquisition = Acquisition(draw, reservoir, float(mean), float(deviation))
     signal = draw.displaced(signal, patch)
-    return torch.add(-mean / deviation, signal, alpha=1 / acquisition.deviation).reshape(shape), acquisition
+    return torch.add(-mean / deviation, signal, alpha=1 / acquisition.deviation), acquisition
 
 
 def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:

@@ -78,7 +78,7 @@ def transforms_of(patch: tuple[int, ...], rotation: tuple[float, float], mirrore
 def with_synthesis(theirs: ComposeTransforms, recipe: ContrastRecipe, dataset: SpinDataset) -> ComposeTransforms:
     """The same with ours, as `PhysMixin` places them."""
     spatial, *others = theirs.transforms
-    return ComposeTransforms([SynthesizeContrast(recipe, dataset.reservoirs), spatial, AcquireImage(), *others])
+    return ComposeTransforms([SynthesizeContrast(recipe, dataset.cases), spatial, AcquireImage(), *others])
 
 
 class _Between(AcquireImage):
@@ -124,11 +124,11 @@ def transforms_alone(dataset: SpinDataset, repeats: int) -> None:
         case = dataset.load_case("case0")
         box = (slice(None), slice(4, 5), *(slice(0, n) for n in size))
         widths = [(0, 0), *((0, full - n) for n, full in zip(size, large, strict=True))]
-        image = torch.from_numpy(np.pad(case[0][box][:, 0], widths))
+        image = torch.from_numpy(np.pad(case[0][box][:, 0], widths))  # with its index plane
         labels = torch.from_numpy(np.pad(case[1][box][:, 0].astype(np.int16), widths, constant_values=-1))
 
         def ours(recipe: ContrastRecipe) -> Callable[[dict], object]:
-            steps = ComposeTransforms([SynthesizeContrast(recipe, dataset.reservoirs), _Between(patch)])
+            steps = ComposeTransforms([SynthesizeContrast(recipe, dataset.cases), _Between(patch)])
             return lambda sample: steps(**sample)
 
         calls = {"nnU-Net's transforms": lambda sample: theirs(**{**sample, "image": sample["image"][:1]})}

@@ -1,12 +1,15 @@
-"""An nnU-Net dataset that lays the maps beside the image, lazily.
+"""An nnU-Net dataset whose patches tell which part of which case they are, and the maps that go with them.
 
-A case comes as channels along the first axis: the image's own, then PD, T1 and T2 (ms), then one plane that tells
-which part of which case this is (`nnunet_phys.reservoir.index_plane`).
+A patch comes as two channels, the image and one plane that tells case and place (`nnunet_phys.reservoir.index_plane`).
+By it `SynthesizeContrast` finds the maps, and reads them where a contrast is made, without the padding: as further
+channels of the patch they would double the time that nnU-Net takes to crop and pad.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
@@ -16,20 +19,19 @@ from nnunet_phys.precomputed_spin.preprocessed import copy_fault, open_copy, res
 from nnunet_phys.reservoir import Reservoir, index_plane
 
 
-class ChannelStack:
-    """Image, maps and index plane as one array that is read where it is indexed.
+class IndexedImage:
+    """An image and its index plane as one array that is read where it is indexed.
 
     Offers what `acvl_utils.crop_and_pad_nd` asks of an array: `shape`, `dtype`, `ndim` and indexing.
 
     Args:
-        image: lazy or real array of shape (C, ...).
-        maps: the same for PD, T1, T2: (3, ...).
-        index: the case's index, for the last plane.
+        image: lazy or real array of shape (1, ...).
+        index: the case's index, for the plane.
     """
 
-    def __init__(self, image, maps, index: int) -> None:
-        self._image, self._maps, self._index = image, maps, index
-        self.shape = (image.shape[0] + maps.shape[0] + 1, *image.shape[1:])
+    def __init__(self, image: Any, index: int) -> None:
+        self._image, self._index = image, index
+        self.shape = (2, *image.shape[1:])
         self.ndim = len(self.shape)
         self.dtype = np.dtype(np.float32)
 
@@ -37,19 +39,37 @@ class ChannelStack:
         channels, *space = key if isinstance(key, tuple) else (key,)
         if channels is Ellipsis and space:
             raise IndexError("write out the channel axis: [:, ...], not [..., i]")
-        where = (slice(None), *space)
-        image, maps = np.asarray(self._image[where]), np.asarray(self._maps[where])
+        image = np.asarray(self._image[(slice(None), *space)])
         start = [
             part.indices(n)[0] if isinstance(part, slice) else part
             for part, n in zip(space, self.shape[1:], strict=False)
         ]
         start += [0] * (self.ndim - 1 - len(space))
         plane = index_plane(self._index, tuple(start), image.shape[1:])[None]
-        return np.concatenate((image, maps, plane), dtype=self.dtype)[channels]
+        return np.concatenate((image, plane), dtype=self.dtype)[channels]
+
+
+@dataclass(frozen=True)
+class SpinCase:
+    """What is kept on disk of a case's maps.
+
+    Attributes:
+        folder: of the preprocessed maps.
+        name: of the case.
+        reservoir: a few of its voxels.
+    """
+
+    folder: Path
+    name: str
+    reservoir: Reservoir
+
+    def maps(self, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """PD, T1 (ms) and T2 (ms) of a part of the case on nnU-Net's grid, float32 (3, ...)."""
+        return open_copy(self.folder, self.name)[(slice(None), *box)]
 
 
 class SpinDataset:
-    """nnU-Net's training dataset of any class, with the maps beside the image.
+    """nnU-Net's training dataset of any class, with an index plane beside the image.
 
     Args:
         images: nnU-Net's dataset.
@@ -57,7 +77,7 @@ class SpinDataset:
 
     Attributes:
         identifiers: the cases; a case's index is its place here.
-        reservoirs: by that index, a few voxels of the case.
+        cases: by that index, their maps.
 
     Raises:
         FileNotFoundError: a case has no maps; call `faults` first.
@@ -67,14 +87,15 @@ class SpinDataset:
         self.images = images
         self.folder = spin_folder(images.source_folder) if folder is None else Path(folder)
         self.identifiers = images.identifiers
-        self.reservoirs = [Reservoir.load(reservoir_path(self.folder, case)) for case in self.identifiers]
+        self.cases = [
+            SpinCase(self.folder, case, Reservoir.load(reservoir_path(self.folder, case))) for case in self.identifiers
+        ]
         self._index = {case: index for index, case in enumerate(self.identifiers)}
 
     def load_case(self, identifier: str):
         """As nnU-Net's: channels (see the module), segmentation, previous stage's or None, properties."""
         image, seg, seg_prev, properties = self.images.load_case(identifier)
-        stack = ChannelStack(image, open_copy(self.folder, identifier), self._index[identifier])
-        return stack, seg, seg_prev, properties
+        return IndexedImage(image, self._index[identifier]), seg, seg_prev, properties
 
     def __getitem__(self, identifier: str):
         return self.load_case(identifier)

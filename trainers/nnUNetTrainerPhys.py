@@ -39,9 +39,10 @@ _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
 class PhysMixin:
     """Adds contrast synthesis to any nnU-Net trainer: `class Mine(PhysMixin, nnUNetTrainerDA5): pass`.
 
-    Only the training data change: they come with their maps, the parent's training transforms are preceded by
-    `SynthesizeContrast`, and `AcquireImage` follows their spatial transform. Validation sees real images. Under DDP
-    each rank lays maps beside its own training data; the segmentation of a cascade's previous stage passes unchanged.
+    Only the training data change: each patch tells which part of which case it is, the parent's training transforms are
+    preceded by `SynthesizeContrast`, which reads the maps there, and `AcquireImage` follows their spatial transform.
+    Validation sees real images. Under DDP each rank does so for its own training data; the segmentation of a cascade's
+    previous stage passes unchanged.
 
     Attributes:
         recipe: what to synthesise: a recipe's name, a JSON file or a `ContrastRecipe`. The variable nnUNet_phys_recipe
@@ -62,7 +63,7 @@ class PhysMixin:
         theirs = super().get_training_transforms(*args, **kwargs)
         training, _ = self._datasets
         masked = self.configuration_manager.use_mask_for_norm[0]
-        synthesis = SynthesizeContrast(self._recipe, training.reservoirs, masked)
+        synthesis = SynthesizeContrast(self._recipe, training.cases, masked)
         transforms = theirs.transforms if isinstance(theirs, ComposeTransforms) else [theirs]
         spatial = [i for i, one in enumerate(transforms) if isinstance(one, _SPATIAL)]
         after = spatial[-1] + 1 if spatial else 0

@@ -35,7 +35,7 @@ class nnUNetTrainerLabelInflow(nnUNetTrainerTissueInflow):
         """The parent's, with the synthesis replaced."""
         transforms = super().get_training_transforms(*args, **kwargs)
         ours = transforms.transforms[0]
-        transforms.transforms[0] = PaintedInflow(ours.recipe, ours.reservoirs, ours.masked)
+        transforms.transforms[0] = PaintedInflow(ours.recipe, ours.cases, ours.masked)
         return transforms
 
 
@@ -48,7 +48,7 @@ class PaintedInflow(SynthesizeContrast):
         signals = []
         for blood in (0.0, 1.0):
             one = replace(draw, sequence=replace(draw.sequence, blood=blood))
-            made = super().apply(dict(data_dict), one, place, outside)
+            made = super().apply({**data_dict, "image": data_dict["image"].clone()}, one, place, outside)
             signals.append(made["image"] * made["contrast"].deviation + made["contrast"].mean)
         found = super().apply(data_dict, draw, place, outside)  # its reservoir gives the z-score
         cavity = torch.isin(found["segmentation"][:1], torch.tensor(CAVITIES))

@@ -51,17 +51,21 @@ def some_maps(shape) -> torch.Tensor:
     return torch.nn.functional.interpolate(channels, shape, mode="nearest")[0].contiguous()
 
 
-def case_of(maps: torch.Tensor) -> Reservoir:
-    """The reservoir of maps (3, ...) that are the whole case."""
-    volume = maps.numpy() if maps.ndim == 4 else maps[:, None].numpy()
-    return draw_reservoir(volume, None, SPACING, 0)
+class Whole:
+    """A case whose maps are at hand: (3, ...), of one slice where there are two axes of space."""
+
+    def __init__(self, maps: torch.Tensor) -> None:
+        self.volume = maps.numpy() if maps.ndim == 4 else maps[:, None].numpy()
+        self.reservoir = draw_reservoir(self.volume, None, SPACING, 0)
+
+    def maps(self, box: tuple[slice, slice, slice]) -> np.ndarray:
+        return self.volume[(slice(None), *box)]
 
 
-def patch_of(maps, padding, case=0) -> torch.Tensor:
-    """Image, maps and index plane, padded with zeros as nnU-Net pads."""
-    shape = tuple(maps.shape[1:])
-    plane = torch.from_numpy(index_plane(case, (0, 0, 0), shape))
-    planes = torch.cat((torch.randn((1, *shape)), maps, plane[None]))
+def patch_of(shape, padding, case=0, start=(0, 0, 0)) -> torch.Tensor:
+    """Image and index plane, padded with zeros as nnU-Net pads."""
+    plane = torch.from_numpy(index_plane(case, start, shape))
+    planes = torch.stack((torch.randn(shape), plane))
     return torch.nn.functional.pad(planes, [n for ends in reversed(padding) for n in ends])
 
 
@@ -71,9 +75,8 @@ def both(recipe, cases, **options) -> ComposeTransforms:
 
 @pytest.mark.parametrize(("shape", "padding"), [((40, 50), ((3, 4), (0, 5))), ((4, 30, 40), ((1, 0), (3, 4), (2, 2)))])
 def test_one_channel_with_padding_at_zero(shape, padding):
-    maps = some_maps(shape)
-    patch = patch_of(maps, padding, case=1)
-    transform = both(ALWAYS, [case_of(some_maps((2, 9, 9))), case_of(maps)])
+    patch = patch_of(shape, padding, case=1)
+    transform = both(ALWAYS, [Whole(some_maps((2, 9, 9))), Whole(some_maps(shape))])
     np.random.seed(0)
     for _ in range(40):
         sample = transform(image=patch.clone())
@@ -86,31 +89,49 @@ def test_one_channel_with_padding_at_zero(shape, padding):
 
 
 def test_the_real_image_is_passed_on():
-    maps = some_maps((20, 30))
-    patch = patch_of(maps, ((0, 0), (2, 2)))
+    patch = patch_of((20, 30), ((0, 0), (2, 2)))
     segmentation = torch.zeros((1, 20, 34))
-    out = both(replace(ALWAYS, probability=0.0), [case_of(maps)])(image=patch.clone(), segmentation=segmentation)
+    out = both(replace(ALWAYS, probability=0.0), [Whole(some_maps((20, 30)))])(
+        image=patch.clone(), segmentation=segmentation
+    )
     assert torch.equal(out["image"], patch[:1]) and out["segmentation"] is segmentation
 
 
 def test_nothing_but_padding():
-    image = both(ALWAYS, [])(image=torch.zeros((5, 6, 6)))["image"]
+    image = both(ALWAYS, [])(image=torch.zeros((2, 6, 6)))["image"]
     assert torch.equal(image, torch.zeros((1, 6, 6)))
 
 
 def test_outside_the_mask_stays_zero():
-    maps, segmentation = some_maps((20, 30)), torch.zeros((1, 20, 30))
+    segmentation = torch.zeros((1, 20, 30))
     segmentation[:, :, :7] = -1
-    patch = patch_of(maps, ((0, 0), (0, 0)))
-    image = both(ALWAYS, [case_of(maps)], masked=True)(image=patch, segmentation=segmentation)["image"]
+    patch = patch_of((20, 30), ((0, 0), (0, 0)))
+    image = both(ALWAYS, [Whole(some_maps((20, 30)))], masked=True)(image=patch, segmentation=segmentation)["image"]
     assert (image[..., :7] == 0).all() and (image[..., 7:] != 0).any()
 
 
+@pytest.mark.parametrize("shape", [(30, 40), (6, 30, 40)], ids=["2d", "3d"])
+def test_a_patch_reads_its_own_part_of_the_maps(shape):
+    """The same voxels, in a patch of the case and in the whole of it."""
+    recipe = replace(ALWAYS, scanner=())
+    case = Whole(some_maps((6, 30, 40)))
+    start, size = (2, 7, 11), (3, 20, 24)
+    if len(shape) == 2:
+        size = size[1:]
+    images = []
+    for patch in (patch_of(size, ((1, 2),) * len(size), start=start), patch_of((6, 30, 40), ((0, 0),) * 3)):
+        np.random.seed(3)
+        images.append(both(recipe, [case])(image=patch)["image"][0])
+    part, whole = images
+    inside = part[tuple(slice(1, -2) for _ in size)]
+    torch.testing.assert_close(inside, whole[2 if len(shape) == 2 else slice(2, 5), 7:27, 11:35])
+
+
 def test_the_signal_is_the_sequences_own():
-    maps = some_maps((20, 30))
+    maps = some_maps((1, 20, 30))
     sequence, tissue = MOLLI(readout=0), TissueState(1.2, 0.9)
-    signal, acquisition = synthesize(maps, (0, 0, 0), case_of(maps), ContrastDraw(sequence, tissue))
-    scale = torch.tensor([1, 1.2, 0.9])[:, None, None]
+    signal, acquisition = synthesize(maps, (0, 0, 0), Whole(maps).reservoir, ContrastDraw(sequence, tissue))
+    scale = torch.tensor([1, 1.2, 0.9])[:, None, None, None]
     expected = sequence(SpinMaps.unstack(maps * scale))
     torch.testing.assert_close(signal * acquisition.deviation + acquisition.mean, expected, rtol=0.01, atol=2e-3)
     image = acquire(signal[None], acquisition)[0]
@@ -207,33 +228,33 @@ def test_a_patch_of_one_tissue_keeps_its_place_in_the_case(patch, noise, fault):
 
 
 def test_psir_keeps_the_sign():
-    maps = some_maps((20, 30))
+    maps = some_maps((1, 20, 30))
     sequence = InversionRecoveryGRE(inversion_time_ms=250.0, phase_sensitive=True)
     draw = ContrastDraw(sequence, noise=Noise(1e-4, 0))
-    signal, acquisition = synthesize(maps, (0, 0, 0), case_of(maps), draw)
+    signal, acquisition = synthesize(maps, (0, 0, 0), Whole(maps).reservoir, draw)
     assert (sequence(SpinMaps.unstack(maps)) < 0).any()
     torch.testing.assert_close(acquire(signal[None], acquisition)[0], signal, rtol=0.02, atol=0.02)
 
 
 def test_magnitude_comes_after_mixing():
     """Interpolation mixes signals, not magnitudes: between +1 and -1 lies the dark rim."""
-    maps = some_maps((40, 40))
+    maps = some_maps((1, 40, 40))
     maps[0], maps[1], maps[2] = 0.8, 300.0, 60.0
-    maps[1, :, 20:] = 1600.0
+    maps[1, :, :, 20:] = 1600.0
+    case = Whole(maps).reservoir
     draw = ContrastDraw(InversionRecoveryGRE(inversion_time_ms=350.0), partial_volume=PartialVolume(1.0))
-    sharp = acquire(*one_and(synthesize(maps, (0, 0, 0), case_of(maps), replace(draw, partial_volume=None))))[0]
+    sharp = acquire(*one_and(synthesize(maps, (0, 0, 0), case, replace(draw, partial_volume=None))))[0, 0]
     assert abs(float(sharp[:, 18:22].mean() - sharp[:, [5, 35]].mean())) < 0.01
-    signal, acquisition = synthesize(maps, (0, 0, 0), case_of(maps), draw)
-    signed = signal * acquisition.deviation + acquisition.mean
+    signal, acquisition = synthesize(maps, (0, 0, 0), case, draw)
+    signed = signal[0] * acquisition.deviation + acquisition.mean
     assert (signed[:, :20] > 0).all() and (signed[:, 20:] < 0).all()
-    image = acquire(signal[None], acquisition)[0]
+    image = acquire(signal[None], acquisition)[0, 0]
     assert float(image[:, 18:22].mean()) < float(image[:, [5, 35]].mean()) - 0.2
 
 
 def test_numpy_seeds_the_whole_draw():
-    maps = some_maps((20, 30))
-    patch = patch_of(maps, ((0, 0), (0, 0)))
-    transform = pickle.loads(pickle.dumps(both(ALWAYS, [case_of(maps)])))
+    patch = patch_of((20, 30), ((0, 0), (0, 0)))
+    transform = pickle.loads(pickle.dumps(both(ALWAYS, [Whole(some_maps((20, 30)))])))
     images = []
     for seed in (7, 7, 8):
         np.random.seed(seed)
@@ -242,14 +263,15 @@ def test_numpy_seeds_the_whole_draw():
 
 
 def test_a_spatial_transform_between_them():
-    maps = some_maps((60, 60))
-    patch = patch_of(maps, ((20, 20), (20, 20)))
+    patch = patch_of((60, 60), ((20, 20), (20, 20)))
     options = {"patch_center_dist_from_border": 0, "random_crop": False, "p_elastic_deform": 0}
     turn = {"p_rotation": 1.0, "rotation": (0.5, 0.6), "p_scaling": 1.0, "scaling": (0.9, 1.1)}
-    first, last = both(ALWAYS, [case_of(maps)]).transforms
+    first, last = both(ALWAYS, [Whole(some_maps((60, 60)))]).transforms
     for seed in range(10):
         np.random.seed(seed)
-        image = ComposeTransforms([first, SpatialTransform((80, 80), **options, **turn), last])(image=patch)["image"]
+        image = ComposeTransforms([first, SpatialTransform((80, 80), **options, **turn), last])(image=patch.clone())[
+            "image"
+        ]
         assert image.shape == (1, 80, 80) and torch.isfinite(image).all()
         assert (image[0, :3, :3] == 0).all() and image.abs().max() > 1
 

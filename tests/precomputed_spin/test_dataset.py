@@ -1,4 +1,4 @@
-"""Image, maps and index plane as one lazy array."""
+"""Image and index plane as one lazy array, and the maps that go with it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import pytest
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 
-from nnunet_phys.precomputed_spin.dataset import ChannelStack, SpinDataset
+from nnunet_phys.precomputed_spin.dataset import IndexedImage, SpinDataset
 from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
-from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset
+from nnunet_phys.precomputed_spin.preprocessed import open_copy, open_preprocessed_dataset
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 from nnunet_phys.reservoir import read_index_plane
 
 
 @pytest.fixture
-def stack():
-    rng = np.random.default_rng(0)
-    image, maps = rng.random((1, 4, 5, 6), dtype=np.float32), rng.random((3, 4, 5, 6), dtype=np.float32)
-    return ChannelStack(image, maps, 7), np.concatenate((image, maps))
+def indexed():
+    image = np.random.default_rng(0).random((1, 4, 5, 6), dtype=np.float32)
+    return IndexedImage(image, 7), image
 
 
 @pytest.mark.parametrize(
@@ -29,18 +28,18 @@ def stack():
         (slice(None, 4), slice(0, 3), 1, slice(2, None)),
     ],
 )
-def test_indexing(stack, key):
-    lazy, whole = stack
-    assert (lazy.shape, lazy.ndim, lazy.dtype) == ((5, 4, 5, 6), 4, whole.dtype)
-    assert np.array_equal(lazy[key][:4], whole[key])
+def test_indexing(indexed, key):
+    lazy, image = indexed
+    assert (lazy.shape, lazy.ndim, lazy.dtype) == ((2, 4, 5, 6), 4, image.dtype)
+    assert np.array_equal(lazy[key][:1], image[key])
 
 
 @pytest.mark.parametrize("bbox", [[[0, 2], [1, 4], [2, 5]], [[-1, 5], [3, 9], [-2, 4]]])
-def test_cropping_and_padding(stack, bbox):
-    lazy, whole = stack
+def test_cropping_and_padding(indexed, bbox):
+    lazy, image = indexed
     patch = crop_and_pad_nd(lazy, bbox, 0)
-    assert np.array_equal(patch[:4], crop_and_pad_nd(whole, bbox, 0))
-    case, start, box = read_index_plane(patch[4])
+    assert np.array_equal(patch[:1], crop_and_pad_nd(image, bbox, 0))
+    case, start, box = read_index_plane(patch[1])
     assert case == 7 and start == tuple(max(0, low) for low, _ in bbox)
     inside = np.zeros(patch.shape[1:], bool)
     inside[box] = True
@@ -57,13 +56,16 @@ def test_any_of_nnunets_dataset_classes(tiny, dataset_class):
             image, seg, _, properties = blosc.load_case(case)
             nnUNetDatasetNumpy.save_case(image[:], seg[:], properties, str(target.folder / case))
     dataset = SpinDataset(dataset_class(str(target.folder), ["case4", "case2"]))
-    assert dataset.identifiers == ["case2", "case4"] and len(dataset.reservoirs) == 2
+    assert dataset.identifiers == ["case2", "case4"] and len(dataset.cases) == 2
     for index, case in enumerate(dataset.identifiers):
         data, seg, seg_prev, properties = dataset.load_case(case)
-        assert data.shape == (5, *seg.shape[1:]) and seg_prev is None and "class_locations" in properties
+        assert data.shape == (2, *seg.shape[1:]) and seg_prev is None and "class_locations" in properties
         assert np.array_equal(data[0], blosc.load_case(case)[0][0])
-        assert read_index_plane(data[4])[:2] == (index, (0, 0, 0))
-        reservoir = dataset.reservoirs[index]
+        assert read_index_plane(data[1])[:2] == (index, (0, 0, 0))
+        reservoir = dataset.cases[index].reservoir
         assert tuple(reservoir.shape) == data.shape[1:] and reservoir.voxels.shape == reservoir.position_mm.shape
-        assert data[2].min() >= 50
+        box = tuple(slice(0, n - 1) for n in data.shape[1:])
+        maps = dataset.cases[index].maps(box)
+        assert maps.shape == (3, *(n - 1 for n in data.shape[1:])) and maps.dtype == np.float32
+        assert maps[1].min() >= 50 and np.array_equal(maps, open_copy(dataset.folder, case)[(slice(None), *box)])
     assert repr(dataset).startswith("SpinDataset(2 cases")
