@@ -1,4 +1,4 @@
-"""A small untrained prior, and images for it."""
+"""A small untrained prior, images for it, and what a refusal looks like."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from nnunet_phys.commands import main
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.store import load_maps
 from nnunet_phys.sequences import MOLLI
@@ -43,3 +44,18 @@ def series(tiny, tmp_path):
             sitk.WriteImage(image, str(folder / f"{case}_ti{i:02d}_0000.nii.gz"))
         (folder / f"{case}.json").write_text(json.dumps({"inversion_times_ms": sequence.inversion_times_ms}))
     return folder
+
+
+@pytest.fixture
+def refused(capsys):
+    """Asserts that a command is refused, and that each expected text stands in a line of its own account."""
+
+    def check(arguments, *expected):
+        capsys.readouterr()
+        assert main(arguments) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert all(line.startswith("nnunet_phys: ") for line in lines)
+        for text in expected:
+            assert any(text in line for line in lines), lines
+
+    return check

@@ -1,12 +1,8 @@
-"""`nnunet_phys reverse`, `phantom` and `train_prior` as commands: what they write, and how they refuse."""
+"""`nnunet_phys reverse` as a command: what it writes, and how it refuses."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,14 +12,6 @@ import torch
 from nnunet_phys.commands import main
 from nnunet_phys.precomputed_spin.store import load_maps
 from nnunet_phys.sequences import BSSFP
-
-
-def _refused(capsys, arguments, *expected):
-    assert main(arguments) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert all(line.startswith("nnunet_phys: ") for line in lines)
-    for text in expected:
-        assert any(text in line for line in lines), lines
 
 
 def _edit(path, change):
@@ -58,7 +46,7 @@ def test_maps_of_a_data_set(fresh, prior, capsys):
     assert changed == {f"case0{end}" for end in ("_PDmap.nii.gz", "_T1map.nii.gz", "_T2map.nii.gz", ".json")}
 
 
-def test_maps_made_with_other_settings_are_not_taken_for_finished(fresh, prior, tmp_path, capsys):
+def test_maps_made_with_other_settings_are_not_taken_for_finished(fresh, prior, tmp_path, refused):
     shutil.copytree(prior, tmp_path / "moved")
     assert main(_reverse(prior)) == 0
     assert main(_reverse(str(tmp_path / "moved"))) == 0  # the same prior
@@ -67,9 +55,7 @@ def test_maps_made_with_other_settings_are_not_taken_for_finished(fresh, prior, 
         (_reverse(prior, "-seed", "1"), "seed"),
         (_reverse("digital_heart"), "prior"),
     ):
-        _refused(
-            capsys, other, f"case0 and 5 more: what lies in {fresh.maps} was made with other settings ({name}). Add"
-        )
+        refused(other, f"case0 and 5 more: what lies in {fresh.maps} was made with other settings ({name}). Add")
     before = {p: p.stat().st_mtime_ns for p in fresh.maps.iterdir()}
     assert main(_reverse(prior, "-samples", "2", "--save_samples", "--overwrite")) == 0
     assert (fresh.maps / "case0_T1sd.nii.gz").is_file()
@@ -163,29 +149,29 @@ def test_single_readouts_and_4d_files(tiny, series, prior, tmp_path, capsys):
     assert frame.GetSize() == volumes[3].GetSize() and np.allclose(frame.GetDirection(), volumes[3].GetDirection())
 
 
-def test_series_that_do_not_fit(series, prior, tmp_path, capsys):
+def test_series_that_do_not_fit(series, prior, tmp_path, refused):
     molli = ("-sequence", "molli")
     times = series / "case0.json"
     good = times.read_text()
     times.write_text('{"inversion_times_ms": [100, 900]}')
-    _refused(capsys, _from(series, tmp_path / "o", prior, *molli), "case0: 2 inversion times in ", "for 8 images")
+    refused(_from(series, tmp_path / "o", prior, *molli), "case0: 2 inversion times in ", "for 8 images")
     times.write_text('{"inversion_times_ms": [0.1, 0.9, 1.7, 2.5, 3.3, 0.2, 1.0, 1.8]}')
-    _refused(capsys, _from(series, tmp_path / "o", prior, *molli), "case0: inversion times up to 3.3 look like seconds")
+    refused(_from(series, tmp_path / "o", prior, *molli), "case0: inversion times up to 3.3 look like seconds")
     times.write_text(good)
     other = sitk.ReadImage(str(series / "case1_ti03_0000.nii.gz"))[:, 1:]
     sitk.WriteImage(other, str(series / "case1_ti03_0000.nii.gz"))
-    _refused(capsys, _from(series, tmp_path / "o", prior, *molli), "case1: ", "differs in geometry from")
+    refused(_from(series, tmp_path / "o", prior, *molli), "case1: ", "differs in geometry from")
     protocol = tmp_path / "protocol.json"
     (tmp_path / "in").mkdir()
     protocol.write_text('[{"sequence": "bssfp"}, {"sequence": "t2prep", "t2_prep_ms": [25, 55]}]')
-    _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), "_ti marks all images of one")
+    refused(_from(series, tmp_path / "o", prior, "-protocol", str(protocol)), "_ti marks all images of one")
     numbered = tmp_path / "numbered"
     numbered.mkdir()
     for i in range(8):
         shutil.copy(series / f"case0_ti{i:02d}_0000.nii.gz", numbered / f"case0_{i:04d}.nii.gz")
-    _refused(capsys, _from(numbered, tmp_path / "o", prior, "-protocol", str(protocol)), "8 images", "sequences make 3")
+    refused(_from(numbered, tmp_path / "o", prior, "-protocol", str(protocol)), "8 images", "sequences make 3")
     shutil.copy(series / "case0_ti00_0000.nii.gz", numbered / "case0_ti08_0000.nii.gz")
-    _refused(capsys, _from(numbered, tmp_path / "o", prior, *molli), "_ti marks all images of one")
+    refused(_from(numbered, tmp_path / "o", prior, *molli), "_ti marks all images of one")
     for content, message in (
         ('{"sequence": "molli", "flip_angel_deg": 35}', "did you mean 'flip_angle_deg'?"),
         ('{"sequence": "bssfp", "flip_angle_deg": "45"}', "Sequence bssfp: "),
@@ -194,22 +180,22 @@ def test_series_that_do_not_fit(series, prior, tmp_path, capsys):
         ("[]", "is an empty list"),
     ):
         protocol.write_text(content)
-        _refused(capsys, _from(series, tmp_path / "o", prior, "-protocol", str(protocol)), message)
-    _refused(capsys, _from(series, series, prior, *molli), "is a folder that is read from")
+        refused(_from(series, tmp_path / "o", prior, "-protocol", str(protocol)), message)
+    refused(_from(series, series, prior, *molli), "is a folder that is read from")
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.nii").touch()
-    _refused(capsys, _from(tmp_path / "raw", tmp_path / "o", prior), "no image (", ".nii.gz")
+    refused(_from(tmp_path / "raw", tmp_path / "o", prior), "no image (", ".nii.gz")
     shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a.nii.gz")
     shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a_0000.nii.gz")
-    _refused(capsys, _from(tmp_path / "in", tmp_path / "o", prior), "a: ", "are one case by their names")
+    refused(_from(tmp_path / "in", tmp_path / "o", prior), "a: ", "are one case by their names")
     assert not (tmp_path / "o").exists()
 
 
-def test_a_data_set_of_4d_files_is_refused(fresh, prior, capsys):
+def test_a_data_set_of_4d_files_is_refused(fresh, prior, refused):
     volume = sitk.ReadImage(str(fresh.image("case0")))
     sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(fresh.image("case0")))
-    _refused(capsys, _reverse(prior), "case0_t00: ", "is 4-D. A data set holds volumes")
-    _refused(capsys, _reverse(prior, "-o", str(fresh.raw / "imagesTr")), "is a folder that is read from")
+    refused(_reverse(prior), "case0_t00: ", "is 4-D. A data set holds volumes")
+    refused(_reverse(prior, "-o", str(fresh.raw / "imagesTr")), "is a folder that is read from")
 
 
 def test_an_option_with_a_dash_too_few(capsys):
@@ -231,21 +217,21 @@ def test_slices_that_look_wrong_are_told(fresh, prior, capsys, monkeypatch):
     assert "slices look wrong:" in told and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in told
 
 
-def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, capsys, monkeypatch):
+def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, refused, monkeypatch):
     (tmp_path / "file").write_text("")
-    _refused(capsys, [*_reverse(prior), "-o", str(tmp_path / "file" / "maps")], "cannot be written to")
+    refused([*_reverse(prior), "-o", str(tmp_path / "file" / "maps")], "cannot be written to")
     from collections import namedtuple
 
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    _refused(capsys, _reverse(prior), "GiB are free, the results may take")
+    refused(_reverse(prior), "GiB are free, the results may take")
 
 
-def test_samples_and_labels(fresh, prior, tmp_path, capsys):
+def test_samples_and_labels(fresh, prior, tmp_path, refused, capsys):
     path = fresh.raw / "dataset.json"
     description = json.loads(path.read_text())
     path.write_text(json.dumps({**description, "labels": {"background": 0, "a": 1, "b": 2}}))
-    _refused(capsys, _reverse(prior, "--labels"), "none of background, a, b in dataset.json is known as RV, MYO or LV")
+    refused(_reverse(prior, "--labels"), "none of background, a, b in dataset.json is known as RV, MYO or LV")
     path.write_text(json.dumps({**description, "labels": {"background": 0, "LV": 1, "MYO": 2}}))
     assert main(_reverse(prior, "--labels", "-samples", "2", "--save_samples")) == 0
     record = json.loads((fresh.maps / "case0.json").read_text())
@@ -257,19 +243,19 @@ def test_samples_and_labels(fresh, prior, tmp_path, capsys):
     assert record["quality"]["t1_spread"] > 0
     sizes = {sitk.ReadImage(str(p)).GetSize() for p in fresh.maps.rglob("case0_*.nii.gz")}
     assert len(list(fresh.maps.rglob("case0_*.nii.gz"))) == 3 + 3 + 6 and len(sizes) == 1
-    _refused(capsys, _reverse(prior), "was made with other settings (sampler, samples, labels, label_sha256)")
+    refused(_reverse(prior), "was made with other settings (sampler, samples, labels, label_sha256)")
     (fresh.maps / "samples" / "1" / "case3_T2map.nii.gz").unlink()
     assert main(_reverse(prior, "--labels", "-samples", "2", "--save_samples")) == 0
     assert "5 of 6 cases are finished" in capsys.readouterr().out
     labels = fresh.raw / "labelsTr"
     (labels / "case4.nii.gz").rename(tmp_path / "away.nii.gz")
-    _refused(capsys, _reverse(prior, "--labels", "--overwrite"), "case4: ", "cannot be read")
+    refused(_reverse(prior, "--labels", "--overwrite"), "case4: ", "cannot be read")
     (tmp_path / "away.nii.gz").rename(labels / "case4.nii.gz")
     _edit(labels / "case1.nii.gz", np.zeros_like)
     sitk.WriteImage(sitk.ReadImage(str(labels / "case2.nii.gz"))[1:], str(labels / "case2.nii.gz"))
     again = _reverse(prior, "--labels", "--overwrite")
-    _refused(capsys, again, "case1: ", "holds none of the codes", "case2: ", "lies on another grid than")
-    _refused(capsys, _from(fresh.raw / "imagesTr", tmp_path / "o", prior, "--labels"), "--labels needs -d")
+    refused(again, "case1: ", "holds none of the codes", "case2: ", "lies on another grid than")
+    refused(_from(fresh.raw / "imagesTr", tmp_path / "o", prior, "--labels"), "--labels needs -d")
 
 
 def test_processes_of_a_launcher_share_the_work(fresh, prior, monkeypatch):
@@ -280,14 +266,13 @@ def test_processes_of_a_launcher_share_the_work(fresh, prior, monkeypatch):
         assert len(list(fresh.maps.glob("*.json"))) == expected
 
 
-def test_all_faulty_images_are_named_before_work_starts(fresh, prior, capsys):
+def test_all_faulty_images_are_named_before_work_starts(fresh, prior, refused):
     _edit(fresh.image("case1"), lambda a: np.full_like(a, np.nan))
     _edit(fresh.image("case2"), np.zeros_like)
     fresh.image("case3").write_bytes(fresh.image("case3").read_bytes()[:200])
     small = sitk.ReadImage(str(fresh.image("case4")))[:20]
     sitk.WriteImage(small, str(fresh.image("case4")))
-    _refused(
-        capsys,
+    refused(
         _reverse(prior),
         "case1: " + str(fresh.image("case1")) + " holds NaN",
         "case2: " + str(fresh.image("case2")) + " has no signal",
@@ -316,120 +301,28 @@ def test_all_faulty_images_are_named_before_work_starts(fresh, prior, capsys):
         (["-d", "900", "-device", "cpu", "-sequence", "molli"], "A data set (-d) has one image a case"),
     ],
 )
-def test_bad_arguments(fresh, prior, capsys, arguments, message):
-    _refused(capsys, ["reverse", *arguments], message)
+def test_bad_arguments(fresh, prior, refused, arguments, message):
+    refused(["reverse", *arguments], message)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_no_gpu(fresh, capsys):
-    _refused(capsys, ["reverse", "-d", "900"], "-device cuda is not available", "Use -device cpu")
+def test_no_gpu(fresh, refused):
+    refused(["reverse", "-d", "900"], "-device cuda is not available", "Use -device cpu")
 
 
-def test_variables_unset(monkeypatch, capsys):
+def test_variables_unset(monkeypatch, refused):
     monkeypatch.delenv("nnUNet_raw", raising=False)
-    _refused(capsys, ["reverse", "-d", "900"], "nnUNet_raw is not set")
-    _refused(capsys, ["phantom", "-d", "900"], "nnUNet_raw is not set")
+    refused(["reverse", "-d", "900"], "nnUNet_raw is not set")
+    refused(["phantom", "-d", "900"], "nnUNet_raw is not set")
 
 
-def test_labels_are_no_image(fresh, prior, capsys, tmp_path):
+def test_labels_are_no_image(fresh, prior, refused, tmp_path):
     arguments = ["reverse", "-i", str(fresh.raw / "labelsTr"), "-o", str(tmp_path / "out"), "-device", "cpu"]
-    _refused(capsys, [*arguments, "-prior", prior], "case0: ", "different values, as labels do")
+    refused([*arguments, "-prior", prior], "case0: ", "different values, as labels do")
 
 
-def test_several_channels(fresh, capsys):
+def test_several_channels(fresh, refused):
     path = fresh.raw / "dataset.json"
     description = json.loads(path.read_text()) | {"channel_names": {"0": "cine", "1": "LGE"}}
     path.write_text(json.dumps(description))
-    _refused(capsys, ["reverse", "-d", "900"], "2 input channels (0: cine, 1: LGE)")
-
-
-def test_phantom_refuses_what_makes_no_data_set(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
-    _refused(capsys, ["phantom", "-d", "901", "-slices", "0"], "-slices 0: give 1 or more")
-    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "nowhere"))
-    _refused(capsys, ["phantom", "-d", "901"], "no such folder")
-
-
-def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, capsys):
-    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
-
-    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
-    arguments = ["phantom", "-d", "901", "-train", "2", "-test", "1", "-slices", "2"]
-    assert main(arguments) == 0
-    folder = tmp_path / "Dataset901_DigitalHeart"
-    verify_dataset_integrity(str(folder), 1)
-    for contrast, count in (("cine", 1), ("molli", 11), ("gre", 1)):
-        images, labels = (sorted((folder / f"{k}Ts_{contrast}").iterdir()) for k in ("images", "labels"))
-        assert len(images) == len(labels) == count
-        array = sitk.GetArrayFromImage(sitk.ReadImage(str(images[0])))
-        assert array.shape == (2, 128, 128) and np.isfinite(array).all() and array.std() > 0
-    capsys.readouterr()  # progress
-    _refused(capsys, arguments, "exists. Choose another id or add --overwrite")
-    (tmp_path / "Dataset902_Other").mkdir()
-    _refused(capsys, ["phantom", "-d", "902"], "-d 902 is taken by")
-
-
-def test_train_prior_refuses_what_is_not_there(tmp_path, capsys):
-    _refused(capsys, ["train_prior", "-i", str(tmp_path / "none"), "-o", str(tmp_path / "p")], "no such folder")
-    (tmp_path / "empty").mkdir()
-    _refused(capsys, ["train_prior", "-i", str(tmp_path / "empty"), "-o", str(tmp_path / "p")], "_PDmap")
-    assert not (tmp_path / "p").exists()
-
-
-@pytest.fixture
-def many(tmp_path):
-    """Forty small images, and the command that makes their maps."""
-    rng = np.random.default_rng(0)
-    (tmp_path / "in").mkdir()
-    for i in range(40):
-        image = sitk.GetImageFromArray(rng.uniform(0, 99, (2, 24, 24)))
-        image.SetSpacing((2.5, 2.5, 8.0))
-        sitk.WriteImage(image, str(tmp_path / "in" / f"case{i:02d}_0000.nii.gz"))
-    return tmp_path / "in"
-
-
-def _start(many, out, prior):
-    command = [sys.executable, "-m", "nnunet_phys", *_from(many, out, prior)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=out.parent
-    )
-
-
-def _contents(folder):
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(".nii.gz")}
-
-
-def _finished(folder):
-    return len(list(folder.glob("*.json"))) if folder.exists() else 0
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_a_rerun_completes(many, prior, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert _start(many, whole, prior).wait() == 0
-    rng, kills = np.random.default_rng(0), 0
-    while kills < 20:  # anywhere from the first imports on, most of them while maps are made
-        process, before = _start(many, killed, prior), _finished(killed)
-        deadline, made = time.monotonic() + rng.uniform(1, 20), before + rng.integers(0, 5)
-        while process.poll() is None and time.monotonic() < deadline and _finished(killed) <= made:
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.1))
-        process.kill()
-        kills += process.wait() == -9
-        if _finished(killed) == 40:
-            assert _contents(killed) == _contents(whole)
-            shutil.rmtree(killed)
-    assert _start(many, killed, prior).wait() == 0
-    assert _contents(killed) == _contents(whole) and len(_contents(whole)) == 120
-    assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in whole.iterdir())
-
-
-@pytest.mark.slow
-def test_two_processes_with_the_same_work_do_no_harm(many, prior, tmp_path):
-    for processes, folder in ((1, tmp_path / "alone"), (2, tmp_path / "both")):
-        started = [_start(many, folder, prior) for _ in range(processes)]
-        assert [p.wait() for p in started] == [0] * processes
-    assert _contents(tmp_path / "both") == _contents(tmp_path / "alone")
-    assert main(_from(many, tmp_path / "both", prior)) == 0  # the records vouch for the files
-    assert len(list((tmp_path / "both").iterdir())) == 160
+    refused(["reverse", "-d", "900"], "2 input channels (0: cine, 1: LGE)")

@@ -52,15 +52,6 @@ def _contents(folder) -> dict:
     return {p.name: _array(p) for p in sorted(folder.glob("*.nii.gz"))}
 
 
-def _refused(capsys, arguments, *expected):
-    capsys.readouterr()
-    assert main(arguments) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert all(line.startswith("nnunet_phys: ") for line in lines)
-    for text in expected:
-        assert any(text in line for line in lines), lines
-
-
 def _near(image, signal) -> bool:
     """Within 1 % of the greatest signal: that of the table by which draws are made."""
     truth = signal.abs().numpy()
@@ -169,7 +160,7 @@ def test_a_shift_goes_from_row_to_row(maps, tmp_path):
     np.testing.assert_allclose(moved[:, 2:], still[:, :-2], atol=1e-5)
 
 
-def test_what_is_finished_is_kept(maps, tmp_path, capsys):
+def test_what_is_finished_is_kept(maps, tmp_path, refused, capsys):
     out = tmp_path / "out"
     assert main(_synthesize(maps, out, "-sequence", "molli")) == 0
     before = (out / "a_ti00_0000.nii.gz").stat().st_mtime_ns
@@ -177,13 +168,13 @@ def test_what_is_finished_is_kept(maps, tmp_path, capsys):
     assert main(_synthesize(maps, out, "-sequence", "molli")) == 0
     assert "1 are finished and skipped" in capsys.readouterr().out
     assert (out / "a_ti00_0000.nii.gz").stat().st_mtime_ns == before and (out / "b_1_ti03_0000.nii.gz").is_file()
-    _refused(capsys, _synthesize(maps, out, "-sequence", "bssfp"), "a and 1 more: images in", "Add --overwrite")
+    refused(_synthesize(maps, out, "-sequence", "bssfp"), "a and 1 more: images in", "Add --overwrite")
     assert main(_synthesize(maps, out, "-sequence", "bssfp", "--overwrite")) == 0
     assert sorted(p.name for p in out.glob("*.nii.gz")) == ["a_0000.nii.gz", "b_1_0000.nii.gz"]
     (out / "a.json").unlink()  # somebody else's image
-    _refused(capsys, _synthesize(maps, out, "-sequence", "bssfp"), "a: images in", "or by something else")
+    refused(_synthesize(maps, out, "-sequence", "bssfp"), "a: images in", "or by something else")
     (out / "a.json").write_text('{"maps": {"PDmap": {"file": "a_0000.nii.gz"}}}')
-    _refused(capsys, _synthesize(maps, out, "-sequence", "bssfp", "--overwrite"), "is not of nnunet_phys synthesize")
+    refused(_synthesize(maps, out, "-sequence", "bssfp", "--overwrite"), "is not of nnunet_phys synthesize")
     assert (out / "a_0000.nii.gz").is_file()
 
 
@@ -210,12 +201,12 @@ def test_what_is_finished_is_kept(maps, tmp_path, capsys):
         (("-draw", "nowhere.json"), "-draw nowhere.json is no record of draws"),
     ],
 )
-def test_bad_arguments(maps, tmp_path, capsys, options, message):
-    _refused(capsys, _synthesize(maps, tmp_path / "out", *options), message)
+def test_bad_arguments(maps, tmp_path, refused, options, message):
+    refused(_synthesize(maps, tmp_path / "out", *options), message)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_protocol_that_would_not_be_followed(maps, tmp_path, capsys):
+def test_a_protocol_that_would_not_be_followed(maps, tmp_path, refused):
     protocol = tmp_path / "protocol.json"
     arguments = _synthesize(maps, tmp_path / "out", "-protocol", str(protocol))
     for content, message in (
@@ -223,37 +214,37 @@ def test_a_protocol_that_would_not_be_followed(maps, tmp_path, capsys):
         ({"sequence": "gre", "te": 3}, "Sequence gre has no parameter 'te'"),
     ):
         protocol.write_text(json.dumps(content))
-        _refused(capsys, arguments, message)
+        refused(arguments, message)
 
 
-def test_records_that_are_none(maps, tmp_path, capsys):
+def test_records_that_are_none(maps, tmp_path, refused):
     draw = tmp_path / "draw.json"
     bssfp = {"sequence": "bssfp"}
     for content in ([], {"images": 3}, {"sequence": bssfp, "tissue": 3}, {"sequence": bssfp, "noise": {"of": 1}}, {}):
         draw.write_text(json.dumps(content))
-        _refused(capsys, _synthesize(maps, tmp_path / "out", "-draw", str(draw)), f"-draw {draw}")
+        refused(_synthesize(maps, tmp_path / "out", "-draw", str(draw)), f"-draw {draw}")
 
 
-def test_faults_of_maps_are_found_before_anything_is_written(maps, tmp_path, capsys):
+def test_faults_of_maps_are_found_before_anything_is_written(maps, tmp_path, refused):
     out, bssfp = tmp_path / "out", ("-sequence", "bssfp")
-    _refused(capsys, _synthesize(tmp_path / "none", out, *bssfp), "no such folder")
+    refused(_synthesize(tmp_path / "none", out, *bssfp), "no such folder")
     (tmp_path / "empty").mkdir()
-    _refused(capsys, _synthesize(tmp_path / "empty", out, *bssfp), "holds no maps, such as CASE_PDmap.nii.gz")
-    _refused(capsys, _synthesize(maps, maps, *bssfp), "is a folder that is read from")
+    refused(_synthesize(tmp_path / "empty", out, *bssfp), "holds no maps, such as CASE_PDmap.nii.gz")
+    refused(_synthesize(maps, maps, *bssfp), "is a folder that is read from")
     (maps / "a_PDmap.nii.gz").unlink()
     image = sitk.ReadImage(str(maps / "b_1_T1map.nii.gz"))
     sitk.WriteImage(image * float("nan"), str(maps / "b_1_T1map.nii.gz"))
     missing = f"a: {maps / 'a_PDmap.nii.gz'} is missing"
-    _refused(capsys, _synthesize(maps, out, *bssfp), missing, "b_1: ", "holds NaN")
+    refused(_synthesize(maps, out, *bssfp), missing, "b_1: ", "holds NaN")
     assert not out.exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_no_right_to_write(maps, tmp_path, capsys):
+def test_no_right_to_write(maps, tmp_path, refused):
     (tmp_path / "out").mkdir(mode=0o500)
-    _refused(capsys, _synthesize(maps, tmp_path / "out", "-sequence", "bssfp"), "cannot be written to")
+    refused(_synthesize(maps, tmp_path / "out", "-sequence", "bssfp"), "cannot be written to")
 
 
-def test_a_file_for_a_folder(maps, tmp_path, capsys):
+def test_a_file_for_a_folder(maps, tmp_path, refused):
     (tmp_path / "out").write_text("")
-    _refused(capsys, _synthesize(maps, tmp_path / "out" / "in", "-sequence", "bssfp"), "cannot be written to")
+    refused(_synthesize(maps, tmp_path / "out" / "in", "-sequence", "bssfp"), "cannot be written to")
