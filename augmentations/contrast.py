@@ -99,13 +99,15 @@ class AcquireImage(BasicTransform):
     """Faults of the image, noise, magnitude, and the z-score that nnU-Net would give the whole case.
 
     Takes what `SynthesizeContrast` left, after any spatial transform; passes real images on. Padding stays 0, nnU-Net's
-    value for it.
+    value for it. Leaves the `ContrastDraw` in the sample's `contrast`, whose `describe` is its record; None: a real
+    image.
     """
 
     def apply(self, data_dict: dict, **_) -> dict:
-        acquisition = data_dict.pop("contrast", None)
+        acquisition = data_dict["contrast"]
         if acquisition is not None:
             data_dict["image"] = acquire(data_dict["image"], acquisition)
+            data_dict["contrast"] = acquisition.draw
         return data_dict
 
 

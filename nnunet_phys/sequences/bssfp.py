@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,7 +55,7 @@ class BSSFP:
 
     Raises:
         ValueError: flip angle outside 0-180 degrees or looking like radians; TR not positive; N below 1; a share of
-            blood outside 0-1.
+            blood outside 0-1; off-resonance not finite.
     """
 
     balanced: ClassVar[bool] = True
@@ -69,6 +70,8 @@ class BSSFP:
         check_flip_angle(self.flip_angle_deg)
         check_positive(tr_ms=self.tr_ms)
         check_flow(self.inflow_pulses, self.blood)
+        if not isinstance(self.off_resonance_hz, torch.Tensor) and not math.isfinite(self.off_resonance_hz):
+            raise ValueError(f"off_resonance_hz must be finite, got {self.off_resonance_hz:g}")
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal of the maps' shape, never negative: the sign flip from band to band is left out."""

@@ -50,12 +50,12 @@ class _InversionRecovery:
         check_positive(tr_ms=self.tr_ms, rr_ms=self.rr_ms, beats=self.beats)
         check_centre(self.pulses, self.centre_pulse)
         check_efficiency(inversion_efficiency=self.inversion_efficiency)
-        if self._delay_ms < 0:
+        if not self._delay_ms >= 0:
             raise ValueError(
                 f"inversion_time_ms = {self.inversion_time_ms:g} is too early: from the start of the read-out to "
                 f"centre_pulse it takes {self._to_centre_ms:g} ms"
             )
-        if self._delay_ms > self._free_ms:
+        if not self._delay_ms <= self._free_ms:
             raise ValueError(
                 f"inversion_time_ms = {self.inversion_time_ms:g} is too late: the read-out ends after "
                 f"{self.beats} beats of rr_ms = {self.rr_ms:g}"

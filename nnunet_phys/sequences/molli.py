@@ -32,7 +32,7 @@ def parse_scheme(scheme: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     Raises:
         ValueError: it is no such scheme.
     """
-    if not re.fullmatch(r"[1-9]\d*(\(\d+(\.\d+)?s?\)[1-9]\d*)*", scheme):
+    if not re.fullmatch(r"[1-9]\d?(\(\d{1,3}(\.\d+)?s?\)[1-9]\d?){0,9}", scheme):
         raise ValueError(
             f"MOLLI scheme {scheme!r} is none: write images(pause)images, such as 5(3)3 in beats or 5(3s)3 in seconds"
         )
@@ -87,7 +87,7 @@ class MOLLI:
 
     def __post_init__(self) -> None:
         images, _ = parse_scheme(self.scheme)
-        times = self.first_inversion_times_ms
+        times = self.first_inversion_times_ms[: len(images)]
         check_flip_angle(self.flip_angle_deg)
         check_positive(tr_ms=self.tr_ms, rr_ms=self.rr_ms)
         check_efficiency(inversion_efficiency=self.inversion_efficiency)
@@ -97,17 +97,19 @@ class MOLLI:
                 f"scheme {self.scheme} has {len(images)} sets, but first_inversion_times_ms has {len(times)} "
                 "entries: give one per set"
             )
-        if min(times[: len(images)]) < self._to_centre_ms:
+        early = [time for time in times if not time >= self._to_centre_ms]
+        if early:
             raise ValueError(
-                f"inversion time {min(times[: len(images)]):g} ms is too early: from the start of a shot to "
-                f"centre_pulse it takes {self._to_centre_ms:g} ms"
+                f"inversion time {early[0]:g} ms is too early: from the start of a shot to centre_pulse it takes "
+                f"{self._to_centre_ms:g} ms"
             )
         if self.rr_intervals_ms is not None and len(self.rr_intervals_ms) != sum(images) - len(images):
             raise ValueError(
                 f"scheme {self.scheme} has {sum(images) - len(images)} intervals between images of one set, but "
                 f"rr_intervals_ms has {len(self.rr_intervals_ms)}"
             )
-        if min((self.rr_ms, *(self.rr_intervals_ms or ()))) < self._shot_ms or any(gap < 0 for gap, _, _ in self._sets):
+        beats, gaps = (self.rr_ms, *(self.rr_intervals_ms or ())), (gap for gap, _, _ in self._sets)
+        if not all(beat >= self._shot_ms for beat in beats) or not all(gap >= 0 for gap in gaps):
             raise ValueError(
                 f"shot ({self._shot_ms:g} ms) and inversion do not fit into rr_ms = {self.rr_ms:g} or rr_intervals_ms"
             )

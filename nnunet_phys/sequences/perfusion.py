@@ -68,12 +68,12 @@ class SaturationRecoveryGRE:
         check_positive(rr_ms=self.rr_ms)
         check_centre(self.pulses, self.centre_pulse)
         check_efficiency(saturation_efficiency=self.saturation_efficiency)
-        if self._delay_ms < 0:
+        if not self._delay_ms >= 0:
             raise ValueError(
                 f"ts_ms = {self.ts_ms:g} is too early: from the start of the read-out to centre_pulse it takes "
                 f"{self.ts_ms - self._delay_ms:g} ms"
             )
-        if self._rest_ms < 0:
+        if not self._rest_ms >= 0:
             raise ValueError(f"ts_ms = {self.ts_ms:g} is too late: the read-out ends after rr_ms = {self.rr_ms:g}")
 
     @property

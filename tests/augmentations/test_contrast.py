@@ -81,7 +81,7 @@ def test_one_channel_with_padding_at_zero(shape, padding):
     for _ in range(40):
         sample = transform(image=patch.clone())
         image = sample["image"]
-        assert set(sample) == {"image"}
+        assert set(sample) == {"image", "contrast"} and isinstance(sample["contrast"], ContrastDraw)
         assert image.shape == (1, *patch.shape[1:]) and torch.isfinite(image).all()
         assert (image[0][patch[-1] == 0] == 0).all()
         inside = image[0][patch[-1] > 0]
@@ -94,7 +94,7 @@ def test_the_real_image_is_passed_on():
     out = both(replace(ALWAYS, probability=0.0), [Whole(some_maps((20, 30)))])(
         image=patch.clone(), segmentation=segmentation
     )
-    assert torch.equal(out["image"], patch[:1]) and out["segmentation"] is segmentation
+    assert torch.equal(out["image"], patch[:1]) and out["segmentation"] is segmentation and out["contrast"] is None
 
 
 def test_nothing_but_padding():
@@ -260,6 +260,15 @@ def test_numpy_seeds_the_whole_draw():
         np.random.seed(seed)
         images.append(transform(image=patch.clone())["image"])
     assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
+
+
+def test_the_draw_of_a_sample_makes_it_again():
+    case, patch = Whole(some_maps((20, 30))), patch_of((20, 30), ((0, 0), (0, 0)))
+    np.random.seed(5)
+    sample = both(ALWAYS, [case])(image=patch.clone())
+    draw = ContrastDraw.from_description(json.loads(json.dumps(sample["contrast"].describe())))
+    again = acquire(*one_and(synthesize(torch.from_numpy(case.volume), (0, 0, 0), case.reservoir, draw)))
+    assert torch.equal(again[:, 0], sample["image"])
 
 
 def test_a_spatial_transform_between_them():

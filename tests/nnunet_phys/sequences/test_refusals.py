@@ -1,6 +1,7 @@
 """What sequences refuse, and what they say."""
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from nnunet_phys.sequences import (
     MOLLI,
     MSASHA,
     SASHA,
+    SEQUENCES,
     BlackBloodTSE,
     InversionRecoveryBSSFP,
     InversionRecoveryGRE,
@@ -107,3 +109,22 @@ def test_radians_are_refused(kind):
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", SEQUENCES.values(), ids=SEQUENCES)
+def test_nan_is_refused(kind):
+    for field in fields(kind):
+        if isinstance(field.default, float):
+            nonsense = math.nan
+        elif isinstance(field.default, tuple) and isinstance(field.default[0], float):
+            nonsense = (*field.default[:-1], math.nan)
+        else:
+            continue
+        with pytest.raises(ValueError, match=r"nan|fit into"):
+            kind(**{field.name: nonsense})
+
+
+def test_a_scheme_that_would_never_end():
+    for scheme in ("5(3)3000000", "5(1000000)3", "1" + "(1)1" * 10):
+        with pytest.raises(ValueError, match="is none"):
+            MOLLI(scheme=scheme, first_inversion_times_ms=(120.0,) * 20)
