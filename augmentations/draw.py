@@ -101,14 +101,16 @@ class ContrastDraw:
         if nominal is None or (self.transmit is None and not detuned):
             return None
 
-        def flip_angles(places: Positions) -> torch.Tensor:
-            flip = nominal if self.transmit is None else self.transmit(places).mul_(nominal).clamp_(2, 180)
-            if not detuned:
-                return flip
-            frequency = sum(one(places) for one in (self.off_resonance, self.device) if one is not None)
-            return effective_flip_angle(flip, self.sequence.tr_ms, frequency)
-
-        return smooth(flip_angles, positions) if self.device is None else flip_angles(positions)
+        flip = nominal
+        if self.transmit is not None:
+            flip = smooth(self.transmit, positions).mul_(nominal).clamp_(2, 180)
+        if not detuned:
+            return flip
+        # what is smooth is the frequency: the effective flip angle has a cusp at the edge of each band
+        shifts = [] if self.off_resonance is None else [smooth(self.off_resonance, positions, step_mm=4.0)]
+        if self.device is not None:
+            shifts.append(self.device(positions))
+        return effective_flip_angle(flip, self.sequence.tr_ms, sum(shifts))
 
     def table(self, flip_angles: torch.Tensor | None) -> SignalTable:
         """Signals of this draw's states of tissue, over the range of these flip angles."""

@@ -13,7 +13,7 @@ from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
-from nnunet_phys.spin import T1_MIN_MS
+from nnunet_phys.spin import T1_MIN_MS, T2_MIN_MS
 
 
 class ContrastFromMaps:
@@ -65,6 +65,7 @@ class ContrastFromMaps:
             raise InputError(f"'{self.maps}' has shape {shape}: give PD, T1, T2 as (3, slices, rows, columns).")
         if not torch.isfinite(maps).all():
             raise InputError(f"'{self.maps}' holds NaN or infinite values. Replace them.")
-        if maps[1].max() < T1_MIN_MS:
-            raise InputError(f"'{self.maps}': T1 is {float(maps[1].max()):g} at most, as in seconds. Give ms.")
+        for name, values, least in (("T1", maps[1], T1_MIN_MS), ("T2", maps[2], T2_MIN_MS)):
+            if values.max() < least:
+                raise InputError(f"'{self.maps}': {name} is {float(values.max()):g} at most, as in seconds. Give ms.")
         return maps

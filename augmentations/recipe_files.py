@@ -16,7 +16,6 @@ import os
 import textwrap
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import torch
 from nnunet_phys.augmentations.draw import PARTS
 from nnunet_phys.augmentations.ranges import SEQUENCE_RANGES, AgentRanges, RegionRanges
 from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.protocol import LEAST_MS
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -173,7 +172,7 @@ class _Reader:
             self._fault(where, f"{key} = {value} must be whole numbers")
         elif key in _SHARES and not 0 <= low <= high <= 1:
             self._fault(where, f"{key} = {value} is not within 0 to 1")
-        elif key.endswith("_ms") and 0 < high < LEAST_MS.get(key, 2.0):
+        elif key.endswith("_ms") and 0 < high < LEAST_MS.get(key.removeprefix("least_"), 2.0):
             self._fault(where, f"{key} = {value} looks like seconds: give ms")
         elif key.endswith("_deg") and high < 2:
             self._fault(where, f"{key} = {value} looks like radians: give degrees")
@@ -190,7 +189,7 @@ class _Reader:
         return None
 
     def _try_out(self, recipe: ContrastRecipe) -> None:
-        """Make images at the ends of all ranges, with all effects: what only the classes themselves refuse."""
+        """Draw, and make images at the ends of all ranges with all effects: what only the classes themselves refuse."""
         maps = torch.tensor([[0.9, 0.8, 0.7, 0.0], [1550.0, 1050.0, 300.0, 1000.0], [220.0, 50.0, 64.0, 60.0]])
         scanner = tuple(replace(effect, probability=1.0) for effect in recipe.scanner)
         for index, entry in enumerate(recipe.sequences):
@@ -203,6 +202,10 @@ class _Reader:
                     image = alone.draw_contrast(_Ends(seed)).scan(maps.reshape(3, 1, 2, 2), (8.0, 1.5, 1.5))
                     if not torch.isfinite(image).all():
                         raise ValueError("at the ends of its ranges the image holds NaN")
+                still = replace(alone, scanner=())
+                for rng in (_Ends(24), np.random.RandomState(0)):
+                    for _ in range(_TRIALS):
+                        still.draw_contrast(rng)
             except (ValueError, ArithmeticError) as error:
                 self._fault(f"sequence {index + 1} ({entry.ranges.name})", str(error))
 
@@ -214,6 +217,7 @@ class _Reader:
             raise InputError("\n".join(self.faults))
 
 
+_TRIALS = 500  # draws of each sequence, without images: few combinations of values may be the ones that do not fit
 _TOP = {"probability": "float", "t1_factor": "Range", "t2_factor": "Range"}
 _SHARES = (
     *("probability", "anchor", "prepared", "unprepared", "phase_sensitive", "stir", "residual_blood", "share"),
@@ -240,5 +244,4 @@ def _short(value: Any) -> str:
 
 
 def _nearest(word: str, known: Any) -> str:
-    found = get_close_matches(word, list(known), 1, 0.5)
-    return f"; did you mean '{found[0]}'?" if found else f"; there are {', '.join(known)}"
+    return did_you_mean(word, known) or f"; there are {', '.join(known)}"

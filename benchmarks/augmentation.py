@@ -37,6 +37,7 @@ from nnunet_phys.reservoir import draw_reservoir
 # patch, case, spacing, batch, rotation, mirrored axes, and whether nnU-Net rotates within the plane alone
 TWO_D = ((256, 224), (10, 400, 360), (10.0, 1.4, 1.4), 10, (-np.pi, np.pi), (0, 1), False)
 THREE_D = ((64, 192, 160), (80, 224, 192), (1.5, 1.5, 1.5), 2, (-np.pi / 6, np.pi / 6), (0, 1, 2), False)
+PROBABILITY = load_recipe("default").probability
 DEFAULT = replace(load_recipe("default"), probability=1.0)
 QUIET = replace(DEFAULT, scanner=tuple(effect for effect in DEFAULT.scanner if effect.name == "noise"))
 
@@ -136,9 +137,9 @@ def transforms_alone(dataset: SpinDataset, repeats: int) -> None:
             alone = replace(entry, region=None)
             calls[f"signal and z-score, {entry.ranges.name}"] = ours(replace(QUIET, sequences=(alone,)))
         calls["signal and z-score, default recipe"] = ours(QUIET)
-        calls["  at its probability, 0.7"] = ours(replace(QUIET, probability=0.7))
-        calls["with all its effects"] = ours(DEFAULT)
-        calls["  at its probability of 0.7"] = ours(replace(DEFAULT, probability=0.7))
+        calls["  the same at its probability"] = ours(replace(QUIET, probability=PROBABILITY))
+        calls["all its effects"] = ours(DEFAULT)
+        calls["  all its effects at its probability"] = ours(replace(DEFAULT, probability=PROBABILITY))
         times = milliseconds(calls, {"image": image, "segmentation": labels}, repeats)
         show(f"{title}: {size[0]}x{size[1]} in {large[0]}x{large[1]}", times)
 

@@ -56,6 +56,9 @@ def main() -> None:
         )
     figure, axes = plt.subplots(1, len(shown), figsize=(12, 3.2))
     for axis, (kind, names) in zip(axes, shown.items(), strict=True):
+        if not any(name in drawn for name in names):
+            axis.set_axis_off()
+            continue
         values = np.concatenate([drawn[name] for name in names if name in drawn])
         scans = [v for k, v in real.items() if k.startswith(kind)]
         marks = np.concatenate(scans)
@@ -120,7 +123,9 @@ def draw_ratios(recipe: ContrastRecipe, entry, cases: list, count: int) -> np.nd
         draw = alone.draw_contrast(rng, case)
         points = tuple(torch.from_numpy(case.position_mm))
         signal = draw.signal(draw.table(None), torch.from_numpy(case.voxels), points, None, (1, 1, 1))
-        signal = draw.noise(signal, float(signal[:blood].abs().median()))
+        if draw.noise is not None:
+            signal = draw.noise(signal, float(signal[:blood].abs().median()))
+        signal = signal.abs()
         ratios.append(float(signal[:blood].median() / signal[blood:].median()))
     return np.array(ratios)
 

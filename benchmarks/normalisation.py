@@ -43,6 +43,8 @@ def main() -> None:
     raw = open_raw_dataset(args.d)
     target = open_preprocessed_dataset(raw.name, args.p, args.c)
     plans, configuration = target.plans, target.configuration
+    if list(plans.transpose_forward) != [0, 1, 2]:
+        parser.error(f"the plans {args.p} transpose the axes, which this comparison does not")
     recipe, rng = load_recipe(args.recipe), np.random.default_rng(0)
     if args.no_image_faults:
         recipe = replace(recipe, scanner=tuple(e for e in recipe.scanner if e.name not in IMAGE_FAULTS))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
-from difflib import get_close_matches
 
 import torch
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.sequences import MOLLI, SEQUENCES, T2PreparedBSSFP, T2PreparedGRE
 from nnunet_phys.spin import SpinMaps
 
@@ -45,21 +44,27 @@ def make_sequence(description: Mapping[str, object]) -> object:
     parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items()}
     name = parameters.pop("sequence", None)
     if not isinstance(name, str) or name not in SEQUENCES:
-        raise InputError(f"No sequence '{name}'{_nearest(str(name), SEQUENCES)}. There are: {', '.join(SEQUENCES)}.")
+        near = did_you_mean(str(name), SEQUENCES)
+        raise InputError(f"No sequence '{name}'{near}. There are: {', '.join(SEQUENCES)}.")
     kind, make = SEQUENCES[name], SEQUENCES[name]
     known = {f.name for f in fields(kind)}
     if kind is MOLLI and "inversion_times_ms" in parameters:
         known.add("inversion_times_ms")
         make = MOLLI.from_inversion_times
+        for told in ("first_inversion_times_ms", "rr_intervals_ms"):
+            if told in parameters:
+                raise InputError(f"Sequence {name}: inversion_times_ms tells {told}, too. Leave one of them out.")
     for parameter in parameters:
         if parameter not in known:
             raise InputError(
-                f"Sequence {name} has no parameter '{parameter}'{_nearest(parameter, known)}. It has: "
+                f"Sequence {name} has no parameter '{parameter}'{did_you_mean(parameter, known)}. It has: "
                 f"{', '.join(sorted(known))}."
             )
     for f in fields(kind):
         value = parameters.get(f.name)
-        if f.type in ("int", "int | None") and value is not None and (isinstance(value, bool) or value != int(value)):
+        if str(f.type).startswith("tuple") and isinstance(value, int | float):
+            parameters[f.name] = (value,)
+        if f.type in ("int", "int | None") and value is not None and not _is_whole(value):
             raise InputError(f"Sequence {name}: {f.name} = {value} must be a whole number.")
         if f.type == "bool" and value is not None and not isinstance(value, bool):
             raise InputError(f"Sequence {name}: {f.name} = {value} must be true or false.")
@@ -98,10 +103,9 @@ def single_images(sequence: object) -> list[object]:
     return [sequence]
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0
+
+
 def _listed(value: object) -> tuple:
     return value if isinstance(value, tuple) else (value,)
-
-
-def _nearest(word: str, known: object) -> str:
-    found = get_close_matches(word, list(known), 1)
-    return f"; did you mean '{found[0]}'?" if found else ""

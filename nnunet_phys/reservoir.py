@@ -43,9 +43,9 @@ class Reservoir:
         """Read what `save` wrote.
 
         Raises:
-            KeyError: the file holds something else.
+            KeyError, ValueError, BadZipFile: the file holds something else.
         """
-        with np.load(path) as arrays:
+        with open(path, "rb") as file, np.load(file) as arrays:
             return cls(**{name: arrays[name] for name in ("voxels", "position_mm", "shape", "spacing_mm")})
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.preprocessed import copy_fault, open_copy, reservoir_path, spin_folder
 from nnunet_phys.reservoir import Reservoir, index_plane
 
@@ -64,16 +65,25 @@ class SpinCase:
     reservoir: Reservoir
 
     def maps(self, box: tuple[slice, slice, slice]) -> np.ndarray:
-        """PD, T1 (ms) and T2 (ms) of a part of the case on nnU-Net's grid, float32 (3, ...)."""
-        return open_copy(self.folder, self.name)[(slice(None), *box)]
+        """PD, T1 (ms) and T2 (ms) of a part of the case on nnU-Net's grid, float32 (3, ...).
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            return open_copy(self.folder, self.name)[(slice(None), *box)]
+        except (RuntimeError, OSError) as error:
+            raise InputError(
+                f"{self.name}: {self.folder / self.name}.b2nd is damaged ({error}). Remove it and run nnunet_phys "
+                "preprocess again."
+            ) from None
 
 
 class SpinDataset:
     """nnU-Net's training dataset of any class, with an index plane beside the image.
 
     Args:
-        images: nnU-Net's dataset.
-        folder: folder of the preprocessed maps; by default the sibling of the images' own.
+        images: nnU-Net's dataset; the maps lie in the sibling of its folder.
 
     Attributes:
         identifiers: the cases; a case's index is its place here.
@@ -83,9 +93,8 @@ class SpinDataset:
         FileNotFoundError: a case has no maps; call `faults` first.
     """
 
-    def __init__(self, images: nnUNetBaseDataset, folder: str | Path | None = None) -> None:
-        self.images = images
-        self.folder = spin_folder(images.source_folder) if folder is None else Path(folder)
+    def __init__(self, images: nnUNetBaseDataset) -> None:
+        self.images, self.folder = images, spin_folder(images.source_folder)
         self.identifiers = images.identifiers
         self.cases = [
             SpinCase(self.folder, case, Reservoir.load(reservoir_path(self.folder, case))) for case in self.identifiers

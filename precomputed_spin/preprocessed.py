@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import blosc2
 import numpy as np
@@ -184,18 +185,20 @@ def copy_fault(
     path, record_path = folder / f"{case}.b2nd", folder / f"{case}.json"
     if not record_path.is_file():
         return f"no maps in {folder}"
-    record = load_json(record_path)
     expected = fingerprint(properties, shape, plans, configuration)
-    differs = [key for key in expected if record["fingerprint"].get(key) != expected[key]]
+    reading = record_path
     try:
+        record = load_json(record_path)
+        differs = [key for key in expected if record["fingerprint"].get(key) != expected[key]]
+        reading = path
         if open_copy(folder, case).shape != (3, *shape):
             differs.append("shape")
-    except (RuntimeError, OSError, ValueError):
-        return f"{path} cannot be read"
+        reading = reservoir_path(folder, case)
+        Reservoir.load(reading)
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        return f"{reading} cannot be read"
     if differs:
         return f"{path} has another {differs[0]} than the image"
-    if not reservoir_path(folder, case).is_file():
-        return f"{reservoir_path(folder, case)} is missing"
     for source in record["maps"].values():
         file = Path(source["file"])
         newer = file.is_file() and file.stat().st_mtime > record_path.stat().st_mtime

@@ -126,11 +126,12 @@ class SASHARanges(_ShotRanges):
 
     def draw(self, rng: Any, tissue: TissueState, case: Reservoir | None) -> SASHA:
         """One image."""
-        return SASHA(
-            ts_ms=None if rng.uniform() < self.anchor else log_uniform(rng, self.ts_ms),
-            t2_prep_ms=rng.uniform(*self.t2_prep_ms) if rng.uniform() < self.prepared else 0.0,
-            **self._shot(rng),
-        )
+        ts_ms, t2_prep_ms = None, 0.0
+        if rng.uniform() >= self.anchor:
+            ts_ms = log_uniform(rng, self.ts_ms)
+            if rng.uniform() < self.prepared:
+                t2_prep_ms = rng.uniform(*self.t2_prep_ms)
+        return SASHA(ts_ms=ts_ms, t2_prep_ms=t2_prep_ms, **self._shot(rng))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from nnunet_phys.augmentations.draw import ContrastDraw
 from nnunet_phys.commands.contrasts import MUSCLE_T1_MS, MUSCLE_T2_MS, at_null
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField
-from nnunet_phys.protocol import describe_sequence, single_images
+from nnunet_phys.protocol import single_images
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
 from nnunet_phys.sequences import (
     BSSFP,
@@ -49,11 +49,6 @@ class Row:
 
     title: str
     images: list[tuple[str, ContrastDraw]]
-
-    @property
-    def names(self) -> set[str]:
-        """Short names of the sequences in it."""
-        return {describe_sequence(draw.sequence)["sequence"] for _, draw in self.images}
 
 
 def muscle_t1_t2(maps: SpinMaps, pixel_mm: tuple[float, float]) -> tuple[float, float]:

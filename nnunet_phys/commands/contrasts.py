@@ -171,9 +171,10 @@ def read_contrasts(args: argparse.Namespace) -> Contrasts:
             dashes = "--" if option == "null" else "-"
             belongs = [f"-{name}" for name, options in _SOURCES.items() if option in options]
             raise InputError(f"{dashes}{option} goes with {' or '.join(belongs)}, not with -{given[0]}.")
-    for option in ("noise", "breathing"):
-        if getattr(args, option) is not None and not 0 <= getattr(args, option) < math.inf:
-            raise InputError(f"-{option} {getattr(args, option):g}: give 0 or more.")
+    if args.noise is not None and not 0 <= args.noise <= 1:
+        raise InputError(f"-noise {args.noise:g}: give 0 to 1, such as 0.02 for 2 % of the bright signal.")
+    if args.breathing is not None and not 0 <= args.breathing < math.inf:
+        raise InputError(f"-breathing {args.breathing:g}: give 0 mm or more.")
     if args.seed is not None and args.seed < 0:
         raise InputError(f"-seed {args.seed}: give 0 or more.")
     return {"recipe": _of_recipe, "draw": _of_record}.get(given[0], _of_sequence)(args)
@@ -210,9 +211,10 @@ def _of_sequence(args: argparse.Namespace) -> Contrasts:
         description = read_description(args.protocol, "-protocol")
     else:
         description = {"sequence": args.sequence}
-    if args.gd is not None and not all(0 <= one < math.inf for one in args.gd):
-        raise InputError(f"-gd {args.gd[0]:g} {args.gd[1]:g}: concentrations are 0 or more.")
-    agent = ContrastAgent(*(args.gd or (0.0, 0.0)))
+    try:
+        agent = ContrastAgent(*(args.gd or (0.0, 0.0)))
+    except ValueError as error:
+        raise InputError(f"-gd {args.gd[0]:g} {args.gd[1]:g}: {error}. Give mmol/l.") from None
     made = [make_sequence(one) for one in _with_options(description, args)]
     if args.null:
         made = [_nulled(one, agent) for one in made]
@@ -265,10 +267,10 @@ def _with_options(description: dict, args: argparse.Namespace) -> list[dict]:
         key = has[option]
         values = [None if option == "ts" and math.isinf(one) else one for one in _listed(given)]
         if name == "molli" and option == "ti":
-            if len(values) == 1:
-                described.update(scheme="1", first_inversion_times_ms=values, readout=None)
-            else:
-                described["inversion_times_ms"] = values
+            for told in ("scheme", "readout", "first_inversion_times_ms", "rr_intervals_ms"):
+                described.pop(told, None)
+            one_image = {"scheme": "1", "first_inversion_times_ms": values}
+            described.update(one_image if len(values) == 1 else {"inversion_times_ms": values})
         elif isinstance(getattr(plain, key), tuple):
             described[key] = values
         elif len(values) == 1:
@@ -313,6 +315,8 @@ def _of_record(args: argparse.Namespace) -> Contrasts:
     try:
         content = json.loads(args.draw.read_text())
         entries = content.get("images", [{"draw": content, "shift_mm": 0.0}])
+        if not entries:
+            raise ValueError("it holds no image")
         images = [OneImage(ContrastDraw.from_description(e["draw"]), float(e["shift_mm"])) for e in entries]
     except InputError as error:
         raise InputError(f"-draw {args.draw}: {error}") from None

@@ -58,23 +58,27 @@ def _write(
     contrasts: Contrasts,
     ending: str,
 ) -> None:
-    """Write a set of images and, last, the record of what they are."""
-    from nnunet_phys.precomputed_spin.image_files import Geometry, write_volume
-    from nnunet_phys.precomputed_spin.store import discard, save_record
+    """Write a set of images and, last, the record of what they are.
+
+    A first record, of the settings alone, tells a rerun after a kill that the images are its own.
+    """
+    from nnunet_phys.precomputed_spin.image_files import Geometry, write_json, write_volume
+    from nnunet_phys.precomputed_spin.store import discard, record_path, save_record
 
     discard(folder, name)
-    geometry, written = Geometry.read(sources[0]), []
-    for path, image in zip(_paths(folder, name, contrasts.count, ending), images, strict=True):
+    paths, geometry = _paths(folder, name, contrasts.count, ending), Geometry.read(sources[0])
+    begun = {"synthesized": contrasts.settings, "more_files": [path.name for path in paths]}
+    write_json(record_path(folder, name), begun)
+    for path, image in zip(paths, images, strict=True):
         with write_volume(path, image.make(maps, geometry.voxel_mm), geometry):
             pass
-        written.append(path)
     record = {
         "synthesized": contrasts.settings,
-        "images": [{"file": p.name, **one.describe()} for p, one in zip(written, images, strict=True)],
+        "images": [{"file": p.name, **one.describe()} for p, one in zip(paths, images, strict=True)],
     }
     if contrasts.times_ms is not None:
         record["inversion_times_ms"] = contrasts.times_ms  # where `reverse` looks for them
-    save_record(folder, name, record, sources, tuple(written))
+    save_record(folder, name, record, sources, tuple(paths))
 
 
 def _paths(folder: Path, name: str, count: int, ending: str) -> list[Path]:

@@ -56,7 +56,8 @@ def test_workers_and_epochs_differ():
     [
         (torch.ones(3, 24, 26), "give PD, T1, T2 as"),
         (torch.full((3, 2, 4, 4), float("nan")), "NaN"),
-        (torch.ones(3, 2, 4, 4), "as in seconds. Give ms"),
+        (torch.ones(3, 2, 4, 4), "T1 is 1 at most, as in seconds. Give ms"),
+        (torch.tensor([0.8, 1000.0, 0.05])[:, None, None, None].expand(3, 2, 4, 4), "T2 is 0.05 at most, as in s"),
     ],
 )
 def test_maps_that_are_none(maps, message):

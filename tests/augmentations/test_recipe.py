@@ -97,6 +97,19 @@ def test_every_readout_of_every_scheme_comes_up():
     assert len(drawn) == 8 + 8 + 9 + 11 + 7
 
 
+def test_images_without_saturation_are_not_prepared():
+    rng, recipe = np.random.default_rng(1), only(load_recipe("default"), "sasha")
+    drawn = [recipe.draw_contrast(rng).sequence for _ in range(300)]
+    assert {one.t2_prep_ms for one in drawn if one.ts_ms is None} == {0.0}
+    assert any(one.t2_prep_ms > 0 for one in drawn)
+
+
+def test_a_short_echo_time_is_none_in_seconds():
+    changed = description("paper")
+    next(one for one in changed["sequences"] if one["sequence"] == "ernst")["least_te_ms"] = 1.5
+    read_recipe(changed, "mine.json")
+
+
 def test_share_of_synthesis():
     rng, recipe = np.random.default_rng(2), load_recipe("default")
     share = np.mean([recipe.draw(rng) is not None for _ in range(2000)])
@@ -219,6 +232,7 @@ def test_whatever_stands_wherever_is_refused_in_one_line(nonsense, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        (("sequences", 1, "schemes"), ["5(3)3", "5[3]3", "4(1)3(1)2"], "MOLLI scheme '5[3]3' is none"),
         (("sequences", 1, "centre_pulse"), [10, 45], "centre_pulse must lie between 0 and pulses - 1"),
         (("sequences", 0, "flip_angle_deg"), [20, 180.5], "flip_angle_deg must lie between 0 and 180"),
         (("sequences", 0, "inflow_pulses"), [0.9, 100], "inflow_pulses must be at least 1"),
@@ -231,3 +245,16 @@ def test_whatever_stands_wherever_is_refused_in_one_line(nonsense, monkeypatch):
 )
 def test_what_only_some_draws_would_meet_is_found_before_the_first(path, value, message):
     assert message in refused_with(path, value)[0]
+
+
+@pytest.mark.parametrize(
+    ("index", "changes", "message"),
+    [
+        (1, {"schemes": ["5(3)3", "4(1)3(0)2", "5(3s)3"], "pulses": [45, 200]}, "do not fit into rr_ms"),
+        (8, {"rr_ms": [380, 1200], "pulses": [40, 100]}, "the read-out ends after rr_ms"),
+    ],
+)
+def test_values_that_seldom_do_not_fit_together_are_found(index, changes, message):
+    changed = description()
+    changed["sequences"][index] |= changes
+    assert message in refused(changed)[0]

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_phys.commands import main
+from nnunet_phys.commands.contrasts import OneImage
 from nnunet_phys.protocol import make_sequence
 from nnunet_phys.sequences import BSSFP, MOLLI, InversionRecoveryGRE
 from nnunet_phys.spin import SpinMaps
@@ -113,6 +114,36 @@ def test_single_readout_null_agent_and_several_values(maps, tmp_path):
     assert "Infinity" not in (tmp_path / "sasha" / "a.json").read_text()
 
 
+def test_inversion_times_of_the_command_line_replace_those_of_a_protocol(maps, tmp_path):
+    protocol = tmp_path / "molli.json"
+    protocol.write_text(json.dumps({"sequence": "molli", "first_inversion_times_ms": [100, 180], "readout": 3}))
+    for times in (("300",), ("100", "900", "1700")):
+        out = tmp_path / f"{len(times)}"
+        assert main(_synthesize(maps, out, "-protocol", str(protocol), "-ti", *times)) == 0
+        assert len(list(out.glob("a_*.nii.gz"))) == len(times)
+
+
+def test_a_killed_series_is_gone_on_with(maps, tmp_path, monkeypatch):
+    out, arguments = tmp_path / "out", ("-sequence", "molli")
+    make = OneImage.make
+    calls = []
+
+    def killed(self, *args):
+        calls.append(self)
+        if len(calls) == 12:  # within the second case's eight readouts
+            raise KeyboardInterrupt
+        return make(self, *args)
+
+    monkeypatch.setattr(OneImage, "make", killed)
+    with pytest.raises(KeyboardInterrupt):
+        main(_synthesize(maps, out, *arguments))
+    first, half = sorted(CASES)
+    kept = (out / f"{first}_ti00_0000.nii.gz").stat().st_mtime_ns
+    assert len(list(out.glob(f"{half}_ti*"))) == 3
+    assert main(_synthesize(maps, out, *arguments)) == 0
+    assert len(list(out.glob("*.nii.gz"))) == 16 and (out / f"{first}_ti00_0000.nii.gz").stat().st_mtime_ns == kept
+
+
 def test_phase_sensitive_images_are_signed(maps, tmp_path):
     protocol = tmp_path / "psir.json"
     protocol.write_text(json.dumps({"sequence": "lge_gre", "phase_sensitive": True}))
@@ -193,9 +224,10 @@ def test_what_is_finished_is_kept(maps, tmp_path, refused, capsys):
         (("-sequence", "lge_gre", "-ti", "0.3"), "looks like seconds"),
         (("-sequence", "gre", "--null"), "--null sets the inversion time of lge_gre or lge_bssfp"),
         (("-sequence", "lge_gre", "--null", "-gd", "9", "9"), "--null: no inversion time nulls"),
-        (("-sequence", "bssfp", "-gd", "-1", "1"), "concentrations are 0 or more"),
+        (("-sequence", "bssfp", "-gd", "-1", "1"), "-gd -1 1: blood must lie between 0 and 50"),
         (("-sequence", "bssfp", "-breathing", "3"), "this is one image"),
-        (("-sequence", "bssfp", "-noise", "-1"), "-noise -1: give 0 or more"),
+        (("-sequence", "bssfp", "-noise", "-1"), "-noise -1: give 0 to 1"),
+        (("-sequence", "bssfp", "-noise", "2"), "-noise 2: give 0 to 1, such as 0.02 for 2 %"),
         (("-sequence", "sasha", "-ts", "99", "500", "-t2_prep", "0", "50"), "-ts and -t2_prep have several values"),
         (("-protocol", "nowhere.json"), "-protocol nowhere.json is no JSON"),
         (("-draw", "nowhere.json"), "-draw nowhere.json is no record of draws"),
@@ -220,7 +252,14 @@ def test_a_protocol_that_would_not_be_followed(maps, tmp_path, refused):
 def test_records_that_are_none(maps, tmp_path, refused):
     draw = tmp_path / "draw.json"
     bssfp = {"sequence": "bssfp"}
-    for content in ([], {"images": 3}, {"sequence": bssfp, "tissue": 3}, {"sequence": bssfp, "noise": {"of": 1}}, {}):
+    for content in (
+        [],
+        {"images": 3},
+        {"sequence": bssfp, "tissue": 3},
+        {"sequence": bssfp, "noise": {"of": 1}},
+        {},
+        {"images": []},
+    ):
         draw.write_text(json.dumps(content))
         refused(_synthesize(maps, tmp_path / "out", "-draw", str(draw)), f"-draw {draw}")
 

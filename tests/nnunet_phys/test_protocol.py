@@ -32,6 +32,10 @@ def test_a_series_is_its_single_images(name):
     assert torch.equal(torch.stack(images), sequence(maps).reshape(-1, *maps.shape))
 
 
+def test_one_value_will_do_for_a_list():
+    assert make_sequence({"sequence": "t2prep", "t2_prep_ms": 30}) == T2PreparedBSSFP(t2_prep_ms=(30,))
+
+
 def test_one_readout_stays_one():
     assert single_images(MOLLI(readout=3)) == [MOLLI(readout=3)]
 
@@ -55,6 +59,14 @@ def test_a_record_is_replayed_whatever_its_times():
         ({"sequence": "black_blood", "tr_ms": 1.8}, "do not fit into tr_ms = 1.8"),
         ({"sequence": "perfusion", "flip_angle_deg": 0.2}, "looks like radians"),
         ({"sequence": "perfusion", "ts_ms": 20}, "ts_ms = 20 is too early"),
+        ({"sequence": "molli", "pulses": "sixty"}, "pulses = sixty must be a whole number"),
+        ({"sequence": "molli", "pulses": [60]}, r"pulses = \(60,\) must be a whole number"),
+        ({"sequence": "molli", "pulses": float("nan")}, "pulses = nan must be a whole number"),
+        ({"sequence": "lge_gre", "beats": float("inf")}, "beats = inf must be a whole number"),
+        (
+            {"sequence": "molli", "inversion_times_ms": [100, 900], "first_inversion_times_ms": [100]},
+            "inversion_times_ms tells first_inversion_times_ms, too",
+        ),
     ],
 )
 def test_refusals(description, message):

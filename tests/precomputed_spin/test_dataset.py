@@ -7,6 +7,7 @@ import pytest
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 
+from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import IndexedImage, SpinDataset
 from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
 from nnunet_phys.precomputed_spin.preprocessed import open_copy, open_preprocessed_dataset
@@ -68,4 +69,10 @@ def test_any_of_nnunets_dataset_classes(tiny, dataset_class):
         maps = dataset.cases[index].maps(box)
         assert maps.shape == (3, *(n - 1 for n in data.shape[1:])) and maps.dtype == np.float32
         assert maps[1].min() >= 50 and np.array_equal(maps, open_copy(dataset.folder, case)[(slice(None), *box)])
+    path = dataset.folder / "case2.b2nd"
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 3 : -200] = bytes(len(damaged) - 200 - len(damaged) // 3)
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"case2: .*case2\.b2nd is damaged"):
+        dataset.cases[0].maps(tuple(slice(0, n) for n in dataset.cases[0].reservoir.shape))
     assert repr(dataset).startswith("SpinDataset(2 cases")

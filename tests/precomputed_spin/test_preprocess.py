@@ -163,8 +163,11 @@ def test_the_fingerprint_tells_plans_apart(tiny):
     (target.spin_folder / "case2.json").unlink()
     (target.spin_folder / "case3_reservoir.npz").unlink()
     (target.spin_folder / "case4.b2nd").write_bytes(b"b2nd")
+    reservoir = target.spin_folder / "case5_reservoir.npz"
+    reservoir.write_bytes(reservoir.read_bytes()[:2000])
+    (target.spin_folder / "case1.json").write_text('{"maps"')
     lines = faults(images, target.plans, target.configuration, "Do this.")
-    assert [line.split(":")[0] for line in lines] == ["case0", "case2", "case3", "case4"]
+    assert [line.split(":")[0] for line in lines] == [f"case{i}" for i in range(6)]
     assert all(line.endswith("Do this.") for line in lines)
 
     other = PlansManager(changed_plans(tiny.plans(), "2d", [0, 2, 1], [1.0, 1.0], masked=False))
