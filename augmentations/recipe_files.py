@@ -172,6 +172,10 @@ class _Reader:
             self._fault(where, f"{key} = {value} must be whole numbers")
         elif key in _SHARES and not 0 <= low <= high <= 1:
             self._fault(where, f"{key} = {value} is not within 0 to 1")
+        elif key in ("t1_factor", "t2_factor") and (low < 0.1 or high > 10):
+            self._fault(where, f"{key} = {value} is no factor of T1 or T2: give 0.1 to 10")
+        elif key == "rr_ms" and 30 <= high < 250:
+            self._fault(where, f"{key} = {value} looks like beats per minute: give ms")
         elif key.endswith("_ms") and 0 < high < LEAST_MS.get(key.removeprefix("least_"), 2.0):
             self._fault(where, f"{key} = {value} looks like seconds: give ms")
         elif key.endswith("_deg") and high < 2:
@@ -192,6 +196,10 @@ class _Reader:
         """Draw, and make images at the ends of all ranges with all effects: what only the classes themselves refuse."""
         maps = torch.tensor([[0.9, 0.8, 0.7, 0.0], [1550.0, 1050.0, 300.0, 1000.0], [220.0, 50.0, 64.0, 60.0]])
         scanner = tuple(replace(effect, probability=1.0) for effect in recipe.scanner)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(
+            1
+        )  # these images are small: more threads, as nnU-Net sets on a CPU, take many times as long
         for index, entry in enumerate(recipe.sequences):
             always = {"probability": 1.0}
             parts = {"contrast_agent": entry.contrast_agent, "region": entry.region}
@@ -208,6 +216,7 @@ class _Reader:
                         still.draw_contrast(rng)
             except (ValueError, ArithmeticError) as error:
                 self._fault(f"sequence {index + 1} ({entry.ranges.name})", str(error))
+        torch.set_num_threads(threads)
 
     def _fault(self, where: str, what: str) -> None:
         self.faults.append(f"Recipe {self.name}{', ' if where else ''}{where}: {what}.")

@@ -17,4 +17,4 @@ class InputError(RuntimeError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about a word that is not known: the nearest of those that are, or nothing."""
     found = get_close_matches(word, list(known), 1, 0.5)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    return f" (did you mean '{found[0]}'?)" if found else ""

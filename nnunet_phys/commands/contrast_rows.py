@@ -209,7 +209,7 @@ def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, Con
         ("MOLLI, TI 2120 ms", _draw(late_readout)),
         ("SASHA 150 ms, Gd", _draw(SASHA(ts_ms=150.0), LATE)),
         ("T2-prepared, 55 ms", _draw(T2PreparedBSSFP(t2_prep_ms=(55.0,)))),
-        ("LGE, drawn scars", _draw(replace(null, inversion_time_ms=1.1 * null.inversion_time_ms), LATE, scar)),
+        ("LGE, random scars", _draw(replace(null, inversion_time_ms=1.1 * null.inversion_time_ms), LATE, scar)),
         ("first-pass perfusion", _draw(SaturationRecoveryGRE(), ContrastAgent(4.0, 0.2))),
         ("black blood, STIR", _draw(BlackBloodTSE(inversion_time_ms=180.0))),
     ]

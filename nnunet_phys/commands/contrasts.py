@@ -79,7 +79,11 @@ def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
     of_sequence.add_argument("-tr", type=finite, metavar="MS", help="TR; the echo spacing of single shots")
     of_sequence.add_argument("-te", type=finite, nargs="+", metavar="MS", help="TE")
     of_sequence.add_argument(
-        "-ti", type=finite, nargs="+", metavar="MS", help="inversion time; molli: one image, or those of a series"
+        "-ti",
+        type=finite,
+        nargs="+",
+        metavar="MS",
+        help="inversion time; molli: one image, or a series in acquisition order, from which RR follows",
     )
     of_sequence.add_argument("-ts", type=number, nargs="+", metavar="MS", help="saturation time; inf: no saturation")
     of_sequence.add_argument("-t2_prep", type=finite, nargs="+", metavar="MS", help="T2 preparation")

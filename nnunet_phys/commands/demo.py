@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
     (folder / "scores.json").write_text(json.dumps({"dice": scores, "minutes": round(minutes, 2)}, indent=1) + "\n")
     _picture(folder, raw, size.trainers, size.slices // 2)
     print(f"\n{table}\n\n{minutes:.1f} min. Table: {folder / 'scores.json'}, picture: {folder / 'demo.png'}")
+    folders = " ".join(f"{name}={folder / name}" for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"))
+    print(f"To go on with its data set {_DATASET}: export {folders}")
     if args.quick:
         print("--quick shows that the chain runs. These networks have learned nothing: the numbers mean nothing.")
 

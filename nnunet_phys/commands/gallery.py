@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
         args.crop = _FIGURE_CROP_MM
     case = _phantom(args) if args.i == "phantom" else _load(args)
     (_write_figure if ending == ".png" else _write_gallery)(args, case)
-    print(f"{args.o}: {case.name}")
+    print(f"{args.o}: {case.name}" + (" (no image found that the maps are of: -image)" if case.image is None else ""))
 
 
 def _phantom(args: argparse.Namespace) -> Case:

@@ -153,7 +153,7 @@ def test_the_variable_names_another(tmp_path, monkeypatch):
 
 
 def test_no_such_recipe(tmp_path):
-    with pytest.raises(InputError, match="No recipe 'moli'; did you mean 'molli'"):
+    with pytest.raises(InputError, match=r"No recipe 'moli' \(did you mean 'molli'"):
         load_recipe("moli")
     (tmp_path / "cut.json").write_text('{"probability": 0.')
     with pytest.raises(InputError, match=r"cut\.json: this is no JSON"):
@@ -161,12 +161,14 @@ def test_no_such_recipe(tmp_path):
 
 
 FAULTS = [
-    (("sequences", 1, "sequence"), "moli", "sequence 2: no sequence 'moli'; did you mean 'molli'?"),
-    (("sequences", 1, "flip_angel_deg"), [1, 2], "no field 'flip_angel_deg'; did you mean 'flip_angle_deg'?"),
+    (("sequences", 1, "sequence"), "moli", "sequence 2: no sequence 'moli' (did you mean 'molli'?"),
+    (("sequences", 1, "flip_angel_deg"), [1, 2], "no field 'flip_angel_deg' (did you mean 'flip_angle_deg'?"),
     (("sequences", 1, "flip_angle_deg"), [50, 25], "flip_angle_deg = [50, 25] is upside down: write [25, 50]"),
     (("sequences", 1, "flip_angle_deg"), [0.4, 0.9], "flip_angle_deg = [0.4, 0.9] looks like radians: give degrees"),
     (("sequences", 1, "flip_angle_deg"), 35, "flip_angle_deg = 35 must be [least, greatest]"),
     (("sequences", 1, "rr_ms"), [0.6, 1.2], "rr_ms = [0.6, 1.2] looks like seconds: give ms"),
+    (("sequences", 1, "rr_ms"), [60, 120], "rr_ms = [60, 120] looks like beats per minute: give ms"),
+    (("t1_factor",), [750, 1400], "t1_factor = [750, 1400] is no factor of T1 or T2: give 0.1 to 10"),
     (("sequences", 1, "pulses"), [45.5, 75], "pulses = [45.5, 75] must be whole numbers"),
     (("sequences", 1, "pulses"), [300, 400], "do not fit into rr_ms"),
     (("sequences", 1, "schemes"), ["5(3"], "MOLLI scheme '5(3' is none"),
@@ -175,7 +177,7 @@ FAULTS = [
     (("sequences", 0, "weight"), -1, "weight = -1 is negative"),
     (("probability",), 70, "probability = 70 is not within 0 to 1"),
     (("t1_factor",), "wide", "t1_factor = wide must be [least, greatest]"),
-    (("scanner", "nois"), {}, "no effect 'nois'; did you mean 'noise'?"),
+    (("scanner", "nois"), {}, "no effect 'nois' (did you mean 'noise'?"),
     (("scanner", "noise", "sigma"), [0, 1], "scanner, noise: no field 'sigma'"),
     (("seed",), 3, "no field 'seed'"),
 ]

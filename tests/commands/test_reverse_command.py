@@ -295,7 +295,7 @@ def test_all_faulty_images_are_named_before_work_starts(fresh, prior, refused):
         (["-d", "900", "-device", "cpu", "-fa", "0.6"], "radians"),
         (["-d", "900", "-device", "cpu", "-steps", "1"], "2 to 1000"),
         (["-d", "900", "-device", "cpu", "-batch", "0"], "-batch 0"),
-        (["-d", "900", "-device", "cpu", "-sequence", "bsfp"], "No sequence 'bsfp'; did you mean 'bssfp'?"),
+        (["-d", "900", "-device", "cpu", "-sequence", "bsfp"], "No sequence 'bsfp' (did you mean 'bssfp'?"),
         (["-d", "900", "-device", "cpu", "--single"], "--single is for the readouts of one MOLLI"),
         (["-d", "900", "-device", "cpu", "-protocol", "nowhere.json"], "-protocol nowhere.json is no JSON"),
         (["-d", "900", "-device", "cpu", "-sequence", "molli"], "A data set (-d) has one image a case"),

@@ -214,7 +214,7 @@ def test_what_is_finished_is_kept(maps, tmp_path, refused, capsys):
     [
         ((), "Give one of -sequence, -protocol, -recipe, -draw."),
         (("-recipe", "default", "-sequence", "gre"), "Give one of -sequence, -protocol, -recipe, -draw, not -sequence"),
-        (("-sequence", "moli"), "No sequence 'moli'; did you mean 'molli'?"),
+        (("-sequence", "moli"), "No sequence 'moli' (did you mean 'molli'?"),
         (("-sequence", "molli", "-te", "3"), "-te: molli has no such parameter; it has -fa, -tr, -ti."),
         (("-sequence", "bssfp", "-n", "3"), "-n goes with -recipe, not with -sequence."),
         (("-recipe", "default", "-gd", "1", "1"), "-gd goes with -sequence or -protocol, not with -recipe."),
