@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from nnunet_phys.augmentations.draw import PARTS
+from nnunet_phys.augmentations.ranges import SEQUENCE_RANGES, AgentRanges, RegionRanges
 from nnunet_phys.commands import main
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +54,12 @@ def test_commands_are_understood(monkeypatch):
         monkeypatch.setattr(module, "run", ran.append)
         assert main(arguments) == 0, arguments
     assert len(ran) == len(lines)
+
+
+def test_every_field_of_a_recipe_is_told():
+    text = (ROOT / "docs" / "contrasts.md").read_text()
+    effects = [kind for name, kind in PARTS.items() if name not in ("tissue", "region", "region_tissue")]
+    ranged = {f.name for kind in effects for f in fields(kind) if f.type == "float"}
+    named = ranged | {f.name for kind in (*SEQUENCE_RANGES.values(), AgentRanges, RegionRanges) for f in fields(kind)}
+    assert not {name for name in named if f"`{name}`" not in text}
+    assert all(f"`{name}`" in text for name in SEQUENCE_RANGES)
