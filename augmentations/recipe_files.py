@@ -92,7 +92,12 @@ class _Reader:
             self._fault("", "all weights are 0: nothing would be drawn")
         self._stop_at_faults()
         recipe = ContrastRecipe(self.name, **values, sequences=tuple(sequences), scanner=tuple(scanner))
-        self._try_out(recipe)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the images are small: the threads that nnU-Net sets on a CPU only slow it
+        try:
+            self._try_out(recipe)
+        finally:
+            torch.set_num_threads(threads)
         self._stop_at_faults()
         return recipe
 
@@ -196,10 +201,6 @@ class _Reader:
         """Draw, and make images at the ends of all ranges with all effects: what only the classes themselves refuse."""
         maps = torch.tensor([[0.9, 0.8, 0.7, 0.0], [1550.0, 1050.0, 300.0, 1000.0], [220.0, 50.0, 64.0, 60.0]])
         scanner = tuple(replace(effect, probability=1.0) for effect in recipe.scanner)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(
-            1
-        )  # these images are small: more threads, as nnU-Net sets on a CPU, take many times as long
         for index, entry in enumerate(recipe.sequences):
             always = {"probability": 1.0}
             parts = {"contrast_agent": entry.contrast_agent, "region": entry.region}
@@ -216,7 +217,6 @@ class _Reader:
                         still.draw_contrast(rng)
             except (ValueError, ArithmeticError) as error:
                 self._fault(f"sequence {index + 1} ({entry.ranges.name})", str(error))
-        torch.set_num_threads(threads)
 
     def _fault(self, where: str, what: str) -> None:
         self.faults.append(f"Recipe {self.name}{', ' if where else ''}{where}: {what}.")

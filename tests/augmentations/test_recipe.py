@@ -249,6 +249,23 @@ def test_what_only_some_draws_would_meet_is_found_before_the_first(path, value, 
     assert message in refused_with(path, value)[0]
 
 
+def test_the_trial_leaves_the_threads_as_they_were(monkeypatch):
+    before = torch.get_num_threads()
+
+    def fails(*_):
+        assert torch.get_num_threads() == 1
+        raise TypeError("not foreseen")
+
+    monkeypatch.setattr(recipe_files._Reader, "_try_out", fails)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(TypeError):
+            read_recipe(description(), "mine.json")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("index", "changes", "message"),
     [
