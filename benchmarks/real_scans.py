@@ -1,7 +1,7 @@
 """Plain nnU-Net against nnUNetTrainerPhys on real scans: cine of patients left out, LGE, and MOLLI readouts.
 
-Phys with the default recipe, with the three sequences of recipes/three_sequences.json, and with the published plugin's
-contrasts (recipe `paper`), all on the same maps.
+Phys with the default recipe, with the three sequences of recipes/three_sequences.json, with the published plugin's
+contrasts (recipe `paper`), and with the default recipe with more MOLLI and fewer real images, all on the same maps.
 
 Reads the folder in NNUNET_PHYS_DATA (Dataset027_ACDC, mscmr_lge, molli_t1net; not part of the project). Stages
 finished in the work folder are skipped, so a killed run goes on. Prints one table, and what the maps hold:
@@ -26,6 +26,7 @@ TRAINERS = {
     "phys": "nnUNetTrainerPhysReal",
     "three": "nnUNetTrainerPhysThreeReal",
     "paper": "nnUNetTrainerPhysPaperReal",
+    "more_molli": "nnUNetTrainerPhysMoreMOLLIReal",
 }
 
 

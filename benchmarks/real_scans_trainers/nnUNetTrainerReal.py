@@ -1,11 +1,14 @@
 """Plain and Phys trainers on one schedule, whose length `real_scans.py` sets."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
 
 
@@ -43,3 +46,15 @@ class nnUNetTrainerPhysPaperReal(nnUNetTrainerPhysReal):
     """The published plugin's contrasts."""
 
     recipe = "paper"
+
+
+class nnUNetTrainerPhysMoreMOLLIReal(nnUNetTrainerPhysReal):
+    """The default recipe with fewer real images, 20 %, and MOLLI in five of sixteen of the others."""
+
+    @property
+    def recipe(self) -> ContrastRecipe:
+        """Read where it is used: nnU-Net imports this file for every trainer in it."""
+        default = load_recipe("default")
+        weights = {"molli": 5.0}
+        sequences = (replace(e, weight=weights.get(e.ranges.name, e.weight)) for e in default.sequences)
+        return replace(default, name="more_molli", probability=0.8, sequences=tuple(sequences))
