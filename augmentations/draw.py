@@ -19,10 +19,10 @@ from nnunet_phys.fields import (
     grid_positions,
     smooth,
 )
-from nnunet_phys.protocol import describe_sequence, make_sequence, single_images
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling, displace
 from nnunet_phys.sequences import GRADIENT_ECHOES
 from nnunet_phys.sequences.blocks import effective_flip_angle
+from nnunet_phys.sequences.description import describe_sequence, make_sequence, single_images
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import Kinds, TissueState
 

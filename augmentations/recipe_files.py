@@ -26,7 +26,7 @@ from nnunet_phys.augmentations.draw import PARTS
 from nnunet_phys.augmentations.ranges import SEQUENCE_RANGES, AgentRanges, RegionRanges
 from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
 from nnunet_phys.errors import InputError, did_you_mean
-from nnunet_phys.protocol import LEAST_MS
+from nnunet_phys.sequences.description import LEAST_MS
 
 SHIPPED = Path(__file__).parent / "recipes"
 VARIABLE = "nnUNet_phys_recipe"

@@ -31,7 +31,7 @@ from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.precomputed_spin.dataset import SpinDataset
-from nnunet_phys.precomputed_spin.preprocessed import save_copy
+from nnunet_phys.precomputed_spin.spin_copies import save_copy
 from nnunet_phys.reservoir import draw_reservoir
 
 # patch, case, spacing, batch, rotation, mirrored axes, and whether nnU-Net rotates within the plane alone

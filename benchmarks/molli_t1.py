@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from nnunet_phys import bloch
-from nnunet_phys.mapping import fit_inversion_recovery
-from nnunet_phys.phantom import LABELS, digital_heart
-from nnunet_phys.phantom_scanner import noisy_magnitude, receive_bias
-from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
+from nnunet_phys.digital_heart import LABELS, digital_heart
+from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
+from nnunet_phys.image_files import Geometry, read_image
+from nnunet_phys.polarity import fit_inversion_recovery
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series
 from nnunet_phys.sequences import MOLLI

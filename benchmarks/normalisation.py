@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from nnunet_phys.augmentations.contrast import acquire, synthesize
 from nnunet_phys.augmentations.recipe_files import load_recipe
-from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, reservoir_path
+from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.store import load_maps
+from nnunet_phys.precomputed_spin.spin_copies import open_preprocessed_dataset, reservoir_path
 from nnunet_phys.reservoir import Reservoir
 
 IMAGE_FAULTS = ("partial_volume", "zero_filling", "ghost")

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nnunet_phys.phantom import LABELS, digital_heart
-from nnunet_phys.phantom_scanner import noisy_magnitude, receive_bias
+from nnunet_phys.digital_heart import LABELS, digital_heart
+from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, signals
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from nnunet_phys.sequences.checks import check_within
+from nnunet_phys.checks import check_within
 
 _LEAST_MM = 15.0  # half the size of a device: within it, its field is that at its surface
 

@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch.nn.functional import grid_sample
 
-from nnunet_phys.sequences.checks import check_within
+from nnunet_phys.checks import check_within
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+NumberOrMap = float | torch.Tensor
+"""A number, or a tensor that broadcasts to the maps (a B1+ map times the flip angle, a field map, ...)."""
+
 T1_MIN_MS, T1_MAX_MS = 50.0, 5000.0
 T2_MIN_MS, T2_MAX_MS = 5.0, 2500.0
 

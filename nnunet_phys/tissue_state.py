@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from nnunet_phys.checks import check_within
 from nnunet_phys.sequences.blocks import blood_likeness
-from nnunet_phys.sequences.checks import check_within
 from nnunet_phys.spin import SpinMaps
 
 RELAXIVITY_R1 = 4.5

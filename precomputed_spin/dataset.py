@@ -16,7 +16,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.preprocessed import copy_fault, open_copy, reservoir_path, spin_folder
+from nnunet_phys.precomputed_spin.spin_copies import copy_fault, open_copy, reservoir_path, spin_folder
 from nnunet_phys.reservoir import Reservoir, index_plane
 
 

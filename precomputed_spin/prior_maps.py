@@ -12,10 +12,10 @@ import torch
 from torch.nn.functional import interpolate, pad
 from tqdm import tqdm
 
+from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError
-from nnunet_phys.phantom import digital_heart
-from nnunet_phys.phantom_scanner import receive_bias
-from nnunet_phys.precomputed_spin.store import MAP_NAMES
+from nnunet_phys.heart_scanner import receive_bias
+from nnunet_phys.map_files import MAP_NAMES
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS
 
 SLICES_PER_HEART = 4

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.mapping import fit_inversion_recovery
-from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
+from nnunet_phys.image_files import Geometry, read_image
+from nnunet_phys.polarity import fit_inversion_recovery
 from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.likelihood import Sequence, signals
 from nnunet_phys.precomputed_spin.reverse_imaging import Scan, Series
-from nnunet_phys.protocol import make_sequence
 from nnunet_phys.sequences import MOLLI
+from nnunet_phys.sequences.description import make_sequence
 from nnunet_phys.sequences.molli import PUBLISHED_SCHEMES, parse_scheme
 from nnunet_phys.spin import SpinMaps
 

@@ -105,7 +105,7 @@ def write_raw(root: Path) -> None:
     """Cine-like images, labels and maps with records, in nnU-Net's raw format."""
     import torch
 
-    from nnunet_phys.precomputed_spin.store import save_maps
+    from nnunet_phys.map_files import save_maps
     from nnunet_phys.sequences import BSSFP
     from nnunet_phys.spin import SpinMaps
 

@@ -154,7 +154,7 @@ def predict_and_score(folder: Path, raw: Path, trainer: str, device: str) -> dic
     from nnunetv2.paths import nnUNet_results
 
     from nnunet_phys.commands.phantom import CONTRASTS
-    from nnunet_phys.phantom import LABELS
+    from nnunet_phys.digital_heart import LABELS
 
     model = Path(nnUNet_results) / raw.name / f"{trainer}__{_PLANS}__2d"
     predictor = nnUNetPredictor(
@@ -204,8 +204,8 @@ def _picture(folder: Path, raw: Path, trainers: tuple[str, str], z: int) -> None
     import torch
 
     from nnunet_phys.augmentations.recipe_files import load_recipe
-    from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
-    from nnunet_phys.precomputed_spin.store import load_maps
+    from nnunet_phys.image_files import Geometry, read_image
+    from nnunet_phys.map_files import load_maps
 
     case = "heart000"
     image_path = raw / "imagesTr" / f"{case}_0000.nii.gz"

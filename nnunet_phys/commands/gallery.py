@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.pages import MAP_WINDOWS, picture, png, write_bytes, write_page
-from nnunet_phys.commands.targets import check_file_target
+from nnunet_phys.commands.shared.pages import MAP_WINDOWS, picture, png, write_bytes, write_page
+from nnunet_phys.commands.shared.targets import check_file_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from nnunet_phys.augmentations.draw import ContrastDraw
-    from nnunet_phys.commands.contrast_rows import Row
+    from nnunet_phys.commands.shared.gallery_rows import Row
     from nnunet_phys.spin import SpinMaps
 
 _PHANTOM_SEED = 3_000_000  # beyond those of the shipped prior's hearts and of `nnunet_phys phantom`
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
 def _phantom(args: argparse.Namespace) -> Case:
     """A digital heart, its cine for an image."""
     from nnunet_phys.augmentations.draw import ContrastDraw
-    from nnunet_phys.phantom import digital_heart
+    from nnunet_phys.digital_heart import digital_heart
     from nnunet_phys.scanner import Noise
     from nnunet_phys.sequences import BSSFP
 
@@ -142,8 +142,8 @@ def _load(args: argparse.Namespace) -> Case:
     Raises:
         InputError: no such maps, slice or image, or an image on another grid.
     """
-    from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
-    from nnunet_phys.precomputed_spin.store import find_maps, load_maps, map_paths
+    from nnunet_phys.image_files import Geometry, read_image
+    from nnunet_phys.map_files import find_maps, load_maps, map_paths
 
     folder, name = Path(args.i).parent, Path(args.i).name
     cases = find_maps(folder)
@@ -170,8 +170,8 @@ def _slice(args: argparse.Namespace, count: int) -> int:
 
 def _recorded_image(folder: Path, case: str) -> Path | None:
     """The image that the maps were made from: beside them or in imagesTr, and unchanged; else None."""
-    from nnunet_phys.precomputed_spin.image_files import Geometry, file_sha256
-    from nnunet_phys.precomputed_spin.store import load_record
+    from nnunet_phys.image_files import Geometry, file_sha256
+    from nnunet_phys.map_files import load_record
 
     record = load_record(folder, case)
     recorded = record.get("image") if isinstance(record, dict) else None
@@ -188,7 +188,7 @@ def _write_gallery(args: argparse.Namespace, case: Case) -> None:
     from matplotlib.figure import Figure
     from tqdm import tqdm
 
-    from nnunet_phys.commands.contrast_rows import effect_rows, muscle_t1_t2, sequence_rows
+    from nnunet_phys.commands.shared.gallery_rows import effect_rows, muscle_t1_t2, sequence_rows
 
     figure = Figure(figsize=(12, 3.0), layout="constrained")
     case.show_source(list(figure.subplots(1, 3 if case.image is None else 4)))
@@ -221,7 +221,7 @@ def _row_figure(case: Case, row: Row) -> Figure:
 def _write_figure(args: argparse.Namespace, case: Case) -> None:
     from matplotlib.figure import Figure
 
-    from nnunet_phys.commands.contrast_rows import characteristic, muscle_t1_t2
+    from nnunet_phys.commands.shared.gallery_rows import characteristic, muscle_t1_t2
 
     contrasts = characteristic(*muscle_t1_t2(case.maps, case.voxel_mm[1:]), args.seed)
     figure = Figure(figsize=(14, 5.2), layout="constrained")

@@ -68,7 +68,7 @@ def write_phantom_dataset(folder: Path, train: int, test: int, slices: int, proc
     from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
     from tqdm import tqdm
 
-    from nnunet_phys.phantom import LABELS
+    from nnunet_phys.digital_heart import LABELS
 
     work = folder.with_name(f".{folder.name}.{os.getpid()}")
     for name in ("imagesTr", "labelsTr", "trueTr", *(f"{k}Ts_{c}" for k in ("images", "labels") for c in CONTRASTS)):
@@ -104,8 +104,8 @@ def _one_thread() -> None:
 
 
 def _write_training_case(folder: Path, index: int, slices: int) -> None:
-    from nnunet_phys.phantom import digital_heart
-    from nnunet_phys.phantom_scanner import noisy_magnitude, receive_bias
+    from nnunet_phys.digital_heart import digital_heart
+    from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
     from nnunet_phys.sequences import BSSFP
 
     rng = np.random.default_rng([_TRAIN_SEED, index])
@@ -121,8 +121,8 @@ def _write_training_case(folder: Path, index: int, slices: int) -> None:
 
 def _write_test_anatomy(folder: Path, index: int, slices: int) -> None:
     from nnunet_phys import bloch
-    from nnunet_phys.phantom import digital_heart
-    from nnunet_phys.phantom_scanner import noisy_magnitude, off_resonance_hz, receive_bias
+    from nnunet_phys.digital_heart import digital_heart
+    from nnunet_phys.heart_scanner import noisy_magnitude, off_resonance_hz, receive_bias
     from nnunet_phys.tissues import TISSUE_NAMES
 
     rng = np.random.default_rng([_TEST_SEED, index])

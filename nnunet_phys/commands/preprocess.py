@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check every case, then preprocess all maps."""
-    from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
-    from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset
+    from nnunet_phys.map_files import record_path
+    from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-    from nnunet_phys.precomputed_spin.store import record_path
+    from nnunet_phys.precomputed_spin.spin_copies import open_preprocessed_dataset
 
     raw = open_raw_dataset(arguments.d)
     maps_folder = raw.maps_folder if arguments.maps is None else arguments.maps

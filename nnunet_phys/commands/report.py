@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.pages import MAP_WINDOWS, picture, write_page
-from nnunet_phys.commands.targets import check_file_target
+from nnunet_phys.commands.shared.pages import MAP_WINDOWS, picture, write_page
+from nnunet_phys.commands.shared.targets import check_file_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
+    from nnunet_phys.map_files import load_maps, load_record
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-    from nnunet_phys.precomputed_spin.store import load_maps, load_record
 
     check_file_target(args.o)
     dataset = open_raw_dataset(args.d)
@@ -87,7 +87,7 @@ class Histograms:
         """Count a case's voxels, where it has labels on its grid."""
         import numpy as np
 
-        from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
+        from nnunet_phys.image_files import Geometry, read_image
 
         path = dataset.labels[case]
         if not path.is_file() or not Geometry.read(path).agrees(Geometry.read(dataset.images[case])):
@@ -131,9 +131,9 @@ def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> s
     import numpy as np
     from matplotlib.figure import Figure
 
-    from nnunet_phys.precomputed_spin.image_files import read_image
+    from nnunet_phys.image_files import read_image
     from nnunet_phys.precomputed_spin.likelihood import signals
-    from nnunet_phys.protocol import make_sequence
+    from nnunet_phys.sequences.description import make_sequence
 
     flags = record["quality"]["flags"]
     image = read_image(dataset.images[case])

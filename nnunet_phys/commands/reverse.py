@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.inference import Work, add_work_arguments, described
-from nnunet_phys.commands.scans import add_protocol_arguments
+from nnunet_phys.commands.shared.map_work import Work, add_work_arguments, described
+from nnunet_phys.commands.shared.scan_options import add_protocol_arguments
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from nnunet_phys.commands.scans import Job
+    from nnunet_phys.commands.shared.scan_options import Job
     from nnunet_phys.precomputed_spin.reverse_imaging import Inferred
     from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunet_phys.precomputed_spin.image_files import file_sha256
+    from nnunet_phys.image_files import file_sha256
     from nnunet_phys.precomputed_spin.quality import quality
 
     if args.samples < 1 or (args.save_samples and args.samples < 2):
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _save(found: Inferred, images: tuple[Path, ...], folder: Path, ending: str, record: dict, each: bool) -> None:
     """Write all of a case; its record, which makes it count as finished, last."""
-    from nnunet_phys.precomputed_spin.image_files import Geometry, write_volume
-    from nnunet_phys.precomputed_spin.store import discard, map_paths, record_path, save_maps
+    from nnunet_phys.image_files import Geometry, write_volume
+    from nnunet_phys.map_files import discard, map_paths, record_path, save_maps
 
     case, (first, *more), written = found.scan.case, images, []
     discard(folder, case)
@@ -108,7 +108,7 @@ def _find_labels(args: argparse.Namespace) -> tuple[dict[str, Path], dict[str, i
 
 def _structures(files: ScanFiles, path: Path | None, codes: dict[str, int]) -> dict[str, np.ndarray]:
     """Masks of a case's structures, as far as it has labels on its grid."""
-    from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
+    from nnunet_phys.image_files import Geometry, read_image
 
     try:
         if path is None or not path.is_file() or not files.geometry.agrees(Geometry.read(path)):
@@ -123,7 +123,7 @@ def _label_faults(jobs: list[Job], labels: dict[str, Path], codes: dict[str, int
     """A line for each case whose labels are not on the image's grid or hold no structure."""
     import numpy as np
 
-    from nnunet_phys.precomputed_spin.image_files import Geometry, read_image
+    from nnunet_phys.image_files import Geometry, read_image
 
     faults = []
     for files, _ in jobs if labels else ():

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.contrasts import add_contrast_arguments, read_contrasts
-from nnunet_phys.commands.targets import check_target, refuse_as_target
+from nnunet_phys.commands.shared.contrast_options import add_contrast_arguments, read_contrasts
+from nnunet_phys.commands.shared.targets import check_target, refuse_as_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
-    from nnunet_phys.commands.contrasts import Contrasts, OneImage
+    from nnunet_phys.commands.shared.contrast_options import Contrasts, OneImage
     from nnunet_phys.spin import SpinMaps
 
 
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from nnunet_phys.precomputed_spin.image_files import Geometry, remove_leftovers
-    from nnunet_phys.precomputed_spin.store import find_maps, load_maps, map_paths
+    from nnunet_phys.image_files import Geometry, remove_leftovers
+    from nnunet_phys.map_files import find_maps, load_maps, map_paths
 
     contrasts = read_contrasts(args)
     cases = find_maps(args.i)
@@ -62,8 +62,8 @@ def _write(
 
     A first record, of the settings alone, tells a rerun after a kill that the images are its own.
     """
-    from nnunet_phys.precomputed_spin.image_files import Geometry, write_json, write_volume
-    from nnunet_phys.precomputed_spin.store import discard, record_path, save_record
+    from nnunet_phys.image_files import Geometry, write_json, write_volume
+    from nnunet_phys.map_files import discard, record_path, save_record
 
     discard(folder, name)
     paths, geometry = _paths(folder, name, contrasts.count, ending), Geometry.read(sources[0])
@@ -92,7 +92,7 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
     Raises:
         InputError: files in the way that nnunet_phys synthesize did not make, or made otherwise.
     """
-    from nnunet_phys.precomputed_spin.store import is_finished, load_record, map_paths
+    from nnunet_phys.map_files import is_finished, load_record, map_paths
 
     expected = json.loads(json.dumps(contrasts.settings))
     todo, otherwise, finished = {}, [], 0
@@ -128,7 +128,7 @@ def _check_maps(folder: Path, cases: dict[str, str], contrasts: Contrasts) -> in
     Raises:
         InputError: all maps that cannot be used, a line each.
     """
-    from nnunet_phys.precomputed_spin.store import load_maps
+    from nnunet_phys.map_files import load_maps
 
     needed, faults = 0, []
     for case, ending in cases.items():

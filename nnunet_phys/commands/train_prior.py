@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.devices import torch_device
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.prior_maps import folder_maps, phantom_maps
-    from nnunet_phys.precomputed_spin.train_prior import Schedule, train_prior
+    from nnunet_phys.precomputed_spin.prior_training import Schedule, train_prior
 
     if args.i == "phantom":
         hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np)

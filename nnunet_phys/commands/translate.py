@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.inference import Work, add_work_arguments, described
-from nnunet_phys.commands.scans import add_protocol_arguments, read_description
+from nnunet_phys.commands.shared.map_work import Work, add_work_arguments, described
+from nnunet_phys.commands.shared.scan_options import add_protocol_arguments, read_description
 
 if TYPE_CHECKING:
-    from nnunet_phys.commands.scans import Job
+    from nnunet_phys.commands.shared.scan_options import Job
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunet_phys.precomputed_spin.image_files import write_volume
+    from nnunet_phys.image_files import write_volume
+    from nnunet_phys.map_files import discard, save_record
     from nnunet_phys.precomputed_spin.likelihood import signals
     from nnunet_phys.precomputed_spin.scan_files import image_count
-    from nnunet_phys.precomputed_spin.store import discard, save_record
 
     work, target = Work.of(args), _target(args)
     folder, count = work.inputs.folder, image_count(target)
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _target(args: argparse.Namespace) -> object:
-    from nnunet_phys.protocol import make_sequence
+    from nnunet_phys.sequences.description import make_sequence
 
     description = {"sequence": args.to}
     if args.to_protocol is not None:

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.sequences.blocks import NumberOrMap, blood_share, decay, inversion, recovery
-from nnunet_phys.sequences.checks import check_flow, check_not_negative, check_positive, check_share
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.checks import check_flow, check_not_negative, check_positive, check_share
+from nnunet_phys.sequences.blocks import blood_share, decay, inversion, recovery
+from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)

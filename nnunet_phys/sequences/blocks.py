@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-NumberOrMap = float | torch.Tensor
-"""A number, or a tensor that broadcasts to the maps (a B1+ map times the flip angle, a field map, ...)."""
+from nnunet_phys.spin import NumberOrMap
 
 
 class Affine(NamedTuple):

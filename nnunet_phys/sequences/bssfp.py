@@ -8,16 +8,15 @@ from typing import ClassVar
 
 import torch
 
+from nnunet_phys.checks import check_flip_angle, check_flow, check_positive
 from nnunet_phys.sequences.blocks import (
-    NumberOrMap,
     blood_share,
     bssfp_approach,
     decay,
     effective_flip_angle,
     sine_cosine,
 )
-from nnunet_phys.sequences.checks import check_flip_angle, check_flow, check_positive
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)

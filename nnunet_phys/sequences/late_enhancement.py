@@ -7,9 +7,15 @@ from typing import ClassVar
 
 import torch
 
+from nnunet_phys.checks import (
+    check_centre,
+    check_echo,
+    check_efficiency,
+    check_flip_angle,
+    check_positive,
+)
 from nnunet_phys.sequences.blocks import (
     Affine,
-    NumberOrMap,
     decay,
     inversion,
     recovering,
@@ -18,14 +24,7 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
-from nnunet_phys.sequences.checks import (
-    check_centre,
-    check_echo,
-    check_efficiency,
-    check_flip_angle,
-    check_positive,
-)
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)

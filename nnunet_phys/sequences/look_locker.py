@@ -7,13 +7,12 @@ from typing import ClassVar
 
 import torch
 
+from nnunet_phys.checks import check_flip_angle, check_not_negative
 from nnunet_phys.sequences.blocks import (
-    NumberOrMap,
     bssfp_approach,
     decay,
 )
-from nnunet_phys.sequences.checks import check_flip_angle, check_not_negative
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,15 @@ from typing import ClassVar
 
 import torch
 
+from nnunet_phys.checks import check_centre, check_efficiency, check_flip_angle, check_positive
 from nnunet_phys.sequences.blocks import (
     Affine,
-    NumberOrMap,
     decay,
     inversion,
     recovery,
     single_shot_bssfp,
 )
-from nnunet_phys.sequences.checks import check_centre, check_efficiency, check_flip_angle, check_positive
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 PUBLISHED_SCHEMES = {(5, 3): "5(3)3", (4, 3, 2): "4(1)3(1)2", (3, 3, 5): "3(3)3(3)5", (5, 1, 1): "5(1)1(1)1"}
 """By images per inversion."""

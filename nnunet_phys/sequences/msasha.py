@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import torch
 
+from nnunet_phys.checks import check_not_negative
 from nnunet_phys.sequences.blocks import decay, recovery, saturation, t2_preparation
-from nnunet_phys.sequences.checks import check_not_negative
 from nnunet_phys.spin import SpinMaps
 
 

@@ -8,22 +8,21 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.sequences.blocks import (
-    NumberOrMap,
-    decay,
-    recovery,
-    saturation,
-    single_shot_bssfp,
-    t2_preparation,
-)
-from nnunet_phys.sequences.checks import (
+from nnunet_phys.checks import (
     check_centre,
     check_efficiency,
     check_flip_angle,
     check_not_negative,
     check_positive,
 )
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.sequences.blocks import (
+    decay,
+    recovery,
+    saturation,
+    single_shot_bssfp,
+    t2_preparation,
+)
+from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)

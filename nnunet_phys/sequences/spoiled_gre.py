@@ -7,15 +7,14 @@ from typing import ClassVar
 
 import torch
 
+from nnunet_phys.checks import check_echo, check_flip_angle, check_flow
 from nnunet_phys.sequences.blocks import (
-    NumberOrMap,
     blood_share,
     decay,
     spoiled_gre_train,
     t2_star_decay,
 )
-from nnunet_phys.sequences.checks import check_echo, check_flip_angle, check_flow
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)

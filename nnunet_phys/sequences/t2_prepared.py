@@ -7,21 +7,20 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.sequences.blocks import (
-    NumberOrMap,
-    single_shot_bssfp,
-    single_shot_gre,
-    t2_preparation,
-    t2_star_decay,
-)
-from nnunet_phys.sequences.checks import (
+from nnunet_phys.checks import (
     check_centre,
     check_echo,
     check_flip_angle,
     check_not_negative,
     check_positive,
 )
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.sequences.blocks import (
+    single_shot_bssfp,
+    single_shot_gre,
+    t2_preparation,
+    t2_star_decay,
+)
+from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)

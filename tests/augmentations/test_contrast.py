@@ -20,10 +20,10 @@ from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast,
 from nnunet_phys.augmentations.draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField, grid_positions
-from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
-from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, reservoir_path
+from nnunet_phys.map_files import load_maps
+from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.store import load_maps
+from nnunet_phys.precomputed_spin.spin_copies import open_preprocessed_dataset, reservoir_path
 from nnunet_phys.reservoir import Reservoir, draw_reservoir, index_plane
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
 from nnunet_phys.sequences import (

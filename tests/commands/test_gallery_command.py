@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 from nnunet_phys.augmentations.draw import PARTS
 from nnunet_phys.commands import gallery, main
-from nnunet_phys.commands.contrast_rows import characteristic, effect_rows, muscle_t1_t2, sequence_rows
-from nnunet_phys.precomputed_spin.store import save_record
-from nnunet_phys.protocol import describe_sequence
+from nnunet_phys.commands.shared.gallery_rows import characteristic, effect_rows, muscle_t1_t2, sequence_rows
+from nnunet_phys.map_files import save_record
 from nnunet_phys.sequences import SEQUENCES
+from nnunet_phys.sequences.description import describe_sequence
 from nnunet_phys.spin import SpinMaps
 
 ROWS = (*sequence_rows(1000.0, 50.0, 0), *effect_rows(0))

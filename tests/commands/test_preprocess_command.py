@@ -10,7 +10,7 @@ import pytest
 
 import nnunet_phys.trainers
 from nnunet_phys.commands import COMMANDS, main
-from nnunet_phys.precomputed_spin.store import map_paths, record_path
+from nnunet_phys.map_files import map_paths, record_path
 
 
 def fails(capsys, *arguments) -> str:

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_phys.commands import main
-from nnunet_phys.precomputed_spin.store import load_maps
+from nnunet_phys.map_files import load_maps
 from nnunet_phys.sequences import BSSFP
 
 

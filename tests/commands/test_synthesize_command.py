@@ -11,9 +11,9 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_phys.commands import main
-from nnunet_phys.commands.contrasts import OneImage
-from nnunet_phys.protocol import make_sequence
+from nnunet_phys.commands.shared.contrast_options import OneImage
 from nnunet_phys.sequences import BSSFP, MOLLI, InversionRecoveryGRE
+from nnunet_phys.sequences.description import make_sequence
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_phys.commands import main
-from nnunet_phys.precomputed_spin.store import load_maps
+from nnunet_phys.map_files import load_maps
 from nnunet_phys.sequences import BSSFP, MOLLI
 
 

@@ -9,9 +9,9 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nn
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import IndexedImage, SpinDataset
-from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
-from nnunet_phys.precomputed_spin.preprocessed import open_copy, open_preprocessed_dataset
+from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
+from nnunet_phys.precomputed_spin.spin_copies import open_copy, open_preprocessed_dataset
 from nnunet_phys.reservoir import read_index_plane
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError
-from nnunet_phys.phantom import digital_heart
 from nnunet_phys.precomputed_spin import prior as prior_module
-from nnunet_phys.precomputed_spin import train_prior as training
+from nnunet_phys.precomputed_spin import prior_training as training
+from nnunet_phys.precomputed_spin.guide_images import GUIDES, observe
 from nnunet_phys.precomputed_spin.likelihood import bright_level, signals
 from nnunet_phys.precomputed_spin.prior import (
     DEFAULT_PRIOR,
@@ -20,9 +21,8 @@ from nnunet_phys.precomputed_spin.prior import (
     new_unet,
     renoise,
 )
-from nnunet_phys.precomputed_spin.prior_guides import GUIDES, observe
 from nnunet_phys.precomputed_spin.prior_maps import folder_maps, reference_voxels
-from nnunet_phys.precomputed_spin.train_prior import Schedule, Stage, measure_denoising_error, train_prior
+from nnunet_phys.precomputed_spin.prior_training import Schedule, Stage, measure_denoising_error, train_prior
 from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE
 from nnunet_phys.spin import SpinMaps
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_phys.phantom import LABELS, digital_heart
-from nnunet_phys.phantom_scanner import noisy_magnitude, receive_bias
+from nnunet_phys.digital_heart import LABELS, digital_heart
+from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.labels import TissueLabels, tissue_weights
 from nnunet_phys.precomputed_spin.likelihood import (
     Likelihood,

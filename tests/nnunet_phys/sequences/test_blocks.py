@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nnunet_phys import bloch
+from nnunet_phys.checks import check_flip_angle
 from nnunet_phys.sequences.blocks import (
     Affine,
     blood_likeness,
@@ -21,7 +22,6 @@ from nnunet_phys.sequences.blocks import (
     spoiled_gre_train,
     t2_preparation,
 )
-from nnunet_phys.sequences.checks import check_flip_angle
 
 SEEDS = range(4)
 

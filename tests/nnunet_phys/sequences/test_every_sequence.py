@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_phys.protocol import describe_sequence
 from nnunet_phys.sequences import (
     BSSFP,
     MOLLI,
@@ -22,6 +21,7 @@ from nnunet_phys.sequences import (
     T2PreparedBSSFP,
     T2PreparedGRE,
 )
+from nnunet_phys.sequences.description import describe_sequence
 from nnunet_phys.spin import SpinMaps
 
 EVERY_SEQUENCE = [

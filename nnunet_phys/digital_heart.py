@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nnunet_phys.phantom_scanner import smooth_field
+from nnunet_phys.heart_scanner import smooth_field
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUE_NAMES, TissueValue, draw_tissue_values
 

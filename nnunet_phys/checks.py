@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from nnunet_phys.sequences.blocks import NumberOrMap
+from nnunet_phys.spin import NumberOrMap
 
 
 def check_flip_angle(flip_angle_deg: NumberOrMap) -> None:

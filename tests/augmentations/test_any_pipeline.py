@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from nnunet_phys.augmentations.any_pipeline import ContrastFromMaps
 from nnunet_phys.augmentations.draw import ContrastDraw
-from nnunet_phys.augmentations.plain import ContrastFromMaps
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
 

@@ -15,9 +15,9 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.image_files import Geometry, read_image, remove_leftovers, whole_file
+from nnunet_phys.image_files import Geometry, read_image, remove_leftovers, whole_file
+from nnunet_phys.map_files import find_maps, is_finished, load_maps, map_paths, record_path, save_maps
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.store import find_maps, is_finished, load_maps, map_paths, record_path, save_maps
 from nnunet_phys.spin import SpinMaps
 
 SHAPE = (3, 7, 9)
@@ -224,7 +224,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, ending):
     code = f"""
 import resource, signal, torch
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.image_files import Geometry, write_volume
+from nnunet_phys.image_files import Geometry, write_volume
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))

@@ -10,12 +10,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.scans import Inputs, check_images, environment_number, find_inputs, find_jobs, read_protocol
-from nnunet_phys.commands.targets import check_target
+from nnunet_phys.commands.shared.scan_options import (
+    Inputs,
+    check_images,
+    environment_number,
+    find_inputs,
+    find_jobs,
+    read_protocol,
+)
+from nnunet_phys.commands.shared.targets import check_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
-    from nnunet_phys.commands.scans import Job
+    from nnunet_phys.commands.shared.scan_options import Job
     from nnunet_phys.precomputed_spin.likelihood import Sequence
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.reverse_imaging import Inferred
@@ -91,7 +98,7 @@ class Work:
         Raises:
             InputError: results that were made with other settings.
         """
-        from nnunet_phys.precomputed_spin.image_files import remove_leftovers
+        from nnunet_phys.image_files import remove_leftovers
 
         if self.inputs.folder.is_dir():
             remove_leftovers(self.inputs.folder)
@@ -145,7 +152,7 @@ class Work:
 
 def _unfinished(jobs: list[Job], folder: Path, settings: dict, each: Callable[[Job], dict]) -> list[Job]:
     """See `Work.unfinished`."""
-    from nnunet_phys.precomputed_spin.store import is_finished, load_record
+    from nnunet_phys.map_files import is_finished, load_record
 
     todo, made_otherwise = [], {}
     for job in jobs:
@@ -174,7 +181,7 @@ def _unfinished(jobs: list[Job], folder: Path, settings: dict, each: Callable[[J
 
 def described(sequences: tuple[Sequence, ...]) -> list[dict]:
     """Sequences for a record."""
-    from nnunet_phys.protocol import describe_sequence
+    from nnunet_phys.sequences.description import describe_sequence
 
     return json.loads(json.dumps([describe_sequence(s) for s in sequences]))
 

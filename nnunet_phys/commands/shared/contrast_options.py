@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.scans import read_description
+from nnunet_phys.commands.shared.scan_options import read_description
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -206,9 +206,9 @@ def at_null(sequence: object, agent: ContrastAgent, t1_ms: float = MUSCLE_T1_MS,
 
 def _of_sequence(args: argparse.Namespace) -> Contrasts:
     from nnunet_phys.augmentations.draw import ContrastDraw
-    from nnunet_phys.protocol import describe_sequence, make_sequence, single_images
     from nnunet_phys.scanner import Noise
     from nnunet_phys.sequences import MOLLI
+    from nnunet_phys.sequences.description import describe_sequence, make_sequence, single_images
     from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
     if args.protocol is not None:
@@ -253,7 +253,7 @@ def _with_options(description: dict, args: argparse.Namespace) -> list[dict]:
     Raises:
         InputError: an option that the sequence has not, or several values of two options.
     """
-    from nnunet_phys.protocol import make_sequence
+    from nnunet_phys.sequences.description import make_sequence
 
     plain = make_sequence(description)
     name, described, varied = description["sequence"], dict(description), None

@@ -16,8 +16,8 @@ from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
-from nnunet_phys.precomputed_spin.prior_guides import GUIDES, draw_guide
 from nnunet_phys.precomputed_spin.prior_maps import reference_voxels
 from nnunet_phys.spin import SpinMaps
 

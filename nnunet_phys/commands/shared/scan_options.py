@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.targets import refuse_as_target
+from nnunet_phys.commands.shared.targets import refuse_as_target
 from nnunet_phys.errors import InputError
 
 _FEWEST_VALUES = 17  # of an image; fewer are labels
@@ -136,7 +136,7 @@ def read_protocol(args: argparse.Namespace, inputs: Inputs) -> Protocol:
         InputError: a protocol file that is none, or a sequence or parameter that does not exist.
     """
     from nnunet_phys.precomputed_spin.scan_files import Protocol, without_gain
-    from nnunet_phys.protocol import make_sequence
+    from nnunet_phys.sequences.description import make_sequence
 
     descriptions = [{"sequence": args.sequence}]
     if args.protocol is not None:

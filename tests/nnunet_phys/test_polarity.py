@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nnunet_phys.mapping import fit_inversion_recovery
+from nnunet_phys.polarity import fit_inversion_recovery
 from nnunet_phys.sequences import MOLLI, LookLocker
 from nnunet_phys.spin import SpinMaps
 

@@ -15,12 +15,12 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.errors import InputError
+from nnunet_phys.image_files import read_image
+from nnunet_phys.map_files import map_paths, save_maps
 from nnunet_phys.precomputed_spin.dataset import faults
-from nnunet_phys.precomputed_spin.image_files import read_image
-from nnunet_phys.precomputed_spin.preprocess import preprocess_maps
-from nnunet_phys.precomputed_spin.preprocessed import open_preprocessed_dataset, reservoir_path, spin_folder
+from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.store import map_paths, save_maps
+from nnunet_phys.precomputed_spin.spin_copies import open_preprocessed_dataset, reservoir_path, spin_folder
 from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.spin import SpinMaps
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from nnunet_phys.augmentations.draw import ContrastDraw
-from nnunet_phys.commands.contrasts import MUSCLE_T1_MS, MUSCLE_T2_MS, at_null
+from nnunet_phys.commands.shared.contrast_options import MUSCLE_T1_MS, MUSCLE_T2_MS, at_null
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField
-from nnunet_phys.protocol import single_images
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
 from nnunet_phys.sequences import (
     BSSFP,
@@ -27,6 +26,7 @@ from nnunet_phys.sequences import (
     T2PreparedBSSFP,
     T2PreparedGRE,
 )
+from nnunet_phys.sequences.description import single_images
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 

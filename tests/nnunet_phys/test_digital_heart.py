@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from nnunet_phys.phantom import LABELS, digital_heart
-from nnunet_phys.phantom_scanner import noisy_magnitude, off_resonance_hz, receive_bias, smooth_field
+from nnunet_phys.digital_heart import LABELS, digital_heart
+from nnunet_phys.heart_scanner import noisy_magnitude, off_resonance_hz, receive_bias, smooth_field
 from nnunet_phys.tissues import TISSUE_NAMES, TISSUES, draw_tissue_values
 
 

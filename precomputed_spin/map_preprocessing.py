@@ -20,10 +20,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.image_files import SLICE_OF_2D_MM, file_sha256
-from nnunet_phys.precomputed_spin.preprocessed import PreprocessedDataset, fingerprint, save_copy
+from nnunet_phys.image_files import SLICE_OF_2D_MM, file_sha256
+from nnunet_phys.map_files import MAP_NAMES, load_maps, load_record, map_paths
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
-from nnunet_phys.precomputed_spin.store import MAP_NAMES, load_maps, load_record, map_paths
+from nnunet_phys.precomputed_spin.spin_copies import PreprocessedDataset, fingerprint, save_copy
 from nnunet_phys.reservoir import draw_reservoir
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.protocol import describe_sequence, make_sequence, single_images
 from nnunet_phys.sequences import MOLLI, SEQUENCES, InversionRecoveryGRE, T2PreparedBSSFP
+from nnunet_phys.sequences.description import describe_sequence, make_sequence, single_images
 from nnunet_phys.spin import SpinMaps
 
 

@@ -18,7 +18,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.image_files import (
+from nnunet_phys.image_files import (
     UNREADABLE,
     Geometry,
     file_sha256,
