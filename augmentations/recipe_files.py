@@ -223,7 +223,7 @@ class _Reader:
 
     def _stop_at_faults(self) -> None:
         if self.faults:
-            raise InputError("\n".join(self.faults))
+            raise InputError(*self.faults)
 
 
 _TRIALS = 500  # draws of each sequence, without images: few combinations of values may be the ones that do not fit

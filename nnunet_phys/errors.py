@@ -7,14 +7,40 @@ from difflib import get_close_matches
 
 
 class InputError(RuntimeError):
-    """One line that names case, file and remedy; several faults found at once are one line each.
+    """Faults of the input, one line each, which names case, file and remedy.
 
     The command line prints the lines without a traceback and exits with 1. Inside nnU-Net's commands it is a
     RuntimeError whose message is those lines.
+
+    Args:
+        faults: one line each.
+
+    Attributes:
+        faults: these lines.
     """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(*faults)  # as arguments, so that the error keeps them from process to process
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        return self.args
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
+
+    def prefixed(self, prefix: str) -> InputError:
+        """The same faults, each line after a prefix, such as the case they concern."""
+        return InputError(*(f"{prefix}{fault}" for fault in self.faults))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message about a word that is not known: the nearest of those that are, or nothing."""
-    found = get_close_matches(word, list(known), 1, 0.5)
-    return f" (did you mean '{found[0]}'?)" if found else ""
+    """The end of a message about an unknown word: the nearest known word, or nothing."""
+    nearest = get_close_matches(word, list(known), 1, 0.5)
+    return f" (did you mean '{nearest[0]}'?)" if nearest else ""
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of an error's message, or its class where it has no message."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

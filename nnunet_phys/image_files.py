@@ -19,7 +19,7 @@ import SimpleITK as sitk
 import torch
 from nibabel.filebasedimages import ImageFileError
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, last_line
 
 UNREADABLE = (RuntimeError, OSError, ValueError, EOFError, zlib.error, ImageFileError)
 SLICE_OF_2D_MM = 8.0  # what a 2D image, which does not tell, is taken for; usual in the heart
@@ -212,8 +212,3 @@ def _sha256(path: str, *state: int) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__

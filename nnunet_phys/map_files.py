@@ -17,12 +17,11 @@ from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.image_files import (
     UNREADABLE,
     Geometry,
     file_sha256,
-    last_line,
     voxels,
     write_json,
     write_volume,

@@ -68,13 +68,13 @@ def preprocess_maps(
         f"{case}: its image is no longer in {raw.folder / 'imagesTr'}." for case in with_maps if case not in raw.images
     ]
     if gone:
-        raise InputError("\n".join(gone))
+        raise InputError(*gone)
     jobs = [
         _Job(case, maps_folder, raw, target) for target in targets for case in target.cases() if case in set(with_maps)
     ]
     faults = sorted({fault for fault in _run(_check_case, jobs, num_processes, "Checking maps") if fault})
     if faults:
-        raise InputError("\n".join(faults))
+        raise InputError(*faults)
     for target in targets:
         target.spin_folder.mkdir(exist_ok=True)
     _run(_preprocess_case, jobs, num_processes, "Preprocessing maps")

@@ -86,7 +86,7 @@ def open_raw_dataset(name_or_id: str | int) -> RawDataset:
         if len(files["images"]) != 1
     ]
     if faults:
-        raise InputError("\n".join(faults))
+        raise InputError(*faults)
     return RawDataset(
         name,
         folder,

@@ -98,7 +98,7 @@ class PhysMixin:
         remedy += f" -plans_name {plans}`." if plans != "nnUNetPlans" else "`."
         found = faults(training, self.plans_manager, self.configuration_manager, remedy)
         if found:
-            raise InputError("\n".join(found))
+            raise InputError(*found)
         return SpinDataset(training), validation
 
 

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         parsed.run(parsed)
     except InputError as error:
-        for line in str(error).splitlines():
+        for line in error.faults:
             print(f"nnunet_phys: {line}", file=sys.stderr)
         return 1
     return 0

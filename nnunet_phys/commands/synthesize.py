@@ -135,7 +135,7 @@ def _check_maps(folder: Path, cases: dict[str, str], contrasts: Contrasts) -> in
         try:
             needed += 4 * load_maps(folder, case, ending, None).pd.numel() * contrasts.count * (contrasts.per_case or 1)
         except InputError as error:
-            faults.append(str(error))
+            faults.extend(error.faults)
     if faults:
-        raise InputError("\n".join(faults))
+        raise InputError(*faults)
     return needed

@@ -168,10 +168,10 @@ def _unfinished(jobs: list[Job], folder: Path, settings: dict, each: Callable[[J
             made_otherwise.setdefault(", ".join(other), []).append(case)
     if made_otherwise:
         raise InputError(
-            "\n".join(
-                f"{found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: what lies in {folder} was made "
+            *(
+                f"{cases[0]}{f' and {len(cases) - 1} more' if len(cases) > 1 else ''}: what lies in {folder} was made "
                 f"with other settings ({names}). Add --overwrite to make it again, or choose another folder with -o."
-                for names, found in made_otherwise.items()
+                for names, cases in made_otherwise.items()
             )
         )
     if len(todo) < len(jobs):

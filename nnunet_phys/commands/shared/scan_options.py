@@ -240,5 +240,5 @@ def check_images(jobs: list[Job], minimum_mm: float, faults: list[str]) -> dict[
                 "Check the spacing in its header, or use images that were not cropped."
             )
     if faults:
-        raise InputError("\n".join(faults))
+        raise InputError(*faults)
     return slices
