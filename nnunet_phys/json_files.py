@@ -1,8 +1,8 @@
 """JSON from disk, structured by a dataclass that says what the file may hold; all faults of a file at once.
 
-One schema a file: the dataclass's fields and their types. A number must be a finite number, neither a text nor true or
-false; a tuple comes from a list. A field may bring a check of its own, a function of its value that raises a ValueError:
-`field(metadata={"check": ...})`.
+One schema a file: the dataclass's fields and their types. A number must be a finite number, neither a text nor true
+or false; a tuple comes from a list. A field may bring a check of its own, a function of its value that raises a
+ValueError: `field(metadata={"check": ...})`.
 """
 
 from __future__ import annotations

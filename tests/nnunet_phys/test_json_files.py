@@ -54,7 +54,7 @@ def test_all_faults_of_a_file_come_at_once_with_their_places():
             "file.json.parts['a'].number: \"abc\" is not a finite number. Mend it.",
             "file.json.parts['a'].whole[1]: 2.5 is not a whole number. Mend it.",
             "file.json.parts['b']: 3 is not an object, {...}. Mend it.",
-            "file.json.listed[0]: 'number' is missing. Mend it.",
+            "file.json.listed[0].number: 'number' is missing. Mend it.",
             "file.json.text: 5 is not a text. Mend it.",
             'file.json.switch: "no" is not true or false. Mend it.',
             "file.json.positive: -1 must be positive. Mend it.",
