@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nnunet_phys.commands import main as nnunet_phys
 from nnunet_phys.commands.demo import FULL, isolate, plan_and_preprocess, predict_and_score, train
-from nnunet_phys.commands.phantom import CONTRASTS, write_phantom_dataset
+from nnunet_phys.experiments.heart_dataset import CONTRASTS, write_heart_dataset
 
 TRAININGS = {
     "without": ("without", "nnUNetTrainerThreeSequences"),
@@ -41,7 +41,7 @@ def main() -> None:
     os.environ["nnUNet_extTrainer"] += os.pathsep + str(Path(__file__).parent / "labels_trainers")
     raw = work / "nnUNet_raw" / "Dataset900_DigitalHeart"
     if not (work / "preprocessed").exists():
-        write_phantom_dataset(raw, FULL.train, FULL.test, FULL.slices)
+        write_heart_dataset(raw, FULL.train, FULL.test, FULL.slices)
         plan_and_preprocess()
         (work / "preprocessed").touch()
     maps = {"true": raw / "trueTr", "without": raw / "spinTr", "labels": raw / "spinTr_labels"}

@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> None:
     start = time.monotonic()
     isolate(folder)
     from nnunet_phys.commands import main
-    from nnunet_phys.commands.phantom import CONTRASTS, write_phantom_dataset
+    from nnunet_phys.experiments.heart_dataset import CONTRASTS, write_heart_dataset
 
     raw = folder / "nnUNet_raw" / f"Dataset{_DATASET}_DigitalHeart"
     _stage(1, "digital hearts")
-    write_phantom_dataset(raw, size.train, size.test, size.slices)
+    write_heart_dataset(raw, size.train, size.test, size.slices)
     _stage(2, "PD, T1 and T2 maps by reverse imaging")
     _must(
         main(["reverse", "-d", str(_DATASET), "-device", args.device, "-steps", str(size.steps), "-prior", args.prior])
@@ -153,8 +153,8 @@ def predict_and_score(folder: Path, raw: Path, trainer: str, device: str) -> dic
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.paths import nnUNet_results
 
-    from nnunet_phys.commands.phantom import CONTRASTS
     from nnunet_phys.digital_heart import LABELS
+    from nnunet_phys.experiments.heart_dataset import CONTRASTS
 
     model = Path(nnUNet_results) / raw.name / f"{trainer}__{_PLANS}__2d"
     predictor = nnUNetPredictor(
