@@ -15,9 +15,9 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+
+from nnunet_phys.experiments.small_training import own_folders, plan_and_preprocess, run_command
 
 NAMES = {1: "RV", 2: "MYO", 3: "LV"}
 DATASET = "Dataset027_ACDC"
@@ -43,29 +43,24 @@ def main() -> None:
     parser.add_argument("-device", default="cpu")
     args = parser.parse_args()
     data, work = Path(os.environ["NNUNET_PHYS_DATA"]), args.work.resolve()
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        (work / name).mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str(work / name)
-    os.environ["nnUNet_extTrainer"] = str(Path(__file__).parent / "real_scans_trainers")
+    own_folders(work, Path(__file__).parent / "real_scans_trainers")
     os.environ["NNUNET_PHYS_ITERATIONS"] = str(args.iterations)
-    os.environ.pop("nnUNet_phys_recipe", None)  # each trainer has its own
-    os.environ["nnUNet_n_proc_DA"] = "1"
-    os.environ["nnUNet_def_n_proc"] = "2"
     raw, pre = work / "nnUNet_raw" / DATASET, work / "nnUNet_preprocessed" / DATASET
 
     if not (raw / "dataset.json").is_file():
         copy_patients(data / DATASET, raw, args.patients, args.left_out, args.frames)
     if not (pre / "splits_final.json").is_file():
-        plan(pre)
+        plan_and_preprocess(27, patch_size=(160, 160))
+        split_by_patient(pre)
     if set(args.only) != {"plain"}:
         labels = [] if args.no_labels else ["--labels"]
-        call("nnunet_phys", "reverse", "-d", "27", "-device", args.device, "-prior", args.prior, *labels)
-        call("nnunet_phys", "preprocess", "-d", "27", "-c", "2d", "-np", "2")
+        run_command("nnunet_phys", "reverse", "-d", "27", "-device", args.device, "-prior", args.prior, *labels)
+        run_command("nnunet_phys", "preprocess", "-d", "27", "-c", "2d", "-np", "2")
     for method in args.only:
         model = work / "nnUNet_results" / DATASET / f"{TRAINERS[method]}__nnUNetPlans__2d" / "fold_0"
         if not (model / "checkpoint_final.pth").is_file():
             go_on = ["--c"] if (model / "checkpoint_latest.pth").is_file() else []
-            call("nnUNetv2_train", "27", "2d", "0", "-tr", TRAINERS[method], "-device", args.device, *go_on)
+            run_command("nnUNetv2_train", "27", "2d", "0", "-tr", TRAINERS[method], "-device", args.device, *go_on)
         sources = {"cine": raw / "imagesTs", "lge": data / "mscmr_lge/images", "molli": data / "molli_t1net/images"}
         for name, images in sources.items():
             output = work / "predictions" / method / name
@@ -73,17 +68,11 @@ def main() -> None:
                 unfinished = output.with_name(f"{name}_unfinished")
                 model_arguments = ("-d", "27", "-c", "2d", "-f", "0", "-tr", TRAINERS[method])
                 processes = ("-npp", "1", "-nps", "1", "-device", args.device)
-                call("nnUNetv2_predict", "-i", str(images), "-o", str(unfinished), *model_arguments, *processes)
+                run_command("nnUNetv2_predict", "-i", str(images), "-o", str(unfinished), *model_arguments, *processes)
                 unfinished.rename(output)
     print(table(work, data, raw, args.only))
     if set(args.only) != {"plain"}:
         print(describe_maps(raw))
-
-
-def call(*command: str) -> None:
-    """Run a command of this environment; stop with its status if it fails."""
-    print(">", " ".join(command), flush=True)
-    subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
 
 
 def copy_patients(source: Path, raw: Path, train: int, test: int, frames: str) -> None:
@@ -105,14 +94,8 @@ def copy_patients(source: Path, raw: Path, train: int, test: int, frames: str) -
     (raw / "dataset.json").write_text(json.dumps(description, indent=2))
 
 
-def plan(pre: Path) -> None:
-    """nnU-Net's plan, cut to fit a CPU, with a split by patient."""
-    from nnunet_phys.commands.demo import shrink_plan
-
-    call("nnUNetv2_extract_fingerprint", "-d", "27", "-np", "2")
-    call("nnUNetv2_plan_experiment", "-d", "27")
-    shrink_plan(pre / "nnUNetPlans.json", (160, 160), 6, (16, 32, 64, 128, 128))
-    call("nnUNetv2_preprocess", "-d", "27", "-c", "2d", "-np", "2")
+def split_by_patient(pre: Path) -> None:
+    """Write nnU-Net's split: every patient's frames on one side."""
     cases = sorted(p.name[: -len(".nii.gz")] for p in (pre / "gt_segmentations").iterdir())
     patients = sorted({c[:10] for c in cases})
     validation = set(patients[:: max(2, len(patients) // 3)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -13,11 +14,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from nnunet_phys.digital_heart import LABELS
 from nnunet_phys.image_files import read_image
 
 _COLOURS = {"RV": "#4cc9f0", "MYO": "#ffd166", "LV": "#ef476f"}
+_ON_IMAGE = {"color": "white", "fontweight": "bold"}
 _MARGIN = 1.45
 """Side of the square that is shown, relative to the heart's greatest extent."""
 
@@ -77,7 +80,7 @@ def draw_comparison(
     """
     columns = ["image", "truth", *predictions]
     plt.rcdefaults()  # nnU-Net's progress plot leaves large type behind
-    size = (2.5 * len(columns), 2.62 * len(examples) + 0.35)
+    size = (2.5 * len(columns), 2.44 * len(examples) + 0.55)
     figure, axes = plt.subplots(len(examples), len(columns), figsize=size, layout="constrained", squeeze=False)
     for row, example in zip(axes, examples, strict=True):
         image = read_image(raw / f"imagesTs_{example.contrast}" / f"{example.case}_0000.nii.gz")[z]
@@ -87,15 +90,20 @@ def draw_comparison(
             masks[model] = read_image(folder / example.contrast / f"{example.case}.nii.gz")[z]
         window = _window(truth)
         for axis, title in zip(row, columns, strict=True):
-            _show(axis, image, window)
+            _show(axis, image, window, white=1.15 * float(np.quantile(image[truth > 0], 0.99)))
             if title in masks:
                 _outline(axis, masks[title])
-            score = f": Dice {dice(masks[title], truth):.2f}" if title in predictions else ""
-            axis.set_title(title + score, fontsize=10)
-        row[0].set_ylabel(example.title, fontsize=10)
+            if title in predictions:
+                score = f"Dice {dice(masks[title], truth):.2f}"
+                axis.text(0.04, 0.96, score, transform=axis.transAxes, va="top", fontsize=11, **_ON_IMAGE)
+        row[0].set_ylabel(example.title, fontsize=11)
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=11)
     handles = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in _COLOURS.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=10)
-    figure.savefig(figure_file, dpi=100)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=100)
+    Image.open(buffer).convert("RGB").quantize(256).save(figure_file, optimize=True)  # less than half the size
     plt.close(figure)
 
 
@@ -107,11 +115,10 @@ def _window(truth: np.ndarray) -> tuple[slice, slice]:
     return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
 
 
-def _show(axis: Axes, image: np.ndarray, window: tuple[slice, slice]) -> None:
-    """The image in a window, grey, from black to the 99.5th percentile there."""
-    shown = image[window]
+def _show(axis: Axes, image: np.ndarray, window: tuple[slice, slice], white: float) -> None:
+    """The image in a window, grey, from 0 to a value that is white."""
     rows, columns = window
-    axis.imshow(image, cmap="gray", vmin=0, vmax=float(np.quantile(shown, 0.995)), interpolation="bicubic")
+    axis.imshow(image, cmap="gray", vmin=0, vmax=white, interpolation="bicubic")
     axis.set(xlim=(columns.start - 0.5, columns.stop - 0.5), ylim=(rows.stop - 0.5, rows.start - 0.5))
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
