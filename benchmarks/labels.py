@@ -39,6 +39,7 @@ TRAININGS = {
 
 
 def main() -> None:
+    """Train what is not trained yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes; a rerun goes on")
     parser.add_argument("-repeat", type=int, default=3, help="trainings of each kind (default %(default)s)")

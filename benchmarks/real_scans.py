@@ -17,7 +17,10 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from nnunet_phys.experiments.small_training import own_folders, plan_and_preprocess, run_command
+from nnunet_phys.image_files import read_image
 
 NAMES = {1: "RV", 2: "MYO", 3: "LV"}
 DATASET = "Dataset027_ACDC"
@@ -31,6 +34,7 @@ TRAINERS = {
 
 
 def main() -> None:
+    """Run what is not done yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes")
     parser.add_argument("-patients", type=int, default=30, help="training patients (default %(default)s)")
@@ -124,7 +128,7 @@ def table(work: Path, data: Path, raw: Path, methods: list[str]) -> str:
         every = [share for series in shares.values() for _, share in series.values()]
         rows.setdefault("molli ring share, mean", {})[method] = sum(every) / len(every)
         for name, series in shares.items():
-            best, share = max(series.values(), key=lambda one: one[1])
+            best, share = max(series.values(), key=lambda reading: reading[1])
             rows.setdefault(f"molli {name} least of best", {})[method] = min(s for _, s in series.values()) / share
             for readout, (_, value) in series.items():
                 rows.setdefault(f"molli {name} {readout}", {})[method] = value
@@ -138,18 +142,12 @@ def table(work: Path, data: Path, raw: Path, methods: list[str]) -> str:
 
 def describe_maps(raw: Path) -> str:
     """Median T1 and T2 (ms) of each structure over the training volumes, their order, and the image's RV/LV signal."""
-    import numpy as np
-    import SimpleITK as sitk
-
-    def read(path: Path) -> np.ndarray:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
     times, ratios = [], []
     for labels_path in sorted((raw / "labelsTr").glob("*.nii.gz")):
         case = labels_path.name.removesuffix(".nii.gz")
-        labels, image = read(labels_path), read(raw / "imagesTr" / f"{case}_0000.nii.gz")
-        maps = [read(raw / "spinTr" / f"{case}_{name}.nii.gz") for name in ("T1map", "T2map")]
-        times.append([[np.median(one[labels == code]) for code in NAMES] for one in maps])
+        labels, image = read_image(labels_path), read_image(raw / "imagesTr" / f"{case}_0000.nii.gz")
+        maps = [read_image(raw / "spinTr" / f"{case}_{name}.nii.gz") for name in ("T1map", "T2map")]
+        times.append([[np.median(values[labels == code]) for code in NAMES] for values in maps])
         ratios.append(np.median(image[labels == 1]) / np.median(image[labels == 3]))
     t1, t2 = np.moveaxis(np.array(times), 1, 0)
     middle = zip(NAMES.values(), np.median(t1, 0), np.median(t2, 0), strict=True)
@@ -176,28 +174,22 @@ def dice(predictions: Path, labels: Path) -> dict[int, float]:
 
 def agreement(path: Path, reference: Path) -> float:
     """Mean Dice of RV, MYO and LV between two segmentations, over those that either has."""
-    import numpy as np
-    import SimpleITK as sitk
-
-    one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in (path, reference))
-    sizes = {code: (one == code).sum() + (other == code).sum() for code in NAMES}
-    found = [2 * ((one == code) & (other == code)).sum() / size for code, size in sizes.items() if size]
-    return float(np.mean(found)) if found else 0.0
+    mask, best = read_image(path), read_image(reference)
+    sizes = {code: (mask == code).sum() + (best == code).sum() for code in NAMES}
+    scores = [2 * ((mask == code) & (best == code)).sum() / size for code, size in sizes.items() if size]
+    return float(np.mean(scores)) if scores else 0.0
 
 
 def ring_shares(predictions: Path, molli: Path) -> dict[str, dict[str, tuple[Path, float]]]:
     """By series and inversion time: the segmentation, and the share of the mid-wall ring called myocardium."""
-    import numpy as np
-    import SimpleITK as sitk
-
     shares: dict[str, dict[str, tuple[Path, float]]] = {}
     for description in sorted((molli / "reference").glob("*.json")):
         series = description.stem
-        ring = sitk.GetArrayFromImage(sitk.ReadImage(str(molli / "reference" / f"{series}_ring.nii.gz"))) > 0
+        ring = read_image(molli / "reference" / f"{series}_ring.nii.gz") > 0
         times = json.loads(description.read_text())["inversion_times_ms"]
         for k in np.argsort(times):
             path = predictions / f"{series}_ti{k:02d}.nii.gz"
-            share = float((sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[ring] == 2).mean())
+            share = float((read_image(path)[ring] == 2).mean())
             shares.setdefault(series, {})[f"TI {times[k]:.0f} ms"] = path, share
     return shares
 
