@@ -23,8 +23,8 @@ CONTRASTS = ("cine", "molli", "gre", "lge")
 _TRAIN_SEED, _TEST_SEED = 2_000_000, 4_000_000  # the shipped prior learned from seeds below a million
 _LGE_STREAM = 1  # of random numbers, apart from those of the other contrasts
 _NOISE, _LGE_NOISE = 0.004, 0.0015
-"""Standard deviation of the test images' noise, per unit PD; both assumed. In LGE the blood's signal is some 0.02: the
-lower noise keeps its signal-to-noise ratio near 10."""
+"""Standard deviation of the test images' noise, per unit PD. LGE's makes the contrast-to-noise ratio of blood and
+myocardium some 10, as in healthy subjects (Han et al., JMRI 2009, PMC2862561); that of the others is assumed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,8 @@ def _gradient_echo(heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.nd
 def _late_enhancement(rng: np.random.Generator, heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.ndarray:
     """Segmented inversion-recovery GRE, 0-12 % after the null of the myocardium; of the labels' shape, per unit PD.
 
-    Agent as some 15 minutes after the injection (`tissue_state.ContrastAgent`).
+    Agent as some 15 minutes after the injection (`tissue_state.ContrastAgent`); an inversion every heartbeat, as is done
+    in bradycardia.
     """
     agent = {"blood_mmol_l": rng.uniform(0.4, 0.8), "tissue_of_blood": rng.uniform(0.42, 0.56)}
     agent["scar_of_tissue"] = rng.uniform(1.8, 2.4)
