@@ -8,19 +8,14 @@ from functools import cached_property
 
 import torch
 
+from nnunet_phys.forward import signals
 from nnunet_phys.precomputed_spin.labels import TissueLabels
 from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
-
-Sequence = Callable[[SpinMaps], torch.Tensor]
 
 _POSTERIOR_NOISE = 0.05  # of the bright level: what noise, gain and protocol may be off by in an image that guides
 _POSTERIOR_ROWS = 512  # pixels at a time, so that their weights stay in the processor's cache
-
-
-def signals(sequence: Sequence, maps: SpinMaps) -> torch.Tensor:
-    """What a sequence makes of maps, always images first: (images, *maps.shape); one image gives a length of 1."""
-    return sequence(maps).reshape(-1, *maps.shape)
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class Observation:
         calibrate: the gain is a guess, to be set from the maps of the other observations (`Likelihood.calibrated`).
     """
 
-    sequence: Sequence
+    sequence: PulseSequence
     images: torch.Tensor
     level: float
     sigma: float

@@ -14,19 +14,19 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch.nn.functional import interpolate, pad
 
+from nnunet_phys.forward import signals
 from nnunet_phys.precomputed_spin.labels import TissueLabels
 from nnunet_phys.precomputed_spin.likelihood import (
     Likelihood,
     Observation,
-    Sequence,
     bright_level,
     centre_weights,
     saturation_mask,
-    signals,
 )
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler, Sampler, SliceNoise
 from nnunet_phys.sequences import MOLLI
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 
 _LAST_ABAR = 0.995  # noise level that stands for what is left to decide on the native grid
@@ -44,7 +44,7 @@ class Series:
         same_gain: they share the gain of the scan's first series.
     """
 
-    sequence: Sequence
+    sequence: PulseSequence
     images: np.ndarray
     signed: bool = False
     same_gain: bool = False

@@ -14,12 +14,11 @@ from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.polarity import fit_inversion_recovery
 from nnunet_phys.precomputed_spin.labels import tissue_weights
-from nnunet_phys.precomputed_spin.likelihood import Sequence, signals
 from nnunet_phys.precomputed_spin.reverse_imaging import Scan, Series
 from nnunet_phys.sequences import MOLLI
 from nnunet_phys.sequences.description import make_sequence
 from nnunet_phys.sequences.molli import PUBLISHED_SCHEMES, parse_scheme
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
 _NAME = re.compile(r"(?P<case>.+?)(_ti(?P<time>\d+(\.\d+)?))?(_(?P<channel>\d{4}))?", re.IGNORECASE)
 
@@ -177,7 +176,7 @@ class Protocol:
         """Whether a volume is imaged more than once."""
         return len(self.descriptions) > 1 or self.descriptions[0].get("sequence") in ("molli", "t2prep")
 
-    def resolve(self, files: ScanFiles) -> list[tuple[ScanFiles, tuple[Sequence, ...]]]:
+    def resolve(self, files: ScanFiles) -> list[tuple[ScanFiles, tuple[PulseSequence, ...]]]:
         """A case's files in acquisition order with their sequences; or, for `single`, one such pair per image.
 
         Raises:
@@ -190,13 +189,13 @@ class Protocol:
                 "instead, in the protocol's order: CASE_0000, CASE_0001, ..."
             )
         own = files.count
-        sequences: list[Sequence | None] = []
+        sequences: list[PulseSequence | None] = []
         for description in self.descriptions:
             timed = description.get("sequence") != "molli" or {"inversion_times_ms", "first_inversion_times_ms"} & set(
                 description
             )
             sequences.append(make_sequence(without_gain(description)) if timed else None)
-            own -= image_count(sequences[-1]) if timed else 0
+            own -= sequences[-1].image_count if timed else 0
         if sequences.count(None) > 1:
             raise InputError("several MOLLI series of one case: give each its inversion_times_ms in the protocol.")
         if None in sequences:
@@ -206,7 +205,7 @@ class Protocol:
             sequences[place] = make_sequence({**description, "inversion_times_ms": list(times)})
         elif isinstance(sequences[0], MOLLI) and _named(files):
             files = _ordered(files, sequences[0].inversion_times_ms, "the protocol")
-        made = sum(image_count(s) for s in sequences)
+        made = sum(s.image_count for s in sequences)
         if made != files.count:
             raise InputError(
                 f"{files.count} images ({files.paths[0].name}, ...) where its sequences make {made}. "
@@ -274,15 +273,9 @@ def without_gain(description: dict) -> dict:
     return {key: value for key, value in description.items() if key != "same_gain"}
 
 
-def image_count(sequence: Sequence) -> int:
-    """How many images a sequence makes."""
-    one = torch.ones(1)
-    return len(signals(sequence, SpinMaps(one, 1000 * one, 50 * one)))
-
-
 def load_scan(
     files: ScanFiles,
-    sequences: tuple[Sequence, ...],
+    sequences: tuple[PulseSequence, ...],
     same_gain: tuple[bool, ...] | None = None,
     label_path: Path | None = None,
     codes: dict[str, int] | None = None,
@@ -301,7 +294,7 @@ def load_scan(
     """
     images, series, start = files.read(), [], 0
     for sequence, shared in zip(sequences, same_gain or (False,) * len(sequences), strict=True):
-        part = images[start : start + image_count(sequence)]
+        part = images[start : start + sequence.image_count]
         start += len(part)
         signed = False
         if isinstance(sequence, MOLLI):

@@ -11,6 +11,7 @@ from nnunet_phys.commands.shared.scan_options import add_protocol_arguments, rea
 
 if TYPE_CHECKING:
     from nnunet_phys.commands.shared.scan_options import Job
+    from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from nnunet_phys.forward import shown, signals
     from nnunet_phys.image_files import write_volume
     from nnunet_phys.map_files import discard, save_record
-    from nnunet_phys.precomputed_spin.likelihood import signals
-    from nnunet_phys.precomputed_spin.scan_files import image_count
 
     work, target = Work.of(args), _target(args)
-    folder, count = work.inputs.folder, image_count(target)
+    folder, count = work.inputs.folder, target.image_count
     names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
     settings = {**work.settings, "to": described((target,))}
 
@@ -41,14 +41,14 @@ def run(args: argparse.Namespace) -> None:
     for job, found in work.infer(work.unfinished(settings, each), count):
         (files, _), case, written = job, found.scan.case, []
         discard(folder, case)
-        for name, image in zip(names, signals(target, found.maps).abs(), strict=True):
+        for name, image in zip(names, shown(target, signals(target, found.maps)), strict=True):
             written.append(folder / f"{case}{name}{work.inputs.ending}")
             with write_volume(written[-1], image, files.geometry):
                 pass
         save_record(folder, case, {**settings, **each(job)}, files.paths, tuple(written))
 
 
-def _target(args: argparse.Namespace) -> object:
+def _target(args: argparse.Namespace) -> PulseSequence:
     from nnunet_phys.sequences.description import make_sequence
 
     description = {"sequence": args.to}

@@ -23,11 +23,11 @@ from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
     from nnunet_phys.commands.shared.scan_options import Job
-    from nnunet_phys.precomputed_spin.likelihood import Sequence
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.reverse_imaging import Inferred
     from nnunet_phys.precomputed_spin.samplers import Sampler
     from nnunet_phys.precomputed_spin.scan_files import Protocol
+    from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
@@ -179,7 +179,7 @@ def _unfinished(jobs: list[Job], folder: Path, settings: dict, each: Callable[[J
     return todo
 
 
-def described(sequences: tuple[Sequence, ...]) -> list[dict]:
+def described(sequences: tuple[PulseSequence, ...]) -> list[dict]:
     """Sequences for a record."""
     from nnunet_phys.sequences.description import describe_sequence
 

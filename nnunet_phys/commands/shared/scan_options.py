@@ -16,10 +16,10 @@ from nnunet_phys.errors import InputError
 _FEWEST_VALUES = 17  # of an image; fewer are labels
 
 if TYPE_CHECKING:
-    from nnunet_phys.precomputed_spin.likelihood import Sequence
     from nnunet_phys.precomputed_spin.scan_files import Protocol, ScanFiles
+    from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
-    Job = tuple[ScanFiles, tuple[Sequence, ...]]
+    Job = tuple[ScanFiles, tuple[PulseSequence, ...]]
 
 
 def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequence") -> None:
