@@ -98,7 +98,7 @@ class Work:
         Raises:
             InputError: results that were made with other settings.
         """
-        from nnunet_phys.image_files import remove_leftovers
+        from nnunet_phys.whole_files import remove_leftovers
 
         if self.inputs.folder.is_dir():
             remove_leftovers(self.inputs.folder)
