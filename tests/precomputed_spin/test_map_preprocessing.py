@@ -19,8 +19,9 @@ from nnunet_phys.image_files import read_image
 from nnunet_phys.map_files import map_paths, save_maps
 from nnunet_phys.precomputed_spin.dataset import faults
 from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
+from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.spin_copies import open_preprocessed_dataset, reservoir_path, spin_folder
+from nnunet_phys.precomputed_spin.spin_copies import reservoir_path, spin_folder
 from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.spin import SpinMaps
 
@@ -125,7 +126,7 @@ def test_all_faults_come_at_once_and_nothing_is_written(tiny):
         preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0] for line in lines] == ["case0", "case1", "case2"]
-    assert not target.spin_folder.exists()
+    assert not spin_folder(target.folder).exists()
 
 
 def test_cases_without_maps_are_left_out(tiny):
@@ -134,7 +135,7 @@ def test_cases_without_maps_are_left_out(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     done = preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
     assert done == [f"case{i}" for i in range(5)]
-    assert sorted(path.name for path in target.spin_folder.iterdir()) == sorted(
+    assert sorted(path.name for path in spin_folder(target.folder).iterdir()) == sorted(
         f"{case}{end}" for case in done for end in (".b2nd", ".json", "_reservoir.npz")
     )
     with pytest.raises(InputError, match="nnunet_phys reverse -d 900"):
@@ -159,13 +160,13 @@ def test_the_fingerprint_tells_plans_apart(tiny):
 
     images = infer_dataset_class(str(target.folder))(str(target.folder))
     assert faults(images, target.plans, target.configuration, "Do this.") == []
-    (target.spin_folder / "case0.b2nd").write_bytes((target.spin_folder / "case1.b2nd").read_bytes())
-    (target.spin_folder / "case2.json").unlink()
-    (target.spin_folder / "case3_reservoir.npz").unlink()
-    (target.spin_folder / "case4.b2nd").write_bytes(b"b2nd")
-    reservoir = target.spin_folder / "case5_reservoir.npz"
+    (spin_folder(target.folder) / "case0.b2nd").write_bytes((spin_folder(target.folder) / "case1.b2nd").read_bytes())
+    (spin_folder(target.folder) / "case2.json").unlink()
+    (spin_folder(target.folder) / "case3_reservoir.npz").unlink()
+    (spin_folder(target.folder) / "case4.b2nd").write_bytes(b"b2nd")
+    reservoir = spin_folder(target.folder) / "case5_reservoir.npz"
     reservoir.write_bytes(reservoir.read_bytes()[:2000])
-    (target.spin_folder / "case1.json").write_text('{"maps"')
+    (spin_folder(target.folder) / "case1.json").write_text('{"maps"')
     lines = faults(images, target.plans, target.configuration, "Do this.")
     assert [line.split(":")[0] for line in lines] == [f"case{i}" for i in range(6)]
     assert all(line.endswith("Do this.") for line in lines)
@@ -178,7 +179,7 @@ def test_maps_made_again_must_be_preprocessed_again(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
     images = infer_dataset_class(str(target.folder))(str(target.folder))
-    later = (target.spin_folder / "case1.json").stat().st_mtime + 10
+    later = (spin_folder(target.folder) / "case1.json").stat().st_mtime + 10
     for case in ("case1", "case2"):
         path = map_paths(tiny.maps, case, ".nii.gz")["T1map"]
         if case == "case1":
