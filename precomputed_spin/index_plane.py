@@ -43,15 +43,16 @@ def read_index_plane(plane: np.ndarray) -> tuple[int, tuple[int, int, int], tupl
     Raises:
         ValueError: the box holds fewer than four voxels.
     """
-    corner = np.unravel_index(int(np.argmax(plane != 0)), plane.shape)
+    corner = tuple(int(n) for n in np.unravel_index(int(np.argmax(plane != 0)), plane.shape))
     if plane[corner] == 0:
         return None
     box = []
-    for axis, start in enumerate(corner):
-        line = plane[(*corner[:axis], slice(None), *corner[axis + 1 :])]
-        box.append(slice(int(start), int(start) + int(np.count_nonzero(line))))
+    for axis, low in enumerate(corner):
+        key: tuple[int | slice, ...] = (*corner[:axis], slice(None), *corner[axis + 1 :])
+        line = plane[key]
+        box.append(slice(low, low + int(np.count_nonzero(line))))
     header = plane[tuple(box)].reshape(-1)[:4].astype(np.int64) - 1
     if len(header) < 4:
         raise ValueError(f"a patch of {len(header)} voxels cannot tell where it lies: choose a larger patch size")
-    case, *start = (int(value) for value in header)
-    return case, (start[0], start[1], start[2]), tuple(box)
+    case, slices, rows, columns = (int(value) for value in header)
+    return case, (slices, rows, columns), tuple(box)

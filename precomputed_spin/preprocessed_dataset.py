@@ -95,6 +95,11 @@ def _preprocess_command(name: str, plans_name: str, configuration_name: str) -> 
 
 
 @dataclass(frozen=True)
+class _Unresolved:
+    """A configuration before inheritance: some object."""
+
+
+@dataclass(frozen=True)
 class _Plans:
     """What this package reads of nnU-Net's plans."""
 
@@ -102,7 +107,7 @@ class _Plans:
     plans_name: str
     transpose_forward: tuple[int, int, int]
     image_reader_writer: str
-    configurations: dict[str, dict]
+    configurations: dict[str, _Unresolved]
 
 
 def _check_not_empty(values: tuple) -> None:
