@@ -31,6 +31,15 @@ class CaseLabels:
     codes: dict[str, int] = field(default_factory=dict)
     decide: bool = False
 
+    @classmethod
+    def of_dataset(cls, dataset: RawDataset, decide: bool) -> CaseLabels:
+        """Those of a data set.
+
+        Raises:
+            InputError: its labels name no structure.
+        """
+        return cls(dataset.labels, structure_codes(dataset.folder), decide) 
+
     def deciding_path(self, case: str) -> Path | None:
         """The label image that decides about a case's tissue, where one does."""
         return self.paths[case] if self.decide else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 
@@ -35,6 +35,8 @@ class SliceNoise:
 
 class Sampler(Protocol):
     """Finds maps for each slice of a likelihood: a sample of the posterior, or an estimate of its mean."""
+
+    uses_labels: ClassVar[bool]
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """Scaled maps (slices, 3, rows, columns) on the grid of the likelihood's image."""
@@ -66,6 +68,8 @@ class ProximalSampler:
         average_abar: noise level (cumulative alpha) of the averaged ones.
         iterations: Gauss-Newton iterations a step.
     """
+
+    uses_labels: ClassVar[bool] = True
 
     steps: int = 12
     average: int = 4
@@ -107,6 +111,8 @@ class DPS:
         xi: guidance strength on the squared norm, the signal in units of PD 1. The published setting (xi 400, sigma
             0.1, batch of 5, 128x128 pixels, mean instead of sum) amounts to 0.49.
     """
+
+    uses_labels: ClassVar[bool] = False
 
     steps: int = 200
     xi: float = 0.49
