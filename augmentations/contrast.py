@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 
-from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION, ContrastDraw, bright_level
+from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION, ContrastDraw, noise_reference
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
 from nnunet_phys.reservoir import Reservoir, read_index_plane
@@ -130,8 +130,8 @@ def synthesize(
     voxel_mm = tuple(float(d) for d in case.spacing_mm)
     flips = draw.flip_angles(patch), draw.flip_angles(points)
     table = draw.table(flips[1])
-    signal = draw.signal(table, maps, patch, flips[0], voxel_mm)
-    reservoir = draw.signal(table, torch.from_numpy(case.voxels), points, flips[1], voxel_mm)
+    signal = draw.tabulated_signal(table, maps, patch, flips[0], voxel_mm)
+    reservoir = draw.tabulated_signal(table, torch.from_numpy(case.voxels), points, flips[1], voxel_mm)
     deviation, mean = torch.std_mean(reservoir, correction=0)
     deviation = deviation.clamp_min(SMALLEST_DEVIATION)
     acquisition = Acquisition(draw, reservoir, float(mean), float(deviation))
@@ -155,7 +155,7 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     draw, case = acquisition.draw, acquisition.reservoir
     padding = image == 0
     signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
-    bright = bright_level(case)
+    bright = noise_reference(case)
     finished = draw.finish(signal)
     deviation, mean = (float(one) for one in torch.std_mean(draw.shown(case.clone(), bright), correction=0))
     if finished is not signal:

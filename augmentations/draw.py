@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 
 import torch
 
@@ -19,12 +19,12 @@ from nnunet_phys.fields import (
     grid_positions,
     smooth,
 )
+from nnunet_phys.forward import shown, signals
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling, displace
-from nnunet_phys.sequences import GRADIENT_ECHOES
-from nnunet_phys.sequences.blocks import effective_flip_angle
-from nnunet_phys.sequences.description import describe_sequence, make_sequence, single_images
+from nnunet_phys.sequences.description import describe_sequence, make_sequence
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
-from nnunet_phys.tissue_state import Kinds, TissueState
+from nnunet_phys.tissue_state import TissueState
 
 SMALLEST_DEVIATION = 1e-8  # of a z-score, as in nnU-Net's ZScoreNormalization
 
@@ -41,7 +41,7 @@ class ContrastDraw:
         partial_volume, zero_filling, ghost, noise: faults of the image; None: without.
     """
 
-    sequence: Any
+    sequence: PulseSequence
     tissue: TissueState = field(default_factory=TissueState)
     region: Region | None = None
     region_tissue: TissueState | None = None
@@ -70,7 +70,7 @@ class ContrastDraw:
         if not isinstance(description, dict) or not isinstance(description.get("sequence"), dict):
             raise InputError('A draw is an object with a sequence: {"sequence": {...}, "tissue": {...}, ...}.')
         parts = {"sequence": make_sequence(description["sequence"])}
-        if len(single_images(parts["sequence"])) > 1:
+        if parts["sequence"].image_count > 1:
             raise InputError("A draw is of one image, but its sequence makes a series: name its readout or one time.")
         for name, values in description.items():
             if name == "sequence":
@@ -89,14 +89,19 @@ class ContrastDraw:
     @property
     def phase_sensitive(self) -> bool:
         """Whether the image shows the signed signal (PSIR) instead of its magnitude."""
-        return getattr(self.sequence, "phase_sensitive", False)
+        return self.sequence.phase_sensitive
+
+    @property
+    def _states(self) -> list[TissueState]:
+        """State of all tissue, and of that in the region, where there is one."""
+        return [self.tissue] if self.region_tissue is None else [self.tissue, self.region_tissue]
 
     def flip_angles(self, positions: Positions) -> torch.Tensor | None:
         """Flip angles (degrees) over the positions, as the signal sees them; None where they do not vary.
 
         Off-resonance tilts a bSSFP train's axis of rotation as a larger flip angle would.
         """
-        nominal = getattr(self.sequence, "flip_angle_deg", None)
+        nominal = self.sequence.flip_angle_deg
         detuned = self.sequence.balanced and (self.off_resonance is not None or self.device is not None)
         if nominal is None or (self.transmit is None and not detuned):
             return None
@@ -110,7 +115,7 @@ class ContrastDraw:
         shifts = [] if self.off_resonance is None else [smooth(self.off_resonance, positions, step_mm=4.0)]
         if self.device is not None:
             shifts.append(self.device(positions))
-        return effective_flip_angle(flip, self.sequence.tr_ms, sum(shifts))
+        return self.sequence.effective_flip_angle(flip, sum(shifts))
 
     def table(self, flip_angles: torch.Tensor | None) -> SignalTable:
         """Signals of this draw's states of tissue, over the range of these flip angles."""
@@ -118,23 +123,9 @@ class ContrastDraw:
         if flip_angles is not None:
             least, greatest = float(flip_angles.amin()), float(flip_angles.amax())
             ends = (min(least, greatest - 1e-3), greatest)
-        states = [self.tissue] if self.region is None else [self.tissue, self.region_tissue]
-        return SignalTable([self._signal_of(state) for state in states], ends)
+        return SignalTable(self.sequence, self._states, ends)
 
-    def _signal_of(self, state: TissueState):
-        has_blood = getattr(self.sequence, "blood", 0.0) is None  # it has an own opinion where it is a number
-
-        def signal(maps: SpinMaps, kinds: Kinds, flip_angle_deg: torch.Tensor | None) -> torch.Tensor:
-            now, blood = state(maps, kinds)
-            changes = {"blood": blood} if has_blood else {}
-            if flip_angle_deg is not None:
-                changes["flip_angle_deg"] = flip_angle_deg
-            found = replace(self.sequence, **changes)(now)
-            return found[0] if found.ndim > max(2, getattr(flip_angle_deg, "ndim", 0)) else found
-
-        return signal
-
-    def signal(
+    def tabulated_signal(
         self,
         table: SignalTable,
         maps: torch.Tensor,
@@ -142,7 +133,7 @@ class ContrastDraw:
         flip_angles: torch.Tensor | None,
         voxel_mm: tuple[float, float, float],
     ) -> torch.Tensor:
-        """Signed signal with all that depends on a voxel alone, before the faults of the image.
+        """Signed signal with all that depends on a voxel alone, before the faults of the image; fast, by the table.
 
         Args:
             table: of this draw.
@@ -155,15 +146,23 @@ class ContrastDraw:
             tensor of the maps' shape.
         """
         pd, t1, t2 = maps
-        signal, *others = table(t1, t2, flip_angles)
-        if others:
-            signal = torch.lerp(signal, others[0], self.region(positions))
-        signal = signal * pd
+        by_state = table(t1, t2, flip_angles)
+        return self._received(self._mixed(by_state, positions) * pd, positions, voxel_mm)
+
+    def _mixed(self, by_state: Sequence[torch.Tensor], positions: Positions) -> torch.Tensor:
+        """Signals of all states of the tissue as the region mixes them."""
+        if self.region is None:
+            return by_state[0]
+        return torch.lerp(by_state[0], by_state[1], self.region(positions))
+
+    def _received(
+        self, signal: torch.Tensor, positions: Positions, voxel_mm: tuple[float, float, float]
+    ) -> torch.Tensor:
+        """What coils and a device's field leave of a signal; changes it."""
         if self.receive_bias is not None:
             signal *= smooth(self.receive_bias, positions)
         if self.device is not None:
-            te_ms = self.sequence.te_ms if isinstance(self.sequence, GRADIENT_ECHOES) else 0.0
-            signal *= self.device.remaining(positions, voxel_mm, te_ms)
+            signal *= self.device.remaining(positions, voxel_mm, self.sequence.dephasing_ms)
         return signal
 
     def displaced(self, signal: torch.Tensor, positions: Positions) -> torch.Tensor:
@@ -173,7 +172,7 @@ class ContrastDraw:
         return displace(signal, self.device(positions) / self.device.bandwidth_hz_per_pixel, along_rows=False)
 
     def scan(self, maps: torch.Tensor, spacing_mm: tuple[float, float, float]) -> torch.Tensor:
-        """The image of a whole volume, in the signal's own unit.
+        """The image of a whole volume, in the signal's own unit, by the signal equation itself.
 
         Args:
             maps: PD, T1 (ms), T2 (ms), (3, slices, rows, columns).
@@ -184,16 +183,17 @@ class ContrastDraw:
         """
         shape = tuple(maps.shape[1:])
         positions = grid_positions((0, 0, 0), shape, shape, spacing_mm)
-        flip_angles = self.flip_angles(positions)
-        signal = self.signal(self.table(flip_angles), maps, positions, flip_angles, spacing_mm)
-        bright = bright_level(signal)
+        flip_angles, tissue = self.flip_angles(positions), SpinMaps(*maps)
+        by_state = [signals(self.sequence, tissue, state, flip_angle_deg=flip_angles)[0] for state in self._states]
+        signal = self._received(self._mixed(by_state, positions), positions, spacing_mm)
+        bright = noise_reference(signal)
         return self.shown(self.finish(self.displaced(signal, positions)), bright)
 
     def shown(self, signal: torch.Tensor, bright: float) -> torch.Tensor:
         """Noise and magnitude, or the noisy signed signal where phase-sensitive; may change `signal`."""
         if self.noise is not None:
             return self.noise(signal, bright, self.phase_sensitive)
-        return signal if self.phase_sensitive else signal.abs()
+        return shown(self.sequence, signal)
 
     def finish(self, signal: torch.Tensor) -> torch.Tensor:
         """Blur, cut k-space and add ghosts: the faults of the image, still signed and without noise."""
@@ -203,8 +203,8 @@ class ContrastDraw:
         return signal
 
 
-def bright_level(signal: torch.Tensor) -> float:
-    """The bright signal of a case, by which noise is measured: the 95th percentile of the magnitude."""
+def noise_reference(signal: torch.Tensor) -> float:
+    """The bright signal of a case, relative to which noise is given: the 95th percentile of the magnitude."""
     magnitude = signal.abs().reshape(-1)
     return float(magnitude.kthvalue(max(1, round(0.95 * len(magnitude)))).values)
 

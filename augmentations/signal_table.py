@@ -10,41 +10,46 @@ tissue and blood; with varying flip angles by 1.5 and 3.5 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch.nn.functional import grid_sample
 
+from nnunet_phys.forward import signals
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
-from nnunet_phys.tissue_state import Kinds
+from nnunet_phys.tissue_kinds import TissueKinds
+from nnunet_phys.tissue_state import TissueState
 
 _NODES = (80, 96)  # of T1 and T2
 _NODES_WITH_FLIPS, _FLIP = (56, 56), 12
 _LOG_T1 = (math.log(T1_MIN_MS), math.log(T1_MAX_MS))
 _LOG_T2 = (math.log(T2_MIN_MS), math.log(T2_MAX_MS))
 
-Signal = Callable[[SpinMaps, Kinds, torch.Tensor | None], torch.Tensor]
-"""Signal of maps, of their kinds of tissue, and of flip angles (degrees, None where the sequence's own holds)."""
-
 
 class SignalTable:
     """Signals of one or several states of the tissue, tabulated together.
 
     Args:
-        signals: one per state.
+        sequence: of one image.
+        states: of the tissue, at least one.
         flip_angles_deg: least and greatest, where they vary.
     """
 
-    def __init__(self, signals: list[Signal], flip_angles_deg: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        sequence: PulseSequence,
+        states: list[TissueState],
+        flip_angles_deg: tuple[float, float] | None = None,
+    ) -> None:
         self.flips = flip_angles_deg
         self.nodes = n1, n2 = _NODES if flip_angles_deg is None else _NODES_WITH_FLIPS
         shape, flip = (n1, n2), None
         if flip_angles_deg is not None:
             shape, flip = (_FLIP, n1, n2), torch.linspace(*flip_angles_deg, _FLIP)[:, None, None]
         maps, kinds = _grid(n1, n2)
-        tables = [torch.broadcast_to(signal(maps, kinds, flip), shape) for signal in signals]
-        self.atlas = torch.stack(tables).reshape(1, len(signals), -1, n2)  # flip angles one below the other
+        tables = [torch.broadcast_to(signals(sequence, maps, state, kinds, flip)[0], shape) for state in states]
+        self.atlas = torch.stack(tables).reshape(1, len(states), -1, n2)  # flip angles one below the other
 
     def __call__(self, t1: torch.Tensor, t2: torch.Tensor, flip_angle_deg: torch.Tensor | None = None) -> torch.Tensor:
         """Signals per unit PD, states first.
@@ -78,12 +83,12 @@ class SignalTable:
 
 
 @cache
-def _grid(n1: int, n2: int) -> tuple[SpinMaps, Kinds]:
+def _grid(n1: int, n2: int) -> tuple[SpinMaps, TissueKinds]:
     """T1 and T2 of the nodes, (n1, n2), and their kinds of tissue; not to be written to."""
     t1 = torch.linspace(*_LOG_T1, n1).exp()[:, None].expand(n1, n2).contiguous()
     t2 = torch.linspace(*_LOG_T2, n2).exp().expand(n1, n2).contiguous()
     maps = SpinMaps(torch.ones(n1, n2), t1, t2)
-    return maps, Kinds.of(maps)
+    return maps, TissueKinds.of(maps)
 
 
 def _unit(values: torch.Tensor, log_bounds: tuple[float, float], out: torch.Tensor) -> None:

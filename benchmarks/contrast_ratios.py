@@ -122,7 +122,7 @@ def draw_ratios(recipe: ContrastRecipe, entry, cases: list, count: int) -> np.nd
         case, blood = cases[i % len(cases)]
         draw = alone.draw_contrast(rng, case)
         points = tuple(torch.from_numpy(case.position_mm))
-        signal = draw.signal(draw.table(None), torch.from_numpy(case.voxels), points, None, (1, 1, 1))
+        signal = draw.tabulated_signal(draw.table(None), torch.from_numpy(case.voxels), points, None, (1, 1, 1))
         if draw.noise is not None:
             signal = draw.noise(signal, float(signal[:blood].abs().median()))
         signal = signal.abs()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from nnunet_phys.checks import check_within
-from nnunet_phys.sequences.blocks import blood_likeness
 from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissue_kinds import TissueKinds
 
 RELAXIVITY_R1 = 4.5
 """L/(mmol s), extracellular agents in blood at 1.5 T: 4.5 to 5.6 over agents, 4 at 3 T; from memory, an assumption."""
@@ -38,32 +38,6 @@ class ContrastAgent:
 
     def __post_init__(self) -> None:
         check_within(self, blood=(0, 50), tissue=(0, 50))
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """What a voxel's T1 and T2 say of its tissue: weights from 0 to 1, smooth, each of the maps' shape.
-
-    Attributes:
-        blood: flowing blood.
-        watery: neither blood nor fat.
-        muscle: like myocardium.
-    """
-
-    blood: torch.Tensor
-    watery: torch.Tensor
-    muscle: torch.Tensor
-
-    @classmethod
-    def of(cls, maps: SpinMaps) -> Kinds:
-        """Logistic functions of log T1 and log T2, an assumption as `blood_likeness` is.
-
-        Its slope is gentler here, since inferred T2 of blood in the right ventricle is often below 100 ms.
-        """
-        blood = blood_likeness(maps.t1, maps.t2, t2_half_ms=88.0, t2_steepness=9.0)
-        watery = (1 - blood) * torch.sigmoid(12 * torch.log(maps.t1 / 480))
-        muscle = torch.sigmoid(10 * torch.log(maps.t1 / 700)) * torch.sigmoid(10 * torch.log(75 / maps.t2))
-        return cls(blood, watery, muscle)
 
 
 @dataclass(frozen=True)
@@ -94,16 +68,16 @@ class TissueState:
         """From its attributes as plain JSON."""
         return cls(**{**description, "agent": ContrastAgent(**description["agent"])})
 
-    def __call__(self, maps: SpinMaps, kinds: Kinds | None = None) -> tuple[SpinMaps, torch.Tensor]:
+    def __call__(self, maps: SpinMaps, kinds: TissueKinds | None = None) -> tuple[SpinMaps, torch.Tensor]:
         """Maps at this scan, and the share of flowing blood in each voxel.
 
         Both depend on T1 and T2 of the maps as they are given, before any factor.
 
         Args:
             maps: as inferred.
-            kinds: `Kinds.of` these maps, where it is at hand.
+            kinds: `TissueKinds.of` these maps, where it is at hand.
         """
-        kinds = Kinds.of(maps) if kinds is None else kinds
+        kinds = TissueKinds.of(maps) if kinds is None else kinds
         t1 = maps.t1 * self.t1_factor
         t2 = maps.t2 * self.t2_factor
         if self.muscle_t1_factor != 1:

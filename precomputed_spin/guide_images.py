@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, Sequence, bright_level, signals
+from nnunet_phys.brightness import bright_level
+from nnunet_phys.forward import signals
+from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.sequences import BSSFP, MOLLI, MSASHA, SpoiledGRE, T2PreparedBSSFP
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 
 _SCHEMES = {"5(3)3": (120.0, 200.0), "4(1)3(1)2": (100.0, 180.0, 260.0), "3(3)3(3)5": (120.0, 200.0, 280.0)}
@@ -39,7 +42,7 @@ def _t2_prepared(rng: np.random.Generator, times: tuple[float, ...]) -> T2Prepar
     return T2PreparedBSSFP(times, flip_angle_deg=rng.uniform(40, 70), tr_ms=rng.uniform(2.3, 3.0))
 
 
-GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], Sequence]]] = {
+GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], PulseSequence]]] = {
     "bssfp": (0.5, lambda rng: BSSFP(flip_angle_deg=rng.uniform(25, 80), tr_ms=rng.uniform(2.5, 4.0))),
     "gre": (
         0.12,
@@ -61,7 +64,7 @@ GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], Sequence]]] = {
 images are cine."""
 
 
-def observe(maps: SpinMaps, sequence: Sequence, reference: torch.Tensor, rng: np.random.Generator) -> Observation:
+def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rng: np.random.Generator) -> Observation:
     """Images of maps as a scanner might deliver them and a user describe them, for the prior to learn from.
 
     Gain off by up to a third, flip angle by up to 15 %, blur up to 0.8 pixels, noise up to 5 % of the bright level,
@@ -95,7 +98,7 @@ def observe(maps: SpinMaps, sequence: Sequence, reference: torch.Tensor, rng: np
 def draw_guide(
     scaled: torch.Tensor,
     prior: SpinPrior,
-    sequence: Sequence,
+    sequence: PulseSequence,
     rng: np.random.Generator,
     window: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> torch.Tensor:

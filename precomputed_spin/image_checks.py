@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.likelihood import image_count
 from nnunet_phys.precomputed_spin.scan_loading import MOST_NEGATIVE, ImageReader, may_be_signed, negative_share
 
 if TYPE_CHECKING:
@@ -82,8 +81,8 @@ def _grid_faults(files: ScanFiles, prior: SpinPrior) -> Iterator[str]:
     minimum = prior.minimum * prior.pixel_mm
     if min(view) < minimum:
         yield (
-            f"{path} spans only {min(view):.3g} mm in plane, the prior needs {minimum:.0f} mm. Check the spacing in its "
-            "header, or use images that were not cropped."
+            f"{path} spans only {min(view):.3g} mm in plane, the prior needs {minimum:.0f} mm. Check the spacing in "
+            "its header, or use images that were not cropped."
         )
     elif max(view) > LARGEST_VIEW_MM:
         yield f"{path} spans {max(view):.0f} mm in plane, more than a scanner. Check the spacing in its header (mm)."
@@ -99,7 +98,7 @@ def _view_mm(geometry: Geometry) -> tuple[float, float]:
 
 def _value_faults(job: ScanJob, images: np.ndarray) -> Iterator[str]:
     """What is wrong with the values of a scan's images."""
-    sequences = [sequence for sequence in job.sequences for _ in range(image_count(sequence))]
+    sequences = [sequence for sequence in job.sequences for _ in range(sequence.image_count)]
     paths = job.files.paths if len(job.files.paths) > 1 else job.files.paths * len(images)
     for path, sequence, image in zip(paths, sequences, images, strict=True):
         peak, largest = float(image.max()), float(np.abs(image).max())
@@ -107,15 +106,15 @@ def _value_faults(job: ScanJob, images: np.ndarray) -> Iterator[str]:
             yield f"{path} has no signal above 0. Correct or remove the case."
         elif largest > LARGEST_VALUE or peak < SMALLEST_PEAK:
             yield (
-                f"{path} holds values up to {largest:.3g}; between {SMALLEST_PEAK:g} and {LARGEST_VALUE:g} are plausible. "
+                f"{path} holds values up to {largest:.3g}, plausible are {SMALLEST_PEAK:g} to {LARGEST_VALUE:g}. "
                 "Correct the pixels, or scale the image."
             )
         elif (values := _value_count(image)) < FEWEST_VALUES:
             yield f"{path} holds {values} different values, as labels do. Give the image."
         elif not may_be_signed(sequence) and (share := negative_share(image)) > MOST_NEGATIVE:
             yield (
-                f"{path}: {100 * share:.0f} % of its pixels are clearly negative, as after a z-score or in a signed image, "
-                "but its sequence is one of magnitudes. Give the image as the scanner made it."
+                f"{path}: {100 * share:.0f} % of its pixels are clearly negative, as after a z-score or in a signed "
+                "image, but its sequence is one of magnitudes. Give the image as the scanner made it."
             )
 
 

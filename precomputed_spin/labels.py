@@ -112,11 +112,11 @@ def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
         for structure, synonyms in _SYNONYMS.items():
             if name.lower().replace("_", " ").replace("-", " ").strip() in synonyms:
                 if not isinstance(code, int):
-                    raise InputError(f"--labels: {name} is a region ({code}). Name single codes in dataset.json.")
+                    raise InputError(f"{name} is a region ({code}). Name single codes in dataset.json.")
                 codes[structure] = code
     if not codes:
         raise InputError(
-            f"--labels: none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there, or "
+            f"none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there, or "
             "leave --labels out."
         )
     return codes

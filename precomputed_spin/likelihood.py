@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 
+from nnunet_phys.forward import signals
 from nnunet_phys.precomputed_spin.labels import TissueLabels
 from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
-
-if TYPE_CHECKING:
-    from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
 _POSTERIOR_NOISE = 0.05
 """Of the bright level: what noise, gain and protocol may be off by in an image that guides. The prior was trained with
@@ -23,17 +21,6 @@ _POSTERIOR_PIXELS = 512
 """Pixels at a time: their weights over a library of 512 voxels are 1 MB, which stays in a processor's cache."""
 _GAIN_BOUNDS = (0.1, 10.0)
 """Of a calibration: a series' gain is off by less, as its bright level is found in the same body (assumed)."""
-
-
-def signals(sequence: PulseSequence, maps: SpinMaps) -> torch.Tensor:
-    """What a sequence makes of maps, always images first: (images, *maps.shape); one image gives a length of 1."""
-    return sequence(maps).reshape(-1, *maps.shape)
-
-
-def image_count(sequence: PulseSequence) -> int:
-    """How many images a sequence makes."""
-    voxel = torch.ones(1)
-    return len(signals(sequence, SpinMaps(voxel, 1000 * voxel, 50 * voxel)))
 
 
 @dataclass(frozen=True, eq=False)

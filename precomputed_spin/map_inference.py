@@ -1,11 +1,11 @@
 """Infer maps of scans, and save them with a record of how they were made.
 
-    prior = SpinPrior.load(device="cuda")
-    images = ImageFolder.read(Path("images"))
-    protocol = ScanProtocol((SequenceDescription({"sequence": "bssfp", "flip_angle_deg": 50}),))
-    jobs = [job for files in scans_of_files(images.files, protocol.is_series) for job in protocol.resolve(files)]
-    for job, inferred in zip(jobs, infer_maps(map(load_scan, jobs), prior)):
-        save_inferred(inferred, job.files, Path("maps"), images.ending, {"sequences": job.described()})
+prior = SpinPrior.load(device="cuda")
+images = ImageFolder.read(Path("images"))
+protocol = ScanProtocol((SequenceDescription({"sequence": "bssfp", "flip_angle_deg": 50}),))
+jobs = [job for files in scans_of_files(images.files, protocol.is_series) for job in protocol.resolve(files)]
+for job, inferred in zip(jobs, infer_maps(map(load_scan, jobs), prior)):
+    save_inferred(inferred, job.files, Path("maps"), images.ending, {"sequences": job.described()})
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_phys.forward import shown, signals
 from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.map_files import discard, map_paths, record_path, save_maps, save_record
-from nnunet_phys.precomputed_spin.likelihood import image_count, signals
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler
 
@@ -68,7 +68,8 @@ def map_result_paths(folder: Path, case: str, ending: str, samples: int = 1, sav
     if samples > 1:
         paths.extend(folder / f"{case}_{name}{ending}" for name in SPREAD_NAMES)
     for k in range(samples if save_samples else 0):
-        paths.extend((*map_paths(_sample_folder(folder, k), case, ending).values(), record_path(_sample_folder(folder, k), case)))
+        sample = _sample_folder(folder, k)
+        paths.extend((*map_paths(sample, case, ending).values(), record_path(sample, case)))
     return paths
 
 
@@ -116,7 +117,7 @@ def _sample_folder(folder: Path, sample: int) -> Path:
 
 def translation_paths(folder: Path, case: str, ending: str, sequence: PulseSequence) -> list[Path]:
     """The images that `save_translation` writes for a case: one CASE_0000, or CASE_ti00_0000, CASE_ti01_0000, ..."""
-    count = image_count(sequence)
+    count = sequence.image_count
     names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
     return [folder / f"{case}{name}{ending}" for name in names]
 
@@ -143,9 +144,7 @@ def save_translation(
         InputError: a file cannot be written.
     """
     case = inferred.scan.case
-    images = signals(sequence, inferred.maps)
-    if not getattr(sequence, "phase_sensitive", False):
-        images = images.abs()
+    images = shown(sequence, signals(sequence, inferred.maps))
     paths = translation_paths(folder, case, ending, sequence)
     discard(folder, case)
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from nnunet_phys.errors import InputError, counted
+from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import remove_leftovers
 from nnunet_phys.map_files import is_finished, load_record
 from nnunet_phys.precomputed_spin.case_labels import CaseLabels
@@ -79,8 +79,8 @@ class MapWork:
     def __post_init__(self) -> None:
         if self.labels.decide and not self.sampler.uses_labels:
             raise InputError(
-                f"--labels with -sampler {self.sampler_name}: this sampler does not heed labels. Use -sampler proximal, "
-                "or leave --labels out."
+                f"--labels with -sampler {self.sampler_name}: this sampler does not heed labels. Use -sampler "
+                "proximal, or leave --labels out."
             )
 
     @property
@@ -168,9 +168,7 @@ class MapWork:
         scans = (
             load_scan(job, self.labels.deciding_path(job.case), self.labels.deciding_codes(), reader) for job in ordered
         )
-        inferred = infer_maps(
-            scans, self.prior, self.sampler, seed=self.seed, batch=self.batch, samples=self.samples
-        )
+        inferred = infer_maps(scans, self.prior, self.sampler, seed=self.seed, batch=self.batch, samples=self.samples)
         slices = sum(math.prod(job.files.geometry.size[2:]) for job in todo)
         with tqdm(total=slices, unit="slice", disable=not show_progress) as progress:
             for job, of_case in zip(ordered, inferred, strict=True):

@@ -10,7 +10,7 @@ BEAT_GAP_MS = 300.0
 beats a minute, and the first inversion times of one series lie closer (100, 180 and 260 ms in a ShMOLLI)."""
 CLOSEST_MS = 30.0
 """Inversion times closer together may have been swapped by the heart, whose beats differ by tens of ms from one to the
-next (Shaffer and Ginsberg, Front Public Health 5:258, 2017). An assumption; those of published schemes are 80 ms apart."""
+next (Shaffer and Ginsberg, Front Public Health 5:258, 2017). Assumed; those of published schemes are 80 ms apart."""
 _IN_ORDER = "Write inversion_times_ms in acquisition order into CASE.json."
 
 

@@ -16,8 +16,9 @@ from torch.nn.functional import interpolate, pad
 
 from nnunet_phys.brightness import bright_level, centre_weights, saturation_mask
 from nnunet_phys.errors import InputError
+from nnunet_phys.forward import signals
 from nnunet_phys.precomputed_spin.labels import TissueLabels
-from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, signals
+from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler, Sampler, SliceNoise
 from nnunet_phys.precomputed_spin.scan import Inferred, Scan

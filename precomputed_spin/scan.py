@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
-
-if TYPE_CHECKING:
-    from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
 
 @dataclass(frozen=True, eq=False)

@@ -155,6 +155,5 @@ def _grouped(files: dict[str, Path]) -> list[ScanFiles]:
         parts = _NameParts.of(name)
         time = -1.0 if parts.time is None else parts.time
         cases.setdefault(parts.case, []).append((time, parts.channel or 0, name))
-    return [
-        ScanFiles(case, {name: files[name] for _, _, name in sorted(members)}) for case, members in sorted(cases.items())
-    ]
+    names = {case: [name for _, _, name in sorted(members)] for case, members in sorted(cases.items())}
+    return [ScanFiles(case, {name: files[name] for name in of_case}) for case, of_case in names.items()]

@@ -11,7 +11,6 @@ import torch
 from nnunet_phys.image_files import read_image
 from nnunet_phys.polarity import fit_inversion_recovery
 from nnunet_phys.precomputed_spin.labels import tissue_weights
-from nnunet_phys.precomputed_spin.likelihood import image_count
 from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.sequences import MOLLI
 
@@ -62,7 +61,7 @@ def negative_share(images: np.ndarray) -> float:
 
 def may_be_signed(sequence: PulseSequence) -> bool:
     """Whether images of a sequence are delivered with the sign of the magnetisation, now and then."""
-    return isinstance(sequence, MOLLI) or getattr(sequence, "phase_sensitive", False)
+    return isinstance(sequence, MOLLI) or sequence.phase_sensitive
 
 
 def load_scan(
@@ -86,7 +85,7 @@ def load_scan(
     images = files.read() if reader is None else reader.take(files)
     series, start = [], 0
     for sequence, same_gain in zip(job.sequences, job.same_gain, strict=True):
-        end = start + image_count(sequence)
+        end = start + sequence.image_count
         series.append(_series(sequence, images[start:end], same_gain))
         start = end
     weights = None

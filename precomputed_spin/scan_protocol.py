@@ -11,7 +11,6 @@ import numpy as np
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.json_files import load_json, read_json, structure
-from nnunet_phys.precomputed_spin.likelihood import image_count
 from nnunet_phys.precomputed_spin.molli_order import acquisition_order
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 from nnunet_phys.sequences import MOLLI
@@ -21,7 +20,6 @@ from nnunet_phys.sequences.molli import parse_scheme
 if TYPE_CHECKING:
     from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
-_MOLLI = "molli"
 _TIMING = ("inversion_times_ms", "first_inversion_times_ms")
 _LEAST_LONGEST_MS = 30.0
 """The longest inversion time of a series below this must be in seconds: a MOLLI reaches a second at least."""
@@ -73,7 +71,7 @@ class SequenceDescription:
     @property
     def needs_times(self) -> bool:
         """Whether it is a MOLLI whose inversion times stand elsewhere, case by case."""
-        return self.parameters.get("sequence") == _MOLLI and not any(key in self.parameters for key in _TIMING)
+        return self.parameters.get("sequence") == MOLLI.name and not any(key in self.parameters for key in _TIMING)
 
 
 def read_descriptions(path: Path) -> list[SequenceDescription]:
@@ -144,9 +142,7 @@ class ScanProtocol:
     @property
     def is_series(self) -> bool:
         """Whether a volume is imaged more than once."""
-        return (
-            len(self.descriptions) > 1 or self.descriptions[0].needs_times or image_count(self.sequences[0]) > 1
-        )
+        return len(self.descriptions) > 1 or self.descriptions[0].needs_times or self.sequences[0].image_count > 1
 
     @property
     def same_gain(self) -> tuple[bool, ...]:
@@ -168,12 +164,12 @@ class ScanProtocol:
         if untimed:
             (place,) = untimed
             parameters = self.descriptions[place].parameters
-            others = sum(image_count(sequence) for i, sequence in enumerate(sequences) if i != place)
+            others = sum(sequence.image_count for i, sequence in enumerate(sequences) if i != place)
             files, times = self._times(files, files.count - others, parameters.get("scheme"))
             sequences[place] = make_sequence({**parameters, "inversion_times_ms": list(times)})
         elif isinstance(sequences[0], MOLLI) and files.times_ms:
             files = _ordered(files, sequences[0].inversion_times_ms, "the protocol")
-        made = sum(image_count(sequence) for sequence in sequences)
+        made = sum(sequence.image_count for sequence in sequences)
         if made != files.count:
             raise InputError(
                 f"{_images(files.count)} ({files.paths[0].name}, ...) where its sequences make {made}. "
@@ -182,8 +178,7 @@ class ScanProtocol:
         if not self.single:
             return [ScanJob(files, tuple(sequences), self.same_gain)]
         return [
-            ScanJob(image, (replace(sequences[0], readout=i),), self.same_gain)
-            for i, image in enumerate(files.apart())
+            ScanJob(image, (replace(sequences[0], readout=i),), self.same_gain) for i, image in enumerate(files.apart())
         ]
 
     def _check_names(self, files: ScanFiles) -> None:

@@ -131,14 +131,15 @@ def _case_row(case: str, record: dict, maps: SpinMaps, dataset: RawDataset) -> s
     import numpy as np
     from matplotlib.figure import Figure
 
+    from nnunet_phys.forward import shown, signals
     from nnunet_phys.image_files import read_image
-    from nnunet_phys.precomputed_spin.likelihood import signals
     from nnunet_phys.sequences.description import make_sequence
 
     flags = record["quality"]["flags"]
     image = read_image(dataset.images[case])
     z = flags[0]["slice"] if flags else len(image) // 2
-    synthesised = signals(make_sequence(record["sequences"][0]), maps.map(lambda m: m[z]))[0].abs().numpy()
+    sequence = make_sequence(record["sequences"][0])
+    synthesised = shown(sequence, signals(sequence, maps.map(lambda m: m[z])))[0].numpy()
     gain = (image[z] * synthesised).sum() / np.square(synthesised).sum()
     pictures = [("image", image[z], "gray", np.quantile(image[z], 0.995))]
     pictures.append(("made from the maps", gain * synthesised, "gray", pictures[0][3]))

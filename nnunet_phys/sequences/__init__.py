@@ -12,32 +12,13 @@ from nnunet_phys.sequences.look_locker import LookLocker
 from nnunet_phys.sequences.molli import MOLLI
 from nnunet_phys.sequences.msasha import MSASHA
 from nnunet_phys.sequences.perfusion import SaturationRecoveryGRE
+from nnunet_phys.sequences.pulse_sequence import SEQUENCES
 from nnunet_phys.sequences.sasha import SASHA
 from nnunet_phys.sequences.spoiled_gre import SpoiledGRE
 from nnunet_phys.sequences.t2_prepared import T2PreparedBSSFP, T2PreparedGRE
 
-SEQUENCES = {
-    "bssfp": BSSFP,
-    "looklocker": LookLocker,
-    "molli": MOLLI,
-    "gre": SpoiledGRE,
-    "msasha": MSASHA,
-    "sasha": SASHA,
-    "t2prep": T2PreparedBSSFP,
-    "t2prep_gre": T2PreparedGRE,
-    "lge_gre": InversionRecoveryGRE,
-    "lge_bssfp": InversionRecoveryBSSFP,
-    "perfusion": SaturationRecoveryGRE,
-    "black_blood": BlackBloodTSE,
-}
-"""Sequence by its short name, as records and priors keep it."""
-
-GRADIENT_ECHOES = (SpoiledGRE, T2PreparedGRE, InversionRecoveryGRE, SaturationRecoveryGRE)
-"""Those that dephase until TE; bSSFP at TE = TR/2 and spin echoes refocus."""
-
 __all__ = [
     "BSSFP",
-    "GRADIENT_ECHOES",
     "MOLLI",
     "MSASHA",
     "SASHA",

@@ -9,11 +9,12 @@ import torch
 
 from nnunet_phys.checks import check_flow, check_not_negative, check_positive, check_share
 from nnunet_phys.sequences.blocks import blood_share, decay, inversion, recovery
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)
-class BlackBloodTSE:
+class BlackBloodTSE(PulseSequence):
     """Double inversion, which leaves tissue at rest as it was, and turbo spin echo with ideal pulses.
 
         S = PD w mz exp(-TE/T2),   w = 1 - blood (1 - residual_blood)
@@ -36,14 +37,15 @@ class BlackBloodTSE:
         echo_train_length: n.
         inversion_time_ms: STIR; None: without. Fat is nulled at about its T1 times ln 2.
         residual_blood: what flowing blood keeps of its signal, 0-1; 0-0.3 is usual (an assumption).
-        blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None: `blood_likeness`.
+        blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None:
+            `tissue_kinds.flowing_blood`.
 
     Raises:
         ValueError: a time out of range, TE outside the train, a train and inversion that do not fit into TR, a share
             outside 0-1.
     """
 
-    balanced: ClassVar[bool] = False
+    name: ClassVar[str] = "black_blood"
 
     te_ms: float = 60.0
     tr_ms: float = 1800.0

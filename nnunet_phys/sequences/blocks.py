@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from nnunet_phys.spin import NumberOrMap
+from nnunet_phys.tissue_kinds import flowing_blood
 
 
 class Affine(NamedTuple):
@@ -217,35 +218,6 @@ def t2_star_decay(r2: torch.Tensor, r2_prime_hz: NumberOrMap, te_ms: float) -> t
     return decay(r2 + r2_prime_hz * 1e-3, te_ms)
 
 
-def blood_likeness(
-    t1: torch.Tensor,
-    t2: torch.Tensor,
-    t2_half_ms: float = 102.0,
-    t2_steepness: float = 12.0,
-    t1_half_ms: float = 800.0,
-    t1_steepness: float = 12.0,
-) -> torch.Tensor:
-    """How much a voxel's relaxation times look like flowing native blood: 0 to 1, smooth.
-
-    An ASSUMPTION, not a published formula: a product of logistic functions of log T2 and of log T1. The default takes
-    arterial blood (T1 1250-2000, T2 > 120 ms) for blood by > 0.85 and venous blood (T2 110) by 0.7, and leaves < 0.05
-    of the least distant tissue, spleen (T2 79 ms), and < 0.005 of myocardium, oedema (T2 65), scar, muscle, liver, lung
-    and fat. A gentler slope cannot tell the spleen from venous blood. It knows no flow: fluid at rest counts as blood,
-    post-contrast blood doesn't. Where the share of blood is known, give it to the sequence instead.
-
-    Args:
-        t1: ms, any shape, > 0.
-        t2: ms, same shape, > 0.
-        t2_half_ms, t1_half_ms: where each logistic function is one half.
-        t2_steepness, t1_steepness: their slopes against the logarithm are a quarter of these.
-
-    Returns:
-        Weight of that shape.
-    """
-    by_t2 = torch.sigmoid(t2_steepness * torch.log(t2 / t2_half_ms))
-    return by_t2 * torch.sigmoid(t1_steepness * torch.log(t1 / t1_half_ms))
-
-
 def blood_share(t1: torch.Tensor, t2: torch.Tensor, blood: NumberOrMap | None) -> NumberOrMap:
-    """`blood` where it is known, else `blood_likeness`."""
-    return blood_likeness(t1, t2) if blood is None else blood
+    """`blood` where it is known, else what T1 and T2 (ms) say (`tissue_kinds.flowing_blood`)."""
+    return flowing_blood(t1, t2) if blood is None else blood

@@ -16,11 +16,12 @@ from nnunet_phys.sequences.blocks import (
     effective_flip_angle,
     sine_cosine,
 )
+from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)
-class BSSFP:
+class BSSFP(BalancedSequence):
     """Steady-state bSSFP signal at TE = TR/2, optionally with blood that flows in.
 
     On resonance, for TR << T2 (within 0.5 % of a Bloch simulation; no further exp(-TE/T2) belongs here):
@@ -50,14 +51,15 @@ class BSSFP:
         off_resonance_hz: df, a number or broadcastable to the maps. The second form is used unless it is the
             number 0.
         inflow_pulses: N >= 1, whole or not: slice thickness / (velocity TR). None: blood is at rest.
-        blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None: `blood_likeness`.
+        blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None:
+            `tissue_kinds.flowing_blood`.
 
     Raises:
         ValueError: flip angle outside 0-180 degrees or looking like radians; TR not positive; N below 1; a share of
             blood outside 0-1; off-resonance not finite.
     """
 
-    balanced: ClassVar[bool] = True
+    name: ClassVar[str] = "bssfp"
 
     flip_angle_deg: NumberOrMap = 45.0
     tr_ms: float = 3.0

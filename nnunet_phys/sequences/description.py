@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 
 import torch
 
 from nnunet_phys.errors import InputError, did_you_mean
-from nnunet_phys.sequences import MOLLI, SEQUENCES, T2PreparedBSSFP, T2PreparedGRE
+from nnunet_phys.sequences.molli import MOLLI
+from nnunet_phys.sequences.pulse_sequence import SEQUENCES, PulseSequence
 from nnunet_phys.spin import SpinMaps
 
 TYPICAL = {
@@ -31,7 +32,7 @@ LEAST_MS = {
 """Times below these are taken for seconds."""
 
 
-def make_sequence(description: Mapping[str, object]) -> object:
+def make_sequence(description: Mapping[str, object]) -> PulseSequence:
     """The sequence that a description names.
 
     Args:
@@ -85,22 +86,9 @@ def make_sequence(description: Mapping[str, object]) -> object:
     return sequence
 
 
-def describe_sequence(sequence: object) -> dict[str, object]:
+def describe_sequence(sequence: PulseSequence) -> dict[str, object]:
     """The reverse of `make_sequence`: name and all attributes, plain JSON."""
-    name = next(name for name, kind in SEQUENCES.items() if type(sequence) is kind)
-    return {"sequence": name, **asdict(sequence)}
-
-
-def single_images(sequence: object) -> list[object]:
-    """A series as sequences of one image each, in its order; a sequence of one image as it is.
-
-    Called on maps, each gives the maps' shape, but for a T2-prepared one: (1, *maps.shape).
-    """
-    if isinstance(sequence, MOLLI) and sequence.readout is None:
-        return [replace(sequence, readout=k) for k in range(len(sequence.inversion_times_ms))]
-    if isinstance(sequence, T2PreparedBSSFP | T2PreparedGRE):
-        return [replace(sequence, t2_prep_ms=(time_ms,)) for time_ms in sequence.t2_prep_ms]
-    return [sequence]
+    return {"sequence": sequence.name, **asdict(sequence)}
 
 
 def _is_whole(value: object) -> bool:

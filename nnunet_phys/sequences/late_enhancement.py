@@ -24,11 +24,12 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
+from nnunet_phys.sequences.pulse_sequence import BalancedSequence, PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)
-class _InversionRecovery:
+class _InversionRecovery(PulseSequence):
     """What both read-outs share: a cycle of some beats, whose blocks are each a map mz -> A + B mz.
 
     So is the whole cycle, and before an inversion mz is the fixed point A / (1 - B). What a subclass adds: the train.
@@ -138,7 +139,7 @@ class InversionRecoveryGRE(_InversionRecovery):
             the train, an efficiency outside (0, 1], or a read-out that does not fit between two inversions.
     """
 
-    balanced: ClassVar[bool] = False
+    name: ClassVar[str] = "lge_gre"
 
     te_ms: float = 2.5
     r2_prime_hz: NumberOrMap = 11.0
@@ -146,6 +147,10 @@ class InversionRecoveryGRE(_InversionRecovery):
     def __post_init__(self) -> None:
         check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
         super().__post_init__()
+
+    @property
+    def dephasing_ms(self) -> float:
+        return self.te_ms
 
     @property
     def _to_centre_ms(self) -> float:
@@ -158,7 +163,7 @@ class InversionRecoveryGRE(_InversionRecovery):
 
 
 @dataclass(frozen=True)
-class InversionRecoveryBSSFP(_InversionRecovery):
+class InversionRecoveryBSSFP(_InversionRecovery, BalancedSequence):
     """Segmented inversion-recovery bSSFP, the late enhancement of single shots and fast heartbeats.
 
     As `InversionRecoveryGRE`, with `single_shot_bssfp` for the train; its attributes, less TE (it is TR/2) and R2'.
@@ -168,7 +173,7 @@ class InversionRecoveryBSSFP(_InversionRecovery):
         ValueError: as there.
     """
 
-    balanced: ClassVar[bool] = True
+    name: ClassVar[str] = "lge_bssfp"
 
     flip_angle_deg: NumberOrMap = 50.0
     tr_ms: float = 2.8

@@ -12,11 +12,12 @@ from nnunet_phys.sequences.blocks import (
     bssfp_approach,
     decay,
 )
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)
-class LookLocker:
+class LookLocker(PulseSequence):
     """Look-Locker signal of IR-TrueFISP after an ideal inversion (Schmitt et al. 2004, Magn Reson Med
     51:661).
 
@@ -35,7 +36,7 @@ class LookLocker:
         ValueError: flip angle outside 0-180 degrees or looking like radians; negative time.
     """
 
-    balanced: ClassVar[bool] = False  # a bSSFP train, but of no TR: where its bands lie is not known
+    name: ClassVar[str] = "looklocker"
 
     flip_angle_deg: NumberOrMap = 35.0
     time_ms: NumberOrMap = 1000.0

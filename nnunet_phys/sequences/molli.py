@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, islice, pairwise
 from typing import ClassVar
@@ -19,6 +19,7 @@ from nnunet_phys.sequences.blocks import (
     recovery,
     single_shot_bssfp,
 )
+from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 PUBLISHED_SCHEMES = {(5, 3): "5(3)3", (4, 3, 2): "4(1)3(1)2", (3, 3, 5): "3(3)3(3)5", (5, 1, 1): "5(1)1(1)1"}
@@ -40,7 +41,7 @@ def parse_scheme(scheme: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
 
 
 @dataclass(frozen=True)
-class MOLLI:
+class MOLLI(BalancedSequence):
     """Single-shot bSSFP images, one per heartbeat, after each of several inversions.
 
     The sequence of Messroghli et al. 2004, Magn Reson Med 52:141, as a chain of events: inversion, recovery,
@@ -71,7 +72,7 @@ class MOLLI:
             too few inversion times or beats, or a timing that does not fit into the heartbeat.
     """
 
-    balanced: ClassVar[bool] = True
+    name: ClassVar[str] = "molli"
 
     scheme: str = "5(3)3"
     flip_angle_deg: NumberOrMap = 35.0
@@ -159,6 +160,20 @@ class MOLLI:
         )
 
     @property
+    def is_series(self) -> bool:
+        return self.readout is None
+
+    @property
+    def image_count(self) -> int:
+        return sum(parse_scheme(self.scheme)[0]) if self.is_series else 1
+
+    def single_images(self) -> list[MOLLI]:
+        """Its readouts."""
+        if not self.is_series:
+            return [self]
+        return [replace(self, readout=number) for number in range(self.image_count)]
+
+    @property
     def _to_centre_ms(self) -> float:
         return (self.centre_pulse + 1) * self.tr_ms
 
@@ -220,8 +235,8 @@ def _scheme_of(times_ms: tuple[float, ...]) -> str:
         return str(len(times_ms))
     published = ", ".join(PUBLISHED_SCHEMES.values())
     raise ValueError(
-        f"inversion times {_listed(times_ms)} ms fit no published scheme ({published}). Give them in acquisition order, "
-        "or else the scheme, too"
+        f"inversion times {_listed(times_ms)} ms fit no published scheme ({published}). Give them in acquisition "
+        "order, or else the scheme, too"
     )
 
 

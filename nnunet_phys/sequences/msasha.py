@@ -10,11 +10,12 @@ import torch
 
 from nnunet_phys.checks import check_not_negative
 from nnunet_phys.sequences.blocks import decay, recovery, saturation, t2_preparation
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 
 
 @dataclass(frozen=True)
-class MSASHA:
+class MSASHA(PulseSequence):
     """mSASHA signal: saturation, recovery for TS, T2 preparation, recovery for TD, read-out of Mz.
 
         S = PD (1 - (1 - (1 - exp(-TS/T1)) exp(-TEp/T2)) exp(-TD/T1))
@@ -32,7 +33,7 @@ class MSASHA:
         ValueError: a time is negative.
     """
 
-    balanced: ClassVar[bool] = False
+    name: ClassVar[str] = "msasha"
 
     ts_ms: float | None = 600.0
     t2_prep_ms: float = 0.0

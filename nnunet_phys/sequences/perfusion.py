@@ -23,11 +23,12 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)
-class SaturationRecoveryGRE:
+class SaturationRecoveryGRE(PulseSequence):
     """In every heartbeat: saturation, a delay, a train of ideally spoiled gradient echoes, free recovery.
 
     The contrast of first-pass perfusion, T1 being shortened by contrast agent. A perfect saturation leaves no trace of
@@ -49,7 +50,7 @@ class SaturationRecoveryGRE:
             the train, an efficiency outside (0, 1], or a read-out that does not fit into the heartbeat.
     """
 
-    balanced: ClassVar[bool] = False
+    name: ClassVar[str] = "perfusion"
 
     ts_ms: float = 100.0
     flip_angle_deg: NumberOrMap = 12.0
@@ -84,6 +85,10 @@ class SaturationRecoveryGRE:
     def _rest_ms(self) -> float:
         """From the end of the train to the next saturation."""
         return self.rr_ms - self._delay_ms - self.pulses * self.tr_ms
+
+    @property
+    def dephasing_ms(self) -> float:
+        return self.te_ms
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal of the maps' shape, never negative."""

@@ -22,11 +22,12 @@ from nnunet_phys.sequences.blocks import (
     single_shot_bssfp,
     t2_preparation,
 )
+from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)
-class SASHA:
+class SASHA(BalancedSequence):
     """One image of SASHA: saturation, recovery for TS, optionally T2 preparation, then `single_shot_bssfp`.
 
     Chow et al. 2014, Magn Reson Med 71:2082 (cited from memory). `MSASHA` is the same without a read-out. Within
@@ -48,7 +49,7 @@ class SASHA:
             shot, an efficiency outside (0, 1].
     """
 
-    balanced: ClassVar[bool] = True
+    name: ClassVar[str] = "sasha"
 
     ts_ms: float | None = 600.0
     t2_prep_ms: float = 0.0

@@ -14,11 +14,12 @@ from nnunet_phys.sequences.blocks import (
     spoiled_gre_train,
     t2_star_decay,
 )
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 
 
 @dataclass(frozen=True)
-class SpoiledGRE:
+class SpoiledGRE(PulseSequence):
     """Ideally spoiled gradient echo, the Ernst formula with T2* and optionally inflow:
 
         S = PD sin(a) Mz exp(-TE/T2*),   Mz = m_ss = (1 - E1)/(1 - q),   q = E1 cos(a),   1/T2* = 1/T2 + R2'
@@ -36,14 +37,15 @@ class SpoiledGRE:
         r2_prime_hz: R2', the dephasing within a voxel, in 1/s; a number or broadcastable to the maps. The
             default is myocardium's at 1.5 T (T2 52, T2* 33 ms), from memory: an assumption.
         inflow_pulses: N >= 1, whole or not: slice thickness / (velocity TR). None: blood is at rest.
-        blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None: `blood_likeness`.
+        blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None:
+            `tissue_kinds.flowing_blood`.
 
     Raises:
         ValueError: flip angle outside 0-180 degrees (0-90 with inflow) or looking like radians; TR not
             positive; TE negative or beyond TR; R2' negative; N below 1; a share of blood outside 0-1.
     """
 
-    balanced: ClassVar[bool] = False
+    name: ClassVar[str] = "gre"
 
     flip_angle_deg: NumberOrMap = 15.0
     tr_ms: float = 6.0
@@ -59,6 +61,10 @@ class SpoiledGRE:
         inflow = self.inflow_pulses is not None
         if inflow and not isinstance(self.flip_angle_deg, torch.Tensor) and self.flip_angle_deg > 90:
             raise ValueError(f"with inflow, flip_angle_deg is at most 90, got {self.flip_angle_deg:g}")
+
+    @property
+    def dephasing_ms(self) -> float:
+        return self.te_ms
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal of the maps' shape, never negative."""

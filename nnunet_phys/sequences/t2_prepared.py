@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -20,11 +20,34 @@ from nnunet_phys.sequences.blocks import (
     t2_preparation,
     t2_star_decay,
 )
+from nnunet_phys.sequences.pulse_sequence import BalancedSequence, PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
-class T2PreparedBSSFP:
+class _T2Prepared(PulseSequence):
+    """A series over preparation times."""
+
+    t2_prep_ms: tuple[float, ...] = (0.0, 25.0, 55.0)
+
+    @property
+    def is_series(self) -> bool:
+        return True
+
+    @property
+    def image_count(self) -> int:
+        return len(self.t2_prep_ms)
+
+    def single_images(self) -> list[Self]:
+        """One for each preparation time."""
+        return [replace(self, t2_prep_ms=(time_ms,)) for time_ms in self.t2_prep_ms]
+
+
+@dataclass(frozen=True)
+class T2PreparedBSSFP(_T2Prepared, BalancedSequence):
     """T2 preparation from equilibrium, then `single_shot_bssfp`, for each of several preparation times.
 
     Huang et al. 2007, Magn Reson Med 57:960 (cited from memory); enough heartbeats for full recovery lie between the
@@ -43,9 +66,8 @@ class T2PreparedBSSFP:
             centre outside the shot.
     """
 
-    balanced: ClassVar[bool] = True
+    name: ClassVar[str] = "t2prep"
 
-    t2_prep_ms: tuple[float, ...] = (0.0, 25.0, 55.0)
     flip_angle_deg: NumberOrMap = 70.0
     tr_ms: float = 2.7
     pulses: int = 60
@@ -65,7 +87,7 @@ class T2PreparedBSSFP:
 
 
 @dataclass(frozen=True)
-class T2PreparedGRE:
+class T2PreparedGRE(_T2Prepared):
     """T2 preparation from equilibrium, then a train of spoiled gradient echoes, for each of several preparation times.
 
     For places where bSSFP has bands, as near devices. Ideal spoiling and enough heartbeats for full recovery are taken
@@ -84,9 +106,8 @@ class T2PreparedGRE:
             beyond TR, a negative R2' or centre.
     """
 
-    balanced: ClassVar[bool] = False
+    name: ClassVar[str] = "t2prep_gre"
 
-    t2_prep_ms: tuple[float, ...] = (0.0, 25.0, 55.0)
     flip_angle_deg: NumberOrMap = 12.0
     tr_ms: float = 3.0
     te_ms: float = 1.3
@@ -98,6 +119,10 @@ class T2PreparedGRE:
         check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
         _check_times(self.t2_prep_ms)
         check_not_negative(centre_pulse=self.centre_pulse)
+
+    @property
+    def dephasing_ms(self) -> float:
+        return self.te_ms
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal, preparation times first: (images, *maps.shape)."""

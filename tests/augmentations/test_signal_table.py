@@ -11,8 +11,10 @@ import torch
 from nnunet_phys.augmentations.recipe import SequenceEntry
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.augmentations.signal_table import SignalTable
+from nnunet_phys.forward import signals
 from nnunet_phys.sequences import BSSFP, MOLLI
 from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
 DEFAULT = load_recipe("default")
 ENTRIES = DEFAULT.sequences + load_recipe("paper").sequences
@@ -32,13 +34,11 @@ def errors(entry: SequenceEntry, spread: tuple[float, float] | None) -> list[flo
     found = []
     for _ in range(25):
         draw = recipe.draw_contrast(rng)
-        now, blood = draw.tissue(maps)
-        changes = {"blood": blood} if hasattr(draw.sequence, "blood") else {}
         flips = None
         if spread:
             factors = rng.uniform(*spread, len(maps.t1)).astype(np.float32)
-            flips = changes["flip_angle_deg"] = draw.sequence.flip_angle_deg * torch.from_numpy(factors)
-        truth = replace(draw.sequence, **changes)(now).reshape(-1)
+            flips = draw.sequence.flip_angle_deg * torch.from_numpy(factors)
+        (truth,) = signals(draw.sequence, maps, draw.tissue, flip_angle_deg=flips)
         found.append(float((draw.table(flips)(maps.t1, maps.t2, flips)[0] - truth).abs().max() / truth.abs().max()))
     return found
 
@@ -56,19 +56,19 @@ def test_varying_flip_angles_within_the_bound(entry):
 
 
 def test_shapes_and_states():
-    sequences = [BSSFP(50.0), MOLLI(readout=1)]
-    table = SignalTable([lambda maps, kinds, flip, one=one: one(maps) for one in sequences])
+    states = [TissueState(), TissueState(agent=ContrastAgent(0.5, 0.25))]
+    table = SignalTable(MOLLI(readout=1), states)
     maps = tissues(24).map(lambda m: m.reshape(2, 3, 4))
-    found = table(maps.t1, maps.t2)
-    assert found.shape == (2, 2, 3, 4)
-    for one, values in zip(sequences, found, strict=True):
-        torch.testing.assert_close(values, one(maps), atol=3e-3, rtol=0.02)
+    by_state = table(maps.t1, maps.t2)
+    assert by_state.shape == (2, 2, 3, 4)
+    for state, values in zip(states, by_state, strict=True):
+        torch.testing.assert_close(values, signals(MOLLI(readout=1), maps, state)[0], atol=5e-3, rtol=0.02)
 
 
 def test_beyond_its_bounds_it_keeps_the_nearest():
-    table = SignalTable([lambda maps, kinds, flip: BSSFP()(maps)])
+    table = SignalTable(BSSFP(), [TissueState()])
     least, beyond = (table(torch.tensor([t1]), torch.tensor([5.0])) for t1 in (50.0, 20.0))
     assert torch.equal(least, beyond)
-    with_flips = SignalTable([lambda maps, kinds, flip: BSSFP(flip)(maps)], (20.0, 60.0))
+    with_flips = SignalTable(BSSFP(), [TissueState()], (20.0, 60.0))
     same = [with_flips(torch.tensor([900.0]), torch.tensor([50.0]), torch.tensor([f])) for f in (60.0, 75.0)]
     assert torch.equal(*same)

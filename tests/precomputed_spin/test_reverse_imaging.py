@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nnunet_phys.digital_heart import LABELS, digital_heart
+from nnunet_phys.forward import signals
 from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.labels import TissueLabels, tissue_weights
 from nnunet_phys.precomputed_spin.likelihood import (
@@ -15,12 +16,13 @@ from nnunet_phys.precomputed_spin.likelihood import (
     bright_level,
     centre_weights,
     saturation_mask,
-    signals,
 )
 from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
-from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series, upsample_guided
+from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, SliceNoise
+from nnunet_phys.precomputed_spin.scan import Scan, Series, upsample_guided
 from nnunet_phys.sequences import BSSFP, MOLLI, T2PreparedBSSFP
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 
 SCALING = SpinScaling()
@@ -98,12 +100,17 @@ def test_correction_explains_a_noiseless_image_and_moves_by_variance():
     assert torch.equal(only_pd[:, 1:], mean[:, 1:]) and float(like.residual(only_pd).abs().max()) < 1e-4
 
 
-def test_correction_solves_the_linear_problem_exactly():
-    def linear(maps):
+@dataclass(frozen=True)
+class Linear(PulseSequence):
+    """A signal in proportion to PD."""
+
+    def __call__(self, maps: SpinMaps) -> torch.Tensor:
         return 0.4 * maps.pd
 
+
+def test_correction_solves_the_linear_problem_exactly():
     mean, variance, sigma = SCALING.encode(tissue(1.0, 1000, 60)), 0.05, 0.1
-    like = likelihood(torch.full((1, 6, 6), 0.6), linear, sigma)
+    like = likelihood(torch.full((1, 6, 6), 0.6), Linear(), sigma)
     slope = 0.4 * 1.25  # PD of 1.25 a unit
     gain = variance * slope / (sigma**2 + variance * slope**2)
     expected = mean[:, 0] + gain * (0.6 - 0.4)

@@ -122,14 +122,14 @@ class OneImage:
         Returns:
             (slices, rows, columns): magnitude, or signed where phase-sensitive.
         """
-        from nnunet_phys.augmentations.draw import bright_level
+        from nnunet_phys.augmentations.draw import noise_reference
         from nnunet_phys.scanner import displace
 
         if self.shift_mm == 0:
             return self.draw.scan(maps.stack(), voxel_mm)
         still = replace(self.draw, noise=None).scan(maps.stack(), voxel_mm)
         moved = displace(still, self.shift_mm / voxel_mm[1], along_rows=True)
-        return self.draw.shown(moved, bright_level(moved))  # noise does not move, nor is it smoothed
+        return self.draw.shown(moved, noise_reference(moved))  # noise does not move, nor is it smoothed
 
     def describe(self) -> dict:
         """Plain JSON."""
@@ -208,7 +208,7 @@ def _of_sequence(args: argparse.Namespace) -> Contrasts:
     from nnunet_phys.augmentations.draw import ContrastDraw
     from nnunet_phys.scanner import Noise
     from nnunet_phys.sequences import MOLLI
-    from nnunet_phys.sequences.description import describe_sequence, make_sequence, single_images
+    from nnunet_phys.sequences.description import describe_sequence, make_sequence
     from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
     if args.protocol is not None:
@@ -222,7 +222,7 @@ def _of_sequence(args: argparse.Namespace) -> Contrasts:
     made = [make_sequence(one) for one in _with_options(description, args)]
     if args.null:
         made = [_nulled(one, agent) for one in made]
-    sequences = [one for sequence in made for one in single_images(sequence)]
+    sequences = [one for sequence in made for one in sequence.single_images()]
     if args.breathing is not None and len(sequences) == 1:
         raise InputError("-breathing moves the images of a series against each other, but this is one image.")
     seed, noise, breathing = args.seed or 0, args.noise or 0.0, args.breathing or 0.0

@@ -26,7 +26,6 @@ from nnunet_phys.sequences import (
     T2PreparedBSSFP,
     T2PreparedGRE,
 )
-from nnunet_phys.sequences.description import single_images
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
@@ -75,7 +74,7 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
         seed: of the places of scars.
     """
     scar = Region(share=0.25, scale_mm=10.0, seed=seed)
-    readouts = single_images(MOLLI())
+    readouts = MOLLI().single_images()
     times = [f"TI {time:.0f} ms" for time in MOLLI().inversion_times_ms]
     null = at_null(InversionRecoveryGRE(), LATE, t1_ms, t2_ms).inversion_time_ms
     null_bssfp = at_null(InversionRecoveryBSSFP(), LATE, t1_ms, t2_ms).inversion_time_ms
@@ -199,7 +198,7 @@ def effect_rows(seed: int) -> list[Row]:
 
 def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, ContrastDraw]]:
     """Nine contrasts that stand for all, with short captions; arguments as of `sequence_rows`."""
-    early, _, late_readout, *_ = single_images(MOLLI())
+    early, _, late_readout, *_ = MOLLI().single_images()
     scar = Region(share=0.25, scale_mm=10.0, seed=seed)
     null = at_null(InversionRecoveryGRE(), LATE, t1_ms, t2_ms)
     return [

@@ -44,16 +44,12 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-num_parts", type=whole_number(1, MOST_PARTS), default=1, help="split the cases into this many parts"
     )
-    parser.add_argument(
-        "-part_id", type=whole_number(0, MOST_PARTS), default=0, help="which part to do, from 0"
-    )
+    parser.add_argument("-part_id", type=whole_number(0, MOST_PARTS), default=0, help="which part to do, from 0")
     parser.add_argument("--overwrite", action="store_true", help="make again what is there")
     parser.add_argument("--disable_progress_bar", action="store_true")
 
 
-def read_work(
-    args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels: CaseLabels | None = None
-) -> MapWork:
+def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels: CaseLabels | None = None) -> MapWork:
     """What arguments ask for.
 
     Args:

@@ -154,7 +154,7 @@ def find_cases(inputs: Inputs, protocol: ScanProtocol) -> tuple[list[ScanJob], l
     else:
         scans = scans_of_files(inputs.files, protocol.is_series)
     jobs, faults = find_jobs(scans, protocol)
-    readout = next((name for job in jobs for name, marked in zip(job.files.files, job.files.marked) if marked), None)
+    readout = next((job.files.paths[0].name for job in jobs if any(job.files.marked)), None)
     if readout is not None and not any(isinstance(sequence, MOLLI) for sequence in protocol.sequences):
         print(f"Warning: {readout}, ... are named as readouts of a MOLLI, but are read as another sequence.")
     return jobs, faults

@@ -10,7 +10,6 @@ from nnunet_phys import bloch
 from nnunet_phys.checks import check_flip_angle
 from nnunet_phys.sequences.blocks import (
     Affine,
-    blood_likeness,
     bssfp_approach,
     decay,
     effective_flip_angle,
@@ -52,36 +51,6 @@ def test_gre_train_pulse_by_pulse(tissues, relative):
         # A mean over ages 0 ... k less a mean over ages 0 ... k-1 is the signal at age k.
         up_to, before = (n * bloch.spoiled_gre(t1, t2, 15.0, 6.0, 0.0, pulses_seen=n) for n in (k + 1, k))
         assert relative(sine * (steady + (1 - steady) * q**k), up_to - before) < 1e-9
-
-
-@pytest.mark.parametrize(
-    "t1, t2, blood",
-    [
-        (1550, 250, True),
-        (1250, 150, True),
-        (1900, 180, True),
-        (1852, 120, True),
-        (1000, 50, False),
-        (1523, 46, False),
-        (1412, 50, False),
-        (382, 70, False),
-        (809, 57, False),
-        (1171, 61, False),
-        (1400, 70, False),
-        (1621, 46, False),
-        (1328, 79, False),
-        (1057, 79, False),
-        (1400, 65, False),
-    ],
-)
-def test_blood_likeness(t1, t2, blood):
-    weight = float(blood_likeness(torch.tensor(float(t1)), torch.tensor(float(t2))))
-    assert weight > 0.85 if blood else weight < 0.05
-
-
-def test_venous_blood_is_likely_blood():
-    t2 = torch.tensor([110.0, 120.0, 130.0])
-    assert (blood_likeness(torch.full_like(t2, 1600.0), t2) > 0.7).all()
 
 
 def test_a_chain_and_what_it_tends_to():

@@ -103,7 +103,7 @@ def test_bssfp_inflow_limits_and_contrast(tissues, as_maps):
     assert (few - more > -1e-12).all() and (more - rest > -1e-12).all()  # none where T1 = T2
     heart = as_maps([1550.0, 1000.0], [250.0, 50.0])
     fresh, at_rest = BSSFP(inflow_pulses=10.0)(heart), BSSFP()(heart)
-    assert fresh[0] > 1.1 * at_rest[0] and float(fresh[1]) == pytest.approx(float(at_rest[1]), rel=1e-3)
+    assert fresh[0] > 1.1 * at_rest[0] and float(fresh[1]) == pytest.approx(float(at_rest[1]), rel=0.02)
 
 
 def test_bssfp_inflow_is_mixed_by_the_share_of_blood(tissues, as_maps):

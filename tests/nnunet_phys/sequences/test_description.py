@@ -7,7 +7,7 @@ import torch
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.sequences import MOLLI, SEQUENCES, InversionRecoveryGRE, T2PreparedBSSFP
-from nnunet_phys.sequences.description import describe_sequence, make_sequence, single_images
+from nnunet_phys.sequences.description import describe_sequence, make_sequence
 from nnunet_phys.spin import SpinMaps
 
 
@@ -27,7 +27,7 @@ def test_parameters_arrive():
 def test_a_series_is_its_single_images(name):
     maps = SpinMaps(*torch.tensor([[[0.9, 0.8]], [[1500.0, 1000.0]], [[200.0, 50.0]]]))
     sequence = make_sequence({"sequence": name})
-    images = [one(maps).reshape(maps.shape) for one in single_images(sequence)]
+    images = [one(maps).reshape(maps.shape) for one in sequence.single_images()]
     assert len(images) == {"molli": 8, "t2prep": 3, "t2prep_gre": 3}.get(name, 1)
     assert torch.equal(torch.stack(images), sequence(maps).reshape(-1, *maps.shape))
 
@@ -37,7 +37,7 @@ def test_one_value_will_do_for_a_list():
 
 
 def test_one_readout_stays_one():
-    assert single_images(MOLLI(readout=3)) == [MOLLI(readout=3)]
+    assert MOLLI(readout=3).single_images() == [MOLLI(readout=3)]
 
 
 def test_a_record_is_replayed_whatever_its_times():

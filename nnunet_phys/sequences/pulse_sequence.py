@@ -1,0 +1,104 @@
+"""What every pulse sequence is: parameters, and a call that turns maps of tissue into signal."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from nnunet_phys.sequences.blocks import effective_flip_angle
+from nnunet_phys.spin import NumberOrMap, SpinMaps
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SEQUENCES: dict[str, type[PulseSequence]] = {}
+"""Every sequence by its short name, as commands, recipes and records use it. A class with a name enters by itself."""
+
+
+class PulseSequence(ABC):
+    """A pulse sequence with its parameters; subclasses are frozen dataclasses.
+
+    A new sequence is one file in this folder: a subclass with a `name`, its parameters, `__call__`, and the ranges of
+    its protocol (`ranges.ProtocolRanges`). Every command and recipe then knows it.
+
+    Attributes:
+        name: short name.
+        balanced: the read-out is bSSFP, to which off-resonance is a larger flip angle.
+        flip_angle_deg: of the read-out, in degrees, a number or a map; None where the sequence has none.
+        blood: share of flowing blood in each voxel, 0 to 1, for sequences that depend on flow; None: not given.
+        phase_sensitive: its images show the signed signal; else the magnitude.
+    """
+
+    name: ClassVar[str]
+    balanced: ClassVar[bool] = False
+
+    flip_angle_deg: NumberOrMap | None = None
+    blood: NumberOrMap | None = None
+    phase_sensitive: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in vars(cls):
+            SEQUENCES[cls.name] = cls
+
+    @abstractmethod
+    def __call__(self, maps: SpinMaps) -> torch.Tensor:
+        """Signed signal of maps: of the maps' shape, or with the images of a series first, (images, *maps.shape)."""
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the signal has an axis of images, which comes first."""
+        return False
+
+    @property
+    def image_count(self) -> int:
+        """How many images the sequence makes."""
+        return 1
+
+    @property
+    def dephasing_ms(self) -> float:
+        """How long a gradient echo dephases before it is read: TE; 0 where the echo is refocused."""
+        return 0.0
+
+    def single_images(self) -> list[Self]:
+        """A series as sequences of one image each, in its order; a sequence of one image as it is."""
+        return [self]
+
+    def given(self, flip_angle_deg: torch.Tensor | None = None, blood: torch.Tensor | None = None) -> Self:
+        """This sequence with what varies from voxel to voxel, as far as it depends on that.
+
+        Args:
+            flip_angle_deg: actual flip angles, broadcastable to the maps.
+            blood: share of flowing blood, broadcastable to the maps; a share that the sequence already has is kept.
+        """
+        names, changes = {field.name for field in fields(self)}, {}  # type: ignore[arg-type]
+        if flip_angle_deg is not None and "flip_angle_deg" in names:
+            changes["flip_angle_deg"] = flip_angle_deg
+        if blood is not None and "blood" in names and self.blood is None:
+            changes["blood"] = blood
+        return replace(self, **changes) if changes else self  # type: ignore[type-var]
+
+    def effective_flip_angle(self, flip_angle_deg: NumberOrMap, off_resonance_hz: NumberOrMap) -> NumberOrMap:
+        """The flip angle that stands for both, degrees: the given one, unless the read-out is bSSFP."""
+        return flip_angle_deg
+
+
+class BalancedSequence(PulseSequence):
+    """A pulse sequence that is read out by bSSFP with echoes at TR/2.
+
+    Attributes:
+        flip_angle_deg: of the read-out, degrees, a number or broadcastable to the maps.
+        tr_ms: TR, or the echo spacing of a shot.
+    """
+
+    balanced = True
+
+    flip_angle_deg: NumberOrMap
+    tr_ms: float
+
+    def effective_flip_angle(self, flip_angle_deg: NumberOrMap, off_resonance_hz: NumberOrMap) -> NumberOrMap:
+        """See `blocks.effective_flip_angle`."""
+        return effective_flip_angle(flip_angle_deg, self.tr_ms, off_resonance_hz)
