@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.forward import shown, signals
 from nnunet_phys.image_files import Geometry, write_volume
-from nnunet_phys.map_files import discard, map_paths, record_path, save_maps, save_record
+from nnunet_phys.map_files import begin_case, map_paths, record_path, save_maps, save_record
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler
 
@@ -63,8 +63,8 @@ def infer_maps(
 
 
 def map_result_paths(folder: Path, case: str, ending: str, samples: int = 1, save_samples: bool = False) -> list[Path]:
-    """What `save_inferred` writes for a case, its record included."""
-    paths = [*map_paths(folder, case, ending).values(), record_path(folder, case)]
+    """What `save_inferred` writes for a case, but for its record."""
+    paths = [*map_paths(folder, case, ending).values()]
     if samples > 1:
         paths.extend(folder / f"{case}_{name}{ending}" for name in SPREAD_NAMES)
     for k in range(samples if save_samples else 0):
@@ -97,8 +97,7 @@ def save_inferred(
     case = inferred.scan.case
     image_path, *more_images = files.paths
     written: list[Path] = []
-    discard(folder, case)
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_case(folder, case, map_result_paths(folder, case, ending, len(inferred.samples), save_samples), record)
     if inferred.samples:
         for name, values in zip(SPREAD_NAMES, inferred.spread.stack(), strict=True):
             written.append(folder / f"{case}_{name}{ending}")
@@ -146,8 +145,7 @@ def save_translation(
     case = inferred.scan.case
     images = shown(sequence, signals(sequence, inferred.maps))
     paths = translation_paths(folder, case, ending, sequence)
-    discard(folder, case)
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_case(folder, case, paths, record)
     for path, image in zip(paths, images, strict=True):
         with write_volume(path, image, files.geometry):
             pass

@@ -12,8 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import remove_leftovers
-from nnunet_phys.map_files import is_finished, load_record
+from nnunet_phys.map_files import foreign_results, is_finished, load_record
 from nnunet_phys.precomputed_spin.case_labels import CaseLabels
 from nnunet_phys.precomputed_spin.image_checks import check_images
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
@@ -23,6 +22,7 @@ from nnunet_phys.precomputed_spin.scan import Inferred
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 from nnunet_phys.precomputed_spin.scan_loading import ImageReader, load_scan
 from nnunet_phys.precomputed_spin.scan_protocol import ScanJob, ScanProtocol
+from nnunet_phys.whole_files import remove_leftovers
 
 _BYTES_OF_VOXEL = 4
 
@@ -126,16 +126,12 @@ class MapWork:
 
         Args:
             todo: cases to make.
-            paths_of: what will be written for a case.
+            paths_of: what will be written for a case, but for its record.
 
         Raises:
             InputError: there are such files.
         """
-        faults = [
-            line
-            for job in todo
-            for line in foreign_results(self.folder, job.case, [path for path in paths_of(job.case) if path.exists()])
-        ]
+        faults = [line for job in todo for line in foreign_results(self.folder, job.case, paths_of(job.case))]
         if faults:
             raise InputError(*faults)
 

@@ -26,9 +26,10 @@ from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_t
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import file_sha256, whole_file, write_json
+from nnunet_phys.image_files import file_sha256
 from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 from nnunet_phys.reservoir import Reservoir
+from nnunet_phys.whole_files import whole_file, write_json
 
 
 @dataclass(frozen=True)
