@@ -263,10 +263,15 @@ def file_sha256(path: str | Path) -> str:
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
+    return _sha256(str(path), *_state(path))
+
+
+def _state(path: str | Path) -> tuple[int, int, int]:
+    """What changes with a regular file's content."""
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode):
         raise OSError(f"{path} is not a regular file")
-    return _sha256(str(path), state.st_mtime_ns, state.st_size, state.st_ino)
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 @lru_cache(maxsize=100_000)
