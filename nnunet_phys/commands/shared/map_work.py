@@ -113,7 +113,7 @@ def left_to_do(
     work.refuse_foreign(todo, paths_of)
     if len(todo) < len(work.jobs):
         done = len(work.jobs) - len(todo)
-        print(f"{done} of {counted(len(work.jobs), 'case')} finished and skipped (--overwrite makes them again)")
+        print(f"{done} of {counted(len(work.jobs), 'case')} {'is' if done == 1 else 'are'} finished and skipped (--overwrite makes them again)")
     return todo
 
 
