@@ -58,7 +58,7 @@ class ReverseImager:
     samples: int = 1
 
     def __post_init__(self) -> None:
-        if self.samples > 1 and getattr(self.sampler, "average", 1) > 1:
+        if self.samples > 1 and not self.sampler.draws_samples:
             raise ValueError(f"{self.samples} samples of averaged estimates spread too little: give average=1")
 
     @torch.no_grad()

@@ -90,7 +90,7 @@ class PhysMixin:
     @cached_property
     def _datasets(self) -> tuple:
         dataset, plans = self.plans_manager.dataset_name, self.plans_manager.plans_name
-        require_one_channel(dataset, self.dataset_json)
+        require_one_channel(dataset, self.dataset_json.get("channel_names") or self.dataset_json.get("modality") or {})
         require_z_score(dataset, self.configuration_manager)
         _ = self._recipe  # its faults are told first
         training, validation = super().get_tr_and_val_datasets()

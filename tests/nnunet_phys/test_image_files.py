@@ -60,7 +60,8 @@ def test_a_spacing_in_another_unit_is_refused(tmp_path, spacing):
 
 def test_the_spacing_of_a_tiff_file_stands_beside_it(tmp_path):
     image = tmp_path / "case0_0000.tif"
-    tifffile.imwrite(image, np.random.default_rng(0).integers(0, 99, (3, 8, 9)).astype(np.uint16))
+    pixels = np.random.default_rng(0).integers(0, 99, (3, 8, 9)).astype(np.uint16)
+    tifffile.imwrite(image, pixels, photometric="minisblack")
     assert Geometry.read(image).voxel_mm == (1.0, 1.0, 1.0)  # as nnU-Net takes it
     (tmp_path / "case0.json").write_text(json.dumps({"spacing": [9.0, 1.4, 1.3]}))
     assert Geometry.read(image).voxel_mm == (9.0, 1.4, 1.3) and Geometry.read(image).size == (9, 8, 3)
