@@ -11,20 +11,12 @@ import numpy as np
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import Geometry, file_sha256, read_image
-from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.labels import structure_codes
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
     from nnunet_phys.precomputed_spin.scan_files import ScanFiles
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
-
-
-@dataclass(frozen=True)
-class _LabelsSchema:
-    """What is read of dataset.json."""
-
-    labels: dict[str, int | list[int]]
 
 
 @dataclass(frozen=True)
@@ -48,9 +40,7 @@ class CaseLabels:
         Raises:
             InputError: its labels name no structure.
         """
-        remedy = "Describe labels as nnU-Net does."
-        description = read_json(dataset.folder / "dataset.json", _LabelsSchema, remedy, extra=True)
-        return cls(dataset.labels, structure_codes(description.labels), decide)
+        return cls(dataset.labels, structure_codes(dataset.codes), decide)
 
     def deciding_path(self, case: str) -> Path | None:
         """The label image that decides about a case's tissue, where one does."""

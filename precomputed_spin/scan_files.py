@@ -33,8 +33,9 @@ class _NameParts:
         parts = _NAME.fullmatch(name)
         if parts is None:  # a line break in a file name
             return cls(name, None, None)
-        time, channel = parts["time"], parts["channel"]
-        return cls(parts["case"], time and float(time), channel and int(channel))
+        time = None if parts["time"] is None else float(parts["time"])
+        channel = None if parts["channel"] is None else int(parts["channel"])
+        return cls(parts["case"], time, channel)
 
 
 @dataclass(frozen=True)

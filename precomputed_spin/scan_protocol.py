@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, counted
 from nnunet_phys.json_files import load_json, read_json, structure
 from nnunet_phys.precomputed_spin.molli_order import acquisition_order
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles
@@ -172,7 +172,7 @@ class ScanProtocol:
         made = sum(sequence.image_count for sequence in sequences)
         if made != files.count:
             raise InputError(
-                f"{_images(files.count)} ({files.paths[0].name}, ...) where its sequences make {made}. "
+                f"{counted(files.count, 'image')} ({files.paths[0].name}, ...) where its sequences make {made}. "
                 "Give all images of the series, or inversion times for those that are there."
             )
         if not self.single:
@@ -202,8 +202,8 @@ class ScanProtocol:
             times = read_json(path, _TimesSchema, remedy, extra=True).inversion_times_ms
             if len(times) != count:
                 raise InputError(
-                    f"{len(times)} inversion times in {path} for {_images(count)}. Give one per image, in acquisition "
-                    "order."
+                    f"{len(times)} inversion times in {path} for {counted(count, 'image')}. Give one per image, in "
+                    "acquisition order."
                 )
             if files.times_ms:
                 files = _ordered(files, times, str(path))
@@ -245,7 +245,3 @@ def _ordered(files: ScanFiles, times_ms: tuple[float, ...], where: str) -> ScanF
     if not complete or max(abs(np.subtract(times_ms, np.take(named, order)))) > _SAME_MS:
         raise InputError(f"inversion times in {where} are not those in the file names. Correct either.")
     return files.ordered(order)
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"

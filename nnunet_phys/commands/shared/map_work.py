@@ -113,7 +113,8 @@ def left_to_do(
     work.refuse_foreign(todo, paths_of)
     if len(todo) < len(work.jobs):
         done = len(work.jobs) - len(todo)
-        print(f"{done} of {counted(len(work.jobs), 'case')} {'is' if done == 1 else 'are'} finished and skipped (--overwrite makes them again)")
+        verb = "is" if done == 1 else "are"
+        print(f"{done} of {counted(len(work.jobs), 'case')} {verb} finished and skipped (--overwrite makes all again)")
     return todo
 
 
