@@ -33,6 +33,13 @@ class Reservoir:
     shape: np.ndarray
     spacing_mm: np.ndarray
 
+    @property
+    def longest_t1_ms(self) -> float:
+        """The 99th percentile of T1."""
+        t1 = self.voxels[1]
+        place = min(len(t1) - 1, round(0.99 * len(t1)))
+        return float(np.partition(t1, place)[place])
+
     def save(self, path: str | Path) -> None:
         """Write it as .npz, whatever the file's name."""
         with open(path, "wb") as file:

@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUES, draw_tissue_values
 

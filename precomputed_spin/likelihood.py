@@ -10,7 +10,7 @@ import torch
 
 from nnunet_phys.forward import signals
 from nnunet_phys.precomputed_spin.labels import TissueLabels
-from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from nnunet_phys.brightness import bright_level
-from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
 from nnunet_phys.precomputed_spin.scan import Inferred, Scan
+from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 
 MOST_RESIDUAL = 0.03
 MOST_SPREAD = 0.25

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -14,6 +14,24 @@ from nnunet_phys.checks import (
     check_flip_angle,
     check_positive,
 )
+from nnunet_phys.quantities import (
+    BEATS,
+    COUNT,
+    DEPHASING_RATE,
+    ECHO_TIME,
+    EFFICIENCY,
+    FLIP_ANGLE,
+    HEARTBEAT,
+    RATIO,
+    RECOVERY_TIME,
+    RELAXATION_TIME,
+    REPETITION_TIME,
+    SHARE,
+    Range,
+    Whole,
+    number,
+    span,
+)
 from nnunet_phys.sequences.blocks import (
     Affine,
     decay,
@@ -24,8 +42,10 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence, PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 
 @dataclass(frozen=True)
@@ -35,14 +55,14 @@ class _InversionRecovery(PulseSequence):
     So is the whole cycle, and before an inversion mz is the fixed point A / (1 - B). What a subclass adds: the train.
     """
 
-    inversion_time_ms: float = 300.0
-    flip_angle_deg: NumberOrMap = 20.0
-    tr_ms: float = 6.0
+    inversion_time_ms: float = number(RECOVERY_TIME, default=300.0)
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=20.0)
+    tr_ms: float = number(REPETITION_TIME, default=6.0)
     pulses: int = 25
     centre_pulse: int = 12
     beats: int = 2
-    rr_ms: float = 900.0
-    inversion_efficiency: float = 0.96
+    rr_ms: float = number(HEARTBEAT, default=900.0)
+    inversion_efficiency: float = number(EFFICIENCY, default=0.96)
     phase_sensitive: bool = False
 
     def __post_init__(self) -> None:
@@ -141,8 +161,8 @@ class InversionRecoveryGRE(_InversionRecovery):
 
     name: ClassVar[str] = "lge_gre"
 
-    te_ms: float = 2.5
-    r2_prime_hz: NumberOrMap = 11.0
+    te_ms: float = number(ECHO_TIME, default=2.5)
+    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
 
     def __post_init__(self) -> None:
         check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
@@ -175,8 +195,8 @@ class InversionRecoveryBSSFP(_InversionRecovery, BalancedSequence):
 
     name: ClassVar[str] = "lge_bssfp"
 
-    flip_angle_deg: NumberOrMap = 50.0
-    tr_ms: float = 2.8
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=50.0)
+    tr_ms: float = number(REPETITION_TIME, default=2.8)
     pulses: int = 40
     centre_pulse: int = 20
 
@@ -186,3 +206,79 @@ class InversionRecoveryBSSFP(_InversionRecovery, BalancedSequence):
 
     def _train(self, r1: torch.Tensor, r2: torch.Tensor) -> tuple[Affine, Affine]:
         return single_shot_bssfp(r1, r2, self.flip_angle_deg, self.tr_ms, self.pulses, self.centre_pulse)
+
+
+@dataclass(frozen=True)
+class _InversionRecoveryRanges(ProtocolRanges):
+    """What both read-outs share. The inversion time follows the null of the myocardium, as the operator's does."""
+
+    nulled_t1_ms: Range = span(
+        RELAXATION_TIME,
+        "T1 of the myocardium that is nulled, before contrast agent and the recipe's factors",
+        (950.0, 1150.0),
+    )
+    nulled_t2_ms: Range = span(RELAXATION_TIME, "its T2", (45.0, 60.0))
+    of_null: Range = span(RATIO, "inversion time relative to that null", (0.8, 1.5))
+    beats: Whole = span(BEATS, "heartbeats from one inversion to the next", (1, 2))
+    phase_sensitive: float = number(SHARE, "share of phase-sensitive images (PSIR)", 0.3)
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (15.0, 25.0))
+    tr_ms: Range = span(REPETITION_TIME, "repetition time", (5.0, 8.0))
+    pulses: Whole = span(COUNT, "pulses of a read-out; the middle one is at the centre of k-space", (15, 30))
+    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
+    inversion_efficiency: Range = span(EFFICIENCY, "1 is a perfect inversion", (0.88, 1.0))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> _InversionRecovery:
+        """See `ProtocolRanges`."""
+        untimed = self._untimed(rng)
+        native = [torch.tensor([rng.uniform(*ends)]) for ends in (self.nulled_t1_ms, self.nulled_t2_ms)]
+        now, _ = tissue(SpinMaps(torch.ones(1), *native))
+        try:
+            null_ms = untimed.null_inversion_time_ms(float(now.t1), float(now.t2))
+        except ValueError:  # so much contrast agent that the train comes too late for the null
+            null_ms = 0.0
+        earliest = (untimed.centre_pulse + 1) * untimed.tr_ms
+        latest = untimed.beats * untimed.rr_ms - (untimed.pulses + 1) * untimed.tr_ms
+        wanted = null_ms * rng.uniform(*self.of_null)
+        return replace(untimed, inversion_time_ms=min(max(wanted, earliest), latest))
+
+    def _untimed(self, rng: Uniform) -> _InversionRecovery:
+        """The protocol with any inversion time that fits."""
+        pulses = whole_number(rng, *self.pulses)
+        beats = whole_number(rng, *self.beats)
+        rr_ms = rng.uniform(*self.rr_ms)
+        return self.sequence(
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=rng.uniform(*self.tr_ms),
+            pulses=pulses,
+            centre_pulse=pulses // 2,
+            beats=beats,
+            rr_ms=rr_ms,
+            inversion_efficiency=rng.uniform(*self.inversion_efficiency),
+            phase_sensitive=chance(rng, self.phase_sensitive),
+            inversion_time_ms=beats * rr_ms / 2,
+        )
+
+
+@dataclass(frozen=True)
+class InversionRecoveryGRERanges(_InversionRecoveryRanges):
+    """Late enhancement by segmented inversion-recovery GRE."""
+
+    sequence = InversionRecoveryGRE
+
+    te_ms: Range = span(ECHO_TIME, "echo time", (1.5, 4.0))
+    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2", (5.0, 40.0))
+
+    def _untimed(self, rng: Uniform) -> InversionRecoveryGRE:
+        untimed = super()._untimed(rng)
+        return replace(untimed, te_ms=rng.uniform(*self.te_ms), r2_prime_hz=rng.uniform(*self.r2_prime_hz))
+
+
+@dataclass(frozen=True)
+class InversionRecoveryBSSFPRanges(_InversionRecoveryRanges):
+    """Late enhancement by inversion-recovery bSSFP."""
+
+    sequence = InversionRecoveryBSSFP
+
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (40.0, 60.0))
+    tr_ms: Range = span(REPETITION_TIME, "echo spacing", (2.5, 3.5))
+    pulses: Whole = span(COUNT, "pulses of a read-out; the middle one is at the centre of k-space", (20, 70))

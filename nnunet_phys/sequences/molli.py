@@ -12,6 +12,19 @@ from typing import ClassVar
 import torch
 
 from nnunet_phys.checks import check_centre, check_efficiency, check_flip_angle, check_positive
+from nnunet_phys.quantities import (
+    COUNT,
+    EFFICIENCY,
+    FLIP_ANGLE,
+    HEARTBEAT,
+    RECOVERY_TIME,
+    REPETITION_TIME,
+    Range,
+    Whole,
+    described,
+    number,
+    span,
+)
 from nnunet_phys.sequences.blocks import (
     Affine,
     decay,
@@ -19,8 +32,10 @@ from nnunet_phys.sequences.blocks import (
     recovery,
     single_shot_bssfp,
 )
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 PUBLISHED_SCHEMES = {(5, 3): "5(3)3", (4, 3, 2): "4(1)3(1)2", (3, 3, 5): "3(3)3(3)5", (5, 1, 1): "5(1)1(1)1"}
 """By images per inversion."""
@@ -75,13 +90,13 @@ class MOLLI(BalancedSequence):
     name: ClassVar[str] = "molli"
 
     scheme: str = "5(3)3"
-    flip_angle_deg: NumberOrMap = 35.0
-    tr_ms: float = 2.7
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=35.0)
+    tr_ms: float = number(REPETITION_TIME, default=2.7)
     pulses: int = 60
     centre_pulse: int = 25
-    rr_ms: float = 1000.0
-    first_inversion_times_ms: tuple[float, ...] = (120.0, 200.0)
-    inversion_efficiency: float = 0.96
+    rr_ms: float = number(HEARTBEAT, default=1000.0)
+    first_inversion_times_ms: tuple[float, ...] = number(RECOVERY_TIME, default=(120.0, 200.0))
+    inversion_efficiency: float = number(EFFICIENCY, default=0.96)
     readout: int | None = None
     rr_intervals_ms: tuple[float, ...] | None = None
 
@@ -258,3 +273,53 @@ def _sets_of(times_ms: tuple[float, ...], images: tuple[int, ...]) -> list[tuple
 
 def _listed(times_ms: tuple[float, ...]) -> str:
     return ", ".join(f"{time:g}" for time in times_ms)
+
+
+@dataclass(frozen=True)
+class MOLLIRanges(ProtocolRanges):
+    """Single MOLLI readouts, each as likely as any other.
+
+    Around flip angle 35 degrees, first inversion time 100 ms and steps of 80 ms (Messroghli et al., JMRI 26:1081,
+    2007), the schemes and 50 degrees of McDiarmid et al. (QIMS 5:503, 2015), ShMOLLI (Piechnik et al., JCMR 12:69,
+    2010).
+    """
+
+    sequence = MOLLI
+
+    schemes: tuple[str, ...] = described(
+        "schemes: images per inversion, with the pauses between in beats, or in seconds as in 5(3s)3",
+        ("5(3)3", "5(3s)3", "4(1)3(1)2", "3(3)3(3)5", "5(1)1(1)1"),
+    )
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (20.0, 50.0))
+    tr_ms: Range = span(REPETITION_TIME, "echo spacing of a shot", (2.3, 3.0))
+    pulses: Whole = span(COUNT, "pulses of a shot", (45, 75))
+    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (10, 30))
+    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
+    first_inversion_time_ms: Range = span(
+        RECOVERY_TIME, "inversion time of the first image; later where the shot itself takes longer", (90.0, 130.0)
+    )
+    inversion_step_ms: float = number(RECOVERY_TIME, "what each further inversion adds to it", 80.0)
+    inversion_efficiency: Range = span(EFFICIENCY, "1 is a perfect inversion", (0.88, 1.0))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
+        """See `ProtocolRanges`."""
+        series = self.draw_series(rng)
+        return replace(series, readout=whole_number(rng, 0, series.image_count - 1))
+
+    def draw_series(self, rng: Uniform) -> MOLLI:
+        """All readouts of one protocol."""
+        scheme = self.schemes[whole_number(rng, 0, len(self.schemes) - 1)]
+        sets, _ = parse_scheme(scheme)
+        tr_ms = rng.uniform(*self.tr_ms)
+        centre_pulse = whole_number(rng, *self.centre_pulse)
+        first = max(rng.uniform(*self.first_inversion_time_ms), (centre_pulse + 1) * tr_ms)
+        return MOLLI(
+            scheme=scheme,
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=tr_ms,
+            pulses=whole_number(rng, *self.pulses),
+            centre_pulse=centre_pulse,
+            rr_ms=rng.uniform(*self.rr_ms),
+            first_inversion_times_ms=tuple(first + number * self.inversion_step_ms for number in range(len(sets))),
+            inversion_efficiency=rng.uniform(*self.inversion_efficiency),
+        )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nnunet_phys.brightness import bright_level, centre_weights, saturation_mask
-from nnunet_phys.precomputed_spin.prior import SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP
 
 SCALING = SpinScaling()

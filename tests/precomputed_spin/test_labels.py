@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nnunet_phys.precomputed_spin.labels import TissueLabels, tissue_weights
-from nnunet_phys.precomputed_spin.prior import SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP
 
 SCALING = SpinScaling()

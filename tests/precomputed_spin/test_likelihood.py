@@ -8,7 +8,7 @@ import torch
 from nnunet_phys.brightness import bright_level
 from nnunet_phys.forward import signals
 from nnunet_phys.precomputed_spin.likelihood import Likelihood
-from nnunet_phys.precomputed_spin.prior import SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP, MOLLI, T2PreparedBSSFP
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps

@@ -9,10 +9,11 @@ import torch
 from nnunet_phys.digital_heart import LABELS, digital_heart
 from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.labels import tissue_weights
-from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling
+from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler
 from nnunet_phys.precomputed_spin.scan import Scan, Series
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP, MOLLI, T2PreparedBSSFP
 from nnunet_phys.spin import SpinMaps
 

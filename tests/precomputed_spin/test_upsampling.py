@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nnunet_phys.precomputed_spin.prior import SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.precomputed_spin.upsampling import upsample_guided
 from nnunet_phys.sequences import BSSFP
 from nnunet_phys.spin import SpinMaps
