@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_phys.brightness import bright_level
 from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError
 from nnunet_phys.forward import signals
 from nnunet_phys.precomputed_spin import prior as prior_module
 from nnunet_phys.precomputed_spin import prior_training as training
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, observe
-from nnunet_phys.precomputed_spin.likelihood import bright_level
 from nnunet_phys.precomputed_spin.prior import (
     DEFAULT_PRIOR,
     SHIPPED,
