@@ -76,7 +76,7 @@ def draw_comparison(
         predictions: by the model's title, its folder with a folder per contrast.
         examples: the rows.
         z: slice to show.
-        figure_file: the picture to write, a .png of 1,000 pixels' width.
+        figure_file: the picture to write, a .png, 250 pixels wide per column.
     """
     columns = ["image", "truth", *predictions]
     plt.rcdefaults()  # nnU-Net's progress plot leaves large type behind
