@@ -29,6 +29,10 @@ from nnunet_phys.tissue_state import TissueState
 SMALLEST_DEVIATION = 1e-8  # of a z-score, as in nnU-Net's ZScoreNormalization
 
 
+Effect = TransmitField | OffResonance | Device | ReceiveBias | PartialVolume | ZeroFilling | Ghost | Noise
+"""What a scanner adds."""
+
+
 @dataclass(frozen=True)
 class ContrastDraw:
     """What was drawn for one image; `describe` and `from_description` record and replay it.
@@ -75,10 +79,10 @@ class ContrastDraw:
         for name, values in description.items():
             if name == "sequence":
                 continue
-            if name not in PARTS:
-                raise InputError(f"A draw has no part '{name}'; it has sequence, {', '.join(PARTS)}.")
+            if name not in _PARTS:
+                raise InputError(f"A draw has no part '{name}'; it has sequence, {', '.join(_PARTS)}.")
             try:
-                kind = PARTS[name]
+                kind = _PARTS[name]
                 parts[name] = kind.from_description(values) if kind is TissueState else kind(**values)
             except (TypeError, ValueError, KeyError) as error:
                 raise InputError(f"Draw, {name}: {error}.") from None
@@ -209,10 +213,7 @@ def noise_reference(signal: torch.Tensor) -> float:
     return float(magnitude.kthvalue(max(1, round(0.95 * len(magnitude)))).values)
 
 
-PARTS = {
-    "tissue": TissueState,
-    "region": Region,
-    "region_tissue": TissueState,
+EFFECTS: dict[str, type[Effect]] = {
     "transmit": TransmitField,
     "off_resonance": OffResonance,
     "device": Device,
@@ -222,4 +223,6 @@ PARTS = {
     "ghost": Ghost,
     "noise": Noise,
 }
-"""Class of each part of a draw beside the sequence."""
+"""Class of each effect of the scanner, by the part of a draw that it is."""
+
+_PARTS = {"tissue": TissueState, "region": Region, "region_tissue": TissueState, **EFFECTS}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from nnunet_phys.augmentations.draw import PARTS, ContrastDraw
-from nnunet_phys.augmentations.ranges import AgentRanges, RegionRanges
-from nnunet_phys.augmentations.ranges.values import Range, integer
+from nnunet_phys.augmentations.draw import EFFECTS, ContrastDraw, Effect
+from nnunet_phys.augmentations.tissue_ranges import AgentRanges, RegionRanges
+from nnunet_phys.quantities import Range
 from nnunet_phys.reservoir import Reservoir
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
 
@@ -27,21 +28,21 @@ class EffectRanges:
 
     name: str
     probability: float
-    ranges: Mapping[str, Range]
+    ranges: Mapping[str, Range] = field(hash=False)
 
-    def draw(self, rng: Any) -> Any | None:
-        """The effect, or None."""
-        if rng.uniform() >= self.probability:
+    def draw(self, rng: Uniform) -> Effect | None:
+        """The effect, or None. Its numbers lie in their ranges; a seed is any, a direction one of two."""
+        if not chance(rng, self.probability):
             return None
-        values = {}
-        for f in fields(PARTS[self.name]):
-            if f.name in self.ranges:
-                values[f.name] = float(rng.uniform(*self.ranges[f.name]))
-            elif f.name == "seed":
-                values[f.name] = integer(rng, 0, 2**31 - 1)
+        values: dict[str, float | bool] = {}
+        for parameter in fields(EFFECTS[self.name]):
+            if parameter.name in self.ranges:
+                values[parameter.name] = float(rng.uniform(*self.ranges[parameter.name]))
+            elif parameter.name == "seed":
+                values[parameter.name] = whole_number(rng, 0, 2**31 - 1)
             else:
-                values[f.name] = bool(rng.uniform() < 0.5)
-        return PARTS[self.name](**values)
+                values[parameter.name] = chance(rng, 0.5)
+        return EFFECTS[self.name](**values)
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,18 @@ class SequenceEntry:
     Attributes:
         ranges: of its protocol.
         weight: how often it is drawn, relative to the others.
-        contrast_agent, region: see `ranges`; None: without.
+        contrast_agent, region: see `tissue_ranges`; None: without.
     """
 
-    ranges: Any
+    ranges: ProtocolRanges
     weight: float
     contrast_agent: AgentRanges | None = None
     region: RegionRanges | None = None
+
+    @property
+    def name(self) -> str:
+        """The sequence's short name."""
+        return self.ranges.sequence.name
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,11 @@ class ContrastRecipe:
 
     def describe(self) -> dict:
         """Plain JSON, as `recipe_files` reads it."""
-        sequences = []
+        sequences: list[dict[str, Any]] = []
         for entry in self.sequences:
             parts = {"contrast_agent": entry.contrast_agent, "region": entry.region}
             more = {key: asdict(part) for key, part in parts.items() if part is not None}
-            one = {"sequence": entry.ranges.name, "weight": entry.weight, **asdict(entry.ranges), **more}
-            sequences.append(one)
+            sequences.append({"sequence": entry.name, "weight": entry.weight, **asdict(entry.ranges), **more})
         return {
             "probability": self.probability,
             "t1_factor": self.t1_factor,
@@ -97,13 +102,11 @@ class ContrastRecipe:
             "scanner": {e.name: {"probability": e.probability, **e.ranges} for e in self.scanner},
         }
 
-    def draw(self, rng: Any, case: Reservoir | None = None) -> ContrastDraw | None:
-        """One contrast, or None for the real image. `rng` is np.random, a RandomState or a Generator."""
-        if rng.uniform() >= self.probability:
-            return None
-        return self.draw_contrast(rng, case)
+    def draw(self, rng: Uniform, case: Reservoir | None = None) -> ContrastDraw | None:
+        """One contrast, or None for the real image."""
+        return self.draw_contrast(rng, case) if chance(rng, self.probability) else None
 
-    def draw_contrast(self, rng: Any, case: Reservoir | None = None) -> ContrastDraw:
+    def draw_contrast(self, rng: Uniform, case: Reservoir | None = None) -> ContrastDraw:
         """One contrast, always."""
         weights = [entry.weight for entry in self.sequences]
         which = np.searchsorted(np.cumsum(weights), rng.uniform(0, sum(weights)), side="right")
@@ -111,9 +114,10 @@ class ContrastRecipe:
         factors = float(rng.uniform(*self.t1_factor)), float(rng.uniform(*self.t2_factor))
         agent = ContrastAgent(0.0, 0.0) if entry.contrast_agent is None else entry.contrast_agent.draw(rng)
         tissue = TissueState(*factors, agent)
+        longest_t1_ms = LONGEST_T1_MS if case is None else case.longest_t1_ms
         region, region_tissue = (None, None) if entry.region is None else entry.region.draw(rng, tissue)
         return ContrastDraw(
-            sequence=entry.ranges.draw(rng, tissue, case),
+            sequence=entry.ranges.draw(rng, tissue, longest_t1_ms),
             tissue=tissue,
             region=region,
             region_tissue=region_tissue,

@@ -4,33 +4,40 @@
      "sequences": [{"sequence": "bssfp", "weight": 1, "flip_angle_deg": [35, 80], ...}, ...],
      "scanner": {"noise": {"probability": 1, "fraction": [0, 0.05]}, ...}}
 
-A sequence's further keys are the attributes of its class in `ranges`, and `contrast_agent` and `region` where wanted. A
-scanner effect's keys are those of its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly.
+A sequence's further keys are the fields of its ranges (`sequences.protocol_ranges.RANGES`), whose defaults stand for
+those that are left out, and `contrast_agent` and `region` where wanted (`tissue_ranges`). A scanner effect's keys are
+the numbers of its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import textwrap
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import Field, dataclass, field, fields, make_dataclass, replace
+from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
 
-from nnunet_phys.augmentations.draw import PARTS
-from nnunet_phys.augmentations.ranges import SEQUENCE_RANGES, AgentRanges, RegionRanges
+from nnunet_phys.augmentations.draw import EFFECTS
 from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
+from nnunet_phys.augmentations.tissue_ranges import AgentRanges, RegionRanges
 from nnunet_phys.errors import InputError, did_you_mean
-from nnunet_phys.sequences.description import LEAST_MS
+from nnunet_phys.json_files import load_json, structure
+from nnunet_phys.quantities import SHARE, Quantity, Range, number, quantity_of, span
+from nnunet_phys.sequences.protocol_ranges import RANGES, ProtocolRanges
+from nnunet_phys.tissue_state import RELAXATION_FACTOR
 
 SHIPPED = Path(__file__).parent / "recipes"
 VARIABLE = "nnUNet_phys_recipe"
-_EFFECTS = tuple(name for name in PARTS if name not in ("tissue", "region", "region_tissue"))
+MOST_SEQUENCES = 100
+"""Of one recipe; each is tried before the first batch, which takes a tenth of a second."""
+
+_TRIALS = 500  # draws of each sequence, without images: few combinations of values may be the ones that do not fit
+_TRIAL_IMAGES = 24
 
 
 def load_recipe(recipe: str | Path) -> ContrastRecipe:
@@ -42,23 +49,16 @@ def load_recipe(recipe: str | Path) -> ContrastRecipe:
     path = SHIPPED / f"{recipe}.json"
     if not path.is_file():
         path = Path(recipe)
-    if not path.is_file():
-        known = sorted(p.stem for p in SHIPPED.glob("*.json"))
-        raise InputError(f"No recipe '{recipe}'{_nearest(str(recipe), known)}: name {', '.join(known)}, or a file.")
-    try:
-        description = json.loads(path.read_text())
-    except (OSError, ValueError) as error:  # not readable, not UTF-8, not JSON
-        raise InputError(f"Recipe {path}: this is no JSON ({error}).") from None
-    return read_recipe(description, str(recipe))
+    if not path.exists():
+        known = shipped_recipes()
+        near = did_you_mean(str(recipe), known) or f"; there are {', '.join(known)}"
+        raise InputError(f"No recipe '{recipe}'{near}: name {', '.join(known)}, or a file.")
+    return read_recipe(load_json(path, "Give a recipe as docs/contrasts.md describes it."), str(recipe))
 
 
-def read_recipe(description: Mapping[str, Any], name: str) -> ContrastRecipe:
-    """A recipe from what its JSON says.
-
-    Raises:
-        InputError: faults, one line each.
-    """
-    return _Reader(name).recipe(description)
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that ship."""
+    return sorted(path.stem for path in SHIPPED.glob("*.json"))
 
 
 def recipe_in_force(default: str | Path | ContrastRecipe) -> ContrastRecipe:
@@ -69,173 +69,155 @@ def recipe_in_force(default: str | Path | ContrastRecipe) -> ContrastRecipe:
     return default if isinstance(default, ContrastRecipe) else load_recipe(default)
 
 
-class _Reader:
-    """Reads a description, collecting its faults."""
+def read_recipe(description: Any, name: str) -> ContrastRecipe:
+    """A recipe from what its JSON says, tried out.
 
-    def __init__(self, name: str) -> None:
-        self.name, self.faults = name, []
+    Raises:
+        InputError: faults, one line each.
+    """
+    where, faults = f"Recipe {name}", []
 
-    def recipe(self, description: Any) -> ContrastRecipe:
-        known = ("probability", "t1_factor", "t2_factor", "sequences", "scanner")
-        if not self._is_object("", description) or not self._keys("", description, known, ()):
-            self._stop_at_faults()
-        listed = description["sequences"]
-        if not isinstance(listed, list) or not listed:
-            self._fault("", "sequences must be a list of at least one")
-            listed = []
-        sequences = [self._sequence(i, one) for i, one in enumerate(listed)]
-        scanner = []
-        if self._is_object("scanner", description["scanner"]):
-            scanner = [self._effect(name, one) for name, one in description["scanner"].items()]
-        values = {key: self._value("", key, kind, description[key]) for key, kind in _TOP.items()}
-        if sequences and not any(entry is None or entry.weight > 0 for entry in sequences):
-            self._fault("", "all weights are 0: nothing would be drawn")
-        self._stop_at_faults()
-        recipe = ContrastRecipe(self.name, **values, sequences=tuple(sequences), scanner=tuple(scanner))
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # the images are small: the threads that nnU-Net sets on a CPU only slow it
+    def part(content: Any, schema: type, place: str) -> Any:
         try:
-            self._try_out(recipe)
-        finally:
-            torch.set_num_threads(threads)
-        self._stop_at_faults()
-        return recipe
+            return structure(content, schema, f"{where}{place}", "")
+        except InputError as error:
+            faults.extend(error.faults)
+            return None
 
-    def _is_object(self, where: str, value: Any) -> bool:
-        if isinstance(value, Mapping):
-            return True
-        self._fault(where, f"{_short(value)} must be an object, {{...}}")
-        return False
-
-    def _sequence(self, index: int, description: Any) -> SequenceEntry | None:
-        where = f"sequence {index + 1}"
-        if not self._is_object(where, description):
-            return None
-        name = description.get("sequence")
-        if not isinstance(name, str) or name not in SEQUENCE_RANGES:
-            self._fault(where, f"no sequence '{_short(name)}'{_nearest(_short(name), SEQUENCE_RANGES)}")
-            return None
-        where = f"sequence {index + 1} ({name})"
-        extras = {"contrast_agent": AgentRanges, "region": RegionRanges}
-        protocol = {k: v for k, v in description.items() if k not in ("sequence", "weight", *extras)}
-        ranges = self._build(where, SEQUENCE_RANGES[name], protocol, ("weight", *extras))
-        parts = {
-            key: self._build(f"{where}, {key}", kind, description[key])
-            for key, kind in extras.items()
-            if description.get(key) is not None
-        }
-        weight = self._value(where, "weight", "float", description.get("weight", 1.0))
-        return None if ranges is None or weight is None else SequenceEntry(ranges, weight, **parts)
-
-    def _effect(self, name: str, description: Mapping[str, Any]) -> EffectRanges | None:
-        where = f"scanner, {name}"
-        if name not in _EFFECTS:
-            self._fault("scanner", f"no effect '{name}'{_nearest(name, _EFFECTS)}")
-            return None
-        if not self._is_object(where, description):
-            return None
-        wanted = {f.name: "Range" for f in fields(PARTS[name]) if f.type == "float"}
-        if not self._keys(where, description, ("probability", *wanted), ()):
-            return None
-        ranges = {key: self._value(where, key, kind, description[key]) for key, kind in wanted.items()}
-        return EffectRanges(name, self._value(where, "probability", "float", description["probability"]), ranges)
-
-    def _build(self, where: str, kind: type, description: Mapping[str, Any], allowed: tuple[str, ...] = ()) -> Any:
-        types = {f.name: f.type for f in fields(kind)}
-        if not self._is_object(where, description) or not self._keys(where, description, tuple(types), allowed):
-            return None
-        values = {key: self._value(where, key, str(types[key]), value) for key, value in description.items()}
-        return kind(**values)
-
-    def _keys(self, where: str, given: Mapping[str, Any], wanted: tuple[str, ...], allowed: tuple[str, ...]) -> bool:
-        """Whether exactly the wanted keys are there."""
-        unknown = [key for key in given if key not in wanted]
-        for key in unknown:
-            self._fault(where, f"no field '{key}'{_nearest(key, (*wanted, *allowed))}")
-        missing = [key for key in wanted if key not in given]
-        if missing:
-            self._fault(where, f"{', '.join(missing)} missing: take it from a recipe that ships ({SHIPPED})")
-        return not unknown and not missing
-
-    def _value(self, where: str, key: str, kind: str, value: Any) -> Any:
-        """A value as its field's type wants it."""
-        if kind == "Names":
-            if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
-                return tuple(value)
-            self._fault(where, f"{key} = {_short(value)} must be a list of names")
-            return None
-        numbers = value if isinstance(value, list | tuple) else [value]
-        pair = kind in ("Range", "Whole")
-        plain = all(isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e9 for one in numbers)
-        if not plain or len(numbers) != (2 if pair else 1) or pair != isinstance(value, list | tuple):
-            self._fault(where, f"{key} = {_short(value)} must be {'[least, greatest]' if pair else 'a number'}")
-            return None
-        low, high = numbers[0], numbers[-1]
-        if low > high:
-            self._fault(where, f"{key} = {value} is upside down: write [{high:g}, {low:g}]")
-        elif kind == "Whole" and any(one != int(one) for one in numbers):
-            self._fault(where, f"{key} = {value} must be whole numbers")
-        elif key in _SHARES and not 0 <= low <= high <= 1:
-            self._fault(where, f"{key} = {value} is not within 0 to 1")
-        elif key in ("t1_factor", "t2_factor") and (low < 0.1 or high > 10):
-            self._fault(where, f"{key} = {value} is no factor of T1 or T2: give 0.1 to 10")
-        elif key == "rr_ms" and 30 <= high < 250:
-            self._fault(where, f"{key} = {value} looks like beats per minute: give ms")
-        elif key.endswith("_ms") and 0 < high < LEAST_MS.get(key.removeprefix("least_"), 2.0):
-            self._fault(where, f"{key} = {value} looks like seconds: give ms")
-        elif key.endswith("_deg") and high < 2:
-            self._fault(where, f"{key} = {value} looks like radians: give degrees")
-        elif key == "blood_mmol_l" and high > 20:
-            self._fault(where, f"{key} = {value} is more than blood ever holds: give mmol/l")
-        elif low < 0:
-            self._fault(where, f"{key} = {value} is negative")
-        elif low == 0 and key in _POSITIVE:
-            self._fault(where, f"{key} = {value} must be above 0")
-        elif kind == "Whole":
-            return tuple(int(one) for one in numbers)
+    top = part(description, _Top, "")
+    listed = description.get("sequences") if isinstance(description, Mapping) else None
+    entries = []
+    for index, content in enumerate(listed if isinstance(listed, list) else []):
+        schema = _entry_schema(content)
+        if schema is None:
+            known = ", ".join(sorted(RANGES))
+            wanted = content.get("sequence") if isinstance(content, Mapping) else content
+            near = did_you_mean(str(wanted), RANGES) or f"; there are {known}"
+            faults.append(f"{where}.sequences[{index}]: no sequence '{str(wanted)[:40]}'{near}.")
         else:
-            return tuple(float(one) for one in numbers) if pair else float(value)
-        return None
-
-    def _try_out(self, recipe: ContrastRecipe) -> None:
-        """Draw, and make images at the ends of all ranges with all effects: what only the classes themselves refuse."""
-        maps = torch.tensor([[0.9, 0.8, 0.7, 0.0], [1550.0, 1050.0, 300.0, 1000.0], [220.0, 50.0, 64.0, 60.0]])
-        scanner = tuple(replace(effect, probability=1.0) for effect in recipe.scanner)
-        for index, entry in enumerate(recipe.sequences):
-            always = {"probability": 1.0}
-            parts = {"contrast_agent": entry.contrast_agent, "region": entry.region}
-            forced = {name: replace(part, **always) for name, part in parts.items() if part is not None}
-            alone = replace(recipe, sequences=(replace(entry, weight=1.0, **forced),), scanner=scanner)
-            try:
-                for seed in range(24):
-                    image = alone.draw_contrast(_Ends(seed)).scan(maps.reshape(3, 1, 2, 2), (8.0, 1.5, 1.5))
-                    if not torch.isfinite(image).all():
-                        raise ValueError("at the ends of its ranges the image holds NaN")
-                still = replace(alone, scanner=())
-                for rng in (_Ends(24), np.random.RandomState(0)):
-                    for _ in range(_TRIALS):
-                        still.draw_contrast(rng)
-            except (ValueError, ArithmeticError) as error:
-                self._fault(f"sequence {index + 1} ({entry.ranges.name})", str(error))
-
-    def _fault(self, where: str, what: str) -> None:
-        self.faults.append(f"Recipe {self.name}{', ' if where else ''}{where}: {what}.")
-
-    def _stop_at_faults(self) -> None:
-        if self.faults:
-            raise InputError(*self.faults)
+            entries.append(part(content, schema, f".sequences[{index}] ({content['sequence']})"))
+    if top is not None and not faults and not any(entry.weight > 0 for entry in entries):
+        faults.append(f"{where}: all weights are 0, so that nothing would be drawn.")
+    if faults:
+        raise InputError(*faults)
+    recipe = ContrastRecipe(
+        name,
+        top.probability,
+        top.t1_factor,
+        top.t2_factor,
+        tuple(_sequence_entry(entry) for entry in entries),
+        tuple(_effect_ranges(name, ranges) for name, ranges in vars(top.scanner).items() if ranges is not None),
+    )
+    refused = _trial_faults(recipe)
+    if refused:
+        raise InputError(*(f"{where}{fault}." for fault in refused))
+    return recipe
 
 
-_TRIALS = 500  # draws of each sequence, without images: few combinations of values may be the ones that do not fit
-_TOP = {"probability": "float", "t1_factor": "Range", "t2_factor": "Range"}
-_SHARES = (
-    *("probability", "anchor", "prepared", "unprepared", "phase_sensitive", "stir", "residual_blood", "share"),
-    *("te_of_tr", "inversion_efficiency", "saturation_efficiency", "kept", "amplitude", "displacement", "fraction"),
-)
-_POSITIVE = (
-    *("t1_factor", "t2_factor", "flip_angle_deg", "tr_ms", "rr_ms", "inflow_pulses", "of_null", "beats", "tr_beats"),
-    *("ts_ms", "echo_spacing_ms", "nulled_t1_ms", "nulled_t2_ms", "factor"),
-)
+def _effect_fields(effect: str) -> list[Field]:
+    """The numbers of an effect's class."""
+    return [entry for entry in fields(EFFECTS[effect]) if quantity_of(entry) is not None]
+
+
+def _effect_schema(effect: str) -> type:
+    """What JSON says of an effect: how often, and the range of each of its numbers."""
+    ranges = [(entry.name, Range, span(quantity_of(entry))) for entry in _effect_fields(effect)]
+    return make_dataclass(effect, [("probability", float, number(SHARE)), *ranges], frozen=True)
+
+
+_Scanner = make_dataclass("scanner", [(effect, _effect_schema(effect) | None, None) for effect in EFFECTS], frozen=True)
+
+
+def _count(sequences: list[Any]) -> None:
+    if not 1 <= len(sequences) <= MOST_SEQUENCES:
+        raise ValueError(f"{len(sequences)} sequences: give 1 to {MOST_SEQUENCES}")
+
+
+@dataclass(frozen=True)
+class _Top:
+    """A recipe's JSON; its sequences are read by themselves."""
+
+    probability: float = number(SHARE)
+    t1_factor: Range = span(RELAXATION_FACTOR)
+    t2_factor: Range = span(RELAXATION_FACTOR)
+    sequences: list[Any] = field(metadata={"check": _count})
+    scanner: _Scanner = field()  # type: ignore[valid-type]
+
+
+def _entry_schema(content: Any) -> type | None:
+    """What JSON says of a sequence: the fields of its ranges, and what every entry may have; None: no such sequence."""
+    name = content.get("sequence") if isinstance(content, Mapping) else None
+    return _schema_of(RANGES[name]) if isinstance(name, str) and name in RANGES else None
+
+
+@cache
+def _schema_of(ranges: type[ProtocolRanges]) -> type:
+    types = get_type_hints(ranges)
+    protocol = [
+        (entry.name, types[entry.name], field(default=entry.default, metadata=entry.metadata))
+        for entry in fields(ranges)  # type: ignore[arg-type]
+    ]
+    common = [
+        ("weight", float, number(Quantity("", 0, 1e6), default=1.0)),
+        ("contrast_agent", AgentRanges | None, None),
+        ("region", RegionRanges | None, None),
+    ]
+    return make_dataclass(ranges.__name__, [("sequence", str), *protocol, *common], frozen=True)
+
+
+def _sequence_entry(entry: Any) -> SequenceEntry:
+    ranges = RANGES[entry.sequence]
+    values = {item.name: getattr(entry, item.name) for item in fields(ranges)}  # type: ignore[arg-type]
+    return SequenceEntry(ranges(**values), entry.weight, entry.contrast_agent, entry.region)
+
+
+def _effect_ranges(effect: str, ranges: Any) -> EffectRanges:
+    values = {entry.name: getattr(ranges, entry.name) for entry in _effect_fields(effect)}
+    return EffectRanges(effect, ranges.probability, values)
+
+
+@lru_cache(maxsize=32)
+def _trial_faults(recipe: ContrastRecipe) -> tuple[str, ...]:
+    """What the sequences themselves refuse of some draws: each is drawn many times and imaged at the ends of ranges."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the images are small: the threads that nnU-Net sets on a CPU only slow it
+    try:
+        faults = [_trial_fault(recipe, entry) for entry in recipe.sequences]
+    finally:
+        torch.set_num_threads(threads)
+    return [
+        f".sequences[{index}] ({recipe.sequences[index].name}): {fault}" for index, fault in enumerate(faults) if fault
+    ]
+
+
+def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
+    """What one sequence of a recipe refuses, or None: images with all effects, then draws without."""
+    maps = torch.tensor([[0.9, 0.8, 0.7, 0.0], [1550.0, 1050.0, 300.0, 1000.0], [220.0, 50.0, 64.0, 60.0]])
+    always = partial(replace, probability=1.0)
+    alone = replace(
+        recipe,
+        sequences=(
+            replace(
+                entry,
+                weight=1.0,
+                contrast_agent=entry.contrast_agent and always(entry.contrast_agent),
+                region=entry.region and always(entry.region),
+            ),
+        ),
+        scanner=tuple(always(effect) for effect in recipe.scanner),
+    )
+    ideal = replace(alone, scanner=())
+    try:
+        for seed in range(_TRIAL_IMAGES):
+            image = alone.draw_contrast(_Ends(seed)).scan(maps.reshape(3, 1, 2, 2), (8.0, 1.5, 1.5))
+            if not torch.isfinite(image).all():
+                return "at the ends of its ranges the image holds NaN"
+        for rng in (_Ends(_TRIAL_IMAGES), np.random.RandomState(0)):
+            for _ in range(_TRIALS):
+                ideal.draw_contrast(rng)
+    except (ValueError, ArithmeticError) as error:
+        return str(error)
+    return None
 
 
 class _Ends:
@@ -246,11 +228,3 @@ class _Ends:
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         return low if self._rng.rand() < 0.5 else math.nextafter(high, low)
-
-
-def _short(value: Any) -> str:
-    return textwrap.shorten(str(value), 40)
-
-
-def _nearest(word: str, known: Any) -> str:
-    return did_you_mean(word, known) or f"; there are {', '.join(known)}"

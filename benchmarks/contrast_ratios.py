@@ -44,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = load_recipe(args.recipe)
     cases = read_tissue(Path(nnUNet_raw) / convert_id_to_dataset_name(args.d))
-    drawn = {entry.ranges.name: draw_ratios(recipe, entry, cases, args.n) for entry in recipe.sequences}
+    drawn = {entry.name: draw_ratios(recipe, entry, cases, args.n) for entry in recipe.sequences}
     real = real_ratios(Path(os.environ["NNUNET_PHYS_DATA"]))
     shown = {"cine": ("bssfp",), "MOLLI": ("molli",), "LGE": ("lge_gre", "lge_bssfp")}
 

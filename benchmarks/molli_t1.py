@@ -22,7 +22,8 @@ from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.polarity import fit_inversion_recovery
 from nnunet_phys.precomputed_spin.prior import SpinPrior
-from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series
+from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
+from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.sequences import MOLLI
 
 _FIRST_SEED = 6_000_000

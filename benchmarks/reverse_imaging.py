@@ -26,8 +26,9 @@ from nnunet_phys.forward import signals
 from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.likelihood import Likelihood
 from nnunet_phys.precomputed_spin.prior import SpinPrior
-from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series
+from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, Sampler, SliceNoise
+from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE, T2PreparedBSSFP
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUE_NAMES

@@ -71,21 +71,6 @@ def check_efficiency(**parameters: float) -> None:
             raise ValueError(f"{name} must lie in (0, 1], got {value:g}")
 
 
-def check_within(one: object, **bounds: tuple[float, float]) -> None:
-    """Refuse attributes of an object that are no numbers or leave their bounds, and seeds that are none.
-
-    Raises:
-        ValueError: naming the first.
-    """
-    for name, (least, greatest) in bounds.items():
-        value = getattr(one, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= greatest:
-            raise ValueError(f"{name} must lie between {least:g} and {greatest:g}, got {value}")
-    seed = getattr(one, "seed", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be a whole number from 0, got {seed}")
-
-
 def check_centre(pulses: int, centre_pulse: int) -> None:
     """Refuse a centre of k-space outside the train.
 

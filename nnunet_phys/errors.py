@@ -1,4 +1,4 @@
-"""The one exception for input that a user can mend, and what its messages share."""
+"""The one exception for input that a user can mend, and what messages share."""
 
 from __future__ import annotations
 
@@ -44,3 +44,8 @@ def last_line(error: BaseException) -> str:
     """The last line of an error's message, or its class where it has no message."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number and its noun, such as "1 case" and "2 cases"; `plural` where it does not end in a plain s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from nnunet_phys.checks import check_within
+from nnunet_phys.quantities import SHARE, Quantity, check_bounds, number
 
 _LEAST_MM = 15.0  # half the size of a device: within it, its field is that at its surface
 
@@ -102,12 +102,12 @@ class TransmitField:
         seed: of its shape.
     """
 
-    mean: float
-    variation: float
+    mean: float = number(Quantity("", 0.2, 2), "B1+ over the nominal flip angle, over the case")
+    variation: float = number(SHARE, "its standard deviation within the case, relative to the mean")
     seed: int
 
     def __post_init__(self) -> None:
-        check_within(self, mean=(0.2, 2), variation=(0, 1))
+        check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Factor of every flip angle, 0.3 to 1.5."""
@@ -124,11 +124,11 @@ class OffResonance:
         seed: of its shape.
     """
 
-    span_hz: float
+    span_hz: float = number(Quantity("Hz", 0, 1e4), "about the largest deviation near the middle")
     seed: int
 
     def __post_init__(self) -> None:
-        check_within(self, span_hz=(0, 1e4))
+        check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Hz."""
@@ -152,13 +152,13 @@ class ReceiveBias:
         seed: of angle and smooth factor.
     """
 
-    factor: float
-    distance_mm: float
-    remainder: float
+    factor: float = number(Quantity("", 0.1, 100), "sensitivity at the coil element over that in the middle")
+    distance_mm: float = number(Quantity("mm", 10, 1000), "from the middle to the element")
+    remainder: float = number(Quantity("", 0, 2), "standard deviation of a smooth factor's logarithm")
     seed: int
 
     def __post_init__(self) -> None:
-        check_within(self, factor=(0.1, 100), distance_mm=(10, 1000), remainder=(0, 2))
+        check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Factor of the signal, positive."""
@@ -185,13 +185,13 @@ class Device:
         seed: of its place and of the direction of B0, which an array's axes do not tell.
     """
 
-    frequency_hz: float
-    distance_mm: float
-    bandwidth_hz_per_pixel: float
+    frequency_hz: float = number(Quantity("Hz", 0, 1e5), "off-resonance at 100 mm from the device, across B0")
+    distance_mm: float = number(Quantity("mm", 0, 1000), "from the middle of the case")
+    bandwidth_hz_per_pixel: float = number(Quantity("Hz/pixel", 10, 1e5), "of the read-out, which displaces spins")
     seed: int
 
     def __post_init__(self) -> None:
-        check_within(self, frequency_hz=(0, 1e5), distance_mm=(0, 1000), bandwidth_hz_per_pixel=(10, 1e5))
+        check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Off-resonance in Hz: frequency_hz (100 mm / r)^3 (1 - 3 cos^2) away from the device, finite in it."""
@@ -239,12 +239,12 @@ class Region:
         seed: of their places.
     """
 
-    share: float
-    scale_mm: float
+    share: float = number(SHARE, "of space that they fill")
+    scale_mm: float = number(Quantity("mm", 0.5, 1000), "their size")
     seed: int
 
     def __post_init__(self) -> None:
-        check_within(self, share=(0, 1), scale_mm=(0.5, 1000))
+        check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Weight, 0 to 1."""

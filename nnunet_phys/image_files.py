@@ -1,14 +1,13 @@
-"""Image files: their grid, volumes read and written whole or not at all, hashes."""
+"""Image files: their grid, reading and writing volumes, hashes; and names that must not lead out of a folder."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import platform
+import stat
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +17,20 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import SpatialImage
 
 from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.json_files import read_json
+from nnunet_phys.whole_files import whole_file
 
 UNREADABLE = (RuntimeError, OSError, ValueError, EOFError, zlib.error, ImageFileError)
+TIFF = (".tif", ".tiff")  # which hold no spacing
 SLICE_OF_2D_MM = 8.0  # what a 2D image, which does not tell, is taken for; usual in the heart
-_HOST = platform.node().partition(".")[0]
+PIXEL_MM = (0.1, 10.0)
+"""Plausible pixel sizes. Assumed: a tenth of the finest clinical cardiac pixel (1 mm), five times the coarsest (2 mm of
+real-time imaging). Micrometres and metres lie a factor of 50 and more outside."""
+SLICE_MM = (0.1, 200.0)
+"""Plausible slice spacings: a projection slab may be as thick as the chest."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +55,29 @@ class Geometry:
     def read(cls, path: str | Path) -> Geometry:
         """That of a file, without reading its voxels.
 
+        The spacing of a TIFF file stands in a JSON file beside it, as nnU-Net has it: CASE.json for CASE_0000.tif,
+        CASE_T1map.tif and CASE.tif. Without that it is 1 mm, as for nnU-Net.
+
         Raises:
-            InputError: the file cannot be read.
+            InputError: the file cannot be read, holds colours or more than four dimensions, or its pixels have an
+                implausible size.
         """
-        header = sitk.ImageFileReader()
-        header.SetFileName(str(path))
-        try:
-            header.ReadImageInformation()
-        except RuntimeError as error:
-            raise InputError(f"{path} cannot be read ({last_line(error)}).") from None
-        size, dim = header.GetSize(), min(header.GetDimension(), 3)
-        direction = np.array(header.GetDirection()).reshape(len(size), len(size))[:dim, :dim]
+        path = Path(path)
+        if not path.is_file():  # which a pipe is not either: reading one would wait for ever
+            raise InputError(f"{path} is not a file. Give an image.")
+        header = _read_header(str(path), *_state(path))
+        size = header.size
+        if header.components > 1 or len(size) > 4:
+            kind = f"{header.components} values per pixel, {len(size)} dimensions"
+            raise InputError(f"{path} has {kind}. Give a grey image of 2 to 4 dimensions.")
+        dim = min(len(size), 3)
+        direction = np.array(header.direction).reshape(len(size), len(size))[:dim, :dim]
+        spacing = _tiff_spacing(path, dim) if path.suffix.lower() in TIFF else header.spacing[:dim]
+        _check_spacing(path, spacing)
         return cls(
             size[:dim],
-            header.GetSpacing()[:dim],
-            header.GetOrigin()[:dim],
+            spacing,
+            header.origin[:dim],
             tuple(direction.ravel().tolist()),
             size[3] if len(size) > 3 else 1,
         )
@@ -75,7 +90,8 @@ class Geometry:
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
         """Slice, row and column spacing; a 2D image is taken for a slice of 8 mm, usual in the heart."""
-        return (SLICE_OF_2D_MM, *self.spacing[::-1])[-3:]
+        slice_mm = self.spacing[2] if len(self.spacing) > 2 else SLICE_OF_2D_MM
+        return slice_mm, self.spacing[1], self.spacing[0]
 
     def difference(self, other: Geometry) -> str | None:
         """The first attribute in which two differ, or None."""
@@ -88,6 +104,78 @@ class Geometry:
     def agrees(self, other: Geometry) -> bool:
         """Whether two are one grid."""
         return self.difference(other) is None
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What SimpleITK reads of a file without its voxels."""
+
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+    components: int
+
+
+@lru_cache(maxsize=100_000)
+def _read_header(path: str, *state: int) -> _Header:
+    """The header of a file, read once for as long as the file stays as it is."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be read ({last_line(error)}).") from None
+    grid = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()
+    return _Header(*grid, reader.GetNumberOfComponents())
+
+
+@dataclass(frozen=True)
+class _Spacing:
+    """What nnU-Net keeps in a JSON file beside a TIFF file: slice, row and column spacing, mm."""
+
+    spacing: tuple[float, float, float] | None = None
+
+
+def _tiff_spacing(path: Path, dimensions: int) -> tuple[float, ...]:
+    """Column, row and slice spacing of a TIFF file, mm."""
+    of_file, of_case = path.with_suffix(".json"), path.with_name(f"{path.stem.rpartition('_')[0]}.json")
+    beside = next((file for file in (of_file, of_case) if file.is_file()), None)
+    spacing = None
+    if beside is not None and dimensions == 3:
+        remedy = 'Write {"spacing": [slice, row, column]} in mm.'
+        spacing = read_json(beside, _Spacing, remedy, extra=True).spacing
+    return (1.0,) * dimensions if spacing is None else spacing[::-1]
+
+
+def _check_spacing(path: Path, spacing: tuple[float, ...]) -> None:
+    """Refuse what can only be another unit; a single slice's thickness included."""
+    for axis, mm in zip(("column", "row", "slice"), spacing, strict=False):
+        least, greatest = SLICE_MM if axis == "slice" else PIXEL_MM
+        if not least <= mm <= greatest:
+            raise InputError(
+                f"{path}: the {axis} spacing is {mm:g} mm, expected {least:g} to {greatest:g}. Mend its header: "
+                "spacings are in mm."
+            )
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a name in a folder.
+
+    Every path that is made from text in a file, such as a case's name, must come from here before it is written to.
+
+    Args:
+        folder: the folder.
+        name: of a file in it, or relative to it.
+
+    Raises:
+        InputError: the name is empty, or leads out of the folder.
+    """
+    base = os.path.abspath(folder)
+    path = os.path.abspath(os.path.join(base, name)) if "\0" not in name else base
+    if path == base or os.path.commonpath((base, path)) != base:
+        raise InputError(f"{name!r} is no name of a file in {folder}. Rename the case.")
+    return folder / name
 
 
 def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
@@ -111,16 +199,29 @@ def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
     return np.ascontiguousarray(volume, dtype=np.float32)
 
 
+def read_volumes(path: Path) -> np.ndarray:
+    """A file's values as (volumes, z, y, x), of one volume and one slice where it has no more.
+
+    Raises:
+        one of UNREADABLE: it is cut short.
+    """
+    values = voxels(path)
+    return values.reshape((1,) * (4 - values.ndim) + values.shape)
+
+
 def voxels(path: Path, frame: int | None = None) -> np.ndarray:
     """A file's values, (..., z, y, x), or a frame's of a 4-D file; raises one of UNREADABLE where it is cut short.
 
     SimpleITK reads NaN in a NIfTI file as 0 and half a file as if it were whole, nibabel doesn't.
     """
     if path.name.endswith((".nii", ".nii.gz")):
-        proxy = nibabel.load(path).dataobj
+        image = nibabel.load(path)
+        if not isinstance(image, SpatialImage):
+            raise ImageFileError(f"{path} holds no image")
+        proxy = image.dataobj
         return np.asanyarray(proxy if frame is None else proxy[..., frame]).T
-    image = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    return image if frame is None else image[frame]
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    return values if frame is None else values[frame]
 
 
 @contextmanager
@@ -147,8 +248,9 @@ def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterat
     image.SetSpacing(geometry.spacing)
     image.SetOrigin(geometry.origin)
     image.SetDirection(geometry.direction)
-    with whole_file(path) as temporary:
+    with ExitStack() as writing:
         try:
+            temporary = writing.enter_context(whole_file(path))
             sitk.WriteImage(image, str(temporary), True)
             if not np.array_equal(voxels(temporary), array, equal_nan=True):
                 raise OSError("what was written does not read back")  # SimpleITK keeps silent when a disk fills up
@@ -160,49 +262,21 @@ def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterat
         yield temporary
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file whole or not at all: a temporary path beside it, of the same ending, that then takes its place."""
-    name, *endings = path.name.partition(".")
-    temporary = path.with_name(f".{name}.{_HOST}-{os.getpid()}{''.join(endings)}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes of this machine left half-written; files of living ones stay."""
-    for path in [*folder.glob(f".*.{_HOST}-*"), *folder.glob(f"samples/*/.*.{_HOST}-*")]:
-        pid = int(path.name.rpartition(f".{_HOST}-")[2].partition(".")[0])
-        if not _is_alive(pid):
-            path.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON whole or not at all."""
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}). Is the disk full?") from None
-
-
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits; computed once for as long as the file stays as it is."""
+    """SHA-256 of a file, as hexadecimal digits; computed once for as long as the file stays as it is.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    return _sha256(str(path), *_state(path))
+
+
+def _state(path: str | Path) -> tuple[int, int, int]:
+    """What changes with a regular file's content."""
     state = os.stat(path)
-    return _sha256(str(path), state.st_mtime_ns, state.st_size, state.st_ino)
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(f"{path} is not a regular file")
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 @lru_cache(maxsize=100_000)

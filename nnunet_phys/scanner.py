@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch.nn.functional import grid_sample
 
-from nnunet_phys.checks import check_within
+from nnunet_phys.quantities import SHARE, Quantity, check_bounds, number
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class PartialVolume:
             finite extent, motion within the read-out adds to it (an assumption).
     """
 
-    sigma_pixels: float
+    sigma_pixels: float = number(Quantity("pixels", 0.05, 10), "standard deviation of the blur")
 
     def __post_init__(self) -> None:
-        check_within(self, sigma_pixels=(0.05, 10))
+        check_bounds(self)
 
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
         """Image of the same shape."""
@@ -55,10 +55,10 @@ class ZeroFilling:
             an assumption); here it holds for both axes.
     """
 
-    kept: float
+    kept: float = number(Quantity("", 0.1, 1), "share of k-space acquired along each axis")
 
     def __post_init__(self) -> None:
-        check_within(self, kept=(0.1, 1))
+        check_bounds(self)
 
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
         """Image of the same shape."""
@@ -79,12 +79,12 @@ class Ghost:
         along_rows: the displacement goes from row to row, or else from column to column.
     """
 
-    amplitude: float
-    displacement: float
+    amplitude: float = number(SHARE, "of each copy, relative to the image")
+    displacement: float = number(SHARE, "in widths of the image")
     along_rows: bool
 
     def __post_init__(self) -> None:
-        check_within(self, amplitude=(0, 1), displacement=(0, 1))
+        check_bounds(self)
 
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
         """Image of the same shape."""
@@ -104,11 +104,11 @@ class Noise:
         seed: of the noise.
     """
 
-    fraction: float
+    fraction: float = number(SHARE, "standard deviation over the bright signal")
     seed: int
 
     def __post_init__(self) -> None:
-        check_within(self, fraction=(0, 1))
+        check_bounds(self)
 
     def __call__(self, signal: torch.Tensor, bright: float, phase_sensitive: bool = False) -> torch.Tensor:
         """Magnitude; with the phase known (PSIR), the signed real part. Changes `signal`."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nnunet_phys.checks import check_within
+from nnunet_phys.quantities import Quantity, check_bounds, number
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_kinds import TissueKinds
 
@@ -18,6 +18,11 @@ RELAXIVITY_R1 = 4.5
 """L/(mmol s), extracellular agents in blood at 1.5 T: 4.5 to 5.6 over agents, 4 at 3 T; from memory, an assumption."""
 RELAXIVITY_R2 = 5.5
 """The same for 1/T2; an assumption."""
+
+
+CONCENTRATION = Quantity("mmol/l", 0, 50)
+RELAXATION_FACTOR = Quantity("", 0.1, 10)
+UPTAKE = Quantity("", 0, 20)
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,11 @@ class ContrastAgent:
         tissue: of myocardium and all else that is neither blood nor fat.
     """
 
-    blood: float
-    tissue: float
+    blood: float = number(CONCENTRATION)
+    tissue: float = number(CONCENTRATION)
 
     def __post_init__(self) -> None:
-        check_within(self, blood=(0, 50), tissue=(0, 50))
+        check_bounds(self)
 
 
 @dataclass(frozen=True)
@@ -52,16 +57,15 @@ class TissueState:
         muscle_uptake: concentration there, relative to `agent.tissue`: 2 in a scar at the time of LGE.
     """
 
-    t1_factor: float = 1.0
-    t2_factor: float = 1.0
+    t1_factor: float = number(RELAXATION_FACTOR, default=1.0)
+    t2_factor: float = number(RELAXATION_FACTOR, default=1.0)
     agent: ContrastAgent = ContrastAgent(0.0, 0.0)
-    muscle_t1_factor: float = 1.0
-    muscle_t2_factor: float = 1.0
-    muscle_uptake: float = 1.0
+    muscle_t1_factor: float = number(RELAXATION_FACTOR, default=1.0)
+    muscle_t2_factor: float = number(RELAXATION_FACTOR, default=1.0)
+    muscle_uptake: float = number(UPTAKE, default=1.0)
 
     def __post_init__(self) -> None:
-        factors = ("t1_factor", "t2_factor", "muscle_t1_factor", "muscle_t2_factor")
-        check_within(self, **dict.fromkeys(factors, (0.1, 10)), muscle_uptake=(0, 20))
+        check_bounds(self)
 
     @classmethod
     def from_description(cls, description: dict) -> TissueState:

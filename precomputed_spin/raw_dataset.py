@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, counted
+from nnunet_phys.json_files import read_json
 
 MAPS_FOLDER = "spinTr"  # beside imagesTr
+_DATASET_NAME = re.compile(r"Dataset\d{3}[^/\\]*")
+_REMEDY = "Mend it as nnU-Net's documentation of dataset.json says."
+
+
+def _check_ending(ending: str) -> None:
+    if not re.fullmatch(r"(\.\w+)+", ending):
+        raise ValueError(f"'{ending}' is not a file ending with its dot, such as .nii.gz")
+
+
+@dataclass(frozen=True)
+class _TrainingCase:
+    """A case that dataset.json names itself; paths are absolute or relative to the data set's folder."""
+
+    images: tuple[str, ...]
+    label: str
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """What this package reads of nnU-Net's dataset.json.
+
+    Attributes:
+        file_ending: of the images, with the dot.
+        labels: structure to its code, or to the codes of a region.
+        channel_names: of the input channels; `modality` in older files.
+        dataset: cases that do not lie in imagesTr and labelsTr.
+    """
+
+    file_ending: str = field(metadata={"check": _check_ending})
+    labels: dict[str, int | list[int]]
+    channel_names: dict[str, str] | None = None
+    modality: dict[str, str] | None = None
+    dataset: dict[str, _TrainingCase] | None = None
 
 
 @dataclass(frozen=True)
@@ -25,7 +59,8 @@ class RawDataset:
         folder: its folder in nnUNet_raw.
         ending: file ending of its images, with the dot.
         images: case -> path of its one image.
-        labels: case -> path of its label image.
+        labels: case -> path of its label image, which may be missing.
+        codes: structure to its code in the label images, or to the codes of a region.
     """
 
     name: str
@@ -33,10 +68,11 @@ class RawDataset:
     ending: str
     images: dict[str, Path]
     labels: dict[str, Path]
+    codes: dict[str, int | list[int]]
 
     @property
     def maps_folder(self) -> Path:
-        """Where its maps lie unless told otherwise."""
+        """Where its maps lie by default."""
         return self.folder / MAPS_FOLDER
 
 
@@ -44,68 +80,122 @@ def dataset_name(name_or_id: str | int) -> str:
     """`DatasetXXX_Name` for a name or an id, as nnU-Net finds it.
 
     Raises:
-        InputError: no such data set, or more than one with this id.
+        InputError: no such data set, more than one with this id, or a name that nnU-Net cannot use.
     """
     try:
-        return str(maybe_convert_to_dataset_name(name_or_id))
+        name = str(maybe_convert_to_dataset_name(name_or_id))
     except (RuntimeError, ValueError) as error:
         reason = str(error).split(". ")[0]
         raise InputError(f"-d {name_or_id}: {reason}. Give an id or a name found in nnUNet_raw.") from None
+    if _DATASET_NAME.fullmatch(name) is None:
+        raise InputError(f"-d {name_or_id}: {name} is not a name like Dataset123_Heart. Give an id or such a name.")
+    return name
 
 
-def require_folder(variable: os.PathLike) -> Path:
+def require_folder(variable: os.PathLike[str]) -> Path:
     """The folder that one of nnU-Net's path variables (`nnunetv2.paths`) names.
 
     Raises:
-        InputError: the variable is not set.
+        InputError: the variable is not set, or empty.
     """
     try:
-        return Path(variable)
+        folder = os.fspath(variable)
     except RuntimeError as error:
         name = str(error).split(" ")[0]
         raise InputError(f"{name} is not set: export {name}=FOLDER as for nnU-Net itself.") from None
+    if not folder:
+        raise InputError("A path variable of nnU-Net is empty. Export nnUNet_raw, nnUNet_preprocessed, nnUNet_results.")
+    return Path(folder)
 
 
 def open_raw_dataset(name_or_id: str | int) -> RawDataset:
-    """Find a data set and its training images with nnU-Net's own rules.
+    """Find a data set and its training images by nnU-Net's own rules. Hidden files are no images.
 
     Raises:
-        InputError: nnUNet_raw is unset, no such data set, or a data set with several input channels.
+        InputError: nnUNet_raw is unset; no such data set; a faulty dataset.json; several input channels; a case whose
+            name is no file name, or which has no image, or several.
     """
     raw = require_folder(nnUNet_raw)
     name = dataset_name(name_or_id)
     folder = raw / name
-    if not (folder / "dataset.json").is_file():
-        raise InputError(f"{name}: {folder / 'dataset.json'} is missing. Is nnUNet_raw the right folder?")
-    description = load_json(folder / "dataset.json")
-    require_one_channel(name, description)
-    cases = get_filenames_of_train_images_and_targets(str(folder), description)
-    faults = [
-        f"{case}: {len(files['images'])} images in {folder / 'imagesTr'} where one ({case}_0000) is expected."
-        for case, files in cases.items()
-        if len(files["images"]) != 1
-    ]
-    if faults:
-        raise InputError(*faults)
-    return RawDataset(
-        name,
-        folder,
-        description["file_ending"],
-        {case: Path(files["images"][0]) for case, files in cases.items()},
-        {case: Path(files["label"]) for case, files in cases.items()},
-    )
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise InputError(f"{name}: {path} is missing. Is nnUNet_raw the right folder?")
+    description = read_json(path, DatasetDescription, _REMEDY, extra=True)
+    require_one_channel(name, description.channel_names or description.modality or {})
+    if description.dataset is None:
+        images, labels = _found_cases(folder, description.file_ending)
+    else:
+        images, labels = _named_cases(folder, path, description.dataset)
+    return RawDataset(name, folder, description.file_ending, images, labels, description.labels)
 
 
-def require_one_channel(name: str, description: dict) -> None:
-    """Refuse a data set with several input channels: which one the maps image would be a guess.
+def _found_cases(folder: Path, ending: str) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images (`imagesTr/CASE_0000`) and label images (`labelsTr/CASE`) by case, sorted.
 
     Raises:
-        InputError: `description` (dataset.json) lists more than one channel.
+        InputError: no imagesTr, or a file in it that is not the one channel of a case.
     """
-    channels = description.get("channel_names") or description.get("modality") or {}
-    if len(channels) != 1:
-        listed = ", ".join(f"{k}: {v}" for k, v in channels.items())
+    images_folder = folder / "imagesTr"
+    if not images_folder.is_dir():
         raise InputError(
-            f"{name}: dataset.json has {len(channels)} input channels ({listed}) and maps describe one. Make "
-            "a data set of the one channel that is to be imaged."
+            f"{folder.name}: there is no folder {images_folder}. Put the images there, or mend nnUNet_raw."
+        )
+    pattern = re.compile(rf"(?P<case>.+)_(?P<channel>\d{{4}}){re.escape(ending)}")
+    images, faults = {}, []
+    for path in sorted(images_folder.iterdir()):
+        if path.name.startswith(".") or not path.name.endswith(ending):
+            continue
+        match = pattern.fullmatch(path.name)
+        if match is None or match["channel"] != "0000":
+            faults.append(f"{path}: an image is named CASE_0000{ending}. Rename or remove it.")
+        else:
+            images[match["case"]] = path
+    if faults:
+        raise InputError(*faults)
+    return images, {case: folder / "labelsTr" / f"{case}{ending}" for case in images}
+
+
+def _named_cases(
+    folder: Path, description_path: Path, cases: Mapping[str, _TrainingCase]
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and label images of the cases that dataset.json names itself.
+
+    Raises:
+        InputError: a case whose name is no file name, or which has no image, or several.
+    """
+    images, labels, faults = {}, {}, []
+    for case, files in cases.items():
+        if Path(case).name != case or not case or case.startswith(".") or not case.isprintable():
+            faults.append(
+                f"{description_path}: {case!r} is no name for a case, as files are named after it. Rename it."
+            )
+            continue
+        if len(files.images) != 1:
+            faults.append(f"{case}: {counted(len(files.images), 'image')} in {description_path}, expected one.")
+            continue
+        images[case] = folder / os.path.expandvars(files.images[0])
+        labels[case] = folder / os.path.expandvars(files.label)
+        if not images[case].is_file():
+            faults.append(f"{case}: there is no image {images[case]}. Mend its path in {description_path}.")
+    if faults:
+        raise InputError(*faults)
+    return images, labels
+
+
+def require_one_channel(name: str, channels: Mapping[str, str]) -> None:
+    """Refuse a data set with several input channels: which one the maps image would be a guess.
+
+    Args:
+        name: of the data set.
+        channels: `channel_names` of its dataset.json.
+
+    Raises:
+        InputError: there is not exactly one.
+    """
+    if len(channels) != 1:
+        listed = ", ".join(f"{number}: {channel}" for number, channel in channels.items())
+        raise InputError(
+            f"{name}: dataset.json has {counted(len(channels), 'input channel')} ({listed}) and maps describe one. "
+            "Make a data set of the one channel that is to be imaged."
         )

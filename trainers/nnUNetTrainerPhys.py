@@ -30,8 +30,8 @@ from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import VARIABLE, recipe_in_force
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
+from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import require_one_channel
-from nnunet_phys.precomputed_spin.spin_copies import require_z_score
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
 
@@ -90,7 +90,7 @@ class PhysMixin:
     @cached_property
     def _datasets(self) -> tuple:
         dataset, plans = self.plans_manager.dataset_name, self.plans_manager.plans_name
-        require_one_channel(dataset, self.dataset_json)
+        require_one_channel(dataset, self.dataset_json.get("channel_names") or self.dataset_json.get("modality") or {})
         require_z_score(dataset, self.configuration_manager)
         _ = self._recipe  # its faults are told first
         training, validation = super().get_tr_and_val_datasets()

@@ -12,7 +12,8 @@ from nnunet_phys.commands.shared.targets import check_target, refuse_as_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
-    from nnunet_phys.commands.shared.contrast_options import Contrasts, OneImage
+    from nnunet_phys.augmentations.synthetic_image import SyntheticImage
+    from nnunet_phys.commands.shared.contrast_options import Contrasts
     from nnunet_phys.spin import SpinMaps
 
 
@@ -27,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from nnunet_phys.image_files import Geometry, remove_leftovers
+    from nnunet_phys.image_files import Geometry
     from nnunet_phys.map_files import find_maps, load_maps, map_paths
+    from nnunet_phys.whole_files import remove_leftovers
 
     contrasts = read_contrasts(args)
     cases = find_maps(args.i)
@@ -52,23 +54,18 @@ def run(args: argparse.Namespace) -> None:
 def _write(
     folder: Path,
     name: str,
-    images: list[OneImage],
+    images: list[SyntheticImage],
     maps: SpinMaps,
     sources: tuple[Path, ...],
     contrasts: Contrasts,
     ending: str,
 ) -> None:
-    """Write a set of images and, last, the record of what they are.
+    """Write a set of images and, last, the record of what they are."""
+    from nnunet_phys.image_files import Geometry, write_volume
+    from nnunet_phys.map_files import begin_case, save_record
 
-    A first record, of the settings alone, tells a rerun after a kill that the images are its own.
-    """
-    from nnunet_phys.image_files import Geometry, write_json, write_volume
-    from nnunet_phys.map_files import discard, record_path, save_record
-
-    discard(folder, name)
     paths, geometry = _paths(folder, name, contrasts.count, ending), Geometry.read(sources[0])
-    begun = {"synthesized": contrasts.settings, "more_files": [path.name for path in paths]}
-    write_json(record_path(folder, name), begun)
+    begin_case(folder, name, paths, {"synthesized": contrasts.settings})
     for path, image in zip(paths, images, strict=True):
         with write_volume(path, image.make(maps, geometry.voxel_mm), geometry):
             pass

@@ -5,6 +5,9 @@ inversion) until the scanner's noise model takes the magnitude; it is scaled by 
 tells whether the read-out is bSSFP, to which off-resonance is a larger flip angle (`blocks.effective_flip_angle`).
 """
 
+import importlib
+import pkgutil
+
 from nnunet_phys.sequences.black_blood import BlackBloodTSE
 from nnunet_phys.sequences.bssfp import BSSFP
 from nnunet_phys.sequences.late_enhancement import InversionRecoveryBSSFP, InversionRecoveryGRE
@@ -16,6 +19,9 @@ from nnunet_phys.sequences.pulse_sequence import SEQUENCES
 from nnunet_phys.sequences.sasha import SASHA
 from nnunet_phys.sequences.spoiled_gre import SpoiledGRE
 from nnunet_phys.sequences.t2_prepared import T2PreparedBSSFP, T2PreparedGRE
+
+for _module in pkgutil.iter_modules(__path__):  # a sequence enters `SEQUENCES` when its file is imported
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "BSSFP",

@@ -8,9 +8,24 @@ from typing import ClassVar
 import torch
 
 from nnunet_phys.checks import check_flow, check_not_negative, check_positive, check_share
+from nnunet_phys.quantities import (
+    BEATS,
+    ECHO_SPACING,
+    ECHO_TIME,
+    HEARTBEAT,
+    RECOVERY_TIME,
+    REPETITION_TIME,
+    SHARE,
+    Range,
+    Whole,
+    number,
+    span,
+)
 from nnunet_phys.sequences.blocks import blood_share, decay, inversion, recovery
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 
 @dataclass(frozen=True)
@@ -47,12 +62,12 @@ class BlackBloodTSE(PulseSequence):
 
     name: ClassVar[str] = "black_blood"
 
-    te_ms: float = 60.0
-    tr_ms: float = 1800.0
-    echo_spacing_ms: float = 6.0
+    te_ms: float = number(ECHO_TIME, default=60.0)
+    tr_ms: float = number(REPETITION_TIME, default=1800.0)
+    echo_spacing_ms: float = number(ECHO_SPACING, default=6.0)
     echo_train_length: int = 20
-    inversion_time_ms: float | None = None
-    residual_blood: float = 0.1
+    inversion_time_ms: float | None = number(RECOVERY_TIME, default=None)
+    residual_blood: float = number(SHARE, default=0.1)
     blood: NumberOrMap | None = None
 
     def __post_init__(self) -> None:
@@ -88,3 +103,31 @@ class BlackBloodTSE(PulseSequence):
             mz = recovery(inversion(mz), decay(r1, self.inversion_time_ms))
         kept = 1 - blood_share(maps.t1, maps.t2, self.blood) * (1 - self.residual_blood)
         return maps.pd * (kept * mz * decay(1 / maps.t2, self.te_ms))
+
+
+@dataclass(frozen=True)
+class BlackBloodRanges(ProtocolRanges):
+    """Black-blood turbo spin echo."""
+
+    sequence = BlackBloodTSE
+
+    te_ms: Range = span(ECHO_TIME, "effective echo time", (20.0, 100.0))
+    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
+    tr_beats: Whole = span(BEATS, "heartbeats between excitations", (1, 2))
+    echo_spacing_ms: Range = span(ECHO_SPACING, "echo spacing of the train", (4.0, 8.0))
+    stir: float = number(SHARE, "share with an inversion that nulls fat", 0.5)
+    stir_inversion_time_ms: Range = span(RECOVERY_TIME, "inversion time of these", (140.0, 220.0))
+    residual_blood: Range = span(SHARE, "share of blood's signal that double inversion leaves", (0.0, 0.3))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BlackBloodTSE:
+        """See `ProtocolRanges`."""
+        te_ms = rng.uniform(*self.te_ms)
+        echo_spacing_ms = rng.uniform(*self.echo_spacing_ms)
+        return BlackBloodTSE(
+            te_ms=te_ms,
+            tr_ms=rng.uniform(*self.rr_ms) * whole_number(rng, *self.tr_beats),
+            echo_spacing_ms=echo_spacing_ms,
+            echo_train_length=max(2, 2 * round(te_ms / echo_spacing_ms)),
+            inversion_time_ms=rng.uniform(*self.stir_inversion_time_ms) if chance(rng, self.stir) else None,
+            residual_blood=rng.uniform(*self.residual_blood),
+        )

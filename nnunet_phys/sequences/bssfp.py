@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 
 from nnunet_phys.checks import check_flip_angle, check_flow, check_positive
+from nnunet_phys.quantities import FLIP_ANGLE, PULSES_SEEN, REPETITION_TIME, Range, number, span
 from nnunet_phys.sequences.blocks import (
     blood_share,
     bssfp_approach,
@@ -16,8 +17,10 @@ from nnunet_phys.sequences.blocks import (
     effective_flip_angle,
     sine_cosine,
 )
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, log_uniform
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class BSSFP(BalancedSequence):
 
     name: ClassVar[str] = "bssfp"
 
-    flip_angle_deg: NumberOrMap = 45.0
-    tr_ms: float = 3.0
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=45.0)
+    tr_ms: float = number(REPETITION_TIME, default=3.0)
     off_resonance_hz: NumberOrMap = 0.0
     inflow_pulses: float | None = None
     blood: NumberOrMap | None = None
@@ -110,3 +113,24 @@ class BSSFP(BalancedSequence):
         band = 2 * half_cosine * half_cosine  # 1 + cos(phi)
         d = (e1_gap + e1 * tilt) * (e2_gap + e2 * band) - e2 * (tilt - e1_gap) * (band - e2_gap)
         return sine * e1_gap * torch.sqrt(e2_gap * e2_gap + 2 * e2 * band) * decay(r2, self.tr_ms / 2) / d
+
+
+@dataclass(frozen=True)
+class BSSFPRanges(ProtocolRanges):
+    """bSSFP cine."""
+
+    sequence = BSSFP
+
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (30.0, 70.0))
+    tr_ms: Range = span(REPETITION_TIME, "repetition time", (2.5, 4.0))
+    inflow_pulses: Range | None = span(
+        PULSES_SEEN, "pulses that blood sees on its way through the slice, log-uniform; null: at rest", (200.0, 20000.0)
+    )
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BSSFP:
+        """See `ProtocolRanges`."""
+        return BSSFP(
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=rng.uniform(*self.tr_ms),
+            inflow_pulses=None if self.inflow_pulses is None else log_uniform(rng, self.inflow_pulses),
+        )

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 
 from nnunet_phys.errors import InputError, did_you_mean
+from nnunet_phys.json_files import structure
+from nnunet_phys.quantities import RECOVERY_TIME, quantity_of
 from nnunet_phys.sequences.molli import MOLLI
 from nnunet_phys.sequences.pulse_sequence import SEQUENCES, PulseSequence
 from nnunet_phys.spin import SpinMaps
 
-TYPICAL = {
+TYPICAL: dict[str, dict[str, float]] = {
     "bssfp": {"flip_angle_deg": 45.0},  # cine's where nothing is known
     "gre": {"flip_angle_deg": 15.0, "inflow_pulses": 50.0},  # 50 pulses seen by inflowing blood are an assumption
 }
 """Parameters of a sequence where they differ from its class's defaults."""
 
-LEAST_MS = {
-    "tr_ms": 0.5,
-    "te_ms": 0.1,
-    "echo_spacing_ms": 0.1,
-    "t2_prep_ms": 1,
-    "ts_ms": 5,
-    "inversion_time_ms": 5,
-    "first_inversion_times_ms": 5,
-    "rr_ms": 30,
-}
-"""Times below these are taken for seconds."""
+_MOLLI_TIMES = "inversion_times_ms"
+_IMPLIED_BY_TIMES = ("first_inversion_times_ms", "rr_intervals_ms")
 
 
-def make_sequence(description: Mapping[str, object]) -> PulseSequence:
+def make_sequence(description: Mapping[str, Any]) -> PulseSequence:
     """The sequence that a description names.
 
     Args:
@@ -40,45 +35,17 @@ def make_sequence(description: Mapping[str, object]) -> PulseSequence:
             `inversion_times_ms` of all images in acquisition order may stand for scheme and timing.
 
     Raises:
-        InputError: an unknown name (the nearest is given), or a value that the sequence refuses.
+        InputError: an unknown name (the nearest is given), or values that the sequence refuses, one line each.
     """
-    parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items()}
-    name = parameters.pop("sequence", None)
+    name = description.get("sequence")
     if not isinstance(name, str) or name not in SEQUENCES:
         near = did_you_mean(str(name), SEQUENCES)
-        raise InputError(f"No sequence '{name}'{near}. There are: {', '.join(SEQUENCES)}.")
-    kind, make = SEQUENCES[name], SEQUENCES[name]
-    known = {f.name for f in fields(kind)}
-    if kind is MOLLI and "inversion_times_ms" in parameters:
-        known.add("inversion_times_ms")
-        make = MOLLI.from_inversion_times
-        for told in ("first_inversion_times_ms", "rr_intervals_ms"):
-            if told in parameters:
-                raise InputError(f"Sequence {name}: inversion_times_ms tells {told}, too. Leave one of them out.")
-    for parameter in parameters:
-        if parameter not in known:
-            raise InputError(
-                f"Sequence {name} has no parameter '{parameter}'{did_you_mean(parameter, known)}. It has: "
-                f"{', '.join(sorted(known))}."
-            )
-    for f in fields(kind):
-        value = parameters.get(f.name)
-        if str(f.type).startswith("tuple") and isinstance(value, int | float):
-            parameters[f.name] = (value,)
-        if f.type in ("int", "int | None") and value is not None and not _is_whole(value):
-            raise InputError(f"Sequence {name}: {f.name} = {value} must be a whole number.")
-        if f.type == "bool" and value is not None and not isinstance(value, bool):
-            raise InputError(f"Sequence {name}: {f.name} = {value} must be true or false.")
-    for parameter, value in parameters.items():
-        if any(isinstance(one, float) and not math.isfinite(one) for one in _listed(value) if parameter != "ts_ms"):
-            raise InputError(f"Sequence {name}: {parameter} = {value} must be finite.")
-    by_hand = {f.name for f in fields(kind)} - set(parameters)  # a record holds all, and its times are what they are
-    for parameter, value in parameters.items() if by_hand else ():
-        times = [t for t in _listed(value) if isinstance(t, (int, float)) and t > 0]
-        if times and max(times) < LEAST_MS.get(parameter, 0):
-            raise InputError(f"Sequence {name}: {parameter} = {max(times):g} looks like seconds: give ms.")
+        raise InputError(f"No sequence '{name}'{near}. There are: {', '.join(sorted(SEQUENCES))}.")
+    kind = SEQUENCES[name]
+    values = _parameters(kind, {key: value for key, value in description.items() if key != "sequence"})
+    times = values.pop(_MOLLI_TIMES, None)
     try:
-        sequence = make(**{**TYPICAL.get(name, {}), **parameters})
+        sequence = kind(**values) if times is None else MOLLI.from_inversion_times(times, **values)
         voxel = torch.ones(1)
         sequence(SpinMaps(voxel, 1000 * voxel, 50 * voxel))
     except (ValueError, TypeError, LookupError, RuntimeError) as error:
@@ -86,14 +53,60 @@ def make_sequence(description: Mapping[str, object]) -> PulseSequence:
     return sequence
 
 
-def describe_sequence(sequence: PulseSequence) -> dict[str, object]:
+def describe_sequence(sequence: PulseSequence) -> dict[str, Any]:
     """The reverse of `make_sequence`: name and all attributes, plain JSON."""
-    return {"sequence": sequence.name, **asdict(sequence)}
+    return {"sequence": sequence.name, **asdict(sequence)}  # type: ignore[call-overload]
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0
+def _parameters(kind: type[PulseSequence], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a sequence, typical ones where none are given, each of its field's type.
+
+    Raises:
+        InputError: unknown parameters and values of another type or unit, one line each.
+    """
+    types, faults = _json_types(kind), []
+    if kind is MOLLI and _MOLLI_TIMES in given:
+        types = {**types, _MOLLI_TIMES: tuple[float, ...]}
+        faults += [
+            f"Sequence molli: {_MOLLI_TIMES} implies {name}, too. Leave one of them out."
+            for name in _IMPLIED_BY_TIMES
+            if name in given
+        ]
+    quantities = {field.name: quantity_of(field) for field in fields(kind)}  # type: ignore[arg-type]
+    quantities[_MOLLI_TIMES] = RECOVERY_TIME
+    is_record = set(quantities) - {_MOLLI_TIMES} <= set(given)  # it holds all, and its values are what they are
+    values: dict[str, Any] = dict(TYPICAL.get(kind.name, {}))
+    for name, value in given.items():
+        if name not in types:
+            known = ", ".join(sorted(types))
+            near = did_you_mean(name, types)
+            faults.append(f"Sequence {kind.name} has no parameter '{name}'{near}. It has: {known}.")
+            continue
+        is_list = get_origin(types[name]) is tuple
+        try:
+            listed = [value] if is_list and isinstance(value, int | float) else value
+            values[name] = structure(listed, types[name], f"Sequence {kind.name}, {name}", "")
+            quantity = quantities.get(name)
+            if quantity is not None and not is_record and values[name] is not None:
+                numbers = values[name] if is_list else (values[name],)
+                quantity.check(max(numbers, default=0.0))
+        except InputError as error:
+            faults.extend(error.faults)
+        except ValueError as error:
+            faults.append(f"Sequence {kind.name}: {name} = {error}.")
+    if faults:
+        raise InputError(*faults)
+    return values
 
 
-def _listed(value: object) -> tuple:
-    return value if isinstance(value, tuple) else (value,)
+@cache
+def _json_types(kind: type[PulseSequence]) -> dict[str, Any]:
+    """The type of each attribute as JSON has it: a number where the sequence takes maps, too."""
+    types = {}
+    hints = get_type_hints(kind)
+    for field in fields(kind):  # type: ignore[arg-type]
+        hint = hints[field.name]
+        if get_origin(hint) in (Union, UnionType):
+            hint = Union[tuple(part for part in get_args(hint) if part is not torch.Tensor)]  # noqa: UP007
+        types[field.name] = hint
+    return types

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -13,6 +13,24 @@ from nnunet_phys.checks import (
     check_efficiency,
     check_flip_angle,
     check_positive,
+)
+from nnunet_phys.quantities import (
+    BEATS,
+    COUNT,
+    DEPHASING_RATE,
+    ECHO_TIME,
+    EFFICIENCY,
+    FLIP_ANGLE,
+    HEARTBEAT,
+    RATIO,
+    RECOVERY_TIME,
+    RELAXATION_TIME,
+    REPETITION_TIME,
+    SHARE,
+    Range,
+    Whole,
+    number,
+    span,
 )
 from nnunet_phys.sequences.blocks import (
     Affine,
@@ -24,25 +42,30 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence, PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
-class _InversionRecovery(PulseSequence):
+class InversionRecovery(PulseSequence):
     """What both read-outs share: a cycle of some beats, whose blocks are each a map mz -> A + B mz.
 
     So is the whole cycle, and before an inversion mz is the fixed point A / (1 - B). What a subclass adds: the train.
     """
 
-    inversion_time_ms: float = 300.0
-    flip_angle_deg: NumberOrMap = 20.0
-    tr_ms: float = 6.0
+    inversion_time_ms: float = number(RECOVERY_TIME, default=300.0)
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=20.0)
+    tr_ms: float = number(REPETITION_TIME, default=6.0)
     pulses: int = 25
     centre_pulse: int = 12
     beats: int = 2
-    rr_ms: float = 900.0
-    inversion_efficiency: float = 0.96
+    rr_ms: float = number(HEARTBEAT, default=900.0)
+    inversion_efficiency: float = number(EFFICIENCY, default=0.96)
     phase_sensitive: bool = False
 
     def __post_init__(self) -> None:
@@ -110,9 +133,22 @@ class _InversionRecovery(PulseSequence):
             )
         return delay + self._to_centre_ms
 
+    def at_null(self, tissue: TissueState, t1_ms: float, t2_ms: float) -> Self:
+        """This sequence with the inversion time at which a tissue is black, `null_inversion_time_ms`.
+
+        Args:
+            tissue: state at the scan, such as contrast agent.
+            t1_ms, t2_ms: of the tissue in the maps, before that.
+
+        Raises:
+            ValueError: its cycle has no such time.
+        """
+        now, _ = tissue(SpinMaps(*torch.tensor([[1.0], [t1_ms], [t2_ms]])))
+        return replace(self, inversion_time_ms=self.null_inversion_time_ms(float(now.t1), float(now.t2)))
+
 
 @dataclass(frozen=True)
-class InversionRecoveryGRE(_InversionRecovery):
+class InversionRecoveryGRE(InversionRecovery):
     """Segmented inversion-recovery gradient echo, the usual late enhancement (LGE).
 
     Every `beats` heartbeats: inversion, a delay, a train of ideally spoiled gradient echoes (`single_shot_gre`), and
@@ -141,8 +177,8 @@ class InversionRecoveryGRE(_InversionRecovery):
 
     name: ClassVar[str] = "lge_gre"
 
-    te_ms: float = 2.5
-    r2_prime_hz: NumberOrMap = 11.0
+    te_ms: float = number(ECHO_TIME, default=2.5)
+    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
 
     def __post_init__(self) -> None:
         check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
@@ -163,7 +199,7 @@ class InversionRecoveryGRE(_InversionRecovery):
 
 
 @dataclass(frozen=True)
-class InversionRecoveryBSSFP(_InversionRecovery, BalancedSequence):
+class InversionRecoveryBSSFP(InversionRecovery, BalancedSequence):
     """Segmented inversion-recovery bSSFP, the late enhancement of single shots and fast heartbeats.
 
     As `InversionRecoveryGRE`, with `single_shot_bssfp` for the train; its attributes, less TE (it is TR/2) and R2'.
@@ -175,8 +211,8 @@ class InversionRecoveryBSSFP(_InversionRecovery, BalancedSequence):
 
     name: ClassVar[str] = "lge_bssfp"
 
-    flip_angle_deg: NumberOrMap = 50.0
-    tr_ms: float = 2.8
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=50.0)
+    tr_ms: float = number(REPETITION_TIME, default=2.8)
     pulses: int = 40
     centre_pulse: int = 20
 
@@ -186,3 +222,78 @@ class InversionRecoveryBSSFP(_InversionRecovery, BalancedSequence):
 
     def _train(self, r1: torch.Tensor, r2: torch.Tensor) -> tuple[Affine, Affine]:
         return single_shot_bssfp(r1, r2, self.flip_angle_deg, self.tr_ms, self.pulses, self.centre_pulse)
+
+
+@dataclass(frozen=True)
+class InversionRecoveryRanges(ProtocolRanges):
+    """What both read-outs share. The inversion time follows the null of the myocardium, as the operator's does."""
+
+    nulled_t1_ms: Range = span(
+        RELAXATION_TIME,
+        "T1 of the myocardium that is nulled, before contrast agent and the recipe's factors",
+        (950.0, 1150.0),
+    )
+    nulled_t2_ms: Range = span(RELAXATION_TIME, "its T2", (45.0, 60.0))
+    of_null: Range = span(RATIO, "inversion time relative to that null", (0.8, 1.5))
+    beats: Whole = span(BEATS, "heartbeats from one inversion to the next", (1, 2))
+    phase_sensitive: float = number(SHARE, "share of phase-sensitive images (PSIR)", 0.3)
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (15.0, 25.0))
+    tr_ms: Range = span(REPETITION_TIME, "repetition time", (5.0, 8.0))
+    pulses: Whole = span(COUNT, "pulses of a read-out; the middle one is at the centre of k-space", (15, 30))
+    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
+    inversion_efficiency: Range = span(EFFICIENCY, "1 is a perfect inversion", (0.88, 1.0))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> InversionRecovery:
+        """See `ProtocolRanges`."""
+        untimed = self._untimed(rng)
+        t1_ms, t2_ms = rng.uniform(*self.nulled_t1_ms), rng.uniform(*self.nulled_t2_ms)
+        try:
+            null_ms = untimed.at_null(tissue, t1_ms, t2_ms).inversion_time_ms
+        except ValueError:  # so much contrast agent that the train comes too late for the null
+            null_ms = 0.0
+        earliest = (untimed.centre_pulse + 1) * untimed.tr_ms
+        latest = untimed.beats * untimed.rr_ms - (untimed.pulses + 1) * untimed.tr_ms
+        wanted = null_ms * rng.uniform(*self.of_null)
+        return replace(untimed, inversion_time_ms=min(max(wanted, earliest), latest))
+
+    def _untimed(self, rng: Uniform) -> InversionRecovery:
+        """The protocol with any inversion time that fits."""
+        pulses = whole_number(rng, *self.pulses)
+        beats = whole_number(rng, *self.beats)
+        rr_ms = rng.uniform(*self.rr_ms)
+        return self.sequence(
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=rng.uniform(*self.tr_ms),
+            pulses=pulses,
+            centre_pulse=pulses // 2,
+            beats=beats,
+            rr_ms=rr_ms,
+            inversion_efficiency=rng.uniform(*self.inversion_efficiency),
+            phase_sensitive=chance(rng, self.phase_sensitive),
+            inversion_time_ms=beats * rr_ms / 2,
+        )
+
+
+@dataclass(frozen=True)
+class InversionRecoveryGRERanges(InversionRecoveryRanges):
+    """Late enhancement by segmented inversion-recovery GRE."""
+
+    sequence = InversionRecoveryGRE
+
+    te_ms: Range = span(ECHO_TIME, "echo time", (1.5, 4.0))
+    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2", (5.0, 40.0))
+
+    def _untimed(self, rng: Uniform) -> InversionRecoveryGRE:
+        untimed = super()._untimed(rng)
+        return replace(untimed, te_ms=rng.uniform(*self.te_ms), r2_prime_hz=rng.uniform(*self.r2_prime_hz))
+
+
+@dataclass(frozen=True)
+class InversionRecoveryBSSFPRanges(InversionRecoveryRanges):
+    """Late enhancement by inversion-recovery bSSFP."""
+
+    sequence = InversionRecoveryBSSFP
+
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (40.0, 60.0))
+    tr_ms: Range = span(REPETITION_TIME, "echo spacing", (2.5, 3.5))
+    pulses: Whole = span(COUNT, "pulses of a read-out; the middle one is at the centre of k-space", (20, 70))

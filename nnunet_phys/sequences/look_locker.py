@@ -8,12 +8,15 @@ from typing import ClassVar
 import torch
 
 from nnunet_phys.checks import check_flip_angle, check_not_negative
+from nnunet_phys.quantities import FLIP_ANGLE, RATIO, RECOVERY_TIME, Range, number, span
 from nnunet_phys.sequences.blocks import (
     bssfp_approach,
     decay,
 )
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class LookLocker(PulseSequence):
 
     name: ClassVar[str] = "looklocker"
 
-    flip_angle_deg: NumberOrMap = 35.0
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=35.0)
     time_ms: NumberOrMap = 1000.0
 
     def __post_init__(self) -> None:
@@ -50,3 +53,21 @@ class LookLocker(PulseSequence):
         """Signed signal of the maps' shape: -PD sin(a/2) at t = 0, S_ss in the end."""
         sine, _, steady, rate = bssfp_approach(1 / maps.t1, 1 / maps.t2, self.flip_angle_deg)
         return maps.pd * (sine * (steady - (steady + 1) * decay(rate, self.time_ms)))
+
+
+@dataclass(frozen=True)
+class LookLockerRanges(ProtocolRanges):
+    """Continuous read-out after an inversion, in the ranges of the reverse-imaging paper's plugin (eq. 5)."""
+
+    sequence = LookLocker
+
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (4.0, 15.0))
+    earliest_ms: float = number(RECOVERY_TIME, "least time after the inversion", 180.0)
+    latest_of_t1: float = number(RATIO, "greatest time, as a multiple of the case's longest T1", 1.5)
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> LookLocker:
+        """See `ProtocolRanges`."""
+        latest = max(self.earliest_ms, self.latest_of_t1 * longest_t1_ms)
+        return LookLocker(
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg), time_ms=rng.uniform(self.earliest_ms, latest)
+        )

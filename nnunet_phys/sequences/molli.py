@@ -12,6 +12,19 @@ from typing import ClassVar
 import torch
 
 from nnunet_phys.checks import check_centre, check_efficiency, check_flip_angle, check_positive
+from nnunet_phys.quantities import (
+    COUNT,
+    EFFICIENCY,
+    FLIP_ANGLE,
+    HEARTBEAT,
+    RECOVERY_TIME,
+    REPETITION_TIME,
+    Range,
+    Whole,
+    described,
+    number,
+    span,
+)
 from nnunet_phys.sequences.blocks import (
     Affine,
     decay,
@@ -19,8 +32,10 @@ from nnunet_phys.sequences.blocks import (
     recovery,
     single_shot_bssfp,
 )
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 PUBLISHED_SCHEMES = {(5, 3): "5(3)3", (4, 3, 2): "4(1)3(1)2", (3, 3, 5): "3(3)3(3)5", (5, 1, 1): "5(1)1(1)1"}
 """By images per inversion."""
@@ -75,13 +90,13 @@ class MOLLI(BalancedSequence):
     name: ClassVar[str] = "molli"
 
     scheme: str = "5(3)3"
-    flip_angle_deg: NumberOrMap = 35.0
-    tr_ms: float = 2.7
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=35.0)
+    tr_ms: float = number(REPETITION_TIME, default=2.7)
     pulses: int = 60
     centre_pulse: int = 25
-    rr_ms: float = 1000.0
-    first_inversion_times_ms: tuple[float, ...] = (120.0, 200.0)
-    inversion_efficiency: float = 0.96
+    rr_ms: float = number(HEARTBEAT, default=1000.0)
+    first_inversion_times_ms: tuple[float, ...] = number(RECOVERY_TIME, default=(120.0, 200.0))
+    inversion_efficiency: float = number(EFFICIENCY, default=0.96)
     readout: int | None = None
     rr_intervals_ms: tuple[float, ...] | None = None
 
@@ -120,36 +135,33 @@ class MOLLI(BalancedSequence):
     def from_inversion_times(cls, inversion_times_ms: Sequence[float], **protocol: object) -> MOLLI:
         """The series that was read out at these times.
 
-        A time that is not above the one before it starts a new set. Intervals between images are the measured ones.
+        Intervals between images are the measured ones.
 
         Args:
             inversion_times_ms: of every image in acquisition order.
-            protocol: further attributes; without a scheme, the published pauses of the sets found: 5(3)3, 4(1)3(1)2,
-                3(3)3(3)5, 5(1)1(1)1 or a single set; without `rr_ms` the mean interval.
+            protocol: further attributes; without a scheme, the published one that the times fit (5(3)3, 4(1)3(1)2,
+                3(3)3(3)5 or 5(1)1(1)1), or a single set of rising times; without `rr_ms` the mean interval.
 
         Raises:
-            ValueError: no published scheme has such sets, or as for the class.
+            ValueError: the times fit neither the scheme nor a published one, or as for the class.
         """
-        sets: list[list[float]] = []
-        for time in inversion_times_ms:
-            if not sets or time <= sets[-1][-1]:
-                sets.append([])
-            sets[-1].append(float(time))
-        images = tuple(len(one) for one in sets)
-        scheme = (
-            protocol.get("scheme") or PUBLISHED_SCHEMES.get(images) or (str(images[0]) if len(images) == 1 else None)
-        )
-        if scheme is None or parse_scheme(str(scheme))[0] != images:
-            problem = f"scheme {scheme} has others" if scheme else "no published scheme has: give scheme"
+        times = tuple(float(time) for time in inversion_times_ms)
+        if not times:
+            raise ValueError("inversion_times_ms is empty: give one per image")
+        scheme = protocol.get("scheme")
+        if scheme is None:
+            scheme = _scheme_of(times)
+        sets = _sets_of(times, parse_scheme(str(scheme))[0])
+        if sets is None:
             raise ValueError(
-                f"{len(inversion_times_ms)} inversion times, from {inversion_times_ms[0]:g} ms, form sets of {images} "
-                f"images; {problem}. Are they in acquisition order?"
+                f"inversion times {_listed(times)} ms do not fit scheme {scheme}. Give them in acquisition order, and "
+                "the scheme that was scanned"
             )
-        beats = tuple(b - a for one in sets for a, b in pairwise(one))
+        beats = tuple(later - earlier for times_of_set in sets for earlier, later in pairwise(times_of_set))
         mean = sum(beats) / len(beats) if beats else 1000.0
         return cls(
             **{"rr_ms": mean, **protocol, "scheme": scheme, "rr_intervals_ms": beats},
-            first_inversion_times_ms=tuple(one[0] for one in sets),
+            first_inversion_times_ms=tuple(times_of_set[0] for times_of_set in sets),
         )
 
     @property
@@ -227,3 +239,87 @@ class MOLLI(BalancedSequence):
             for duration_ms in beats:
                 mz = beat(duration_ms)(mz)
                 yield mz
+
+
+def _scheme_of(times_ms: tuple[float, ...]) -> str:
+    """The published scheme that inversion times in acquisition order fit, or that of a single set."""
+    for images, scheme in PUBLISHED_SCHEMES.items():
+        if _sets_of(times_ms, images) is not None:
+            return scheme
+    if _sets_of(times_ms, (len(times_ms),)) is not None:
+        return str(len(times_ms))
+    published = ", ".join(PUBLISHED_SCHEMES.values())
+    raise ValueError(
+        f"inversion times {_listed(times_ms)} ms fit no published scheme ({published}). Give them in acquisition "
+        "order, or else the scheme, too"
+    )
+
+
+def _sets_of(times_ms: tuple[float, ...], images: tuple[int, ...]) -> list[tuple[float, ...]] | None:
+    """Inversion times in acquisition order, inversion by inversion; None where they do not fit so many images.
+
+    Times rise within a set, and every set starts within the first heartbeat after its inversion: before the second
+    image of any other.
+    """
+    if sum(images) != len(times_ms):
+        return None
+    remaining = iter(times_ms)
+    sets = [tuple(islice(remaining, count)) for count in images]
+    if any(later <= earlier for members in sets for earlier, later in pairwise(members)):
+        return None
+    latest_start = min((members[1] for members in sets if len(members) > 1), default=float("inf"))
+    return sets if max(members[0] for members in sets) < latest_start else None
+
+
+def _listed(times_ms: tuple[float, ...]) -> str:
+    return ", ".join(f"{time:g}" for time in times_ms)
+
+
+@dataclass(frozen=True)
+class MOLLIRanges(ProtocolRanges):
+    """Single MOLLI readouts, each as likely as any other.
+
+    Around flip angle 35 degrees, first inversion time 100 ms and steps of 80 ms (Messroghli et al., JMRI 26:1081,
+    2007), the schemes and 50 degrees of McDiarmid et al. (QIMS 5:503, 2015), ShMOLLI (Piechnik et al., JCMR 12:69,
+    2010).
+    """
+
+    sequence = MOLLI
+
+    schemes: tuple[str, ...] = described(
+        "schemes: images per inversion, with the pauses between in beats, or in seconds as in 5(3s)3",
+        ("5(3)3", "5(3s)3", "4(1)3(1)2", "3(3)3(3)5", "5(1)1(1)1"),
+    )
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (20.0, 50.0))
+    tr_ms: Range = span(REPETITION_TIME, "echo spacing of a shot", (2.3, 3.0))
+    pulses: Whole = span(COUNT, "pulses of a shot", (45, 75))
+    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (10, 30))
+    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
+    first_inversion_time_ms: Range = span(
+        RECOVERY_TIME, "inversion time of the first image; later where the shot itself takes longer", (90.0, 130.0)
+    )
+    inversion_step_ms: float = number(RECOVERY_TIME, "what each further inversion adds to it", 80.0)
+    inversion_efficiency: Range = span(EFFICIENCY, "1 is a perfect inversion", (0.88, 1.0))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
+        """See `ProtocolRanges`."""
+        series = self.draw_series(rng)
+        return replace(series, readout=whole_number(rng, 0, series.image_count - 1))
+
+    def draw_series(self, rng: Uniform) -> MOLLI:
+        """All readouts of one protocol."""
+        scheme = self.schemes[whole_number(rng, 0, len(self.schemes) - 1)]
+        sets, _ = parse_scheme(scheme)
+        tr_ms = rng.uniform(*self.tr_ms)
+        centre_pulse = whole_number(rng, *self.centre_pulse)
+        first = max(rng.uniform(*self.first_inversion_time_ms), (centre_pulse + 1) * tr_ms)
+        return MOLLI(
+            scheme=scheme,
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=tr_ms,
+            pulses=whole_number(rng, *self.pulses),
+            centre_pulse=centre_pulse,
+            rr_ms=rng.uniform(*self.rr_ms),
+            first_inversion_times_ms=tuple(first + number * self.inversion_step_ms for number in range(len(sets))),
+            inversion_efficiency=rng.uniform(*self.inversion_efficiency),
+        )

@@ -9,9 +9,12 @@ from typing import ClassVar
 import torch
 
 from nnunet_phys.checks import check_not_negative
+from nnunet_phys.quantities import PREPARATION_TIME, RECOVERY_TIME, SATURATION_TIME, SHARE, Range, number, span
 from nnunet_phys.sequences.blocks import decay, recovery, saturation, t2_preparation
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, log_uniform
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class MSASHA(PulseSequence):
 
     name: ClassVar[str] = "msasha"
 
-    ts_ms: float | None = 600.0
-    t2_prep_ms: float = 0.0
+    ts_ms: float | None = number(RECOVERY_TIME, default=600.0)
+    t2_prep_ms: float = number(PREPARATION_TIME, default=0.0)
     delay_ms: float = 10.0
 
     def __post_init__(self) -> None:
@@ -53,3 +56,23 @@ class MSASHA(PulseSequence):
         if self.t2_prep_ms > 0:
             mz = t2_preparation(mz, 1 / maps.t2, self.t2_prep_ms)
         return maps.pd * recovery(mz, decay(r1, self.delay_ms))
+
+
+@dataclass(frozen=True)
+class MSASHARanges(ProtocolRanges):
+    """mSASHA images whose read-out leaves no trace; see `SASHARanges` for those with one."""
+
+    sequence = MSASHA
+
+    ts_ms: Range = span(SATURATION_TIME, "saturation time, log-uniform", (80.0, 1000.0))
+    anchor: float = number(SHARE, "share of images without saturation", 0.15)
+    prepared: float = number(SHARE, "share of images with T2 preparation, of those with saturation", 0.5)
+    t2_prep_ms: Range = span(PREPARATION_TIME, "echo time of the T2 preparation", (30.0, 80.0))
+    delay_ms: Range = span(PREPARATION_TIME, "from the T2 preparation to the centre of k-space", (5.0, 80.0))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MSASHA:
+        """See `ProtocolRanges`."""
+        ts_ms = None if chance(rng, self.anchor) else log_uniform(rng, self.ts_ms)
+        prepared = ts_ms is not None and chance(rng, self.prepared)
+        t2_prep_ms = rng.uniform(*self.t2_prep_ms) if prepared else 0.0
+        return MSASHA(ts_ms=ts_ms, t2_prep_ms=t2_prep_ms, delay_ms=rng.uniform(*self.delay_ms))

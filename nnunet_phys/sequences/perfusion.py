@@ -14,6 +14,22 @@ from nnunet_phys.checks import (
     check_flip_angle,
     check_positive,
 )
+from nnunet_phys.quantities import (
+    COUNT,
+    DEPHASING_RATE,
+    ECHO_TIME,
+    EFFICIENCY,
+    FLIP_ANGLE,
+    HEARTBEAT,
+    RECOVERY_TIME,
+    REPETITION_TIME,
+    SATURATION_TIME,
+    SHARE,
+    Range,
+    Whole,
+    number,
+    span,
+)
 from nnunet_phys.sequences.blocks import (
     Affine,
     decay,
@@ -23,8 +39,10 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, whole_number
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 
 @dataclass(frozen=True)
@@ -52,15 +70,15 @@ class SaturationRecoveryGRE(PulseSequence):
 
     name: ClassVar[str] = "perfusion"
 
-    ts_ms: float = 100.0
-    flip_angle_deg: NumberOrMap = 12.0
-    tr_ms: float = 2.3
-    te_ms: float = 1.1
+    ts_ms: float = number(RECOVERY_TIME, default=100.0)
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=12.0)
+    tr_ms: float = number(REPETITION_TIME, default=2.3)
+    te_ms: float = number(ECHO_TIME, default=1.1)
     pulses: int = 50
     centre_pulse: int = 20
-    rr_ms: float = 900.0
-    saturation_efficiency: float = 1.0
-    r2_prime_hz: NumberOrMap = 11.0
+    rr_ms: float = number(HEARTBEAT, default=900.0)
+    saturation_efficiency: float = number(EFFICIENCY, default=1.0)
+    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
@@ -101,3 +119,38 @@ class SaturationRecoveryGRE(PulseSequence):
         else:
             mz = recovery(0.0, e1)
         return maps.pd * (echo(mz) * t2_star_decay(1 / maps.t2, self.r2_prime_hz, self.te_ms))
+
+
+@dataclass(frozen=True)
+class SaturationRecoveryGRERanges(ProtocolRanges):
+    """First-pass perfusion."""
+
+    sequence = SaturationRecoveryGRE
+
+    ts_ms: Range = span(
+        SATURATION_TIME, "saturation time; later where the train itself takes longer to its centre", (60.0, 150.0)
+    )
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (8.0, 20.0))
+    tr_ms: Range = span(REPETITION_TIME, "repetition time", (2.0, 2.6))
+    te_of_tr: Range = span(SHARE, "echo time as a share of TR", (0.4, 0.6))
+    pulses: Whole = span(COUNT, "pulses of the train", (40, 70))
+    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (10, 30))
+    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
+    saturation_efficiency: Range = span(EFFICIENCY, "1 is a perfect saturation", (0.95, 1.0))
+    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2", (5.0, 40.0))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SaturationRecoveryGRE:
+        """See `ProtocolRanges`."""
+        tr_ms = rng.uniform(*self.tr_ms)
+        centre_pulse = whole_number(rng, *self.centre_pulse)
+        return SaturationRecoveryGRE(
+            ts_ms=max(rng.uniform(*self.ts_ms), (centre_pulse + 1) * tr_ms),
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=tr_ms,
+            te_ms=rng.uniform(*self.te_of_tr) * tr_ms,
+            pulses=whole_number(rng, *self.pulses),
+            centre_pulse=centre_pulse,
+            rr_ms=rng.uniform(*self.rr_ms),
+            saturation_efficiency=rng.uniform(*self.saturation_efficiency),
+            r2_prime_hz=rng.uniform(*self.r2_prime_hz),
+        )

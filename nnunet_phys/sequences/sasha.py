@@ -15,6 +15,20 @@ from nnunet_phys.checks import (
     check_not_negative,
     check_positive,
 )
+from nnunet_phys.quantities import (
+    COUNT,
+    EFFICIENCY,
+    FLIP_ANGLE,
+    PREPARATION_TIME,
+    RECOVERY_TIME,
+    REPETITION_TIME,
+    SATURATION_TIME,
+    SHARE,
+    Range,
+    Whole,
+    number,
+    span,
+)
 from nnunet_phys.sequences.blocks import (
     decay,
     recovery,
@@ -22,8 +36,17 @@ from nnunet_phys.sequences.blocks import (
     single_shot_bssfp,
     t2_preparation,
 )
+from nnunet_phys.sequences.protocol_ranges import (
+    LONGEST_T1_MS,
+    ProtocolRanges,
+    Uniform,
+    chance,
+    log_uniform,
+    whole_number,
+)
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 
 @dataclass(frozen=True)
@@ -51,13 +74,13 @@ class SASHA(BalancedSequence):
 
     name: ClassVar[str] = "sasha"
 
-    ts_ms: float | None = 600.0
-    t2_prep_ms: float = 0.0
-    flip_angle_deg: NumberOrMap = 70.0
-    tr_ms: float = 2.7
+    ts_ms: float | None = number(RECOVERY_TIME, default=600.0)
+    t2_prep_ms: float = number(PREPARATION_TIME, default=0.0)
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=70.0)
+    tr_ms: float = number(REPETITION_TIME, default=2.7)
     pulses: int = 60
     centre_pulse: int = 25
-    saturation_efficiency: float = 1.0
+    saturation_efficiency: float = number(EFFICIENCY, default=1.0)
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
@@ -78,3 +101,32 @@ class SASHA(BalancedSequence):
             mz = t2_preparation(mz, r2, self.t2_prep_ms)
         echo, _ = single_shot_bssfp(r1, r2, self.flip_angle_deg, self.tr_ms, self.pulses, self.centre_pulse)
         return maps.pd * echo(mz)
+
+
+@dataclass(frozen=True)
+class SASHARanges(ProtocolRanges):
+    """SASHA and mSASHA images."""
+
+    sequence = SASHA
+
+    ts_ms: Range = span(SATURATION_TIME, "saturation time, log-uniform", (80.0, 1000.0))
+    anchor: float = number(SHARE, "share of images without saturation", 0.15)
+    prepared: float = number(SHARE, "share of images with T2 preparation (mSASHA), of those with saturation", 0.3)
+    t2_prep_ms: Range = span(PREPARATION_TIME, "echo time of the T2 preparation", (30.0, 80.0))
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (40.0, 75.0))
+    tr_ms: Range = span(REPETITION_TIME, "echo spacing of the shot", (2.3, 3.0))
+    pulses: Whole = span(COUNT, "pulses of the shot", (45, 75))
+    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (10, 30))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SASHA:
+        """See `ProtocolRanges`."""
+        ts_ms = None if chance(rng, self.anchor) else log_uniform(rng, self.ts_ms)
+        prepared = ts_ms is not None and chance(rng, self.prepared)
+        return SASHA(
+            ts_ms=ts_ms,
+            t2_prep_ms=rng.uniform(*self.t2_prep_ms) if prepared else 0.0,
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=rng.uniform(*self.tr_ms),
+            pulses=whole_number(rng, *self.pulses),
+            centre_pulse=whole_number(rng, *self.centre_pulse),
+        )

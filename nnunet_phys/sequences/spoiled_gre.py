@@ -8,14 +8,27 @@ from typing import ClassVar
 import torch
 
 from nnunet_phys.checks import check_echo, check_flip_angle, check_flow
+from nnunet_phys.quantities import (
+    DEPHASING_RATE,
+    ECHO_TIME,
+    FLIP_ANGLE,
+    PULSES_SEEN,
+    REPETITION_TIME,
+    SHARE,
+    Range,
+    number,
+    span,
+)
 from nnunet_phys.sequences.blocks import (
     blood_share,
     decay,
     spoiled_gre_train,
     t2_star_decay,
 )
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, log_uniform
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 
 @dataclass(frozen=True)
@@ -47,10 +60,10 @@ class SpoiledGRE(PulseSequence):
 
     name: ClassVar[str] = "gre"
 
-    flip_angle_deg: NumberOrMap = 15.0
-    tr_ms: float = 6.0
-    te_ms: float = 2.5
-    r2_prime_hz: NumberOrMap = 11.0
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=15.0)
+    tr_ms: float = number(REPETITION_TIME, default=6.0)
+    te_ms: float = number(ECHO_TIME, default=2.5)
+    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
     inflow_pulses: float | None = None
     blood: NumberOrMap | None = None
 
@@ -78,3 +91,30 @@ class SpoiledGRE(PulseSequence):
             weight = blood_share(maps.t1, maps.t2, self.blood) / n
             mz = mz + weight * (1 - mz) * (1 - q_to_n) / (1 - q)
         return maps.pd * (sine * mz * t2_star_decay(1 / maps.t2, self.r2_prime_hz, self.te_ms))
+
+
+@dataclass(frozen=True)
+class SpoiledGRERanges(ProtocolRanges):
+    """Spoiled GRE cine, also of patients with devices."""
+
+    sequence = SpoiledGRE
+
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (8.0, 25.0))
+    tr_ms: Range = span(REPETITION_TIME, "repetition time", (3.0, 10.0))
+    te_ms: Range = span(ECHO_TIME, "echo time", (1.2, 5.0))
+    te_of_tr: float = number(SHARE, "the echo time is not drawn beyond this share of TR, where its range admits", 0.7)
+    inflow_pulses: Range | None = span(
+        PULSES_SEEN, "pulses that blood sees on its way through the slice, log-uniform; null: at rest", (30.0, 1000.0)
+    )
+    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2: 11 in myocardium at 1.5 T, 18 at 3 T", (5.0, 40.0))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SpoiledGRE:
+        """See `ProtocolRanges`."""
+        tr_ms = rng.uniform(*self.tr_ms)
+        return SpoiledGRE(
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=tr_ms,
+            te_ms=rng.uniform(self.te_ms[0], max(self.te_ms[0], min(self.te_ms[1], self.te_of_tr * tr_ms))),
+            r2_prime_hz=rng.uniform(*self.r2_prime_hz),
+            inflow_pulses=None if self.inflow_pulses is None else log_uniform(rng, self.inflow_pulses),
+        )

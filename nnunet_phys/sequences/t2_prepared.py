@@ -14,14 +14,29 @@ from nnunet_phys.checks import (
     check_not_negative,
     check_positive,
 )
+from nnunet_phys.quantities import (
+    COUNT,
+    DEPHASING_RATE,
+    ECHO_TIME,
+    FLIP_ANGLE,
+    PREPARATION_TIME,
+    REPETITION_TIME,
+    SHARE,
+    Range,
+    Whole,
+    number,
+    span,
+)
 from nnunet_phys.sequences.blocks import (
     single_shot_bssfp,
     single_shot_gre,
     t2_preparation,
     t2_star_decay,
 )
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence, PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,7 +46,7 @@ if TYPE_CHECKING:
 class _T2Prepared(PulseSequence):
     """A series over preparation times."""
 
-    t2_prep_ms: tuple[float, ...] = (0.0, 25.0, 55.0)
+    t2_prep_ms: tuple[float, ...] = number(PREPARATION_TIME, default=(0.0, 25.0, 55.0))
 
     @property
     def is_series(self) -> bool:
@@ -68,8 +83,8 @@ class T2PreparedBSSFP(_T2Prepared, BalancedSequence):
 
     name: ClassVar[str] = "t2prep"
 
-    flip_angle_deg: NumberOrMap = 70.0
-    tr_ms: float = 2.7
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=70.0)
+    tr_ms: float = number(REPETITION_TIME, default=2.7)
     pulses: int = 60
     centre_pulse: int = 25
 
@@ -108,11 +123,11 @@ class T2PreparedGRE(_T2Prepared):
 
     name: ClassVar[str] = "t2prep_gre"
 
-    flip_angle_deg: NumberOrMap = 12.0
-    tr_ms: float = 3.0
-    te_ms: float = 1.3
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=12.0)
+    tr_ms: float = number(REPETITION_TIME, default=3.0)
+    te_ms: float = number(ECHO_TIME, default=1.3)
     centre_pulse: int = 20
-    r2_prime_hz: NumberOrMap = 11.0
+    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
@@ -137,3 +152,53 @@ def _check_times(t2_prep_ms: tuple[float, ...]) -> None:
         raise ValueError("t2_prep_ms is empty: give at least one preparation time")
     for time_ms in t2_prep_ms:
         check_not_negative(t2_prep_ms=time_ms)
+
+
+@dataclass(frozen=True)
+class T2PreparedBSSFPRanges(ProtocolRanges):
+    """Images of T2 mapping, read out by bSSFP."""
+
+    sequence = T2PreparedBSSFP
+
+    unprepared: float = number(SHARE, "share of images without preparation", 0.25)
+    t2_prep_ms: Range = span(PREPARATION_TIME, "echo time of the preparation of the others", (20.0, 80.0))
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (40.0, 70.0))
+    tr_ms: Range = span(REPETITION_TIME, "echo spacing of the shot", (2.3, 3.0))
+    pulses: Whole = span(COUNT, "pulses of the shot", (45, 75))
+    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (10, 30))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> T2PreparedBSSFP:
+        """See `ProtocolRanges`."""
+        return T2PreparedBSSFP(
+            t2_prep_ms=(0.0 if chance(rng, self.unprepared) else rng.uniform(*self.t2_prep_ms),),
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=rng.uniform(*self.tr_ms),
+            pulses=whole_number(rng, *self.pulses),
+            centre_pulse=whole_number(rng, *self.centre_pulse),
+        )
+
+
+@dataclass(frozen=True)
+class T2PreparedGRERanges(ProtocolRanges):
+    """Images of T2 mapping, read out by GRE."""
+
+    sequence = T2PreparedGRE
+
+    unprepared: float = number(SHARE, "share of images without preparation", 0.25)
+    t2_prep_ms: Range = span(PREPARATION_TIME, "echo time of the preparation of the others", (20.0, 80.0))
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (8.0, 20.0))
+    tr_ms: Range = span(REPETITION_TIME, "repetition time", (2.5, 5.0))
+    te_ms: Range = span(ECHO_TIME, "echo time", (1.0, 2.2))
+    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (0, 30))
+    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2", (5.0, 40.0))
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> T2PreparedGRE:
+        """See `ProtocolRanges`."""
+        return T2PreparedGRE(
+            t2_prep_ms=(0.0 if chance(rng, self.unprepared) else rng.uniform(*self.t2_prep_ms),),
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=rng.uniform(*self.tr_ms),
+            te_ms=rng.uniform(*self.te_ms),
+            centre_pulse=whole_number(rng, *self.centre_pulse),
+            r2_prime_hz=rng.uniform(*self.r2_prime_hz),
+        )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,8 +15,19 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, read_image, remove_leftovers, whole_file
-from nnunet_phys.map_files import find_maps, is_finished, load_maps, map_paths, record_path, save_maps
+from nnunet_phys.image_files import Geometry, read_image
+from nnunet_phys.map_files import (
+    begin_case,
+    discard,
+    find_maps,
+    foreign_results,
+    is_finished,
+    load_maps,
+    load_record,
+    map_paths,
+    record_path,
+    save_maps,
+)
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 from nnunet_phys.spin import SpinMaps
 
@@ -67,8 +78,14 @@ def test_round_trip(stored):
 def test_both_readers_agree(tmp_path):
     image = write_oblique(tmp_path / "a_0000.nii.gz")
     save_maps(tmp_path, "a", some_maps(), image, ".nii.gz", {})
-    ours = load_maps(tmp_path, "a", ".nii.gz", image, NibabelIO())
-    assert torch.equal(ours.t2, load_maps(tmp_path, "a", ".nii.gz", image, SimpleITKIO()).t2)
+    ours = load_maps(tmp_path, "a", ".nii.gz", image)
+    for reader in (NibabelIO(), SimpleITKIO()):
+        theirs = load_maps(tmp_path, "a", ".nii.gz", image, partial(_read_by, reader))
+        assert torch.equal(ours.t2, theirs.t2)
+
+
+def _read_by(reader, path):
+    return reader.read_images([str(path)])[0]
 
 
 def test_two_dimensional_image(tmp_path):
@@ -166,7 +183,7 @@ def test_not_a_number_and_seconds(stored):
     record_path(folder, "a").unlink()
     paths = map_paths(folder, "a", ending)
     rewrite(paths["T1map"], lambda t1: t1 / 1000)
-    with pytest.raises(InputError, match="Is it in ms"):
+    with pytest.raises(InputError, match=r"a: the median T1 .* Give T1 in ms"):
         load_maps(folder, "a", ending, image)
     rewrite(paths["T1map"], lambda t1: np.where(t1 > 1, np.nan, t1))
     with pytest.raises(InputError, match="NaN"):
@@ -206,18 +223,6 @@ def test_several_channels_are_refused(tiny):
         open_raw_dataset(900)
 
 
-def test_leftovers_of_dead_processes_are_removed(tmp_path):
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    with pytest.raises(KeyError), whole_file(tmp_path / "case0_T1map.nii.gz") as mine:
-        mine.write_text("half")
-        other = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{int(dead.stdout)}."))
-        other.write_text("half")
-        remove_leftovers(tmp_path)
-        assert mine.exists() and not other.exists()
-        raise KeyError
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, ending):
     image = write_oblique(tmp_path / f"a_0000{ending}")
@@ -240,3 +245,90 @@ else:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [p.name for p in tmp_path.iterdir()] == [image.name]
+
+
+def test_a_map_cut_short_or_replaced_does_not_count_as_finished(stored):
+    folder, ending, image = stored
+    path = map_paths(folder, "a", ending)["T2map"]
+    path.write_bytes(path.read_bytes()[:-40])
+    assert not is_finished(folder, "a", (image,))
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "3", "null", "{", '"text"', '{"case": 3}', '{"case": "a"}', '{"case": "a", "image": []}',
+                '{"case": "a", "image": {"file": 1, "sha256": null}}', '{"case": "b", "unfinished": ["x"]}',
+                '{"case": "a", "image": {"file": "a", "sha256": "b"}, "maps": [1]}',
+                '{"case": "a", "image": {"file": "a", "sha256": "b"}, "more_files": ["x"]}']
+)  # fmt: skip
+def test_a_record_of_another_form_is_refused_and_vouches_for_nothing(stored, content):
+    folder, ending, image = stored
+    record_path(folder, "a").write_text(content)
+    with pytest.raises(InputError, match=r"a\.json"):
+        load_record(folder, "a")
+    with pytest.raises(InputError, match=r"a\.json"):
+        load_maps(folder, "a", ending, image)
+    assert not is_finished(folder, "a", (image,))
+    lines = foreign_results(folder, "a", map_paths(folder, "a", ending).values())
+    assert len(lines) == 4 and all(line.startswith("a: ") and "--overwrite" in line for line in lines)
+    before = sorted(folder.glob("*map*"))
+    discard(folder, "a")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_results_that_are_not_ours_are_told(stored):
+    folder, ending, _ = stored
+    paths = map_paths(folder, "a", ending)
+    assert foreign_results(folder, "a", paths.values()) == []
+    assert foreign_results(folder, "b", map_paths(folder, "b", ending).values()) == []
+    rewrite(paths["T1map"], lambda t1: t1 + 1)
+    (line,) = foreign_results(folder, "a", paths.values())
+    assert f"a: {paths['T1map']} was not made by nnunet_phys, or was changed since" in line
+    record_path(folder, "a").unlink()
+    assert len(foreign_results(folder, "a", paths.values())) == 3  # measured maps, say
+
+
+def test_a_case_begun_is_ours_but_unfinished(stored):
+    folder, ending, image = stored
+    paths = map_paths(folder, "a", ending)
+    begin_case(folder, "a", paths.values())
+    assert not any(path.exists() for path in paths.values())
+    paths["PDmap"].write_text("half")  # and killed
+    assert foreign_results(folder, "a", paths.values()) == [] and not is_finished(folder, "a", (image,))
+    with pytest.raises(InputError, match=r"a: its maps in .* are unfinished"):
+        load_maps(folder, "a", ending, image)
+    discard(folder, "a")
+    assert list(folder.iterdir()) == []
+
+
+def test_no_record_leads_out_of_its_folder(stored, tmp_path):
+    folder, ending, image = stored
+    other = tmp_path / "other.txt"
+    other.write_text("dear")
+    record = json.loads(record_path(folder, "a").read_text())
+    record["more_files"] = [{"file": "../other.txt", "sha256": "0"}, {"file": str(other), "sha256": "0"}]
+    record_path(folder, "a").write_text(json.dumps(record))
+    discard(folder, "a")
+    assert other.read_text() == "dear" and list(folder.iterdir()) == []
+    for case in ("../a", str(tmp_path / "a"), "b/../../a"):
+        with pytest.raises(InputError, match="no name of a file in"):
+            save_maps(folder, case, some_maps(), image, ending, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pd, t1, t2: (pd, 1000 * t1, t2), "median T1"),
+        (lambda pd, t1, t2: (pd, t1 / 1000, t2), "median T1"),
+        (lambda pd, t1, t2: (pd, t1, 1000 / t2), "median T2 .* R2"),
+        (lambda pd, t1, t2: (pd, 1000 / t1, t2), "median T1 .* R1"),
+        (lambda pd, t1, t2: (pd, t2 + 150, t1 / 3), "T2 exceeds T1 in .* Are the maps exchanged"),
+        (lambda pd, t1, t2: (0 * pd, t1, t2), "PD map has no value above 0"),
+    ],
+)
+def test_maps_of_anybody_must_be_plausible(tmp_path, change, message):
+    image = write_oblique(tmp_path / "a_0000.nii.gz")
+    changed = SpinMaps(*change(*some_maps().stack()))
+    save_maps(tmp_path, "a", changed, image, ".nii.gz", {})
+    record_path(tmp_path, "a").unlink()
+    with pytest.raises(InputError, match=f"a: .*{message}"):
+        load_maps(tmp_path, "a", ".nii.gz", image)

@@ -53,7 +53,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    from nnunet_phys.image_files import whole_file
+    from nnunet_phys.whole_files import whole_file
 
     try:
         with whole_file(path) as temporary:

@@ -28,7 +28,7 @@ def test_a_series_is_its_single_images(name):
     maps = SpinMaps(*torch.tensor([[[0.9, 0.8]], [[1500.0, 1000.0]], [[200.0, 50.0]]]))
     sequence = make_sequence({"sequence": name})
     images = [one(maps).reshape(maps.shape) for one in sequence.single_images()]
-    assert len(images) == {"molli": 8, "t2prep": 3, "t2prep_gre": 3}.get(name, 1)
+    assert len(images) == {"molli": 8, "multi_echo_gre": 8, "t2prep": 3, "t2prep_gre": 3}.get(name, 1)
     assert torch.equal(torch.stack(images), sequence(maps).reshape(-1, *maps.shape))
 
 
@@ -59,13 +59,13 @@ def test_a_record_is_replayed_whatever_its_times():
         ({"sequence": "black_blood", "tr_ms": 1.8}, "do not fit into tr_ms = 1.8"),
         ({"sequence": "perfusion", "flip_angle_deg": 0.2}, "looks like radians"),
         ({"sequence": "perfusion", "ts_ms": 20}, "ts_ms = 20 is too early"),
-        ({"sequence": "molli", "pulses": "sixty"}, "pulses = sixty must be a whole number"),
-        ({"sequence": "molli", "pulses": [60]}, r"pulses = \(60,\) must be a whole number"),
-        ({"sequence": "molli", "pulses": float("nan")}, "pulses = nan must be a whole number"),
-        ({"sequence": "lge_gre", "beats": float("inf")}, "beats = inf must be a whole number"),
+        ({"sequence": "molli", "pulses": "sixty"}, 'pulses: "sixty" is not a whole number'),
+        ({"sequence": "molli", "pulses": [60]}, r"pulses: \[60\] is not a whole number"),
+        ({"sequence": "molli", "pulses": float("nan")}, "pulses: NaN is not a whole number"),
+        ({"sequence": "lge_gre", "beats": float("inf")}, "beats: Infinity is not a whole number"),
         (
             {"sequence": "molli", "inversion_times_ms": [100, 900], "first_inversion_times_ms": [100]},
-            "inversion_times_ms tells first_inversion_times_ms, too",
+            "inversion_times_ms implies first_inversion_times_ms, too",
         ),
     ],
 )

@@ -1,11 +1,14 @@
 """What holds for every sequence: shape, type, precision, maps of the flip angle, gradients."""
 
 import json
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from nnunet_phys.forward import signals
 from nnunet_phys.sequences import (
     BSSFP,
     MOLLI,
@@ -21,8 +24,13 @@ from nnunet_phys.sequences import (
     T2PreparedBSSFP,
     T2PreparedGRE,
 )
-from nnunet_phys.sequences.description import describe_sequence
+from nnunet_phys.sequences.description import describe_sequence, make_sequence
+from nnunet_phys.sequences.ernst import Ernst
+from nnunet_phys.sequences.multi_echo_gre import MultiEchoGRE
+from nnunet_phys.sequences.protocol_ranges import RANGES
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 EVERY_SEQUENCE = [
     BSSFP(),
@@ -32,6 +40,8 @@ EVERY_SEQUENCE = [
     LookLocker(),
     MOLLI(),
     SpoiledGRE(),
+    MultiEchoGRE(),
+    Ernst(),
     SpoiledGRE(inflow_pulses=40.5),
     SpoiledGRE(inflow_pulses=40.5, blood=0.4),
     MSASHA(600.0, 55.0, 10.0),
@@ -62,6 +72,8 @@ WITH_FLIP_ANGLE = {
     "t2prep_gre": lambda fa: T2PreparedGRE(flip_angle_deg=fa),
     "lge_gre": lambda fa: InversionRecoveryGRE(flip_angle_deg=fa),
     "lge_bssfp": lambda fa: InversionRecoveryBSSFP(flip_angle_deg=fa),
+    "multi_echo_gre": lambda fa: MultiEchoGRE(flip_angle_deg=fa),
+    "ernst": lambda fa: Ernst(fa),
     "perfusion": lambda fa: SaturationRecoveryGRE(flip_angle_deg=fa, saturation_efficiency=0.9),
 }
 
@@ -70,22 +82,44 @@ def name_of(sequence) -> str:
     return type(sequence).__name__
 
 
-def test_names():
+def test_every_sequence_is_here_and_has_ranges():
     assert {type(sequence) for sequence in EVERY_SEQUENCE} == set(SEQUENCES.values())
-    assert list(SEQUENCES) == [
-        "bssfp",
-        "looklocker",
-        "molli",
-        "gre",
-        "msasha",
-        "sasha",
-        "t2prep",
-        "t2prep_gre",
-        "lge_gre",
-        "lge_bssfp",
-        "perfusion",
-        "black_blood",
-    ]
+    assert set(SEQUENCES) == set(RANGES) and all(RANGES[name].sequence is kind for name, kind in SEQUENCES.items())
+
+
+@pytest.mark.parametrize("sequence", EVERY_SEQUENCE, ids=lambda sequence: type(sequence).__name__)
+def test_signals_have_images_first_and_single_images_make_up_a_series(sequence):
+    maps = SpinMaps(*torch.tensor([[[0.9, 0.8]], [[1500.0, 1000.0]], [[200.0, 50.0]]]))
+    images = signals(sequence, maps)
+    assert images.shape == (sequence.image_count, *maps.shape)
+    assert torch.equal(images, torch.cat([signals(single, maps) for single in sequence.single_images()]))
+
+
+@pytest.mark.parametrize("kind", RANGES.values(), ids=RANGES)
+def test_ranges_draw_single_images_of_their_sequence(kind):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        drawn = kind().draw(rng, TissueState())
+        assert type(drawn) is kind.sequence and drawn.image_count == 1
+
+
+def test_a_new_sequence_is_one_class():
+    """It is described, made, imaged and drawn from its own file alone."""
+
+    @dataclass(frozen=True)
+    class Invented(PulseSequence):
+        name: ClassVar[str] = "invented"
+        scale: float = 2.0
+
+        def __call__(self, maps: SpinMaps) -> torch.Tensor:
+            return self.scale * maps.pd
+
+    try:
+        made = make_sequence({"sequence": "invented", "scale": 3})
+        assert describe_sequence(made) == {"sequence": "invented", "scale": 3.0}
+        assert signals(made, SpinMaps(*torch.ones(3, 1))).item() == 3
+    finally:
+        del SEQUENCES["invented"]
 
 
 def test_which_are_balanced():
@@ -105,7 +139,7 @@ def test_shape_and_type(sequence, shape, as_maps):
     for dtype in (torch.float32, torch.float64):
         maps = as_maps(torch.full(shape, 1000.0), torch.full(shape, 50.0), dtype=dtype)
         signal = sequence(maps)
-        images = {MOLLI: (8,), T2PreparedBSSFP: (3,), T2PreparedGRE: (3,)}.get(type(sequence), ())
+        images = (sequence.image_count,) if sequence.is_series else ()
         assert signal.shape == (*images, *shape)
         assert signal.dtype == dtype
 

@@ -1,0 +1,82 @@
+"""The tables of a recipe's fields in docs/contrasts.md, generated from the fields themselves.
+
+    python -m nnunet_phys.augmentations.recipe_tables docs/contrasts.md
+
+writes them between their marks.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from nnunet_phys.augmentations.draw import EFFECTS
+from nnunet_phys.augmentations.tissue_ranges import AgentRanges, RegionRanges
+from nnunet_phys.quantities import quantity_of
+from nnunet_phys.sequences.protocol_ranges import RANGES
+
+_MARK = re.compile(r"(<!-- fields of (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+
+
+def tables() -> dict[str, str]:
+    """Markdown tables by their marks: sequences, tissue, scanner."""
+    sequences = [
+        _row(f"`{name}`" if first else "", field, _kind(get_type_hints(ranges)[field.name]), field.default)
+        for name, ranges in sorted(RANGES.items())
+        for first, field in _first_marked(fields(ranges))  # type: ignore[arg-type]
+    ]
+    tissue = [
+        _row(f"`{name}`" if first else "", field, _kind(get_type_hints(ranges)[field.name]))
+        for name, ranges in (("contrast_agent", AgentRanges), ("region", RegionRanges))
+        for first, field in _first_marked(fields(ranges))
+    ]
+    scanner = [
+        _row(f"`{name}`" if first else "", field, "range")
+        for name, effect in EFFECTS.items()
+        for first, field in _first_marked(field for field in fields(effect) if quantity_of(field))
+    ]
+    with_defaults = "| Sequence | Field | Meaning | Unit | Value | Default |\n|---|---|---|---|---|---|\n"
+    without = "| Part | Field | Meaning | Unit | Value |\n|---|---|---|---|---|\n"
+    return {
+        "sequences": with_defaults + "\n".join(sequences),
+        "tissue": without + "\n".join(tissue),
+        "scanner": without + "\n".join(scanner),
+    }
+
+
+def fill(text: str) -> str:
+    """A document with the tables of today between its marks."""
+    current = tables()
+    return _MARK.sub(lambda found: f"{found[1]}{current[found[2]]}{found[3]}", text)
+
+
+def _first_marked(entries: Iterable[Field]) -> list[tuple[bool, Field]]:
+    return [(number == 0, entry) for number, entry in enumerate(entries)]
+
+
+def _row(part: str, field: Field, kind: str, default: Any = MISSING) -> str:
+    quantity = quantity_of(field)
+    cells = [part, f"`{field.name}`", field.metadata["meaning"], quantity.unit if quantity else "", kind]
+    if default is not MISSING:
+        listed = default if isinstance(default, tuple) else (default,)
+        cells.append(", ".join(value if isinstance(value, str) else f"{value:g}" for value in listed))
+    return "| " + " | ".join(cells) + " |"
+
+
+def _kind(hint: Any) -> str:
+    """What JSON holds: a number, a range, or a list of texts."""
+    options = [hint, *get_args(hint)]
+    tuples = [option for option in options if get_origin(option) is tuple]
+    if not tuples:
+        return "number"
+    first = get_args(tuples[0])[0]
+    return "texts" if first is str else "range of whole numbers" if first is int else "range"
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(fill(document.read_text()))

@@ -1,0 +1,55 @@
+"""Ranges of the state of the tissue: contrast agent and random regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nnunet_phys.fields import Region
+from nnunet_phys.quantities import SHARE, Mistake, Quantity, Range, number, span
+from nnunet_phys.sequences.protocol_ranges import Uniform, chance, whole_number
+from nnunet_phys.tissue_state import RELAXATION_FACTOR, UPTAKE, ContrastAgent, TissueState
+
+DOSE = Quantity("mmol/l", 0, 50, mistakes=(Mistake(20, 1e9, "umol/l"),))
+
+
+@dataclass(frozen=True)
+class AgentRanges:
+    """Contrast agent; see `ContrastAgent`."""
+
+    probability: float = number(SHARE, "share of images with contrast agent")
+    blood_mmol_l: Range = span(DOSE, "concentration in blood")
+    tissue_of_blood: Range = span(Quantity("", 0, 10), "that in tissue, relative to blood's")
+
+    def draw(self, rng: Uniform) -> ContrastAgent:
+        """Concentrations, zero where there is none."""
+        if not chance(rng, self.probability):
+            return ContrastAgent(0.0, 0.0)
+        blood = rng.uniform(*self.blood_mmol_l)
+        return ContrastAgent(blood, blood * rng.uniform(*self.tissue_of_blood))
+
+
+@dataclass(frozen=True)
+class RegionRanges:
+    """Random regions in another state: scars, oedema, and blood that the bolus has not reached."""
+
+    probability: float = number(SHARE, "share of images with such regions")
+    share: Range = span(SHARE, "share of the volume that they fill")
+    scale_mm: Range = span(Quantity("mm", 0.5, 1000), "their size")
+    t1_factor: Range = span(RELAXATION_FACTOR, "factor of T1 of tissue like myocardium there")
+    t2_factor: Range = span(RELAXATION_FACTOR, "factor of its T2")
+    uptake: Range = span(UPTAKE, "its uptake of contrast agent, relative to other tissue's")
+    blood_factor: Range = span(Quantity("", 0, 10), "factor of the contrast agent in blood there")
+
+    def draw(self, rng: Uniform, tissue: TissueState) -> tuple[Region, TissueState] | tuple[None, None]:
+        """Where, and in which state."""
+        if not chance(rng, self.probability):
+            return None, None
+        region = Region(rng.uniform(*self.share), rng.uniform(*self.scale_mm), whole_number(rng, 0, 2**31 - 1))
+        return region, TissueState(
+            t1_factor=tissue.t1_factor,
+            t2_factor=tissue.t2_factor,
+            agent=ContrastAgent(tissue.agent.blood * rng.uniform(*self.blood_factor), tissue.agent.tissue),
+            muscle_t1_factor=rng.uniform(*self.t1_factor),
+            muscle_t2_factor=rng.uniform(*self.t2_factor),
+            muscle_uptake=rng.uniform(*self.uptake),
+        )

@@ -1,0 +1,147 @@
+"""Kinds of numbers: their unit, their bounds, and what a number outside of them probably is.
+
+A dataclass field that a user sets carries its quantity and its meaning (`number`, `span`); from them come the checks of
+JSON files, their messages, and the tables in the documents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, dataclass, field
+from functools import partial
+from typing import Any
+
+from nnunet_phys.json_files import shown
+
+Range = tuple[float, float]
+"""(Least, greatest), drawn uniformly unless its field says otherwise."""
+Whole = tuple[int, int]
+"""A range of whole numbers, both ends included."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Numbers that are probably given in another unit.
+
+    Attributes:
+        above, below: between which.
+        unit: which they look like.
+    """
+
+    above: float
+    below: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A kind of number.
+
+    Attributes:
+        unit: its unit; empty for a ratio or a count.
+        least, greatest: bounds.
+        excludes_least: `least` itself is out of bounds.
+        mistakes: numbers within the bounds that nobody means.
+    """
+
+    unit: str
+    least: float = 0.0
+    greatest: float = 1e9
+    excludes_least: bool = False
+    mistakes: tuple[Mistake, ...] = ()
+
+    def check(self, value: float) -> None:
+        """Refuse a number.
+
+        Raises:
+            ValueError: it leaves the bounds or looks like another unit.
+        """
+        self._check(shown(value), value, value)
+
+    def check_range(self, ends: Range | None) -> None:
+        """Refuse a range.
+
+        Raises:
+            ValueError: it is upside down or leaves the bounds, or its upper end looks like another unit.
+        """
+        if ends is None:
+            return
+        low, high = ends
+        if low > high:
+            raise ValueError(f"{shown(list(ends))} is upside down: write [{high:g}, {low:g}]")
+        self._check(shown([round(low, 12), round(high, 12)]), low, high)
+
+    def _check(self, text: str, low: float, high: float) -> None:
+        unit = f" {self.unit}" if self.unit else ""
+        for mistake in self.mistakes:
+            if mistake.above < high < mistake.below:
+                raise ValueError(f"{text} looks like {mistake.unit}: give {self.unit}")
+        if not (self.least <= low and high <= self.greatest) or (self.excludes_least and low == self.least):
+            if self.greatest == Quantity.greatest:
+                least = "above" if self.excludes_least else "at least"
+                raise ValueError(f"{text} must be {least} {self.least:g}{unit}")
+            raise ValueError(f"{text} must lie between {self.least:g} and {self.greatest:g}{unit}")
+
+
+FLIP_ANGLE = Quantity("degrees", 0, 180, True, (Mistake(0, 2, "radians"),))
+REPETITION_TIME = Quantity("ms", 0, 1e5, True, (Mistake(0, 0.5, "seconds"),))
+ECHO_TIME = Quantity("ms", 0, 1e4, mistakes=(Mistake(0, 0.1, "seconds"),))
+PREPARATION_TIME = Quantity("ms", 0, 1e4, mistakes=(Mistake(0, 1, "seconds"),))
+ECHO_SPACING = Quantity("ms", 0, 1e4, True, (Mistake(0, 0.1, "seconds"),))
+SATURATION_TIME = Quantity("ms", 0, 1e5, True, (Mistake(0, 5, "seconds"),))
+RECOVERY_TIME = Quantity("ms", 0, 1e5, mistakes=(Mistake(0, 5, "seconds"),))
+HEARTBEAT = Quantity("ms", 0, 1e4, True, (Mistake(0, 30, "seconds"), Mistake(29.999, 250, "beats per minute")))
+RELAXATION_TIME = Quantity("ms", 0, 1e4, True, (Mistake(0, 5, "seconds"),))
+DEPHASING_RATE = Quantity("1/s", 0, 1e4)
+EFFICIENCY = Quantity("", 0, 1, True)
+SHARE = Quantity("", 0, 1)
+RATIO = Quantity("", 0, 100, True)
+BEATS = Quantity("", 1, 100)
+COUNT = Quantity("", 0, 1e6)
+PULSES_SEEN = Quantity("pulses", 1, 1e9)
+
+
+def number(quantity: Quantity, meaning: str = "", default: Any = MISSING) -> Any:
+    """A dataclass field that holds one number of a quantity."""
+    return _field(quantity, meaning, default, partial(_check_number, quantity))
+
+
+def span(quantity: Quantity, meaning: str = "", default: Any = MISSING) -> Any:
+    """A dataclass field that holds a range of a quantity, or None where its type admits that."""
+    return _field(quantity, meaning, default, quantity.check_range)
+
+
+def described(meaning: str, default: Any) -> Any:
+    """A dataclass field that is no number, with its meaning."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
+def _field(quantity: Quantity, meaning: str, default: Any, check: Any) -> Any:
+    return field(default=default, metadata={"quantity": quantity, "meaning": meaning, "check": check})
+
+
+def _check_number(quantity: Quantity, value: Any) -> None:
+    for single in value if isinstance(value, tuple) else (value,):
+        if single is not None:
+            quantity.check(single)
+
+
+def quantity_of(of: Field) -> Quantity | None:
+    """The quantity of a dataclass field, if it has one."""
+    return of.metadata.get("quantity")
+
+
+def check_bounds(instance: Any) -> None:
+    """Refuse a dataclass with a field of plain numbers out of its quantity's bounds, or with a seed that is none.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for entry in instance.__dataclass_fields__.values():
+        value, quantity = getattr(instance, entry.name), quantity_of(entry)
+        if quantity is not None:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not quantity.least <= value <= quantity.greatest:
+                bounds = f"{quantity.least:g} and {quantity.greatest:g}"
+                raise ValueError(f"{entry.name} must lie between {bounds}, got {value}")
+        elif entry.name == "seed" and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63):
+            raise ValueError(f"seed must be a whole number from 0, got {value}")

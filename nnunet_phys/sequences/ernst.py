@@ -1,0 +1,74 @@
+"""Spoiled gradient echo as the reverse-imaging paper has it, for comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from nnunet_phys.quantities import ECHO_TIME, FLIP_ANGLE, REPETITION_TIME, SHARE, Range, number, span
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
+from nnunet_phys.sequences.spoiled_gre import SpoiledGRE
+from nnunet_phys.spin import NumberOrMap, SpinMaps
+from nnunet_phys.tissue_state import TissueState
+
+
+@dataclass(frozen=True)
+class Ernst(PulseSequence):
+    """Eq. (6) of Zhao et al. (MICCAI 2025): the Ernst formula with T2 in place of T2*, and blood at rest.
+
+        S = PD sin(a) (1 - E1) / (1 - E1 cos(a)) exp(-TE/T2)
+
+    `SpoiledGRE` is the model of a real scan.
+
+    Attributes:
+        flip_angle_deg: a, a number or broadcastable to the maps.
+        tr_ms, te_ms: TR and TE.
+
+    Raises:
+        ValueError: as `SpoiledGRE`.
+    """
+
+    name: ClassVar[str] = "ernst"
+
+    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=10.0)
+    tr_ms: float = number(REPETITION_TIME, default=50.0)
+    te_ms: float = number(ECHO_TIME, default=10.0)
+
+    def __post_init__(self) -> None:
+        _ = self._spoiled_gre
+
+    @property
+    def _spoiled_gre(self) -> SpoiledGRE:
+        return SpoiledGRE(self.flip_angle_deg, self.tr_ms, self.te_ms, r2_prime_hz=0.0)
+
+    @property
+    def dephasing_ms(self) -> float:
+        return self.te_ms
+
+    def __call__(self, maps: SpinMaps) -> torch.Tensor:
+        """Signal of the maps' shape, never negative."""
+        return self._spoiled_gre(maps)
+
+
+@dataclass(frozen=True)
+class ErnstRanges(ProtocolRanges):
+    """The ranges of the paper's published plugin."""
+
+    sequence = Ernst
+
+    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (3.0, 15.0))
+    tr_ms: Range = span(REPETITION_TIME, "repetition time", (15.0, 100.0))
+    te_of_tr: Range = span(SHARE, "echo time as a share of TR", (0.1, 0.8))
+    least_te_ms: float = number(ECHO_TIME, "the echo time is never less", 5.0)
+
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> Ernst:
+        """See `ProtocolRanges`."""
+        tr_ms = rng.uniform(*self.tr_ms)
+        return Ernst(
+            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
+            tr_ms=tr_ms,
+            te_ms=max(self.least_te_ms, rng.uniform(*self.te_of_tr) * tr_ms),
+        )

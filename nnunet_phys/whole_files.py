@@ -1,0 +1,122 @@
+"""Files and folders that are written whole or not at all, and what killed processes leave of them.
+
+Whatever is being written lies in a hidden folder beside its place, `.NAME.nnunet_phys-XXXXXXXX`, whose file `.lock`
+is locked by the writing process for as long as it lives. A process that is killed leaves the folder, but not the lock,
+so that any other process, on this machine or in another container, can tell what is left over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from nnunet_phys.errors import InputError, last_line
+
+if sys.platform != "win32":
+    import fcntl
+
+_LEFTOVER = re.compile(r"\..+\.nnunet_phys-[a-z0-9_]{8}")  # as tempfile.mkdtemp completes names
+_LOCK = ".lock"
+_LONGEST_NAME = 60  # of what is being made, in the folder's name; file systems allow 255 bytes in all
+
+
+@contextmanager
+def working_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A hidden folder to work in, removed when the context ends.
+
+    Args:
+        parent: where it is made; what is finished moves from it into this folder by `os.replace`.
+        name: what is being made, which begins the folder's name.
+
+    Yields:
+        the folder; the name `.lock` in it is taken.
+    """
+    folder, lock = _locked_folder(parent, name)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def _locked_folder(parent: Path, name: str) -> tuple[Path, IO[str]]:
+    """A new folder and its lock, held; another one where a process took the first for a leftover before that."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{name[:_LONGEST_NAME]}.nnunet_phys-", dir=parent))
+        try:
+            lock = open(folder / _LOCK, "w")  # noqa: SIM115 - held until the folder is finished
+        except FileNotFoundError:
+            continue
+        with suppress(OSError):  # a file system without locks: then leftovers stay
+            _lock(lock, wait=True)
+        if os.fstat(lock.fileno()).st_nlink > 0:
+            return folder, lock
+        lock.close()
+
+
+def _lock(file: IO[str], wait: bool) -> None:
+    """Lock a file until it is closed.
+
+    Raises:
+        OSError: another process holds it and `wait` is False, or there are no locks here.
+    """
+    if sys.platform == "win32":
+        raise OSError("no flock on this system")
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; what living ones are writing stays.
+
+    Where the system or the file system has no locks, leftovers stay.
+    """
+    for path in folder.glob(".*"):
+        if _LEFTOVER.fullmatch(path.name) is None or not path.is_dir() or path.is_symlink():
+            continue
+        try:
+            with open(path / _LOCK, "a") as lock:
+                _lock(lock, wait=False)
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # it is being written, being removed, or not ours to remove
+            continue
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Args:
+        path: the file's place.
+
+    Yields:
+        a path of the same name elsewhere, to write to; that file takes its place when the context ends without an
+        error.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    with working_folder(path.parent, path.name.partition(".")[0]) as folder:
+        temporary = folder / path.name
+        yield temporary
+        os.replace(temporary, path)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({last_line(error)}). Is the disk full?") from None

@@ -1,0 +1,88 @@
+"""Image files: their grid, and what is refused before its voxels are read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+import torch
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.image_files import Geometry, file_sha256, inside, read_image
+from nnunet_phys.map_files import load_maps, map_paths, record_path, save_maps
+from nnunet_phys.spin import SpinMaps
+
+
+def write(path, shape=(3, 8, 9), spacing=(1.3, 1.4, 9.0), vector=False):
+    image = sitk.GetImageFromArray(np.ones(shape, np.uint8), isVector=vector)
+    image.SetSpacing(spacing[: image.GetDimension()])
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    pipe = tmp_path / "a_0000.nii.gz"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="is not a file"):
+        Geometry.read(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        file_sha256(pipe)
+    with pytest.raises(InputError, match="is not a file"):
+        Geometry.read(tmp_path)
+
+
+def test_colours_are_refused(tmp_path):
+    path = write(tmp_path / "a.png", (8, 9, 3), (1, 1), vector=True)
+    with pytest.raises(InputError, match="3 values per pixel"):
+        Geometry.read(path)
+
+
+def test_five_dimensions_are_refused(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    nibabel.Nifti1Image(np.ones((8, 9, 3, 2, 2), np.float32), np.diag([1.4, 1.4, 8, 1])).to_filename(path)
+    with pytest.raises(InputError, match=r"a\.nii\.gz"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("spacing", [(0.0014, 1.4, 9.0), (1.4, 1400.0, 9.0), (1.4, 1.4, 9000.0), (25.0, 25.0, 9.0)])
+def test_a_spacing_in_another_unit_is_refused(tmp_path, spacing):
+    path = write(tmp_path / "a.nii.gz", spacing=spacing)
+    with pytest.raises(InputError, match=r"(column|row|slice) spacing is .* Mend its header: spacings are in mm"):
+        Geometry.read(path)
+
+
+def test_the_spacing_of_a_tiff_file_stands_beside_it(tmp_path):
+    image = tmp_path / "case0_0000.tif"
+    pixels = np.random.default_rng(0).integers(0, 99, (3, 8, 9)).astype(np.uint16)
+    tifffile.imwrite(image, pixels, photometric="minisblack")
+    assert Geometry.read(image).voxel_mm == (1.0, 1.0, 1.0)  # as nnU-Net takes it
+    (tmp_path / "case0.json").write_text(json.dumps({"spacing": [9.0, 1.4, 1.3]}))
+    assert Geometry.read(image).voxel_mm == (9.0, 1.4, 1.3) and Geometry.read(image).size == (9, 8, 3)
+    maps = SpinMaps(*(torch.full((3, 8, 9), value) for value in (1.0, 1000.0, 50.0)))
+    save_maps(tmp_path / "maps", "case0", maps, image, ".tif", {})
+    paths = map_paths(tmp_path / "maps", "case0", ".tif")
+    assert Geometry.read(paths["PDmap"]).voxel_mm == (9.0, 1.4, 1.3)
+    assert torch.equal(load_maps(tmp_path / "maps", "case0", ".tif", image).t1, maps.t1)
+    record_path(tmp_path / "maps", "case0").unlink()  # maps of anybody
+    assert load_maps(tmp_path / "maps", "case0", ".tif", image).shape == (3, 8, 9)
+    for content in ("[]", '{"spacing": 3}', '{"spacing": [1, 2]}', '{"spacing": [9, "1", 1]}'):
+        (tmp_path / "case0.json").write_text(content)
+        with pytest.raises(InputError, match=r"case0\.json.*Write"):
+            Geometry.read(image)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a", "/etc/a", "a/../../b", "a\0b"])
+def test_no_name_leads_out_of_a_folder(tmp_path, name):
+    with pytest.raises(InputError, match="no name of a file in"):
+        inside(tmp_path, name)
+
+
+def test_names_in_a_folder(tmp_path):
+    assert inside(tmp_path, "a") == tmp_path / "a" and inside(Path("x"), "samples/0/a") == Path("x/samples/0/a")
