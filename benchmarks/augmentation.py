@@ -47,8 +47,8 @@ def write_cases(
 ) -> SpinDataset:
     """Three cases of random blocks of tissue, as nnU-Net and we preprocess them."""
     images, maps_folder = folder / "images", folder / "images_spin"
-    for one in (images, maps_folder):
-        one.mkdir(parents=True)
+    images.mkdir(parents=True)
+    maps_folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for index in range(3):
         blocks = rng.uniform(0, 1, (3, *(-(-n // 9) for n in shape)))

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from nnunet_phys.brightness import bright_level
 from nnunet_phys.forward import signals
-from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, bright_level
+from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.sequences import BSSFP, MOLLI, MSASHA, SpoiledGRE, T2PreparedBSSFP
 from nnunet_phys.sequences.pulse_sequence import PulseSequence

@@ -7,7 +7,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from torch.nn.functional import interpolate, pad
 from tqdm import tqdm
@@ -15,20 +14,30 @@ from tqdm import tqdm
 from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError
 from nnunet_phys.heart_scanner import receive_bias
-from nnunet_phys.map_files import MAP_NAMES
-from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS
+from nnunet_phys.image_files import Geometry
+from nnunet_phys.map_files import find_maps, load_maps, map_paths
 
 SLICES_PER_HEART = 4
+MAP_SIZE, HELD_OUT_SIZE = 144, 128
+"""Rows and columns of the maps that a prior learns from, and of those held out, which have the size of the largest
+crop."""
+CASES_PER_HELD_OUT = 10
+SYSTOLIC_SHARE = 0.4
+"""Hearts in systole. Assumed: systole takes about 40 % of a heart beat at rest."""
+_COARSEST = 2.0
+"""Greatest pixel of maps over the prior's. Assumed: coarser maps become blocks, which it would learn."""
+_LEAST_FIELD = 0.25
+"""Least field of view over that of the maps to learn from. Assumed: 90 mm at 2.5 mm, about a heart."""
 
 
 def _phantom_slices(seed: int, shape: tuple[int, int], pixel_mm: float) -> np.ndarray:
     """Maps of one digital heart, (slices, 3, rows, columns) float32, each slice with its own receive bias in PD."""
     rng = np.random.default_rng([seed, 1])
-    systole = bool(rng.random() < 0.4)
+    systole = bool(rng.random() < SYSTOLIC_SHARE)
     heart = digital_heart(seed, SLICES_PER_HEART, shape, pixel_mm, systole, hidden_walls=True)
     stacked = heart.maps.stack(1).numpy()
-    for one in stacked:
-        one[0] *= receive_bias(rng, shape, pixel_mm, centre_mm=heart.centre_mm)
+    for slice_maps in stacked:
+        slice_maps[0] *= receive_bias(rng, shape, pixel_mm, centre_mm=heart.centre_mm)
     return stacked
 
 
@@ -42,60 +51,62 @@ def phantom_maps(hearts: int, pixel_mm: float, first_seed: int = 0, processes: i
         processes: worker processes.
 
     Returns:
-        float32 (slices, 3, 144, 144): PD with a random receive bias, T1 and T2 in ms.
+        float32 (slices, 3, `MAP_SIZE`, `MAP_SIZE`): PD with a random receive bias, T1 and T2 in ms.
     """
-    work = partial(_phantom_slices, shape=(144, 144), pixel_mm=pixel_mm)
+    work = partial(_phantom_slices, shape=(MAP_SIZE, MAP_SIZE), pixel_mm=pixel_mm)
     seeds = range(first_seed, first_seed + hearts)
     with get_context("spawn").Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         parts = list(tqdm(pool.imap(work, seeds, chunksize=16), total=hearts, desc="digital hearts"))
     return torch.from_numpy(np.concatenate(parts))
 
 
-def folder_maps(folder: Path, pixel_mm: float, size: int = 144) -> tuple[torch.Tensor, torch.Tensor]:
+def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps on disk to learn from, named as `nnunet_phys reverse` names them.
 
     Args:
-        folder: holds *_PDmap, *_T1map (ms) and *_T2map (ms) of any file ending that SimpleITK reads.
+        folder: holds CASE_PDmap, CASE_T1map (ms) and CASE_T2map (ms) of each case (`map_files`).
         pixel_mm: slices are resampled to this pixel size (nearest neighbour: relaxation times must not be mixed).
         size: and cropped or padded with air to this many rows and columns.
 
     Returns:
-        float32 (slices, 3, size, size) to learn from, and one of `size` 128 for the denoising error: a tenth of the
-        cases, at least one.
+        float32 (slices, 3, size, size) to learn from, and the same with a size of `HELD_OUT_SIZE` for the denoising
+        error: a tenth of the cases, at least one.
 
     Raises:
-        InputError: no such folder, fewer than two cases, a map missing, unreadable, of another shape or not finite.
+        InputError: no such folder, fewer than two cases, or maps that are missing, cut short, not finite, on different
+            grids, implausible, too coarse or too small; one line per fault.
     """
-    if not folder.is_dir():
-        raise InputError(f"-i {folder}: no such folder. Give a folder of maps, or the word phantom.")
-    first = sorted(folder.glob("*_PDmap.*"))
-    if len(first) < 2:
-        raise InputError(f"-i {folder}: {len(first)} files named CASE_PDmap.*; at least 2 cases are needed.")
-    cases = []
-    for path in first:
-        parts = [_read(path.with_name(path.name.replace("_PDmap.", f"_{name}."))) for name in MAP_NAMES]
-        arrays, (row_mm, column_mm) = [array for array, _ in parts], parts[0][1]
-        if len({a.shape for a in arrays}) > 1:
-            raise InputError(f"{path}: the case's maps differ in shape. Make them again.")
-        maps = torch.from_numpy(np.stack(arrays, 1))
-        maps[:, 1].clamp_(T1_MIN_MS, T1_MAX_MS)
-        maps[:, 2].clamp_(T2_MIN_MS, T2_MAX_MS)
-        shape = [round(n * mm / pixel_mm) for n, mm in zip(maps.shape[2:], (row_mm, column_mm), strict=True)]
-        cases.append(_fit(interpolate(maps, shape, mode="nearest-exact"), size))
-    held_out = max(1, len(cases) // 10)
-    return torch.cat(cases[held_out:]), _fit(torch.cat(cases[:held_out]), 128)
+    endings = find_maps(folder)
+    if len(endings) < 2:
+        raise InputError(f"-i {folder} holds maps of one case; at least 2 are needed.")
+    cases, faults = [], []
+    for case, ending in endings.items():
+        try:
+            cases.append(_case_maps(folder, case, ending, pixel_mm, size))
+        except InputError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InputError(*faults)
+    held_out = max(1, len(cases) // CASES_PER_HELD_OUT)
+    return torch.cat(cases[held_out:]), _fit(torch.cat(cases[:held_out]), HELD_OUT_SIZE)
 
 
-def _read(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
-    """A map as (slices, rows, columns), and its row and column spacing in mm."""
-    try:
-        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
-    except RuntimeError:
-        raise InputError(f"{path} is missing or cannot be read. Make the case's maps again.") from None
-    array = sitk.GetArrayFromImage(image)
-    if not np.isfinite(array).all():
-        raise InputError(f"{path} holds NaN or infinite values. Make the case's maps again.")
-    return array.reshape(-1, *array.shape[-2:]), image.GetSpacing()[1::-1]
+def _case_maps(folder: Path, case: str, ending: str, pixel_mm: float, size: int) -> torch.Tensor:
+    """A case's slices, (slices, 3, size, size)."""
+    maps = load_maps(folder, case, ending, None).stack(1)
+    spacing = Geometry.read(map_paths(folder, case, ending)["PDmap"]).pixel_mm
+    if max(spacing) > _COARSEST * pixel_mm:
+        raise InputError(
+            f"{case}: pixels of {max(spacing):g} mm are too coarse for a prior of {pixel_mm:g} mm. Give a greater "
+            "-pixel_mm."
+        )
+    shape = [round(count * mm / pixel_mm) for count, mm in zip(maps.shape[2:], spacing, strict=True)]
+    if min(shape) < _LEAST_FIELD * size:
+        raise InputError(
+            f"{case}: a field of view of {shape[0] * pixel_mm:.0f} x {shape[1] * pixel_mm:.0f} mm is too small, at "
+            f"least {_LEAST_FIELD * size * pixel_mm:.0f} mm are needed. Leave the case out."
+        )
+    return _fit(interpolate(maps, shape, mode="nearest-exact"), size)
 
 
 def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:

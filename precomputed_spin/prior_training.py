@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
-from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
+from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
+from nnunet_phys.precomputed_spin.prior_checkpoint import Checkpoint
+from nnunet_phys.precomputed_spin.prior_files import check_vacant, interpolate_knots
 from nnunet_phys.precomputed_spin.prior_maps import reference_voxels
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.spin import SpinMaps
+
+_WEIGHT_DECAY = 1e-4
+_GREATEST_GRADIENT = 1.0  # norm to which gradients are clipped, the usual value for diffusion models
+_AVERAGE_DECAY, _AVERAGE_POWER = 0.999, 0.75  # of the averaged weights; EMAModel advises this power for long trainings
+_LOSS_MEMORY = 0.98  # of the running mean of the loss that is shown: about the last 50 steps
+_MEASURED_TIMESTEPS = 24  # of the denoising error, which is smooth; linear in between
 
 
 @dataclass(frozen=True)
@@ -45,47 +56,146 @@ class Schedule:
         steps: optimiser steps.
         stages: small crops first, which saves steps; the last stage must end at 1.
         guided_share: share of crops that come with images of them.
-        learning_rate: of AdamW, after 100 steps of warm-up, falling as a half cosine to 2 % of it.
+        learning_rate: of AdamW, after the warm-up; it then falls as a half cosine to 0.
+        warmup_steps: over which the learning rate rises from 0.
         checkpoint_minutes: how often the state is written.
+
+    Raises:
+        ValueError: no steps, or stages that do not lead to the end.
     """
 
     steps: int = 6400
     stages: tuple[Stage, ...] = (Stage(0.5, 64, 16), Stage(1.0, 128, 6))
     learning_rate: float = 6e-4
     guided_share: float = 0.9
+    warmup_steps: int = 100
     checkpoint_minutes: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"{self.steps} steps: give 1 or more")
+        ends = [stage.until for stage in self.stages]
+        if not ends or ends != sorted(ends) or ends[-1] != 1:
+            raise ValueError(f"stages end at {ends}: they must increase to 1")
+
+    @property
+    def largest_crop(self) -> int:
+        """Rows and columns of the largest crop."""
+        return max(stage.crop for stage in self.stages)
 
     def stage(self, step: int) -> Stage:
         """The stage of a step."""
-        return next(s for s in self.stages if step < s.until * self.steps)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step."""
-        return self.learning_rate * min(1, step / 100) * (0.51 + 0.49 * math.cos(math.pi * step / self.steps))
+        return next(stage for stage in self.stages if step < stage.until * self.steps)
 
 
-def _crops(
-    pool: torch.Tensor, prior: SpinPrior, size: int, batch: int, guided_share: float, rng: np.random.Generator
+class _Learner:
+    """Everything that changes while a prior learns, and that a checkpoint keeps.
+
+    Attributes:
+        prior: whose network learns.
+        step: optimiser steps done.
+        loss: running mean of the loss, NaN before the first step.
+        rng: of the crops and their guides.
+        generator: of the noise and the timesteps.
+    """
+
+    def __init__(self, prior: SpinPrior, schedule: Schedule, seed: int) -> None:
+        self.prior, self.step, self.loss = prior, 0, math.nan
+        self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+        weights = list(prior.unet.parameters())
+        self._optimiser = torch.optim.AdamW(weights, lr=schedule.learning_rate, weight_decay=_WEIGHT_DECAY)
+        self._rate = get_cosine_schedule_with_warmup(self._optimiser, schedule.warmup_steps, schedule.steps)
+        self._average = EMAModel(weights, decay=_AVERAGE_DECAY, use_ema_warmup=True, power=_AVERAGE_POWER)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "step": self.step,
+            "loss": self.loss,
+            "rng": json.dumps(self.rng.bit_generator.state),
+            "generator": self.generator.get_state(),
+            "unet": self.prior.unet.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "rate": self._rate.state_dict(),
+            "average": self._average.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The reverse of `state`."""
+        self.step, self.loss = state["step"], state["loss"]
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        self.generator.set_state(state["generator"].cpu())
+        self.prior.unet.load_state_dict(state["unet"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._rate.load_state_dict(state["rate"])
+        self._average.load_state_dict(state["average"])
+
+    def learn(self, clean: torch.Tensor, guide: torch.Tensor) -> None:
+        """One optimiser step on scaled maps (batch, 3, rows, columns) and their guides (batch, 6, rows, columns).
+
+        Raises:
+            InputError: the loss is not finite any more.
+        """
+        scheduler, unet = self.prior.scheduler, self.prior.unet
+
+        # 1. Noise of a random level for each crop
+        noise = torch.randn(clean.shape, generator=self.generator).to(clean)
+        levels = (len(clean),)
+        timesteps = torch.randint(scheduler.config.num_train_timesteps, levels, generator=self.generator).to(
+            unet.device
+        )
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+
+        # 2. The error of the velocity, weighted so that it is the error of the denoised maps: tissues are decided where
+        # noise is strong
+        target = scheduler.get_velocity(clean, noise, timesteps)
+        weight = (1 - self.prior.alphas_cumprod[timesteps]).view(-1, 1, 1, 1)
+        loss = (weight * (self.prior.guided(guide).velocity(noisy, timesteps) - target).square()).mean()
+
+        # 3. Step, and average the weights
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), _GREATEST_GRADIENT)
+        self._optimiser.step()
+        self._rate.step()
+        self._average.step(unet.parameters())
+
+        # 4. Book-keeping
+        value = loss.item()
+        if not math.isfinite(value):
+            raise InputError(f"The loss of step {self.step} is {value}. Train with another -seed or from other maps.")
+        self.loss = value if self.step == 0 else _LOSS_MEMORY * self.loss + (1 - _LOSS_MEMORY) * value
+        self.step += 1
+
+    def use_average(self) -> None:
+        """Replace the network's weights by their average over the steps."""
+        self._average.copy_to(self.prior.unet.parameters())
+        self.prior.unet.eval().requires_grad_(False)
+
+
+def _draw_crops(
+    pool: torch.Tensor, prior: SpinPrior, stage: Stage, guided_share: float, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Random square crops of scaled maps and guides from images of them, turned and mirrored by chance."""
     shares = np.array([share for share, _ in GUIDES.values()])
-    draws = [draw for _, draw in GUIDES.values()]
-    crops = []
-    for index in rng.integers(len(pool), size=batch):
+    protocols = [draw for _, draw in GUIDES.values()]
+    size, crops = stage.crop, []
+    for index in rng.integers(len(pool), size=stage.batch):
         row, column = rng.integers(pool.shape[-2] - size + 1), rng.integers(pool.shape[-1] - size + 1)
         window = slice(row, row + size), slice(column, column + size)
         guide = prior.library_moments.cpu().expand(6, size, size)
         if rng.random() < guided_share:
-            sequence = draws[rng.choice(len(draws), p=shares / shares.sum())](rng)
+            sequence = protocols[rng.choice(len(protocols), p=shares / shares.sum())](rng)
             guide = draw_guide(pool[index], prior, sequence, rng, window)
-        both = torch.rot90(torch.cat((pool[(index, slice(None), *window)], guide)), int(rng.integers(4)), (1, 2))
-        crops.append(both.flip(-1) if rng.random() < 0.5 else both)
-    crops = torch.stack(crops)
-    return crops[:, :3], crops[:, 3:]
+        crop = torch.cat((pool[(index, slice(None), *window)], guide))
+        crop = torch.rot90(crop, int(rng.integers(4)), (1, 2))
+        crops.append(crop.flip(-1) if rng.random() < 0.5 else crop)
+    stacked = torch.stack(crops)
+    return stacked[:, :3], stacked[:, 3:]
 
 
 @torch.inference_mode()
-def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 24) -> torch.Tensor:
+def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = _MEASURED_TIMESTEPS) -> torch.Tensor:
     """Mean squared error of the prior's denoised maps, guided by cine, on held-out ones, per timestep and channel.
 
     Args:
@@ -97,17 +207,17 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = 2
         float32 (timesteps, 3).
     """
     generator = torch.Generator().manual_seed(0)
-    rng, draw = np.random.default_rng(0), GUIDES["bssfp"][1]
-    prior = prior.guided(torch.stack([draw_guide(one.cpu(), prior, draw(rng), rng) for one in maps]).to(maps))
-    steps = np.linspace(0, prior.scheduler.config.num_train_timesteps - 1, knots).round().astype(int)
+    rng, draw_protocol = np.random.default_rng(0), GUIDES["bssfp"][1]
+    guides = [draw_guide(slice_maps.cpu(), prior, draw_protocol(rng), rng) for slice_maps in maps]
+    prior = prior.guided(torch.stack(guides).to(maps))
+    timesteps = prior.scheduler.config.num_train_timesteps
+    measured = np.linspace(0, timesteps - 1, knots).round().astype(int).tolist()
     errors = []
-    for step in steps:
+    for timestep in measured:
         noise = torch.randn(maps.shape, generator=generator).to(maps)
-        timesteps = torch.full((len(maps),), int(step), device=maps.device)
-        noisy = prior.scheduler.add_noise(maps, noise, timesteps)
-        errors.append((prior.denoise(noisy, int(step)) - maps).square().mean((0, 2, 3)).cpu().numpy())
-    every = np.arange(prior.scheduler.config.num_train_timesteps)
-    return torch.from_numpy(np.stack([np.interp(every, steps, e) for e in np.array(errors).T], 1)).float()
+        noisy = prior.scheduler.add_noise(maps, noise, torch.tensor([timestep], device=maps.device))
+        errors.append((prior.denoise(noisy, timestep) - maps).square().mean((0, 2, 3)).cpu().numpy())
+    return interpolate_knots(measured, np.array(errors), timesteps)
 
 
 def train_prior(
@@ -116,111 +226,97 @@ def train_prior(
     folder: Path,
     pixel_mm: float,
     schedule: Schedule,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     seed: int = 0,
-    record: dict | None = None,
+    record: dict[str, Any] | None = None,
     init: SpinPrior | None = None,
 ) -> SpinPrior:
-    """Train a prior and write it to `folder`; a rerun goes on from the last checkpoint found there.
+    """Train a prior and write it to `folder`, which appears when it is done.
+
+    Until then the state is kept in `FOLDER.checkpoint.pt` beside it, from which a rerun goes on.
 
     Args:
         make_pool: gives maps to learn from, (slices, 3, rows, columns), PD relative, T1 and T2 in ms.
         held_out: gives maps that training does not see, for the denoising error; rows and columns multiples of 16.
-        folder: where the prior and, until it is finished, its checkpoint `training.pt` go.
+        folder: where the prior goes.
         pixel_mm: pixel size of the maps.
         schedule: how long and how fast.
         device: where to train.
         seed: of the weights, the crops and the noise.
         record: how it is made, kept in the prior's `prior.json`; a checkpoint goes on under the same record only.
-        init: a prior to start from, whose record is kept too.
+        init: a prior to start from: its network, noise schedule and scaling; its record is kept too.
 
     Returns:
         The trained prior (averaged weights).
 
     Raises:
-        InputError: the maps are smaller than the largest crop; the folder holds a finished prior, or the checkpoint
-            of another training.
+        InputError: something is in the folder; the disk has no room for checkpoints, or for the prior; the checkpoint
+            is another training's; the maps are smaller than the largest crop; the loss does not stay finite.
     """
-    checkpoint, first, running = folder / "training.pt", 0, None
-    if (folder / "prior.json").exists():
-        raise InputError(f"{folder} holds a finished prior. Choose another folder, or remove it.")
-    torch.manual_seed(seed)
-    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    scaling, scheduler, unet = SpinScaling(), new_scheduler(), new_unet().to(device)
-    if init is not None:
-        unet.load_state_dict(init.unet.state_dict())
-        record = {**(record or {}), "init": init.record}
-    identity = repr((schedule, pixel_mm, seed, record))
-    optimiser = torch.optim.AdamW(unet.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
-    average = EMAModel(unet.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
-    folder.mkdir(parents=True, exist_ok=True)
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["identity"] != identity:
-            raise InputError(f"{checkpoint} belongs to another training: {state['identity']}. Remove it to start anew.")
-        unet.load_state_dict(state["unet"])
-        optimiser.load_state_dict(state["optimiser"])
-        average.load_state_dict(state["average"])
-        generator.set_state(state["generator"].cpu())
-        rng.bit_generator.state = json.loads(state["rng"])
-        first, running = state["step"], state["running"]
+    # 1. Refuse before any work what could not be written in the end
+    folder, device = folder.absolute(), torch.device(device)
+    check_vacant(folder)
+    record = dict(record or {}) if init is None else {**(record or {}), "init": init.record}
+    learner = _Learner(_start(init, pixel_mm, device, seed), schedule, seed)
+    checkpoint = Checkpoint.of(folder, repr((schedule, pixel_mm, seed, record)))
+    state = checkpoint.load(device)
+    if state is None:
+        checkpoint.try_out(learner.state())
+    else:
+        learner.restore(state)
 
+    # 2. The maps
     maps = make_pool()
-    reference, pool = reference_voxels(maps), scaling.encode(SpinMaps.unstack(maps, dim=1))
+    if min(maps.shape[-2:]) < schedule.largest_crop:
+        raise InputError(
+            f"Maps of {tuple(maps.shape[-2:])} pixels are smaller than the training crop of {schedule.largest_crop}."
+        )
+    learner.prior = replace(learner.prior, reference=reference_voxels(maps))
+    pool = learner.prior.scaling.encode(SpinMaps.unstack(maps, dim=1))
     del maps
-    prior = SpinPrior(unet, scheduler, scaling, pixel_mm, torch.zeros(1000, 3), reference)
-    largest = max(s.crop for s in schedule.stages)
-    if min(pool.shape[-2:]) < largest:
-        raise InputError(f"Maps of {tuple(pool.shape[-2:])} pixels are smaller than the training crop of {largest}.")
 
-    def save_checkpoint(step: int) -> None:
-        state = {
-            "identity": identity,
-            "step": step,
-            "running": running,
-            "unet": unet.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "average": average.state_dict(),
-            "generator": generator.get_state(),
-            "rng": json.dumps(rng.bit_generator.state),
-        }
-        torch.save(state, checkpoint.with_suffix(".tmp"))
-        os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+    # 3. Learn
+    _learn(learner, pool, schedule, checkpoint)
+    learner.use_average()
 
-    saved = time.monotonic()
-    progress = tqdm(range(first, schedule.steps), initial=first, total=schedule.steps, desc="prior", mininterval=5)
-    for step in progress:
-        stage = schedule.stage(step)
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate(step)
-        crops = _crops(pool, prior, stage.crop, stage.batch, schedule.guided_share, rng)
-        clean, guide = (t.to(device) for t in crops)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        timesteps = torch.randint(len(scheduler.alphas_cumprod), (stage.batch,), generator=generator).to(device)
-        noisy = scheduler.add_noise(clean, noise, timesteps)
-        target = scheduler.get_velocity(clean, noise, timesteps)
-        # Weighted so, the error of v is that of the denoised maps: what a tissue is is decided where noise is strong.
-        weight = (1 - scheduler.alphas_cumprod.to(device)[timesteps]).view(-1, 1, 1, 1)
-        loss = (weight * (prior.guided(guide).velocity(noisy, timesteps) - target).square()).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimiser.step()
-        average.step(unet.parameters())
-        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
-        progress.set_postfix(loss=f"{running:.5f}", crop=stage.crop, refresh=False)
-        if time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
-            save_checkpoint(step + 1)
-            saved = time.monotonic()
-
-    save_checkpoint(schedule.steps)
-    average.copy_to(unet.parameters())
-    unet.eval()
+    # 4. Measure how far the estimates may be off, and write the prior
+    prior = learner.prior
+    unseen = prior.scaling.encode(SpinMaps.unstack(held_out(), dim=1)).to(device)
     prior = replace(
         prior,
-        denoising_error=measure_denoising_error(prior, scaling.encode(SpinMaps.unstack(held_out(), dim=1)).to(device)),
-        record={**(record or {}), "schedule": asdict(schedule), "seed": seed, "final_loss": running},
+        denoising_error=measure_denoising_error(prior, unseen),
+        record={**record, "schedule": asdict(schedule), "seed": seed, "final_loss": learner.loss},
     )
     prior.save(folder)
-    checkpoint.unlink()
+    checkpoint.remove()
     return prior
+
+
+def _start(init: SpinPrior | None, pixel_mm: float, device: torch.device, seed: int) -> SpinPrior:
+    """The prior that is going to learn, without reference voxels and denoising error yet."""
+    if init is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            unet = new_unet()
+        scheduler, scaling = new_scheduler(), SpinScaling()
+    else:
+        unet, scheduler, scaling = deepcopy(init.unet), init.scheduler, init.scaling
+    unet = unet.to(device).train().requires_grad_(True)
+    unknown = torch.zeros(scheduler.config.num_train_timesteps, 3)
+    return SpinPrior(unet, scheduler, scaling, pixel_mm, unknown, reference=torch.ones(3, 1))
+
+
+def _learn(learner: _Learner, pool: torch.Tensor, schedule: Schedule, checkpoint: Checkpoint) -> None:
+    """All steps that are left, with a checkpoint every few minutes and at the end."""
+    saved = time.monotonic()
+    with tqdm(total=schedule.steps, initial=learner.step, desc="prior", mininterval=5) as progress:
+        while learner.step < schedule.steps:
+            stage = schedule.stage(learner.step)
+            clean, guide = _draw_crops(pool, learner.prior, stage, schedule.guided_share, learner.rng)
+            learner.learn(clean.to(learner.prior.device), guide.to(learner.prior.device))
+            progress.set_postfix(loss=f"{learner.loss:.5f}", crop=stage.crop, refresh=False)
+            progress.update()
+            if time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
+                checkpoint.save(learner.state())
+                saved = time.monotonic()
+    checkpoint.save(learner.state())

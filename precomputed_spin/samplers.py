@@ -7,65 +7,93 @@ posterior sampling (Chung et al., ICLR 2023).
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
+from diffusers import DDPMScheduler
+from diffusers.utils.torch_utils import randn_tensor
 
 from nnunet_phys.precomputed_spin.likelihood import Likelihood
 from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinPrior
+
+STEPS = (2, 1000)
+"""Network evaluations that a sampler may take: a first and a last noise level, and no more than a prior has."""
 
 
 class SliceNoise:
     """Standard normal noise of each slice from a stream of its own, so that batching does not change it.
 
     Args:
-        keys: one string a slice; equal keys give equal noise.
+        keys: one string per slice; equal keys give equal noise.
         seed: changes all of them.
+
+    Attributes:
+        generators: one per slice, on the CPU, so that every device gets the same noise.
     """
 
-    def __init__(self, keys: list[str], seed: int = 0) -> None:
+    def __init__(self, keys: Sequence[str], seed: int = 0) -> None:
         digests = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in keys]
-        self._generators = [torch.Generator().manual_seed(int.from_bytes(d[:8], "big") >> 1) for d in digests]
+        self.generators = [torch.Generator().manual_seed(int.from_bytes(d[:8], "big") >> 1) for d in digests]
 
     def __call__(self, like: torch.Tensor) -> torch.Tensor:
-        """Noise of the shape (slices first) and device of `like`."""
-        return torch.stack([torch.randn(like.shape[1:], generator=g) for g in self._generators]).to(like)
-
-
-class Sampler(Protocol):
-    """Finds maps for each slice of a likelihood: a sample of the posterior, or an estimate of its mean."""
-
-    def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
-        """Scaled maps (slices, 3, rows, columns) on the grid of the likelihood's image."""
-        ...
-
-
-def _check_steps(steps: int) -> None:
-    if not 2 <= steps <= 1000:
-        raise ValueError(f"{steps} steps: a sampler takes 2 to 1000")
+        """Noise of the shape (slices first), type and device of `like`."""
+        return randn_tensor(like.shape, self.generators, like.device, like.dtype)
 
 
 @dataclass(frozen=True)
-class ProximalSampler:
-    """The default: correct the denoised estimate in closed form at every step, then noise it afresh.
+class Sampler(ABC):
+    """Finds maps for each slice of a likelihood: a sample of the posterior, or an estimate of its mean.
 
-    The signal is point-wise in the maps, so the likelihood needs 3 derivatives a pixel and none of the U-Net. The
+    Attributes:
+        uses_labels: it heeds the likelihood's labels at every step.
+    """
+
+    uses_labels: ClassVar[bool]
+
+    @property
+    @abstractmethod
+    def draws_samples(self) -> bool:
+        """Whether each call draws from the posterior; else it estimates the posterior's mean."""
+
+    @abstractmethod
+    def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
+        """Scaled maps (slices, 3, rows, columns) on the grid of the likelihood's images, on the prior's device."""
+
+
+def _check_steps(steps: int) -> None:
+    fewest, most = STEPS
+    if not fewest <= steps <= most:
+        raise ValueError(f"{steps} steps: a sampler takes {fewest} to {most}")
+
+
+@dataclass(frozen=True)
+class ProximalSampler(Sampler):
+    """The default: correct the denoised estimate in closed form at every step, then add fresh noise.
+
+    The signal is point-wise in the maps, so the likelihood needs three derivatives per pixel and none of the U-Net. The
     belief handed to the likelihood is the prior's estimate with the variance that its errors were measured to have
     at that noise level, channel by channel (in the spirit of PiGDM, Song et al., ICLR 2023, and DiffPIR, Zhu et al.,
     CVPRW 2023).
 
     Where the image leaves T1 and T2 open, a sample is mottled and a mean is not. So the steps end at a noise level
-    where tissues are told and details are not, and the last few estimates, each of noise of its own, are averaged:
-    close to the posterior mean for the price of a sample (`benchmarks/reverse_imaging.py` compares them).
+    where the tissues can be recognised and their details cannot, and the last few estimates, each from its own noise,
+    are averaged: close to the posterior mean for the price of a sample (`benchmarks/reverse_imaging.py` compares them).
 
     Attributes:
         steps: network evaluations.
         average: how many of them are averaged at the end, at `average_abar`; 1 draws a posterior sample instead.
-        least_abar: noise level of the first step.
-        average_abar: noise level (cumulative alpha) of the averaged ones.
-        iterations: Gauss-Newton iterations a step.
+        least_abar: noise level (cumulative alpha) of the first step.
+        average_abar: noise level of the averaged estimates.
+        iterations: Gauss-Newton iterations per step.
+
+    Raises:
+        ValueError: a number of steps or estimates that makes no sense.
     """
+
+    uses_labels: ClassVar[bool] = True
 
     steps: int = 12
     average: int = 4
@@ -78,35 +106,59 @@ class ProximalSampler:
         if self.average < 1:
             raise ValueError(f"average of {self.average} estimates: give 1 or more")
 
+    @property
+    def draws_samples(self) -> bool:
+        """See `Sampler`."""
+        return self.average == 1
+
     @torch.no_grad()
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """See `Sampler`."""
+        # 1. Noise levels: one network evaluation at each, but several at the last where estimates are averaged
         averaged = min(self.average, self.steps - 1)
-        end = 1.0 if self.average == 1 else self.average_abar
+        last_abar = 1.0 if self.draws_samples else self.average_abar
+        timesteps = prior.timesteps(self.steps - averaged + 1, self.least_abar, last_abar)
+        evaluations = [1] * (len(timesteps) - 1) + [averaged]
+
+        # 2. Start in the middle of the scale: at the first level there is hardly anything but noise
         slices, rows, columns = likelihood.observed.shape
         u = torch.zeros((slices, 3, rows, columns), device=prior.device)
-        timesteps = prior.timesteps(self.steps - averaged + 1, self.least_abar, end)
-        for t, draws in zip(timesteps, [*[1] * (len(timesteps) - 1), averaged], strict=True):
-            abar = prior.alphas_cumprod[t]
-            noisy = (abar.sqrt() * u + (1 - abar).sqrt() * noise(u) for _ in range(draws))
-            mean = sum(prior.denoise(one, t) for one in noisy) / draws
+
+        for timestep, count in zip(timesteps, evaluations, strict=True):
+            level = torch.tensor([timestep], device=prior.device)
+            total = torch.zeros_like(u)
+            for _ in range(count):
+                # 3. Carry the estimate to this noise level. The noise is fresh (no `DDIMScheduler.step`): what the last
+                # level's noise was is not known any more, since the likelihood has moved the estimate made from it
+                noisy = prior.scheduler.add_noise(u, noise(u), level)
+                # 4. Ask the prior what the clean maps are
+                total += prior.denoise(noisy, timestep)
+            mean = total / count
+            # 5. Set the gains that are guesses
             likelihood = likelihood.calibrated(mean)
-            u = likelihood.correct(mean, prior.denoising_error[t].view(1, 3, 1, 1), self.iterations)
+            # 6. Let the images correct that belief, as far as the prior is known to err at this level
+            u = likelihood.correct(mean, prior.denoising_error[timestep].view(1, 3, 1, 1), self.iterations)
         return u
 
 
 @dataclass(frozen=True)
-class DPS:
+class DPS(Sampler):
     """Diffusion posterior sampling, eq. (10) of the paper: an ancestral step, then down the likelihood's gradient.
 
     The squared norm is summed over pixels and slices, so guidance depends on neither batch size nor resolution (the
-    published code takes means).
+    published code takes means). It knows no labels, as the paper's: its guidance is so much weaker than a likelihood of
+    the images' true noise (xi would be 1 / (2 sigma^2)) that a label's density in the same units would move nothing.
 
     Attributes:
         steps: network evaluations, each with a gradient through the network.
         xi: guidance strength on the squared norm, the signal in units of PD 1. The published setting (xi 400, sigma
             0.1, batch of 5, 128x128 pixels, mean instead of sum) amounts to 0.49.
+
+    Raises:
+        ValueError: a number of steps that makes no sense.
     """
+
+    uses_labels: ClassVar[bool] = False
 
     steps: int = 200
     xi: float = 0.49
@@ -114,25 +166,35 @@ class DPS:
     def __post_init__(self) -> None:
         _check_steps(self.steps)
 
+    @property
+    def draws_samples(self) -> bool:
+        """See `Sampler`."""
+        return True
+
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """See `Sampler`."""
-        timesteps = prior.timesteps(self.steps, 0.0)
-        abar = prior.alphas_cumprod
+        # 1. Ancestral steps from pure noise to none, told the clean maps (whose bounds the scheduler cannot clip to)
+        scheduler = DDPMScheduler.from_config(prior.scheduler.config, prediction_type="sample", clip_sample=False)
+        scheduler.set_timesteps(timesteps=prior.timesteps(self.steps, 0.0))
+
+        # 2. Start from noise
         slices, rows, columns = likelihood.observed.shape
         u = noise(torch.empty((slices, 3, rows, columns), device=prior.device))
-        for step, t in enumerate(timesteps):
+
+        for timestep in scheduler.timesteps.tolist():
+            # 3. The clean maps that the prior makes out, and the gradient of their misfit through the network
             with torch.enable_grad():
                 u = u.detach().requires_grad_(True)
-                clean = prior.denoise(u, t)
+                clean = prior.denoise(u, timestep)
                 (gradient,) = torch.autograd.grad(likelihood.squared_norm(clean), u)
             with torch.no_grad():
+                # 4. The ancestral step, each slice with its own noise
                 clean = clean.clamp(LEAST, GREATEST)
-                after = abar[timesteps[step + 1]] if step + 1 < len(timesteps) else torch.ones_like(abar[t])
-                alpha = abar[t] / after
-                mean = after.sqrt() * (1 - alpha) * clean + alpha.sqrt() * (1 - after) * u
-                u = mean / (1 - abar[t]) + ((1 - alpha) * (1 - after) / (1 - abar[t])).sqrt() * noise(u)
+                u = scheduler.step(clean, timestep, u, generator=noise.generators).prev_sample
+                # 5. Down the gradient
                 u = u - self.xi * gradient
         return u.detach().clamp(LEAST, GREATEST)
 
 
 SAMPLERS: dict[str, type[Sampler]] = {"proximal": ProximalSampler, "dps": DPS}
+"""The samplers by their names on the command line."""

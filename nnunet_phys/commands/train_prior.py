@@ -5,46 +5,72 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nnunet_phys.commands.shared.numbers import PROCESSES, SEED, number, whole_number
+from nnunet_phys.errors import InputError
+
+MOST_STEPS = 1_000_000
+"""Optimiser steps. Assumed: 150 times the default's, weeks on a CPU."""
+MOST_HEARTS = 20_000
+"""Digital hearts; their maps take 1 MB each, twice while they are put together."""
+PIXEL_MM = (0.5, 10.0)
+"""As `prior_files.PIXEL_MM`, which would import diffusers for every `-h`."""
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty name: give a folder")
+    return Path(text)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map; or: phantom")
-    parser.add_argument("-o", required=True, type=Path, metavar="PRIOR", help="folder for the prior; a rerun goes on")
+    parser.add_argument(
+        "-o", required=True, type=_folder, metavar="PRIOR", help="new folder for the prior; a rerun goes on"
+    )
     parser.add_argument("-init", metavar="PRIOR", help="a prior to start from (folder or name of a shipped one)")
-    parser.add_argument("-steps", type=int, default=6400, help="optimiser steps (default %(default)s)")
-    parser.add_argument("-hearts", type=int, default=2000, help="digital hearts of 4 slices (default %(default)s)")
-    parser.add_argument("-pixel_mm", type=float, default=2.5, help="pixel size of the maps (default %(default)s)")
-    parser.add_argument("-seed", type=int, default=0)
+    parser.add_argument(
+        "-steps", type=whole_number(1, MOST_STEPS), default=6400, help="optimiser steps (default %(default)s)"
+    )
+    parser.add_argument(
+        "-hearts", type=whole_number(1, MOST_HEARTS), help="digital hearts of 4 slices, with -i phantom (default 2000)"
+    )
+    parser.add_argument(
+        "-pixel_mm", type=number(*PIXEL_MM), default=2.5, help="pixel size of the maps (default %(default)s)"
+    )
+    parser.add_argument("-seed", type=SEED, default=0)
     parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
-    parser.add_argument("-np", type=int, default=2, help="processes that draw digital hearts (default %(default)s)")
+    parser.add_argument("-np", type=PROCESSES, help="processes that draw digital hearts, with -i phantom (default 2)")
 
 
 def run(args: argparse.Namespace) -> None:
-    from functools import partial
+    from functools import cache, partial
 
     from nnunet_phys.devices import torch_device
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.prior_maps import folder_maps, phantom_maps
     from nnunet_phys.precomputed_spin.prior_training import Schedule, train_prior
 
+    device = torch_device(args.device)
     if args.i == "phantom":
-        hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np)
+        args.hearts = 2000 if args.hearts is None else args.hearts
+        hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np or 2)
         pool, held_out = partial(hearts, args.hearts, first_seed=1000 + args.seed), partial(hearts, 8)
+    elif args.hearts is not None or args.np is not None:
+        raise InputError("-hearts and -np go with -i phantom, not with a folder of maps. Leave them out.")
     else:
-        maps = folder_maps(Path(args.i), args.pixel_mm)
-        pool, held_out = (lambda: maps[0]), (lambda: maps[1])
+        maps = cache(partial(folder_maps, Path(args.i), args.pixel_mm))
+        pool, held_out = (lambda: maps()[0]), (lambda: maps()[1])
     chosen = ("i", "init", "steps", "hearts", "pixel_mm", "seed")
     options = [f"-{name} {getattr(args, name)}" for name in chosen if getattr(args, name) is not None]
-    command = " ".join(["nnunet_phys train_prior -o PRIOR", *options])
-    init = SpinPrior.load(args.init, torch_device(args.device)) if args.init else None
     prior = train_prior(
         pool,
         held_out,
         folder=args.o,
         pixel_mm=args.pixel_mm,
         schedule=Schedule(steps=args.steps),
-        device=str(torch_device(args.device)),
+        device=device,
         seed=args.seed,
-        record={"command": command},
-        init=init,
+        record={"command": " ".join(["nnunet_phys train_prior -o PRIOR", *options])},
+        init=SpinPrior.load(args.init, device) if args.init else None,
     )
     print(f"prior written to {args.o}, final loss {prior.record['final_loss']:.4f}")

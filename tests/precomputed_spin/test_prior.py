@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from nnunet_phys.brightness import bright_level
 from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError
 from nnunet_phys.forward import signals
 from nnunet_phys.precomputed_spin import prior as prior_module
 from nnunet_phys.precomputed_spin import prior_training as training
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, observe
-from nnunet_phys.precomputed_spin.likelihood import bright_level
 from nnunet_phys.precomputed_spin.prior import (
     DEFAULT_PRIOR,
     SHIPPED,
@@ -20,7 +20,6 @@ from nnunet_phys.precomputed_spin.prior import (
     SpinScaling,
     new_scheduler,
     new_unet,
-    renoise,
 )
 from nnunet_phys.precomputed_spin.prior_maps import folder_maps, reference_voxels
 from nnunet_phys.precomputed_spin.prior_training import Schedule, Stage, measure_denoising_error, train_prior
@@ -54,9 +53,6 @@ def test_save_and_load(prior_folder):
     assert torch.equal(prior.reference, torch.ones(3, 7))
     assert not prior.scheduler.config.clip_sample
     assert prior.denoising_error[500, 1] == pytest.approx(0.05, rel=0.03)
-    first = prior.sample(2, (16, 20), torch.Generator().manual_seed(1), steps=3)
-    again = SpinPrior.load(prior_folder).sample(2, (16, 20), torch.Generator().manual_seed(1), steps=3)
-    assert first.shape == (2, 16, 20) and torch.equal(first.stack(), again.stack())
 
 
 def test_shipped_prior_is_small_and_records_its_making():
@@ -124,15 +120,6 @@ def test_guides_are_protocols_of_their_own_each_time(name):
 def test_no_prior_there(tmp_path):
     with pytest.raises(InputError, match=f"has no prior.json.*{DEFAULT_PRIOR}"):
         SpinPrior.load(tmp_path)
-
-
-def test_renoise_reaches_the_next_level():
-    generator = torch.Generator().manual_seed(0)
-    clean, noise = torch.ones(1, 3, 100, 100), torch.randn((1, 3, 100, 100), generator=generator)
-    abar, following = torch.tensor(0.3), torch.tensor(0.6)
-    noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
-    expected = following.sqrt() * clean + (1 - following).sqrt() * noise
-    torch.testing.assert_close(renoise(noisy, clean, abar, following), expected)
 
 
 class _Interrupted(Exception):

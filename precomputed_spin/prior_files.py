@@ -1,0 +1,281 @@
+"""A prior's folder: what its files may hold, and reading and writing it whole or not at all.
+
+PRIOR/prior.json              scaling, pixel size, denoising error, how it was made
+PRIOR/unet/                   the network in fp16, as diffusers saves it
+PRIOR/scheduler/              the noise schedule, as diffusers saves it
+PRIOR/reference.safetensors   voxels of the maps it learned from
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.json_files import read_json
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
+from nnunet_phys.whole_files import working_folder
+
+SHIPPED = Path(__file__).parent / "priors"
+FORMAT = 3
+FOLD = 2
+"""Blocks of this many rows and columns are folded into channels, which costs a quarter of the network."""
+IN_CHANNELS = FOLD**2 * (3 + 6)
+"""Folded: PD, T1 and T2 with noise, and their six guides."""
+OUT_CHANNELS = FOLD**2 * 3
+PIXEL_MM = (0.5, 10.0)
+"""Pixel sizes that a prior may have. Assumed: half the finest clinical pixel (1 mm), and a pixel as thick as the left
+ventricle's wall."""
+TIMESTEPS = (1000, 10_000)
+"""Lengths of a noise schedule: a sampler may take 1000 steps, and priors are trained with 1000."""
+_MOST_WIDTH, _MOST_LEVELS, _MOST_LAYERS = 1024, 6, 8
+"""Of a network, before it takes memory. Assumed: five times the width and twice the depth of the shipped prior."""
+_MOST_REFERENCE = 1_000_000
+"""Voxels of the reference; a prior is trained with a few thousand."""
+_FAULTS_OF_LIBRARIES = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
+"""What diffusers and safetensors raise for broken files."""
+
+
+def _check_format(value: int) -> None:
+    if value != FORMAT:
+        raise ValueError(f"it is {value}, expected {FORMAT}")
+
+
+def _check_pixel_mm(value: float) -> None:
+    least, greatest = PIXEL_MM
+    if not least <= value <= greatest:
+        raise ValueError(f"{value:g} mm, expected {least:g} to {greatest:g}")
+
+
+def _check_denoising_error(table: dict[str, tuple[float, float, float]]) -> None:
+    if not table or not all(knot.isdecimal() for knot in table):
+        raise ValueError("timesteps must be whole numbers from 0")
+    knots = [int(knot) for knot in table]
+    if knots[0] != 0 or any(later <= earlier for earlier, later in pairwise(knots)):
+        raise ValueError("timesteps must increase from 0")
+    if any(value < 0 for row in table.values() for value in row):
+        raise ValueError("mean squared errors must not be negative")
+
+
+def _check_record(record: dict[str, Any]) -> None:
+    json.dumps(record, allow_nan=False)  # a ValueError that says so
+
+
+@dataclass(frozen=True)
+class PriorDescription:
+    """prior.json: all of a prior but its weights, noise schedule and reference voxels.
+
+    Attributes:
+        format: of the folder.
+        scaling: physical units to network numbers.
+        pixel_mm: in-plane pixel size of the maps it learned.
+        denoising_error: by timestep, linear in between: mean squared error of the denoised PD, T1 and T2 (scaled).
+        record: how it was made, free form.
+    """
+
+    format: int = field(metadata={"check": _check_format})
+    scaling: SpinScaling
+    pixel_mm: float = field(metadata={"check": _check_pixel_mm})
+    denoising_error: dict[str, tuple[float, float, float]] = field(metadata={"check": _check_denoising_error})
+    record: dict[str, Any] = field(metadata={"check": _check_record})
+
+    def error_by_timestep(self, timesteps: int) -> torch.Tensor:
+        """The denoising error at every timestep, float32 (timesteps, 3)."""
+        knots, errors = [int(knot) for knot in self.denoising_error], np.array(list(self.denoising_error.values()))
+        return interpolate_knots(knots, errors, timesteps)
+
+
+def interpolate_knots(knots: list[int], errors: np.ndarray, timesteps: int) -> torch.Tensor:
+    """Errors (knots, 3) of some timesteps at each of them, linear in between, float32 (timesteps, 3)."""
+    steps = np.arange(timesteps)
+    return torch.from_numpy(np.stack([np.interp(steps, knots, channel) for channel in errors.T], 1)).float()
+
+
+def _check_timesteps(value: int) -> None:
+    least, greatest = TIMESTEPS
+    if not least <= value <= greatest:
+        raise ValueError(f"{value} timesteps, expected {least} to {greatest}")
+
+
+def _check_prediction(value: str) -> None:
+    if value != "v_prediction":
+        raise ValueError(f"it is '{value}', expected 'v_prediction'")
+
+
+@dataclass(frozen=True)
+class _SchedulerConfig:
+    """What must be known of scheduler/scheduler_config.json before diffusers allocates its tables."""
+
+    num_train_timesteps: int = field(metadata={"check": _check_timesteps})
+    prediction_type: str = field(metadata={"check": _check_prediction})
+
+
+def _exactly(channels: int) -> dict[str, Any]:
+    def check(value: int) -> None:
+        if value != channels:
+            raise ValueError(f"it is {value}, expected {channels}: this is not the network of a spin prior")
+
+    return {"check": check}
+
+
+def _check_widths(widths: tuple[int, ...]) -> None:
+    if not 1 <= len(widths) <= _MOST_LEVELS or not all(1 <= width <= _MOST_WIDTH for width in widths):
+        raise ValueError(f"expected 1 to {_MOST_LEVELS} levels of 1 to {_MOST_WIDTH} channels")
+
+
+def _check_layers(layers: int) -> None:
+    if not 1 <= layers <= _MOST_LAYERS:
+        raise ValueError(f"it is {layers}, expected 1 to {_MOST_LAYERS}")
+
+
+@dataclass(frozen=True)
+class _NetworkConfig:
+    """What must be known of unet/config.json before diffusers allocates the network."""
+
+    in_channels: int = field(metadata=_exactly(IN_CHANNELS))
+    out_channels: int = field(metadata=_exactly(OUT_CHANNELS))
+    block_out_channels: tuple[int, ...] = field(metadata={"check": _check_widths})
+    layers_per_block: int = field(metadata={"check": _check_layers})
+
+
+@dataclass(frozen=True, eq=False)
+class PriorFiles:
+    """What a prior's folder holds.
+
+    Attributes:
+        description: prior.json.
+        unet: the network.
+        scheduler: the noise schedule.
+        reference: PD, T1 (ms) and T2 (ms) of voxels, (3, n).
+    """
+
+    description: PriorDescription
+    unet: UNet2DModel
+    scheduler: DDPMScheduler
+    reference: torch.Tensor
+
+
+def find_prior(name_or_folder: str | Path) -> Path:
+    """A prior's folder, or a shipped prior's by its name.
+
+    Raises:
+        InputError: there is no such prior.
+    """
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        folder = SHIPPED / str(name_or_folder)
+    if not (folder / "prior.json").exists():
+        raise InputError(f"Prior '{name_or_folder}' has no prior.json. {_remedy()}")
+    return folder
+
+
+def _remedy() -> str:
+    shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*") if path.is_dir()))
+    return f"Give a folder written by `nnunet_phys train_prior` or the name of a shipped prior: {shipped}."
+
+
+def read_prior_files(folder: Path) -> PriorFiles:
+    """Read and check a prior's folder.
+
+    Raises:
+        InputError: a file is missing, broken, of another kind or of another size than a prior's, or holds numbers that
+            are not finite.
+    """
+    remedy = _remedy()
+    description = read_json(folder / "prior.json", PriorDescription, remedy)
+    config = read_json(folder / "scheduler" / "scheduler_config.json", _SchedulerConfig, remedy, extra=True)
+    read_json(folder / "unet" / "config.json", _NetworkConfig, remedy, extra=True)
+    last = int(list(description.denoising_error)[-1])
+    if last != config.num_train_timesteps - 1:
+        raise InputError(
+            f"{folder / 'prior.json'}.denoising_error: it ends at timestep {last}, the noise schedule at "
+            f"{config.num_train_timesteps - 1}. {remedy}"
+        )
+    try:
+        scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        _check_scheduler(scheduler)
+        unet = _read_network(folder / "unet")
+        reference = _read_reference(folder / "reference.safetensors")
+    except _FAULTS_OF_LIBRARIES as fault:
+        raise InputError(f"Prior '{folder}' cannot be read ({last_line(fault)}). {remedy}") from None
+    return PriorFiles(description, unet, scheduler, reference)
+
+
+def _check_scheduler(scheduler: DDPMScheduler) -> None:
+    levels = scheduler.alphas_cumprod
+    if not (torch.isfinite(levels).all() and (levels.diff() <= 0).all() and levels[0] < 1 and levels[-1] >= 0):
+        raise ValueError("the cumulative alphas of scheduler do not fall from 1 to 0")
+
+
+def _read_network(folder: Path) -> UNet2DModel:
+    """The network, proven to work by a pass of the smallest input."""
+    unet, loading = UNet2DModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
+    )
+    absent = [*loading["missing_keys"], *loading["mismatched_keys"]]
+    if absent:
+        raise ValueError(f"the weights of unet lack {absent[0]}")
+    if not all(torch.isfinite(weights).all() for weights in unet.state_dict().values()):
+        raise ValueError("the weights of unet hold NaN or infinite values")
+    unet = unet.float().eval().requires_grad_(False)
+    size = 2 ** len(unet.config.block_out_channels)
+    velocity = unet(torch.zeros(1, IN_CHANNELS, size, size), 0).sample
+    if velocity.shape != (1, OUT_CHANNELS, size, size) or not torch.isfinite(velocity).all():
+        raise ValueError("unet gives no velocity of PD, T1 and T2")
+    return unet
+
+
+def _read_reference(path: Path) -> torch.Tensor:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path.name}")
+    reference = load_file(path)["reference"].float()
+    if reference.ndim != 2 or len(reference) != 3 or not 1 <= reference.shape[1] <= _MOST_REFERENCE:
+        raise ValueError(f"the reference has the shape {tuple(reference.shape)}, expected (3, voxels)")
+    if not torch.isfinite(reference).all() or (reference[0] < 0).any() or (reference[1:] <= 0).any():
+        raise ValueError("the reference holds values that PD, T1 and T2 cannot have")
+    return reference
+
+
+def check_vacant(folder: Path) -> None:
+    """Refuse a place for a prior where something is already.
+
+    Raises:
+        InputError: it is a file, or a folder that is not empty.
+    """
+    if (folder / "prior.json").exists():
+        raise InputError(f"{folder} holds a finished prior. Choose another folder, or remove it.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} holds other files. Choose a new or an empty folder for the prior.")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder} is a file. Choose a new or an empty folder for the prior.")
+
+
+def write_prior_files(folder: Path, files: PriorFiles) -> None:
+    """Write a prior's folder, whole or not at all.
+
+    Raises:
+        InputError: something else is there, or the disk does not take it.
+    """
+    check_vacant(folder)
+    description = json.dumps(asdict(files.description), indent=1, allow_nan=False) + "\n"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with working_folder(folder.parent, folder.name) as work:
+            new = work / "prior"
+            files.unet.save_pretrained(new / "unet")
+            files.scheduler.save_pretrained(new / "scheduler")
+            save_file({"reference": files.reference}, new / "reference.safetensors")
+            (new / "prior.json").write_text(description)
+            os.replace(new, folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{folder} cannot be written ({last_line(error)}). Is the disk full?") from None
