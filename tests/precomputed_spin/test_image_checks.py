@@ -49,7 +49,7 @@ FAULTY = {
     "z-scored": (
         lambda image: (image - image.mean()) / image.std(),
         {},
-        "% of its pixels are clearly negative, as after",
+        "% of its pixels are clearly negative",
     ),
     "small": (lambda image: image[:, :10], {}, "spans only 20 mm in plane, the prior needs"),
     "slices first": (lambda image: image, {"spacing": (8.0, 1.9, 1.9)}, "slices seem to lie along a row or column"),

@@ -144,13 +144,20 @@ def refuse_both(name: str | None, name_flag: str, path: Path, path_flag: str) ->
 
 
 def find_cases(inputs: Inputs, protocol: ScanProtocol) -> tuple[list[ScanJob], list[str]]:
-    """All cases with their sequences, by name; and a line for each case that has none."""
+    """All cases with their sequences, by name; and a line for each case that has none.
+
+    Raises:
+        InputError: a data set holds 4-D images.
+    """
     from nnunet_phys.precomputed_spin.map_work import find_jobs
-    from nnunet_phys.precomputed_spin.scan_files import scans_of_cases, scans_of_files
+    from nnunet_phys.precomputed_spin.scan_files import four_dimensional, scans_of_cases, scans_of_files
     from nnunet_phys.sequences import MOLLI
 
     if inputs.dataset is not None:
         scans = scans_of_cases(inputs.files)
+        faults = four_dimensional(scans)
+        if faults:
+            raise InputError(*faults)
     else:
         scans = scans_of_files(inputs.files, protocol.is_series)
     jobs, faults = find_jobs(scans, protocol)
