@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import SpatialImage
 
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.json_files import read_json
@@ -89,7 +90,8 @@ class Geometry:
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
         """Slice, row and column spacing; a 2D image is taken for a slice of 8 mm, usual in the heart."""
-        return (SLICE_OF_2D_MM, *self.spacing[::-1])[-3:]
+        slice_mm = self.spacing[2] if len(self.spacing) > 2 else SLICE_OF_2D_MM
+        return slice_mm, self.spacing[1], self.spacing[0]
 
     def difference(self, other: Geometry) -> str | None:
         """The first attribute in which two differ, or None."""
@@ -213,10 +215,13 @@ def voxels(path: Path, frame: int | None = None) -> np.ndarray:
     SimpleITK reads NaN in a NIfTI file as 0 and half a file as if it were whole, nibabel doesn't.
     """
     if path.name.endswith((".nii", ".nii.gz")):
-        proxy = nibabel.load(path).dataobj
+        image = nibabel.load(path)
+        if not isinstance(image, SpatialImage):
+            raise ImageFileError(f"{path} holds no image")
+        proxy = image.dataobj
         return np.asanyarray(proxy if frame is None else proxy[..., frame]).T
-    image = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    return image if frame is None else image[frame]
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    return values if frame is None else values[frame]
 
 
 @contextmanager
