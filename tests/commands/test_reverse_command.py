@@ -188,7 +188,8 @@ def test_series_that_do_not_fit(series, prior, tmp_path, refused):
     (tmp_path / "raw" / "a.nii").touch()
     refused(
         _from(tmp_path / "raw", tmp_path / "o", prior),
-        "holds images that end in .nii. Give", "such as .nii.gz",
+        "holds images that end in .nii. Give",
+        "such as .nii.gz",
     )
     shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a.nii.gz")
     shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a_0000.nii.gz")
