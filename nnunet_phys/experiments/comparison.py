@@ -20,7 +20,6 @@ from nnunet_phys.digital_heart import LABELS
 from nnunet_phys.image_files import read_image
 
 _COLOURS = {"RV": "#4cc9f0", "MYO": "#ffd166", "LV": "#ef476f"}
-_ON_IMAGE = {"color": "white", "fontweight": "bold"}
 _MARGIN = 1.45
 """Side of the square that is shown, relative to the heart's greatest extent."""
 
@@ -76,7 +75,7 @@ def draw_comparison(
         predictions: by the model's title, its folder with a folder per contrast.
         examples: the rows.
         z: slice to show.
-        figure_file: the picture to write, a .png of 1,000 pixels' width.
+        figure_file: the picture to write, a .png, 250 pixels wide per column.
     """
     columns = ["image", "truth", *predictions]
     plt.rcdefaults()  # nnU-Net's progress plot leaves large type behind
@@ -95,7 +94,8 @@ def draw_comparison(
                 _outline(axis, masks[title])
             if title in predictions:
                 score = f"Dice {dice(masks[title], truth):.2f}"
-                axis.text(0.04, 0.96, score, transform=axis.transAxes, va="top", fontsize=11, **_ON_IMAGE)
+                box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
+                axis.text(0.04, 0.96, score, transform=axis.transAxes, va="top", color="white", fontsize=11, bbox=box)
         row[0].set_ylabel(example.title, fontsize=11)
     for axis, title in zip(axes[0], columns, strict=True):
         axis.set_title(title, fontsize=11)

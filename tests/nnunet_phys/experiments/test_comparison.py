@@ -36,5 +36,5 @@ def test_the_picture_fits_a_page(tmp_path, empty):
         sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
     example = Example("gre", "heart000", "GRE")
     draw_comparison(tmp_path, {"plain": tmp_path / "plain"}, [example], 1, tmp_path / "demo.png")
-    width, height = Image.open(tmp_path / "demo.png").size
-    assert width == 750 and height < 400
+    with Image.open(tmp_path / "demo.png") as picture:
+        assert picture.width == 750 and picture.height < 400
