@@ -344,6 +344,7 @@ def test_several_channels(fresh, refused):
         (["-samples", "0"], "argument -samples: 0 is less than 1"),
         (["-seed", "-1"], "argument -seed: -1 is less than 0"),
         (["-num_parts", "0"], "argument -num_parts: 0 is less than 1"),
+        (["-o", ""], "argument -o: it is empty: name a file or folder"),
     ],
 )
 def test_numbers_out_of_bounds(arguments, message, capsys):
