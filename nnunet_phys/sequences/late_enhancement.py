@@ -153,8 +153,8 @@ class InversionRecoveryGRE(InversionRecovery):
 
     Every `beats` heartbeats: inversion, a delay, a train of ideally spoiled gradient echoes (`single_shot_gre`), and
     free recovery to the next inversion; in the steady state of all this, not from equilibrium. Exact against `bloch`.
-    The textbook 1 - 2 exp(-TI/T1) + exp(-RR/T1) leaves out the train. After Simonetti et al. 2001, Radiology 218:215
-    (cited from memory).
+    The textbook 1 - 2 exp(-TI/T1) + exp(-RR/T1) leaves out the train. Jenista et al., J
+    Cardiovasc Magn Reson 25:18 (2023), tell how it is used.
 
     Attributes:
         inversion_time_ms: from the inversion to the echo at the centre of k-space. `null_inversion_time_ms` gives that
