@@ -49,7 +49,7 @@ def tables() -> dict[str, str]:
 
 
 def fill(text: str) -> str:
-    """A document with the tables of today between its marks."""
+    """A document with up-to-date tables between its marks."""
     current = tables()
     return _MARK.sub(lambda found: f"{found[1]}{current[found[2]]}{found[3]}", text)
 
