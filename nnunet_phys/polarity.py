@@ -57,7 +57,7 @@ def fit_inversion_recovery(images: torch.Tensor, inversion_times_ms: tuple[float
         raise ValueError(f"{len(images)} images with {len(inversion_times_ms)} inversion times: give 4 or more of each")
     times, order = torch.tensor(inversion_times_ms, dtype=torch.float64).sort()
     pixels = images.flatten(1).double().T[:, order]
-    t1_star = torch.logspace(*(math.log10(end) for end in _T1_STAR_MS), _T1_STARS, dtype=torch.float64)
+    t1_star = torch.logspace(math.log10(_T1_STAR_MS[0]), math.log10(_T1_STAR_MS[1]), _T1_STARS, dtype=torch.float64)
     basis = torch.stack((torch.ones(_T1_STARS, len(times)), -torch.exp(-times / t1_star[:, None])), 2).double()
     plane, _ = torch.linalg.qr(basis)  # (grid, images, 2)
     signs = 1 - 2 * torch.ones(len(times) + 1, len(times)).tril(-1).double()  # the first k negative
@@ -66,8 +66,8 @@ def fit_inversion_recovery(images: torch.Tensor, inversion_times_ms: tuple[float
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order))
     shape = images.shape[1:]
-    maps = (m.float().reshape(shape) for m in (t1, t1_star, a, b))
-    return InversionRecoveryFit(*maps, polarity[:, back].T.float().reshape(images.shape))
+    t1, t1_star, a, b = (values.float().reshape(shape) for values in (t1, t1_star, a, b))
+    return InversionRecoveryFit(t1, t1_star, a, b, polarity[:, back].T.float().reshape(images.shape))
 
 
 def _fit_block(
