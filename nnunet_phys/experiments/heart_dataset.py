@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
-from tqdm import tqdm
 
 from nnunet_phys.digital_heart import LABELS, DigitalHeart
+from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.experiments.heart_scans import CONTRASTS, scan_test_heart, scan_training_heart
+from nnunet_phys.whole_files import remove_leftovers, working_folder
+from nnunet_phys.workers import run_in_workers
 
 
 def write_heart_dataset(folder: Path, train: int, test: int, slices: int, processes: int = 2) -> None:
@@ -29,17 +29,19 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
         test: test anatomies.
         slices: short-axis slices a case.
         processes: worker processes.
+
+    Raises:
+        InputError: a file cannot be written, or a worker process was killed.
     """
-    work = folder.with_name(f".{folder.name}.{os.getpid()}")
-    for name in ("imagesTr", "labelsTr", "trueTr", *(f"{k}Ts_{c}" for k in ("images", "labels") for c in CONTRASTS)):
-        (work / name).mkdir(parents=True)
-    jobs: list[tuple[Callable[[Path, int, int], None], int]] = [(_write_training_case, i) for i in range(train)]
-    jobs += [(_write_test_anatomy, i) for i in range(test)]
-    try:
-        with get_context("spawn").Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            results = [pool.apply_async(job, (work, i, slices)) for job, i in jobs]
-            for result in tqdm(results, desc="digital hearts"):
-                result.get()
+    remove_leftovers(folder.parent)
+    with working_folder(folder.parent, folder.name) as hidden:
+        work = hidden / folder.name
+        subsets = [f"{kind}Ts_{contrast}" for kind in ("images", "labels") for contrast in CONTRASTS]
+        for name in ("imagesTr", "labelsTr", "trueTr", *subsets):
+            (work / name).mkdir(parents=True)
+        jobs = [partial(_write_training_case, work, index, slices) for index in range(train)]
+        jobs += [partial(_write_test_anatomy, work, index, slices) for index in range(test)]
+        run_in_workers(_call, jobs, processes, "digital hearts")
         generate_dataset_json(
             str(work),
             {0: "bSSFP"},
@@ -51,10 +53,12 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
             overwrite_image_reader_writer="SimpleITKIO",
         )
         if folder.exists():
-            shutil.rmtree(folder)
+            os.replace(folder, hidden / "replaced")
         os.replace(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def _call(job: Callable[[], None]) -> None:
+    job()
 
 
 def _write_training_case(folder: Path, index: int, slices: int) -> None:
@@ -77,5 +81,8 @@ def _write_test_anatomy(folder: Path, index: int, slices: int) -> None:
 
 def _write(path: Path, array: np.ndarray, heart: DigitalHeart) -> None:
     image = sitk.GetImageFromArray(array)
-    image.SetSpacing([float(s) for s in heart.spacing_mm[::-1]])
-    sitk.WriteImage(image, str(path))
+    image.SetSpacing([float(mm) for mm in heart.spacing_mm[::-1]])
+    try:
+        sitk.WriteImage(image, str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be written ({last_line(error)}). Is the disk full?") from None
