@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
     """Write the data set, unless its id is taken."""
     from nnunetv2.paths import nnUNet_raw
 
-    from nnunet_phys.experiments.heart_dataset import CONTRASTS, write_heart_dataset
+    from nnunet_phys.experiments.heart_dataset import write_heart_dataset
+    from nnunet_phys.experiments.heart_scans import CONTRASTS
     from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 
     raw = require_folder(nnUNet_raw)
