@@ -51,9 +51,9 @@ def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.n
     flags = []
 
     def flag_disagreement(z: int, where: torch.Tensor, place: str) -> None:
-        differ = 0.0 if spread is None else float(spread[z][where].median())
-        if differ > MOST_SPREAD:
-            flags.append({"slice": z, "reason": f"samples differ by {100 * differ:.0f} % in T1{place}"})
+        disagreement = 0.0 if spread is None else float(spread[z][where].median())
+        if disagreement > MOST_SPREAD:
+            flags.append({"slice": z, "reason": f"samples differ by {100 * disagreement:.0f} % in T1{place}"})
 
     residual_by_slice: list[float | None] = [None] * len(body)
     for z, inside in enumerate(body):

@@ -19,6 +19,13 @@ def path_argument(text: str) -> Path:
     return Path(text)
 
 
+def named_path(text: str) -> Path:
+    """A type of argument: a path, which an empty text is not (it would mean the current folder)."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: name a file or folder")
+    return Path(text)
+
+
 def refuse_as_target(folder: Path, *sources: Path) -> None:
     """Refuse a folder for the results that is one of those that are read.
 
