@@ -36,10 +36,10 @@ from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset, require_one_channel
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
-if TYPE_CHECKING:
-    _Trainer = nnUNetTrainer
+if TYPE_CHECKING:  # what the mixin is mixed with
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as _Trainer
 else:
-    _Trainer = object  # what the mixin is mixed with
+    _Trainer = object
 
 
 class PhysMixin(_Trainer):
