@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import partial
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,13 @@ from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_j
 
 from nnunet_phys.digital_heart import LABELS, DigitalHeart
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.experiments.heart_scans import CONTRASTS, scan_test_heart, scan_training_heart
+from nnunet_phys.experiments.heart_scans import (
+    CONTRASTS,
+    HeartScans,
+    TrainingScan,
+    scan_test_heart,
+    scan_training_heart,
+)
 from nnunet_phys.whole_files import remove_leftovers, working_folder
 from nnunet_phys.workers import run_in_workers
 
@@ -34,14 +40,14 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
         InputError: a file cannot be written, or a worker process was killed.
     """
     remove_leftovers(folder.parent)
-    with working_folder(folder.parent, folder.name) as hidden:
-        work = hidden / folder.name
-        subsets = [f"{kind}Ts_{contrast}" for kind in ("images", "labels") for contrast in CONTRASTS]
-        for name in ("imagesTr", "labelsTr", "trueTr", *subsets):
+    with working_folder(folder.parent, folder.name) as scratch:
+        work = scratch / folder.name
+        contrast_folders = [f"{kind}Ts_{contrast}" for kind in ("images", "labels") for contrast in CONTRASTS]
+        for name in ("imagesTr", "labelsTr", "trueTr", *contrast_folders):
             (work / name).mkdir(parents=True)
-        jobs = [partial(_write_training_case, work, index, slices) for index in range(train)]
-        jobs += [partial(_write_test_anatomy, work, index, slices) for index in range(test)]
-        run_in_workers(_call, jobs, processes, "digital hearts")
+        jobs = [_Job(work, index, slices, for_training=True) for index in range(train)]
+        jobs += [_Job(work, index, slices, for_training=False) for index in range(test)]
+        run_in_workers(_write_heart, jobs, processes, "digital hearts")
         generate_dataset_json(
             str(work),
             {0: "bSSFP"},
@@ -53,16 +59,29 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
             overwrite_image_reader_writer="SimpleITKIO",
         )
         if folder.exists():
-            os.replace(folder, hidden / "replaced")
+            shutil.rmtree(folder)
         os.replace(work, folder)
 
 
-def _call(job: Callable[[], None]) -> None:
-    job()
+@dataclass(frozen=True)
+class _Job:
+    """A heart to scan and write into a folder."""
+
+    folder: Path
+    index: int
+    slices: int
+    for_training: bool
 
 
-def _write_training_case(folder: Path, index: int, slices: int) -> None:
-    scan, case = scan_training_heart(index, slices), f"heart{index:03d}"
+def _write_heart(job: _Job) -> None:
+    case = f"heart{job.index:03d}"
+    if job.for_training:
+        _write_training_case(scan_training_heart(job.index, job.slices), job.folder, case)
+    else:
+        _write_test_cases(scan_test_heart(job.index, job.slices), job.folder, case)
+
+
+def _write_training_case(scan: TrainingScan, folder: Path, case: str) -> None:
     heart = scan.heart
     _write(folder / "imagesTr" / f"{case}_0000.nii.gz", scan.image, heart)
     _write(folder / "labelsTr" / f"{case}.nii.gz", heart.labels, heart)
@@ -70,18 +89,16 @@ def _write_training_case(folder: Path, index: int, slices: int) -> None:
         _write(folder / "trueTr" / f"{case}_{name}.nii.gz", np.asarray(values, np.float32), heart)
 
 
-def _write_test_anatomy(folder: Path, index: int, slices: int) -> None:
-    scans = scan_test_heart(index, slices)
+def _write_test_cases(scans: HeartScans, folder: Path, case: str) -> None:
     for contrast, images in scans.images.items():
         for suffix, image in images.items():
-            case = f"heart{index:03d}{suffix}"
-            _write(folder / f"imagesTs_{contrast}" / f"{case}_0000.nii.gz", image, scans.heart)
-            _write(folder / f"labelsTs_{contrast}" / f"{case}.nii.gz", scans.heart.labels, scans.heart)
+            _write(folder / f"imagesTs_{contrast}" / f"{case}{suffix}_0000.nii.gz", image, scans.heart)
+            _write(folder / f"labelsTs_{contrast}" / f"{case}{suffix}.nii.gz", scans.heart.labels, scans.heart)
 
 
 def _write(path: Path, array: np.ndarray, heart: DigitalHeart) -> None:
     image = sitk.GetImageFromArray(array)
-    image.SetSpacing([float(mm) for mm in heart.spacing_mm[::-1]])
+    image.SetSpacing([float(s) for s in heart.spacing_mm[::-1]])
     try:
         sitk.WriteImage(image, str(path))
     except RuntimeError as error:
