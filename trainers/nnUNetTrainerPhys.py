@@ -36,9 +36,10 @@ from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset, require_one_channel
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
-
-
-_Trainer = nnUNetTrainer if TYPE_CHECKING else object  # what the mixin is mixed into
+if TYPE_CHECKING:  # what the mixin is mixed with
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as _Trainer
+else:
+    _Trainer = object
 
 
 class PhysMixin(_Trainer):
@@ -56,7 +57,7 @@ class PhysMixin(_Trainer):
 
     recipe: str | Path | ContrastRecipe = "default"
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         parents = cls.__mro__
         plain = [p for p in parents if issubclass(p, nnUNetTrainer) and not issubclass(p, PhysMixin)]
