@@ -89,10 +89,10 @@ def test_a_whole_molli_series_gives_t1(tiny, series, prior, tmp_path):
     out = tmp_path / "out"
     assert main(_from(series, out, prior, "-sequence", "molli")) == 0
     for case in tiny.cases[:2]:
-        found = load_maps(out, case, ".nii.gz", series / f"{case}_ti00_0000.nii.gz")
+        maps = load_maps(out, case, ".nii.gz", series / f"{case}_ti00_0000.nii.gz")
         truth = load_maps(tiny.maps, case, ".nii.gz", tiny.image(case))
         body = truth.pd > 0.5
-        assert float((found.t1 / truth.t1 - 1)[body].abs().median()) < 0.03
+        assert float((maps.t1 / truth.t1 - 1)[body].abs().median()) < 0.03
         record = json.loads((out / f"{case}.json").read_text())
         assert len(record["more_images"]) == 7 and record["sequences"][0]["scheme"] == "5(3)3"
     before = (out / "case0_T1map.nii.gz").stat().st_mtime_ns
@@ -219,8 +219,8 @@ def test_slices_that_look_wrong_are_told(fresh, prior, capsys, monkeypatch):
     assert main(_reverse(prior)) == 0
     flags = json.loads((fresh.maps / "case0.json").read_text())["quality"]["flags"]
     assert any(re.fullmatch(r"LV has T1 \d+ and T2 \d+ ms, as fat has", flag["reason"]) for flag in flags)
-    told = capsys.readouterr().out
-    assert "slices look wrong:" in told and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in told
+    printed = capsys.readouterr().out
+    assert "slices look wrong:" in printed and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in told
 
 
 def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, refused, monkeypatch):
