@@ -127,8 +127,8 @@ def _gradient_echo(heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.nd
 def _late_enhancement(rng: np.random.Generator, heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.ndarray:
     """Segmented inversion-recovery GRE, 0-12 % after the null of the myocardium; of the labels' shape, per unit PD.
 
-    Agent as some 15 minutes after the injection (`tissue_state.ContrastAgent`); an inversion every heartbeat, as is
-    done in bradycardia.
+    Agent as some 15 minutes after the injection (`tissue_state.ContrastAgent`); an inversion every heartbeat, as in
+    bradycardia.
     """
     agent = {"blood_mmol_l": rng.uniform(0.4, 0.8), "tissue_of_blood": rng.uniform(0.42, 0.56)}
     agent["scar_of_tissue"] = rng.uniform(1.8, 2.4)
