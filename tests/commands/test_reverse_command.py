@@ -220,7 +220,7 @@ def test_slices_that_look_wrong_are_told(fresh, prior, capsys, monkeypatch):
     flags = json.loads((fresh.maps / "case0.json").read_text())["quality"]["flags"]
     assert any(re.fullmatch(r"LV has T1 \d+ and T2 \d+ ms, as fat has", flag["reason"]) for flag in flags)
     printed = capsys.readouterr().out
-    assert "slices look wrong:" in printed and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in told
+    assert "slices look wrong:" in printed and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in printed
 
 
 def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, refused, monkeypatch):

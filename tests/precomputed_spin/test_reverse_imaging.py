@@ -58,7 +58,7 @@ def test_same_seed_same_maps_whatever_the_batch_and_the_company(imager):
     assert list(together) == ["case3", "case1", "case4"]
     for measured in scans:
         (alone,) = imager([measured])
-        assert torch.equal(alsingle.maps.stack(), together[measured.case])  # bit for bit
+        assert torch.equal(alone.maps.stack(), together[measured.case])  # bit for bit
         (otherwise,) = replace(imager, batch=5)([measured])
         torch.testing.assert_close(otherwise.maps.stack(), together[measured.case], rtol=1e-3, atol=1e-3)
 
