@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, islice, pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -132,7 +132,7 @@ class MOLLI(BalancedSequence):
             raise ValueError(f"readout must lie between 0 and {sum(images) - 1}, got {self.readout}")
 
     @classmethod
-    def from_inversion_times(cls, inversion_times_ms: Sequence[float], **protocol: object) -> MOLLI:
+    def from_inversion_times(cls, inversion_times_ms: Sequence[float], **protocol: Any) -> MOLLI:
         """The series that was read out at these times.
 
         Intervals between images are the measured ones.
