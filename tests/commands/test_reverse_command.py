@@ -35,7 +35,7 @@ def test_maps_of_a_data_set(fresh, prior, capsys):
         assert np.corrcoef(BSSFP(50.0)(maps).numpy().ravel(), image.ravel())[0, 1] > 0.98
         record = json.loads((fresh.maps / f"{case}.json").read_text())
         assert record["sequences"][0]["flip_angle_deg"] == 50 and record["sampler"]["steps"] == 3
-        assert set(record["quality"]) == {"residual_rms", "share_at_bound", "t1_spread", "flags"}
+        assert set(record["quality"]) >= {"residual_rms", "share_at_bound", "t1_spread", "flags"}
         assert record["image"]["sha256"] and record["versions"]["nnunetv2"]
     assert not [p for p in fresh.maps.iterdir() if p.name.startswith(".")]
 
@@ -208,7 +208,7 @@ def test_an_option_with_a_dash_too_few(capsys):
     with pytest.raises(SystemExit):
         main(["reverse", "-d", "900", "-single"])
     message = capsys.readouterr().err
-    assert "usage: nnunet_phys reverse" in message and "-single (did you mean --single?)" in message
+    assert "usage: nnunet_phys reverse" in message and "-single (did you mean '--single'?)" in message
 
 
 def test_slices_that_look_wrong_are_told(fresh, prior, capsys, monkeypatch):
