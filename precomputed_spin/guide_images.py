@@ -87,7 +87,7 @@ def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rn
         images = images.clamp(max=float(torch.quantile(images, rng.uniform(0.97, 1.0))))
         saturated = images >= images.max()
     assumed = sequence
-    if hasattr(sequence, "flip_angle_deg"):
+    if sequence.flip_angle_deg is not None:
         assumed = replace(sequence, flip_angle_deg=sequence.flip_angle_deg * rng.uniform(0.85, 1.15))
     expected = float(bright_level(signals(assumed, SpinMaps.unstack(reference)).abs()))
     images = images * (expected / level * math.exp(rng.uniform(-0.3, 0.3)))

@@ -62,8 +62,8 @@ def prior() -> GaussianPrior:
 
 
 def draw(sampler, prior: GaussianPrior, pd: float, sigma: float) -> torch.Tensor:
-    """Scaled maps of images that are `pd` everywhere, (2, 3, 64, 64)."""
-    return sampler(prior, likelihood(torch.full((2, 64, 64), pd), ProtonDensity(), sigma), SliceNoise(["a", "b"]))
+    """Scaled maps of images that are `pd` everywhere, (2, 3, 48, 48)."""
+    return sampler(prior, likelihood(torch.full((2, 48, 48), pd), ProtonDensity(), sigma), SliceNoise(["a", "b"]))
 
 
 def moments(u: torch.Tensor) -> tuple[float, float]:
@@ -82,7 +82,7 @@ def test_proximal_reaches_the_mean_of_the_posterior(prior, average):
 
 
 def test_dps_without_guidance_draws_from_the_prior(prior):
-    u = draw(DPS(500, xi=0.0), prior, 1.0, 1.0)
+    u = draw(DPS(200, xi=0.0), prior, 1.0, 1.0)
     for channel in range(3):
         mean, spread = moments(u[:, channel])
         assert mean == pytest.approx(float(prior.mean[0, channel]), abs=0.006)
