@@ -8,7 +8,6 @@ adds what the scanner adds to an image, on the final crop, where it is cheapest.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +18,7 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION, ContrastDraw, noise_reference
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
-from nnunet_phys.reservoir import Reservoir, read_index_plane
+from nnunet_phys.reservoir import Reservoir
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,32 @@ class Case(Protocol):
         """PD, T1 (ms) and T2 (ms) of a part of the case, float32 (3, ...)."""
 
 
+class Patch(Protocol):
+    """The part of a case that a patch shows; `precomputed_spin.dataset.SpinPatch` is one."""
+
+    @property
+    def case(self) -> Case:
+        """The case."""
+
+    @property
+    def start(self) -> tuple[int, int, int]:
+        """The patch's first voxel in the case."""
+
+    @property
+    def box(self) -> tuple[slice, ...]:
+        """Where the patch lies in the padded image, per axis of the image."""
+
+
+class Cases(Protocol):
+    """What `SynthesizeContrast` asks of the training cases; `precomputed_spin.dataset.SpinCases` is that."""
+
+    def __len__(self) -> int:
+        """Their number."""
+
+    def locate(self, plane: np.ndarray) -> Patch | None:
+        """What a patch's index plane says; None where all is padding."""
+
+
 class SynthesizeContrast(BasicTransform):
     """Replace the real image by the signed signal of a contrast drawn for it.
 
@@ -58,12 +83,12 @@ class SynthesizeContrast(BasicTransform):
 
     Args:
         recipe: what to draw.
-        cases: by index.
+        cases: the training cases, which the index plane names.
         masked: the configuration normalises within the nonzero mask only (use_mask_for_norm); voxels outside,
             labelled -1, stay 0.
     """
 
-    def __init__(self, recipe: ContrastRecipe, cases: Sequence[Case], masked: bool = False) -> None:
+    def __init__(self, recipe: ContrastRecipe, cases: Cases, masked: bool = False) -> None:
         super().__init__()
         self.recipe, self.cases, self.masked = recipe, cases, masked
 
@@ -71,21 +96,21 @@ class SynthesizeContrast(BasicTransform):
         return f"SynthesizeContrast(recipe {self.recipe.name}, {len(self.cases)} cases, masked={self.masked})"
 
     def get_parameters(self, image: torch.Tensor, segmentation: torch.Tensor | None = None, **_) -> dict:
-        """The draw (None: the real image), whose patch it is, and where the image must stay 0."""
-        place = read_index_plane(image[1].numpy())
-        reservoir = None if place is None else self.cases[place[0]].reservoir
+        """The draw (None: the real image), the patch's place, and where the image must stay 0."""
+        patch = self.cases.locate(image[1].numpy())
+        reservoir = None if patch is None else patch.case.reservoir
         outside = segmentation[0] < 0 if self.masked and segmentation is not None else None
-        return {"draw": self.recipe.draw(np.random, reservoir), "place": place, "outside": outside}
+        return {"draw": self.recipe.draw(np.random, reservoir), "patch": patch, "outside": outside}
 
     def apply(
-        self, data_dict: dict, draw: ContrastDraw | None, place: tuple | None, outside: torch.Tensor | None
+        self, data_dict: dict, draw: ContrastDraw | None, patch: Patch | None, outside: torch.Tensor | None
     ) -> dict:
         image = data_dict["image"] = data_dict["image"][:1]
         data_dict["contrast"] = None
-        if draw is None or place is None:
+        if draw is None or patch is None:
             return data_dict
-        index, start, box = place
-        case, size = self.cases[index], image[(0, *box)].shape
+        case, start, box = patch.case, patch.start, patch.box
+        size = image[(0, *box)].shape
         size_3d = (1,) * (3 - len(size)) + size
         maps = case.maps(tuple(slice(low, low + n) for low, n in zip(start, size_3d, strict=True)))
         signal, data_dict["contrast"] = synthesize(torch.from_numpy(maps), start, case.reservoir, draw)

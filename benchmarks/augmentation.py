@@ -47,8 +47,8 @@ def write_cases(
 ) -> SpinDataset:
     """Three cases of random blocks of tissue, as nnU-Net and we preprocess them."""
     images, maps_folder = folder / "images", folder / "images_spin"
-    for one in (images, maps_folder):
-        one.mkdir(parents=True)
+    images.mkdir(parents=True)
+    maps_folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for index in range(3):
         blocks = rng.uniform(0, 1, (3, *(-(-n // 9) for n in shape)))
@@ -135,7 +135,7 @@ def transforms_alone(dataset: SpinDataset, repeats: int) -> None:
         calls = {"nnU-Net's transforms": lambda sample: theirs(**{**sample, "image": sample["image"][:1]})}
         for entry in QUIET.sequences:
             alone = replace(entry, region=None)
-            calls[f"signal and z-score, {entry.ranges.name}"] = ours(replace(QUIET, sequences=(alone,)))
+            calls[f"signal and z-score, {entry.name}"] = ours(replace(QUIET, sequences=(alone,)))
         calls["signal and z-score, default recipe"] = ours(QUIET)
         calls["  the same at its probability"] = ours(replace(QUIET, probability=PROBABILITY))
         calls["all its effects"] = ours(DEFAULT)

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import SimpleITK as sitk
 import torch
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
@@ -26,6 +25,7 @@ from scipy.ndimage import binary_erosion
 
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
+from nnunet_phys.image_files import read_image
 from nnunet_phys.reservoir import Reservoir
 
 matplotlib.use("Agg")
@@ -44,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = load_recipe(args.recipe)
     cases = read_tissue(Path(nnUNet_raw) / convert_id_to_dataset_name(args.d))
-    drawn = {entry.ranges.name: draw_ratios(recipe, entry, cases, args.n) for entry in recipe.sequences}
+    drawn = {entry.name: draw_ratios(recipe, entry, cases, args.n) for entry in recipe.sequences}
     real = real_ratios(Path(os.environ["NNUNET_PHYS_DATA"]))
     shown = {"cine": ("bssfp",), "MOLLI": ("molli",), "LGE": ("lge_gre", "lge_bssfp")}
 
@@ -76,11 +76,6 @@ def main() -> None:
     figure.savefig(args.o, dpi=110)
 
 
-def read(path: Path) -> np.ndarray:
-    """An image as an array."""
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
-
 def core(mask: np.ndarray) -> np.ndarray:
     """The mask without its rim, slice by slice; the mask where nothing would be left."""
     eroded = np.stack([binary_erosion(plane) for plane in mask])
@@ -104,8 +99,8 @@ def read_tissue(raw: Path) -> list[tuple[Reservoir, int]]:
     """Per case the voxels of blood, then of myocardium, and how many are blood."""
     cases = []
     for file in sorted((raw / "labelsTr").glob("*.nii.gz")):
-        name, labels = file.name.removesuffix(".nii.gz"), read(file)
-        maps = np.stack([read(raw / "spinTr" / f"{name}_{one}.nii.gz") for one in ("PDmap", "T1map", "T2map")])
+        name, labels = file.name.removesuffix(".nii.gz"), read_image(file)
+        maps = np.stack([read_image(raw / "spinTr" / f"{name}_{kind}.nii.gz") for kind in ("PDmap", "T1map", "T2map")])
         blood, muscle = maps[:, core(labels == LV)], maps[:, labels == MYO]
         voxels = np.concatenate((blood, muscle), 1).astype(np.float32)
         cases.append((Reservoir(voxels, np.zeros_like(voxels), np.ones(3), np.ones(3)), blood.shape[1]))
@@ -132,22 +127,25 @@ def draw_ratios(recipe: ContrastRecipe, entry, cases: list, count: int) -> np.nd
 
 def real_ratios(data: Path) -> dict[str, np.ndarray]:
     """Ratios of the real cine and LGE volumes and of the MOLLI readouts."""
-    found: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
     for kind, folder, part in (("cine", data / "Dataset027_ACDC", "Tr"), ("LGE", data / "mscmr_lge", "")):
         for file in sorted((folder / f"labels{part}").glob("*.nii.gz")):
-            labels, image = read(file), read(folder / f"images{part}" / file.name.replace(".nii", "_0000.nii"))
+            labels, image = (
+                read_image(file),
+                read_image(folder / f"images{part}" / file.name.replace(".nii", "_0000.nii")),
+            )
             ratio = np.median(image[core(labels == LV)]) / np.median(image[labels == MYO])
-            found.setdefault(kind, []).append(ratio)
+            ratios.setdefault(kind, []).append(ratio)
     molli = data / "molli_t1net"
     for file in sorted((molli / "reference").glob("*.json")):
-        ring = read(molli / "reference" / f"{file.stem}_ring.nii.gz") > 0
+        ring = read_image(molli / "reference" / f"{file.stem}_ring.nii.gz") > 0
         blood = inner_disc(ring)
         for k, time in enumerate(json.loads(file.read_text())["inversion_times_ms"]):
-            image = read(molli / "images" / f"{file.stem}_ti{k:02d}_0000.nii.gz")
+            image = read_image(molli / "images" / f"{file.stem}_ti{k:02d}_0000.nii.gz")
             ratio = np.median(image[blood]) / np.median(image[ring])
-            found.setdefault(f"MOLLI {file.stem}", []).append(ratio)
+            ratios.setdefault(f"MOLLI {file.stem}", []).append(ratio)
             print(f"real MOLLI {file.stem}, TI {time:.0f} ms: {ratio:.2f}")
-    return {kind: np.array(values) for kind, values in found.items()}
+    return {kind: np.array(values) for kind, values in ratios.items()}
 
 
 if __name__ == "__main__":

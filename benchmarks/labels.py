@@ -15,10 +15,19 @@ import json
 import os
 from pathlib import Path
 
-from nnunet_phys.commands import main as nnunet_phys
-from nnunet_phys.commands.demo import FULL, isolate, plan_and_preprocess, predict_and_score, train
-from nnunet_phys.commands.phantom import CONTRASTS, write_phantom_dataset
+from nnunet_phys.experiments.heart_dataset import write_heart_dataset
+from nnunet_phys.experiments.heart_scans import CONTRASTS
+from nnunet_phys.experiments.small_training import (
+    DEMO_TRAINERS,
+    own_folders,
+    plan_and_preprocess,
+    predict_and_score,
+    run_command,
+    train,
+)
 
+DATASET = 900
+TRAIN, TEST, SLICES = 24, 6, 5  # cases, anatomies and slices a case, as in `nnunet_phys demo`
 TRAININGS = {
     "without": ("without", "nnUNetTrainerThreeSequences"),
     "labels": ("labels", "nnUNetTrainerThreeSequences"),
@@ -30,6 +39,7 @@ TRAININGS = {
 
 
 def main() -> None:
+    """Train what is not trained yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes; a rerun goes on")
     parser.add_argument("-repeat", type=int, default=3, help="trainings of each kind (default %(default)s)")
@@ -37,19 +47,19 @@ def main() -> None:
     parser.add_argument("-device", default="cpu")
     args = parser.parse_args()
     work = args.work.resolve()
-    isolate(work)
+    own_folders(work, DEMO_TRAINERS)
     os.environ["nnUNet_extTrainer"] += os.pathsep + str(Path(__file__).parent / "labels_trainers")
-    raw = work / "nnUNet_raw" / "Dataset900_DigitalHeart"
+    raw = work / "nnUNet_raw" / f"Dataset{DATASET}_DigitalHeart"
     if not (work / "preprocessed").exists():
-        write_phantom_dataset(raw, FULL.train, FULL.test, FULL.slices)
-        plan_and_preprocess()
+        write_heart_dataset(raw, TRAIN, TEST, SLICES)
+        plan_and_preprocess(DATASET, patch_size=(96, 96))
         (work / "preprocessed").touch()
     maps = {"true": raw / "trueTr", "without": raw / "spinTr", "labels": raw / "spinTr_labels"}
-    common = ["reverse", "-d", "900", "-device", args.device]
+    reverse = ["nnunet_phys", "reverse", "-d", str(DATASET), "-device", args.device]
     if "without" in args.only:
-        run(*common, "-o", str(maps["without"]))
+        run_command(*reverse, "-o", str(maps["without"]))
     if "labels" in args.only:
-        run(*common, "-o", str(maps["labels"]), "--labels")
+        run_command(*reverse, "-o", str(maps["labels"]), "--labels")
 
     results = work / "labels.json"
     scores = json.loads(results.read_text()) if results.is_file() else {}
@@ -57,7 +67,7 @@ def main() -> None:
         for kind in args.only:
             name, (source, trainer) = f"{kind} {repetition}", TRAININGS[kind]
             if name not in scores:
-                scores[name] = one_training(work, raw, maps[source], trainer, name.replace(" ", "_"), args.device)
+                scores[name] = train_and_score(work, raw, maps[source], trainer, name.replace(" ", "_"), args.device)
                 results.write_text(json.dumps(scores, indent=1) + "\n")
     print(f"\n{'Dice':<20}" + "".join(f"{c:>10}" for c in CONTRASTS))
     for name, score in scores.items():
@@ -65,22 +75,16 @@ def main() -> None:
         print(f"{name:<20}" + "".join(f"{m:>10.3f}" for m in means))
 
 
-def run(*arguments: str) -> None:
-    """A command of nnunet_phys; stop with its status if it fails."""
-    if status := nnunet_phys(list(arguments)):
-        raise SystemExit(status)
-
-
-def one_training(
+def train_and_score(
     work: Path, raw: Path, maps: Path, trainer: str, name: str, device: str
 ) -> dict[str, dict[str, float]]:
     """Train on these maps, in a results folder of its own, and score all contrasts."""
     results = work / "results" / name
     results.mkdir(parents=True, exist_ok=True)
     os.environ["nnUNet_results"] = str(results)
-    run("preprocess", "-d", "900", "-c", "2d", "-np", "2", "-maps", str(maps))
-    train(trainer, device)
-    return predict_and_score(work / name, raw, trainer, device)
+    run_command("nnunet_phys", "preprocess", "-d", str(DATASET), "-c", "2d", "-np", "2", "-maps", str(maps))
+    train(DATASET, trainer, device)
+    return predict_and_score(raw, CONTRASTS, trainer, work / name / "predictions" / trainer, device)
 
 
 if __name__ == "__main__":

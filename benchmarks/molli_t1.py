@@ -22,20 +22,24 @@ from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.polarity import fit_inversion_recovery
 from nnunet_phys.precomputed_spin.prior import SpinPrior
-from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series
+from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
+from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.sequences import MOLLI
 
 _FIRST_SEED = 6_000_000
 
 
-def estimate(imager: ReverseImager, images: np.ndarray, sequence: MOLLI, pixel_mm: tuple, case: str) -> dict:
+def estimate(
+    imager: ReverseImager, images: np.ndarray, sequence: MOLLI, pixel_mm: tuple[float, float], case: str
+) -> dict[str, np.ndarray]:
     """T1 maps in ms, (slices, rows, columns), by method, from magnitudes (readouts, slices, rows, columns)."""
     fit = fit_inversion_recovery(torch.from_numpy(images), sequence.inversion_times_ms)
-    (found,) = imager([Scan(case, (Series(sequence, images * fit.polarity.numpy(), signed=True),), pixel_mm)])
-    return {"three-parameter fit": fit.t1_ms.numpy(), "joint estimate": found.maps.t1.numpy()}
+    (inferred,) = imager([Scan(case, (Series(sequence, images * fit.polarity.numpy(), signed=True),), pixel_mm)])
+    return {"three-parameter fit": fit.t1_ms.numpy(), "joint estimate": inferred.maps.t1.numpy()}
 
 
 def digital(imager: ReverseImager, hearts: int) -> None:
+    """Print the errors of T1 on digital hearts."""
     errors: dict[tuple[str, str], list[float]] = {}
     sequence = MOLLI(rr_ms=900.0)
     for seed in range(_FIRST_SEED, _FIRST_SEED + hearts):
@@ -47,8 +51,8 @@ def digital(imager: ReverseImager, hearts: int) -> None:
         maps = estimate(imager, images, sequence, (2.5, 2.5), str(seed))
         for structure in ("MYO", "LV", "RV"):
             inside = heart.labels == LABELS[structure]
-            for method, found in maps.items():
-                ratio = float(np.median(found[inside]) / np.median(t1[inside]))
+            for method, t1_map in maps.items():
+                ratio = float(np.median(t1_map[inside]) / np.median(t1[inside]))
                 errors.setdefault((method, structure), []).append(100 * (ratio - 1))
     print(f"{hearts} digital hearts, median T1 off by, %: mean (least, greatest)")
     for (method, structure), values in errors.items():
@@ -56,6 +60,7 @@ def digital(imager: ReverseImager, hearts: int) -> None:
 
 
 def real(imager: ReverseImager, folder: Path) -> None:
+    """Print T1 of the ring of each real series, and how far it is from the scanner's map."""
     for reference in sorted((folder / "reference").glob("*.json")):
         case = reference.stem
         times = tuple(json.loads(reference.read_text())["inversion_times_ms"])
@@ -72,6 +77,7 @@ def real(imager: ReverseImager, folder: Path) -> None:
 
 
 def main() -> None:
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-hearts", type=int, default=4, help="digital hearts (default %(default)s)")
     parser.add_argument("-prior", default="digital_heart")

@@ -23,8 +23,9 @@ from tqdm import tqdm
 from nnunet_phys.augmentations.contrast import acquire, synthesize
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.map_files import load_maps
+from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.spin_copies import open_preprocessed_dataset, reservoir_path
+from nnunet_phys.precomputed_spin.spin_copies import reservoir_path, spin_folder
 from nnunet_phys.reservoir import Reservoir
 
 IMAGE_FAULTS = ("partial_volume", "zero_filling", "ghost")
@@ -51,7 +52,7 @@ def main() -> None:
     cases, means, deviations = target.cases(), [], []
     for index in tqdm(range(args.n)):
         case = cases[index % len(cases)]
-        reservoir = Reservoir.load(reservoir_path(target.spin_folder, case))
+        reservoir = Reservoir.load(reservoir_path(spin_folder(target.folder), case))
         draw = recipe.draw_contrast(rng, reservoir)
         reader = plans.image_reader_writer_class()
         _, properties = reader.read_images([str(raw.images[case])])
@@ -63,7 +64,7 @@ def main() -> None:
         theirs, _, _ = DefaultPreprocessor(verbose=False).run_case_npy(
             volume[None].numpy(), None, dict(properties), plans, configuration, {}
         )
-        maps = torch.from_numpy(blosc2.open(str(target.spin_folder / f"{case}.b2nd"), mode="r")[:])
+        maps = torch.from_numpy(blosc2.open(str(spin_folder(target.folder) / f"{case}.b2nd"), mode="r")[:])
         patch = [1] * (3 - len(configuration.patch_size)) + [int(n) for n in configuration.patch_size]
         start = [int(rng.integers(0, max(n - p, 0) + 1)) for n, p in zip(maps.shape[1:], patch, strict=True)]
         where = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))

@@ -15,9 +15,12 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+
+import numpy as np
+
+from nnunet_phys.experiments.small_training import own_folders, plan_and_preprocess, run_command
+from nnunet_phys.image_files import read_image
 
 NAMES = {1: "RV", 2: "MYO", 3: "LV"}
 DATASET = "Dataset027_ACDC"
@@ -31,6 +34,7 @@ TRAINERS = {
 
 
 def main() -> None:
+    """Run what is not done yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes")
     parser.add_argument("-patients", type=int, default=30, help="training patients (default %(default)s)")
@@ -43,29 +47,24 @@ def main() -> None:
     parser.add_argument("-device", default="cpu")
     args = parser.parse_args()
     data, work = Path(os.environ["NNUNET_PHYS_DATA"]), args.work.resolve()
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        (work / name).mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str(work / name)
-    os.environ["nnUNet_extTrainer"] = str(Path(__file__).parent / "real_scans_trainers")
+    own_folders(work, Path(__file__).parent / "real_scans_trainers")
     os.environ["NNUNET_PHYS_ITERATIONS"] = str(args.iterations)
-    os.environ.pop("nnUNet_phys_recipe", None)  # each trainer has its own
-    os.environ["nnUNet_n_proc_DA"] = "1"
-    os.environ["nnUNet_def_n_proc"] = "2"
     raw, pre = work / "nnUNet_raw" / DATASET, work / "nnUNet_preprocessed" / DATASET
 
     if not (raw / "dataset.json").is_file():
         copy_patients(data / DATASET, raw, args.patients, args.left_out, args.frames)
     if not (pre / "splits_final.json").is_file():
-        plan(pre)
+        plan_and_preprocess(27, patch_size=(160, 160))
+        split_by_patient(pre)
     if set(args.only) != {"plain"}:
         labels = [] if args.no_labels else ["--labels"]
-        call("nnunet_phys", "reverse", "-d", "27", "-device", args.device, "-prior", args.prior, *labels)
-        call("nnunet_phys", "preprocess", "-d", "27", "-c", "2d", "-np", "2")
+        run_command("nnunet_phys", "reverse", "-d", "27", "-device", args.device, "-prior", args.prior, *labels)
+        run_command("nnunet_phys", "preprocess", "-d", "27", "-c", "2d", "-np", "2")
     for method in args.only:
         model = work / "nnUNet_results" / DATASET / f"{TRAINERS[method]}__nnUNetPlans__2d" / "fold_0"
         if not (model / "checkpoint_final.pth").is_file():
             go_on = ["--c"] if (model / "checkpoint_latest.pth").is_file() else []
-            call("nnUNetv2_train", "27", "2d", "0", "-tr", TRAINERS[method], "-device", args.device, *go_on)
+            run_command("nnUNetv2_train", "27", "2d", "0", "-tr", TRAINERS[method], "-device", args.device, *go_on)
         sources = {"cine": raw / "imagesTs", "lge": data / "mscmr_lge/images", "molli": data / "molli_t1net/images"}
         for name, images in sources.items():
             output = work / "predictions" / method / name
@@ -73,17 +72,11 @@ def main() -> None:
                 unfinished = output.with_name(f"{name}_unfinished")
                 model_arguments = ("-d", "27", "-c", "2d", "-f", "0", "-tr", TRAINERS[method])
                 processes = ("-npp", "1", "-nps", "1", "-device", args.device)
-                call("nnUNetv2_predict", "-i", str(images), "-o", str(unfinished), *model_arguments, *processes)
+                run_command("nnUNetv2_predict", "-i", str(images), "-o", str(unfinished), *model_arguments, *processes)
                 unfinished.rename(output)
     print(table(work, data, raw, args.only))
     if set(args.only) != {"plain"}:
         print(describe_maps(raw))
-
-
-def call(*command: str) -> None:
-    """Run a command of this environment; stop with its status if it fails."""
-    print(">", " ".join(command), flush=True)
-    subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
 
 
 def copy_patients(source: Path, raw: Path, train: int, test: int, frames: str) -> None:
@@ -105,14 +98,8 @@ def copy_patients(source: Path, raw: Path, train: int, test: int, frames: str) -
     (raw / "dataset.json").write_text(json.dumps(description, indent=2))
 
 
-def plan(pre: Path) -> None:
-    """nnU-Net's plan, cut to fit a CPU, with a split by patient."""
-    from nnunet_phys.commands.demo import shrink_plan
-
-    call("nnUNetv2_extract_fingerprint", "-d", "27", "-np", "2")
-    call("nnUNetv2_plan_experiment", "-d", "27")
-    shrink_plan(pre / "nnUNetPlans.json", (160, 160), 6, (16, 32, 64, 128, 128))
-    call("nnUNetv2_preprocess", "-d", "27", "-c", "2d", "-np", "2")
+def split_by_patient(pre: Path) -> None:
+    """Write nnU-Net's split: every patient's frames on one side."""
     cases = sorted(p.name[: -len(".nii.gz")] for p in (pre / "gt_segmentations").iterdir())
     patients = sorted({c[:10] for c in cases})
     validation = set(patients[:: max(2, len(patients) // 3)])
@@ -141,7 +128,7 @@ def table(work: Path, data: Path, raw: Path, methods: list[str]) -> str:
         every = [share for series in shares.values() for _, share in series.values()]
         rows.setdefault("molli ring share, mean", {})[method] = sum(every) / len(every)
         for name, series in shares.items():
-            best, share = max(series.values(), key=lambda one: one[1])
+            best, share = max(series.values(), key=lambda reading: reading[1])
             rows.setdefault(f"molli {name} least of best", {})[method] = min(s for _, s in series.values()) / share
             for readout, (_, value) in series.items():
                 rows.setdefault(f"molli {name} {readout}", {})[method] = value
@@ -155,18 +142,12 @@ def table(work: Path, data: Path, raw: Path, methods: list[str]) -> str:
 
 def describe_maps(raw: Path) -> str:
     """Median T1 and T2 (ms) of each structure over the training volumes, their order, and the image's RV/LV signal."""
-    import numpy as np
-    import SimpleITK as sitk
-
-    def read(path: Path) -> np.ndarray:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
     times, ratios = [], []
     for labels_path in sorted((raw / "labelsTr").glob("*.nii.gz")):
         case = labels_path.name.removesuffix(".nii.gz")
-        labels, image = read(labels_path), read(raw / "imagesTr" / f"{case}_0000.nii.gz")
-        maps = [read(raw / "spinTr" / f"{case}_{name}.nii.gz") for name in ("T1map", "T2map")]
-        times.append([[np.median(one[labels == code]) for code in NAMES] for one in maps])
+        labels, image = read_image(labels_path), read_image(raw / "imagesTr" / f"{case}_0000.nii.gz")
+        maps = [read_image(raw / "spinTr" / f"{case}_{name}.nii.gz") for name in ("T1map", "T2map")]
+        times.append([[np.median(values[labels == code]) for code in NAMES] for values in maps])
         ratios.append(np.median(image[labels == 1]) / np.median(image[labels == 3]))
     t1, t2 = np.moveaxis(np.array(times), 1, 0)
     middle = zip(NAMES.values(), np.median(t1, 0), np.median(t2, 0), strict=True)
@@ -193,28 +174,22 @@ def dice(predictions: Path, labels: Path) -> dict[int, float]:
 
 def agreement(path: Path, reference: Path) -> float:
     """Mean Dice of RV, MYO and LV between two segmentations, over those that either has."""
-    import numpy as np
-    import SimpleITK as sitk
-
-    one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in (path, reference))
-    sizes = {code: (one == code).sum() + (other == code).sum() for code in NAMES}
-    found = [2 * ((one == code) & (other == code)).sum() / size for code, size in sizes.items() if size]
-    return float(np.mean(found)) if found else 0.0
+    mask, best = read_image(path), read_image(reference)
+    sizes = {code: (mask == code).sum() + (best == code).sum() for code in NAMES}
+    scores = [2 * ((mask == code) & (best == code)).sum() / size for code, size in sizes.items() if size]
+    return float(np.mean(scores)) if scores else 0.0
 
 
 def ring_shares(predictions: Path, molli: Path) -> dict[str, dict[str, tuple[Path, float]]]:
     """By series and inversion time: the segmentation, and the share of the mid-wall ring called myocardium."""
-    import numpy as np
-    import SimpleITK as sitk
-
     shares: dict[str, dict[str, tuple[Path, float]]] = {}
     for description in sorted((molli / "reference").glob("*.json")):
         series = description.stem
-        ring = sitk.GetArrayFromImage(sitk.ReadImage(str(molli / "reference" / f"{series}_ring.nii.gz"))) > 0
+        ring = read_image(molli / "reference" / f"{series}_ring.nii.gz") > 0
         times = json.loads(description.read_text())["inversion_times_ms"]
         for k in np.argsort(times):
             path = predictions / f"{series}_ti{k:02d}.nii.gz"
-            share = float((sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[ring] == 2).mean())
+            share = float((read_image(path)[ring] == 2).mean())
             shares.setdefault(series, {})[f"TI {times[k]:.0f} ms"] = path, share
     return shares
 

@@ -1,6 +1,6 @@
 """How well maps made from one cine image give other contrasts, on held-out digital hearts whose maps are known.
 
-Every method sees the same images (bSSFP, receive bias in PD, noise, a gain that it is not told, another pixel size than
+Every method sees the same images (bSSFP, receive bias in PD, noise, an unknown gain, another pixel size than
 the prior's) and passes the same steps around it (gain, resampling, last correction on the image's own grid), which
 favours those that have no such steps of their own. What counts is the contrasts: MOLLI over its readouts, GRE and
 T2-prepared bSSFP made from the estimated maps against those from the true ones, after one gain per image.
@@ -26,8 +26,9 @@ from nnunet_phys.forward import signals
 from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.likelihood import Likelihood
 from nnunet_phys.precomputed_spin.prior import SpinPrior
-from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager, Scan, Series
+from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, Sampler, SliceNoise
+from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE, T2PreparedBSSFP
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUE_NAMES
@@ -77,6 +78,7 @@ class Heart:
 
 
 def draw_heart(seed: int, slices: int) -> Heart:
+    """Draw a heart and its cine image."""
     heart, rng = digital_heart(seed, slices, SHAPE, PIXEL_MM, hidden_walls=True), np.random.default_rng(seed)
     bias = torch.from_numpy(receive_bias(rng, SHAPE, PIXEL_MM, centre_mm=heart.centre_mm))
     maps = SpinMaps(heart.maps.pd * bias, heart.maps.t1, heart.maps.t2)
@@ -94,7 +96,7 @@ def psnr(truth: torch.Tensor, estimate: torch.Tensor, region: torch.Tensor) -> f
 
 
 def measure(hearts: list[Heart], prior_name: str, sampler: Sampler, device: str, batch: int) -> dict:
-    """Run one method over all hearts, in a process of its own so that its memory can be told.
+    """Run one method over all hearts, in a process of its own so that its memory can be measured.
 
     Returns:
         Per slice figures by name, medians of T1 and T2 by structure, and the cost per slice.
@@ -116,12 +118,12 @@ def measure(hearts: list[Heart], prior_name: str, sampler: Sampler, device: str,
     for heart, result in zip(hearts, results, strict=True):
         maps, error = result.maps, result.error
         for z in range(len(heart.image)):
-            true, found = (m.map(lambda x, z=z: x[z]) for m in (heart.maps, maps))
+            true, estimated = (m.map(lambda x, z=z: x[z]) for m in (heart.maps, maps))
             body = torch.from_numpy(heart.tissue[z] != TISSUE_NAMES.index("air"))
             inside = torch.from_numpy(heart.labels[z] > 0)
             figures.setdefault("input error %", []).append(100 * float(error[z][body].square().mean().sqrt()))
             for name, sequence in CONTRASTS.items():
-                a, b = (signals(sequence, m).abs() for m in (true, found))
+                a, b = (signals(sequence, m).abs() for m in (true, estimated))
                 figures.setdefault(f"{name} body", []).append(psnr(a, b, body))
                 figures.setdefault(f"{name} heart", []).append(psnr(a, b, inside))
         regions = {"myocardium": heart.labels == LABELS["MYO"], "LV blood": heart.labels == LABELS["LV"]}
@@ -145,6 +147,7 @@ def _times(maps: SpinMaps, truth: SpinMaps) -> list[tuple[torch.Tensor, torch.Te
 
 
 def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-hearts", type=int, default=12, help="test hearts (default %(default)s)")
     parser.add_argument("-slices", type=int, default=1, help="slices a heart (default %(default)s)")
@@ -165,11 +168,11 @@ def main() -> None:
         tuning = [draw_heart(TUNING_SEED + i, 1) for i in range(2)]
         methods["eq. 10, xi as published"] = Unguided(DPS(args.dps_steps))
         for title, wrap in (("no guide", Unguided), ("guided", lambda sampler: sampler)):
-            found = {xi: run(tuning, wrap(DPS(args.dps_steps, xi)))["figures"]["MOLLI heart"] for xi in XI}
-            found = {xi: float(np.mean(values)) for xi, values in found.items()}
-            best = max(found, key=found.get)
+            tried = {xi: run(tuning, wrap(DPS(args.dps_steps, xi)))["figures"]["MOLLI heart"] for xi in XI}
+            mean_psnr = {xi: float(np.mean(values)) for xi, values in tried.items()}
+            best = max(mean_psnr, key=mean_psnr.__getitem__)
             edge = ", at the edge of what was tried" if best in (XI[0], XI[-1]) else ""
-            print(f"eq. (10), {title}: MOLLI in the heart, dB, by xi on other hearts:", found, edge, flush=True)
+            print(f"eq. (10), {title}: MOLLI in the heart, dB, by xi on other hearts:", mean_psnr, edge, flush=True)
             methods[f"eq. 10, {title}, xi {best:g}"] = wrap(DPS(args.dps_steps, best))
     for steps in (25, 12, 6, 3):
         methods[f"proximal {steps}"] = ProximalSampler(steps)

@@ -212,10 +212,10 @@ def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> N
     wall = a.wall * (1 - 0.2 * level)
     epi = cavity + wall
     cos, sin = np.cos(a.septum_angle), np.sin(a.septum_angle)
-    jitter = rng.normal(0, 0.6, 2)
+    jitter_x, jitter_y = rng.normal(0, 0.6, 2)
 
     def lv(radius: float) -> np.ndarray:
-        return c.inside(*jitter, radius * a.lv_ratio, radius / a.lv_ratio, a.lv_turn, a.lv_wave)
+        return c.inside(jitter_x, jitter_y, radius * a.lv_ratio, radius / a.lv_ratio, a.lv_turn, a.lv_wave)
 
     rv_size = max(1 - level**1.7, 0.0)
     rv_x, rv_y = (a.rv_radii[i] * rv_size ** (0.6, 0.8)[i] for i in (0, 1))

@@ -178,8 +178,9 @@ class Device:
     """A pacemaker's or defibrillator's magnetic dipole, magnetised along B0, in the plane's periphery.
 
     Attributes:
-        frequency_hz: off-resonance at 100 mm from it across B0. A defibrillator's 2-6 kHz at 50-100 mm, and the
-            lesser field of a pacemaker, are from memory: an assumption.
+        frequency_hz: off-resonance at 100 mm from it across B0. Assumed: some kHz at 50-100 mm from a defibrillator,
+            for which wideband inversion pulses were made (PMC4661130), and much less from a pacemaker, whose LGE is
+            free of artefacts in over 94 % of segments (Eur Heart J Cardiovasc Imaging 19:1051, 2018).
         distance_mm: from the middle of the case.
         bandwidth_hz_per_pixel: of the read-out, which displaces off-resonant spins; 500-1,500 for cine (an assumption).
         seed: of its place and of the direction of B0, which an array's axes do not tell.

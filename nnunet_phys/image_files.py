@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import SpatialImage
 
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.json_files import read_json
@@ -64,24 +65,19 @@ class Geometry:
         path = Path(path)
         if not path.is_file():  # which a pipe is not either: reading one would wait for ever
             raise InputError(f"{path} is not a file. Give an image.")
-        header = sitk.ImageFileReader()
-        header.SetFileName(str(path))
-        try:
-            header.ReadImageInformation()
-        except RuntimeError as error:
-            raise InputError(f"{path} cannot be read ({last_line(error)}).") from None
-        size = header.GetSize()
-        if header.GetNumberOfComponents() > 1 or len(size) > 4:
-            kind = f"{header.GetNumberOfComponents()} values per pixel, {len(size)} dimensions"
+        header = _read_header(str(path), *_state(path))
+        size = header.size
+        if header.components > 1 or len(size) > 4:
+            kind = f"{header.components} values per pixel, {len(size)} dimensions"
             raise InputError(f"{path} has {kind}. Give a grey image of 2 to 4 dimensions.")
         dim = min(len(size), 3)
-        direction = np.array(header.GetDirection()).reshape(len(size), len(size))[:dim, :dim]
-        spacing = _tiff_spacing(path, dim) if path.suffix.lower() in TIFF else header.GetSpacing()[:dim]
+        direction = np.array(header.direction).reshape(len(size), len(size))[:dim, :dim]
+        spacing = _tiff_spacing(path, dim) if path.suffix.lower() in TIFF else header.spacing[:dim]
         _check_spacing(path, spacing)
         return cls(
             size[:dim],
             spacing,
-            header.GetOrigin()[:dim],
+            header.origin[:dim],
             tuple(direction.ravel().tolist()),
             size[3] if len(size) > 3 else 1,
         )
@@ -94,7 +90,8 @@ class Geometry:
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
         """Slice, row and column spacing; a 2D image is taken for a slice of 8 mm, usual in the heart."""
-        return (SLICE_OF_2D_MM, *self.spacing[::-1])[-3:]
+        slice_mm = self.spacing[2] if len(self.spacing) > 2 else SLICE_OF_2D_MM
+        return slice_mm, self.spacing[1], self.spacing[0]
 
     def difference(self, other: Geometry) -> str | None:
         """The first attribute in which two differ, or None."""
@@ -107,6 +104,30 @@ class Geometry:
     def agrees(self, other: Geometry) -> bool:
         """Whether two are one grid."""
         return self.difference(other) is None
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What SimpleITK reads of a file without its voxels."""
+
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+    components: int
+
+
+@lru_cache(maxsize=100_000)
+def _read_header(path: str, *state: int) -> _Header:
+    """The header of a file, read once for as long as the file stays as it is."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be read ({last_line(error)}).") from None
+    grid = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()
+    return _Header(*grid, reader.GetNumberOfComponents())
 
 
 @dataclass(frozen=True)
@@ -194,10 +215,13 @@ def voxels(path: Path, frame: int | None = None) -> np.ndarray:
     SimpleITK reads NaN in a NIfTI file as 0 and half a file as if it were whole, nibabel doesn't.
     """
     if path.name.endswith((".nii", ".nii.gz")):
-        proxy = nibabel.load(path).dataobj
+        image = nibabel.load(path)
+        if not isinstance(image, SpatialImage):
+            raise ImageFileError(f"{path} holds no image")
+        proxy = image.dataobj
         return np.asanyarray(proxy if frame is None else proxy[..., frame]).T
-    image = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    return image if frame is None else image[frame]
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    return values if frame is None else values[frame]
 
 
 @contextmanager
@@ -244,10 +268,15 @@ def file_sha256(path: str | Path) -> str:
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
+    return _sha256(str(path), *_state(path))
+
+
+def _state(path: str | Path) -> tuple[int, int, int]:
+    """What changes with a regular file's content."""
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode):
         raise OSError(f"{path} is not a regular file")
-    return _sha256(str(path), state.st_mtime_ns, state.st_size, state.st_ino)
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 @lru_cache(maxsize=100_000)

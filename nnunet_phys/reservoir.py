@@ -1,8 +1,7 @@
-"""What a transform is told of the case that its patch is cut from: some of its voxels, and where the patch lies.
+"""Some voxels of a case, whose statistics stand for the whole case under any contrast.
 
-nnU-Net z-scores the whole cropped case before it resamples, and hands its transforms a patch without a name. So each
-case has a `Reservoir`, a few thousand voxels whose statistics stand for all under any contrast, and each patch has one
-more plane, which tells its case and its place (`index_plane`, `read_index_plane`).
+A segmentation network sees z-scores over a whole case, and a contrast is made patch by patch. So each case has a
+`Reservoir`, a few thousand of its voxels, which goes through the same contrast and gives that mean and deviation.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ class Reservoir:
 
     Attributes:
         voxels: PD, T1 (ms), T2 (ms), float32 (3, n).
-        position_mm: where they lie, relative to the middle of the cropped case, along the axes of nnU-Net's arrays,
+        position_mm: where they lie, relative to the middle of the cropped case, along the axes of its arrays,
             float32 (3, n).
-        shape: voxels of the case on nnU-Net's grid, 3 numbers.
+        shape: voxels of the case on the grid that patches are cut from, 3 numbers.
         spacing_mm: of that grid, 3 numbers.
     """
 
@@ -92,48 +91,3 @@ def draw_reservoir(
         shape=np.array(shape if grid_shape is None else grid_shape),
         spacing_mm=np.array(spacing_mm if grid_spacing_mm is None else grid_spacing_mm, float),
     )
-
-
-def index_plane(case: int, start: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """A plane beside a patch that tells whose patch it is and where it begins.
-
-    Its first values, in C order, are case + 1 and start + 1 along each axis; all others are 1. nnU-Net pads with 0, so
-    that the plane is the mask of the padding, too.
-
-    Args:
-        case: index of the case.
-        start: first voxel of the patch in the case, per axis.
-        shape: of the patch.
-
-    Returns:
-        float32 array of that shape. A patch too small for the values holds those that fit.
-    """
-    plane = np.ones(shape, np.float32)
-    header = np.asarray((case, *start), np.float32) + 1
-    plane.reshape(-1)[: len(header)] = header[: plane.size]
-    return plane
-
-
-def read_index_plane(plane: np.ndarray) -> tuple[int, tuple[int, ...], tuple[slice, ...]] | None:
-    """The reverse of `index_plane`, also after zeros were padded around it and axes of length 1 removed.
-
-    Args:
-        plane: 2- or 3-dimensional.
-
-    Returns:
-        case, start in the case (3 axes) and the box that the patch fills in the plane; None where all is padding.
-
-    Raises:
-        ValueError: the box holds fewer than four voxels.
-    """
-    corner = np.unravel_index(int(np.argmax(plane != 0)), plane.shape)
-    if plane[corner] == 0:
-        return None
-    box = []
-    for axis, start in enumerate(corner):
-        line = plane[(*corner[:axis], slice(None), *corner[axis + 1 :])]
-        box.append(slice(int(start), int(start) + int(np.count_nonzero(line))))
-    header = plane[tuple(box)].reshape(-1)[:4].astype(np.int64) - 1
-    if len(header) < 4:
-        raise ValueError(f"a patch of {len(header)} voxels cannot tell where it lies: choose a larger patch size")
-    return int(header[0]), tuple(int(n) for n in header[1:]), tuple(box)

@@ -51,8 +51,8 @@ class ZeroFilling:
     """K-space acquired up to a fraction of its extent, zero beyond: coarser, with Gibbs ringing.
 
     Attributes:
-        kept: fraction along each axis. 0.6-0.85 of the phase-encoding extent is common in single shots (from memory:
-            an assumption); here it holds for both axes.
+        kept: fraction along each axis. Assumed around that of a usual single shot, with 78 % phase resolution (J
+            Cardiovasc Magn Reson 16 Suppl 1:M9, 2014); here it holds for both axes.
     """
 
     kept: float = number(Quantity("", 0.1, 1), "share of k-space acquired along each axis")

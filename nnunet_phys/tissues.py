@@ -3,8 +3,9 @@
 Sources, by the short name each value carries:
 
 - ``debazelaire``: de Bazelaire et al., Radiology 230:652 (2004), abdomen and pelvis at 3 T, means as in its abstract.
-- ``between``: between the values of published studies (Stanisz et al., MRM 54:507, 2005, and de Bazelaire among them),
-  from memory.
+- ``between``: within what studies report of these tissues, which differ by tens of per cent (Bojorquez et al., Magn
+  Reson Imaging 35:69, 2017); at 1.5 T about 0.8 of the T1 at 3 T (21 % longer at 3 T, de Bazelaire et al.). Where in
+  between is an assumption.
 - ``mapping``: ranges over published MOLLI, SASHA and T2-mapping normal values. T1 of one myocardium differs by
   200-300 ms between MOLLI and SASHA, so the spread covers methods as well as people.
 - ``li``: Li et al., MRM 39:685 (1998), T2* of blood in large arteries and veins at 1.5 T, as in its abstract.

@@ -1,23 +1,27 @@
-"""An nnU-Net dataset whose patches tell which part of which case they are, and the maps that go with them.
+"""An nnU-Net dataset whose patches say which part of which case they are, and the maps that go with them.
 
-A patch comes as two channels, the image and one plane that tells case and place (`nnunet_phys.reservoir.index_plane`).
-By it `SynthesizeContrast` finds the maps, and reads them where a contrast is made, without the padding: as further
-channels of the patch they would double the time that nnU-Net takes to crop and pad.
+A patch comes as two channels, the image and its index plane (`precomputed_spin.index_plane`). By the plane
+`SynthesizeContrast` finds the maps, and reads them where a contrast is made, without the padding: as further channels
+of the patch they would double the time that nnU-Net takes to crop and pad.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.precomputed_spin.index_plane import index_plane, read_index_plane
+from nnunet_phys.precomputed_spin.preprocessed_dataset import Index, LazyArray
 from nnunet_phys.precomputed_spin.spin_copies import copy_fault, open_copy, reservoir_path, spin_folder
-from nnunet_phys.reservoir import Reservoir, index_plane
+from nnunet_phys.reservoir import Reservoir
+
+LoadedCase = tuple["IndexedImage", LazyArray, LazyArray | None, dict]
+"""What nnU-Net's data loaders ask for: channels, segmentation, the previous stage's or None, properties."""
 
 
 class IndexedImage:
@@ -26,24 +30,29 @@ class IndexedImage:
     Offers what `acvl_utils.crop_and_pad_nd` asks of an array: `shape`, `dtype`, `ndim` and indexing.
 
     Args:
-        image: lazy or real array of shape (1, ...).
+        image: of shape (1, ...).
         index: the case's index, for the plane.
     """
 
-    def __init__(self, image: Any, index: int) -> None:
+    def __init__(self, image: LazyArray, index: int) -> None:
         self._image, self._index = image, index
         self.shape = (2, *image.shape[1:])
         self.ndim = len(self.shape)
         self.dtype = np.dtype(np.float32)
 
-    def __getitem__(self, key) -> np.ndarray:
+    def __getitem__(self, key: Index | tuple[Index, ...]) -> np.ndarray:
+        """A part of both channels, read from disk.
+
+        Raises:
+            IndexError: the channel axis is left out.
+        """
         channels, *space = key if isinstance(key, tuple) else (key,)
         if channels is Ellipsis and space:
             raise IndexError("write out the channel axis: [:, ...], not [..., i]")
         image = np.asarray(self._image[(slice(None), *space)])
         start = [
-            part.indices(n)[0] if isinstance(part, slice) else part
-            for part, n in zip(space, self.shape[1:], strict=False)
+            part.indices(size)[0] if isinstance(part, slice) else part
+            for part, size in zip(space, self.shape[1:], strict=False)
         ]
         start += [0] * (self.ndim - 1 - len(space))
         plane = index_plane(self._index, tuple(start), image.shape[1:])[None]
@@ -79,6 +88,40 @@ class SpinCase:
             ) from None
 
 
+@dataclass(frozen=True)
+class SpinPatch:
+    """The part of a case that a patch shows.
+
+    Attributes:
+        case: the case.
+        start: the patch's first voxel in the case.
+        box: where the patch lies in the padded image, per axis of the image.
+    """
+
+    case: SpinCase
+    start: tuple[int, int, int]
+    box: tuple[slice, ...]
+
+
+class SpinCases(tuple[SpinCase, ...]):
+    """Training cases by index, found again by the index planes of their patches."""
+
+    def locate(self, plane: np.ndarray) -> SpinPatch | None:
+        """What an index plane says, also after padding; None where all is padding.
+
+        Args:
+            plane: of 2 or 3 axes.
+
+        Raises:
+            ValueError: the patch is too small to say where it lies.
+        """
+        place = read_index_plane(plane)
+        if place is None:
+            return None
+        index, start, box = place
+        return SpinPatch(self[index], start, box)
+
+
 class SpinDataset:
     """nnU-Net's training dataset of any class, with an index plane beside the image.
 
@@ -96,17 +139,17 @@ class SpinDataset:
     def __init__(self, images: nnUNetBaseDataset) -> None:
         self.images, self.folder = images, spin_folder(images.source_folder)
         self.identifiers = images.identifiers
-        self.cases = [
+        self.cases = SpinCases(
             SpinCase(self.folder, case, Reservoir.load(reservoir_path(self.folder, case))) for case in self.identifiers
-        ]
+        )
         self._index = {case: index for index, case in enumerate(self.identifiers)}
 
-    def load_case(self, identifier: str):
-        """As nnU-Net's: channels (see the module), segmentation, previous stage's or None, properties."""
+    def load_case(self, identifier: str) -> LoadedCase:
+        """A case as nnU-Net's data loaders ask for it, with two channels."""
         image, seg, seg_prev, properties = self.images.load_case(identifier)
         return IndexedImage(image, self._index[identifier]), seg, seg_prev, properties
 
-    def __getitem__(self, identifier: str):
+    def __getitem__(self, identifier: str) -> LoadedCase:
         return self.load_case(identifier)
 
     def __repr__(self) -> str:
@@ -116,7 +159,7 @@ class SpinDataset:
 def faults(
     images: nnUNetBaseDataset, plans: PlansManager, configuration: ConfigurationManager, remedy: str
 ) -> list[str]:
-    """What keeps the maps of these cases from being trained on (`preprocessed.copy_fault`).
+    """What keeps the maps of these cases from being trained on (`spin_copies.copy_fault`).
 
     Args:
         images: nnU-Net's dataset of the cases in question.
@@ -129,8 +172,13 @@ def faults(
     """
     folder, lines = spin_folder(images.source_folder), []
     for case in images.identifiers:
-        image, _, _, properties = images.load_case(case)
-        fault = copy_fault(folder, case, properties, image.shape[1:], plans, configuration)
+        try:
+            image, _, _, properties = images.load_case(case)
+        except Exception as error:  # whatever nnU-Net's reader and pickle raise
+            damaged = f"{images.source_folder}/{case} cannot be read ({last_line(error)})"
+            lines.append(f"{case}: {damaged}. Run nnUNetv2_preprocess again.")
+            continue
+        fault = copy_fault(folder, case, image, properties, plans, configuration)
         if fault:
             lines.append(f"{case}: {fault}. {remedy}")
     return lines

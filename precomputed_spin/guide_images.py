@@ -10,57 +10,41 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from nnunet_phys.brightness import bright_level
 from nnunet_phys.forward import signals
-from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation, bright_level
+from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
 from nnunet_phys.precomputed_spin.prior import SpinPrior
-from nnunet_phys.sequences import BSSFP, MOLLI, MSASHA, SpoiledGRE, T2PreparedBSSFP
+from nnunet_phys.sequences.bssfp import BSSFPRanges
+from nnunet_phys.sequences.molli import MOLLIRanges
+from nnunet_phys.sequences.msasha import MSASHARanges
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
+from nnunet_phys.sequences.spoiled_gre import SpoiledGRERanges
+from nnunet_phys.sequences.t2_prepared import T2PreparedBSSFP, T2PreparedBSSFPRanges
 from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
-_SCHEMES = {"5(3)3": (120.0, 200.0), "4(1)3(1)2": (100.0, 180.0, 260.0), "3(3)3(3)5": (120.0, 200.0, 280.0)}
-
-
-def _molli(rng: np.random.Generator, readout: int | None) -> MOLLI:
-    scheme = str(rng.choice(list(_SCHEMES)))
-    pulses, centre, tr_ms = int(rng.integers(45, 76)), int(rng.integers(10, 31)), rng.uniform(2.3, 3.0)
-    earliest = (centre + 1) * tr_ms
-    return MOLLI(
-        scheme=scheme,
-        flip_angle_deg=rng.uniform(25, 50),
-        tr_ms=tr_ms,
-        pulses=pulses,
-        centre_pulse=centre,
-        rr_ms=rng.uniform(600, 1200),
-        first_inversion_times_ms=tuple(max(t + rng.uniform(-10, 10), earliest) for t in _SCHEMES[scheme]),
-        inversion_efficiency=rng.uniform(0.88, 1.0),
-        readout=readout,
-    )
+_NATIVE = TissueState()
+_CINE = BSSFPRanges(inflow_pulses=None)  # `reverse` takes blood in cine to be at rest, too
 
 
-def _t2_prepared(rng: np.random.Generator, times: tuple[float, ...]) -> T2PreparedBSSFP:
-    return T2PreparedBSSFP(times, flip_angle_deg=rng.uniform(40, 70), tr_ms=rng.uniform(2.3, 3.0))
+def _t2_series(rng: np.random.Generator) -> T2PreparedBSSFP:
+    """An image without and two with T2 preparation."""
+    ranges = T2PreparedBSSFPRanges()
+    times = sorted(rng.uniform(*ranges.t2_prep_ms) for _ in range(2))
+    return replace(ranges.draw(rng, _NATIVE), t2_prep_ms=(0.0, *times))
 
 
 GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], PulseSequence]]] = {
-    "bssfp": (0.5, lambda rng: BSSFP(flip_angle_deg=rng.uniform(25, 80), tr_ms=rng.uniform(2.5, 4.0))),
-    "gre": (
-        0.12,
-        lambda rng: SpoiledGRE(
-            flip_angle_deg=rng.uniform(8, 25),
-            tr_ms=rng.uniform(4, 10),
-            te_ms=rng.uniform(1.2, 4),
-            r2_prime_hz=rng.uniform(5, 40),
-            inflow_pulses=math.exp(rng.uniform(math.log(20), math.log(300))),
-        ),
-    ),
-    "molli readout": (0.13, lambda rng: _molli(rng, int(rng.integers(8)))),
-    "molli series": (0.08, lambda rng: _molli(rng, None)),
-    "t2 prepared": (0.07, lambda rng: _t2_prepared(rng, (rng.uniform(20, 80),))),
-    "t2 series": (0.05, lambda rng: _t2_prepared(rng, (0.0, rng.uniform(20, 35), rng.uniform(45, 80)))),
-    "sasha": (0.05, lambda rng: MSASHA(ts_ms=rng.uniform(80, 1000), t2_prep_ms=rng.choice([0.0, 55.0]))),
+    "bssfp": (0.5, lambda rng: _CINE.draw(rng, _NATIVE)),
+    "gre": (0.12, lambda rng: SpoiledGRERanges().draw(rng, _NATIVE)),
+    "molli readout": (0.13, lambda rng: MOLLIRanges().draw(rng, _NATIVE)),
+    "molli series": (0.08, lambda rng: MOLLIRanges().draw_series(rng)),
+    "t2 prepared": (0.07, lambda rng: T2PreparedBSSFPRanges(unprepared=0.0).draw(rng, _NATIVE)),
+    "t2 series": (0.05, _t2_series),
+    "sasha": (0.05, lambda rng: MSASHARanges().draw(rng, _NATIVE)),
 }
-"""What a prior learns to be guided by: how often, and a draw of the protocol. The shares are a choice: most training
-images are cine."""
+"""What a prior learns to be guided by: how often, and a draw of the protocol from the ranges that recipes draw from.
+The shares are a choice: most training images are cine."""
 
 
 def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rng: np.random.Generator) -> Observation:
@@ -88,7 +72,7 @@ def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rn
         saturated = images >= images.max()
     assumed = sequence
     if sequence.flip_angle_deg is not None:
-        assumed = replace(sequence, flip_angle_deg=sequence.flip_angle_deg * rng.uniform(0.85, 1.15))
+        assumed = sequence.given(sequence.flip_angle_deg * rng.uniform(0.85, 1.15))
     expected = float(bright_level(signals(assumed, SpinMaps.unstack(reference)).abs()))
     images = images * (expected / level * math.exp(rng.uniform(-0.3, 0.3)))
     return Observation(assumed, images, expected, 0.0, saturated, signed)

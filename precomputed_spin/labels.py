@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUES, draw_tissue_values
 
@@ -27,11 +27,15 @@ _SYNONYMS = {
     "MYO": ("myo", "mlv", "lvm", "lv myo", "lv myocardium", "myocardium", "left ventricular myocardium"),
     "LV": ("lv", "lvc", "lv cavity", "lvbp", "left ventricle", "left ventricular cavity"),
 }
-_EDGE_MM = 2.5  # closer to an edge than about this, labels say nothing
-_DOUBT = 0.02  # that a label is wrong, everywhere
+_EDGE_MM = 2.5
+"""Closer to an edge than about this, labels say nothing. Assumed: contours of two readers differ by a pixel or two."""
+_EDGE_SHARE = 0.7
+"""Of the smoothed structure; up to it, labels say nothing (an edge lies at 0.5)."""
+_DOUBT = 0.02
+"""That a label is wrong, everywhere. An assumption."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TissueLabels:
     """How probable labels make each tissue, pixel by pixel.
 
@@ -57,16 +61,16 @@ class TissueLabels:
         m, v = mean[:, None, 1:], variance[:, None, 1:]
         centres, spreads = (t.to(mean)[None, :, :, None, None] for t in tissue_moments(self.scaling))
         total = v + spreads
-        told = -0.5 * ((m - centres).square() / total + total.log()).sum(2) - math.log(2 * math.pi)
+        log_density = -0.5 * ((m - centres).square() / total + total.log()).sum(2) - math.log(2 * math.pi)
         weights = (1 - _DOUBT) * self.weights
         anything = (1 - weights.sum(1, keepdim=True)) / (GREATEST - LEAST) ** 2
-        share = torch.cat((anything, weights * told.exp()), 1)
+        share = torch.cat((anything, weights * log_density.exp()), 1)
         share = (share / share.sum(1, keepdim=True))[:, :, None]
         means = torch.cat((m, (m * spreads + centres * v) / total), 1)
         variances = torch.cat((v, v * spreads / total), 1)
-        first = (share * means).sum(1)
-        second = (share * (variances + means.square())).sum(1)
-        return torch.cat((mean[:, :1], first), 1), torch.cat((variance[:, :1], second - first.square()), 1)
+        mixed = (share * means).sum(1)
+        mean_square = (share * (variances + means.square())).sum(1)
+        return torch.cat((mean[:, :1], mixed), 1), torch.cat((variance[:, :1], mean_square - mixed.square()), 1)
 
     def log_likelihood(self, voxels: torch.Tensor, pixels: slice) -> torch.Tensor:
         """Log-probability of tissue values under the labels of some pixels, up to a constant per pixel.
@@ -108,11 +112,11 @@ def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
         for structure, synonyms in _SYNONYMS.items():
             if name.lower().replace("_", " ").replace("-", " ").strip() in synonyms:
                 if not isinstance(code, int):
-                    raise InputError(f"--labels: {name} is a region ({code}). Name single codes in dataset.json.")
+                    raise InputError(f"{name} is a region ({code}). Name single codes in dataset.json.")
                 codes[structure] = code
     if not codes:
         raise InputError(
-            f"--labels: none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there, or "
+            f"none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there, or "
             "leave --labels out."
         )
     return codes
@@ -132,7 +136,7 @@ def tissue_weights(mask: np.ndarray, codes: dict[str, int], pixel_mm: tuple[floa
     weights = np.zeros((len(mask), len(LABELLED_TISSUES), *mask.shape[1:]), np.float32)
     for structure, code in codes.items():
         inside = gaussian_filter((mask == code).astype(np.float32), (0, *(_EDGE_MM / mm for mm in pixel_mm)))
-        certain = np.clip((inside - 0.7) / 0.3, 0, 1)
+        certain = np.clip((inside - _EDGE_SHARE) / (1 - _EDGE_SHARE), 0, 1)
         for tissue, share in STRUCTURES[structure].items():
             weights[:, LABELLED_TISSUES.index(tissue)] += share * certain
     return weights

@@ -10,22 +10,27 @@ import torch
 
 from nnunet_phys.forward import signals
 from nnunet_phys.precomputed_spin.labels import TissueLabels
-from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 
-_POSTERIOR_NOISE = 0.05  # of the bright level: what noise, gain and protocol may be off by in an image that guides
-_POSTERIOR_ROWS = 512  # pixels at a time, so that their weights stay in the processor's cache
+_POSTERIOR_NOISE = 0.05
+"""Of the bright level: what noise, gain and protocol may be off by in an image that guides. The prior was trained with
+it: `guide_images.observe` adds up to as much noise, and draws gain and flip angle anew."""
+_POSTERIOR_PIXELS = 512
+"""Pixels at a time: their weights over a library of 512 voxels are 1 MB, which stays in a processor's cache."""
+_GAIN_BOUNDS = (0.1, 10.0)
+"""Of a calibration: a series' gain is off by less, as its bright level is found in the same body (assumed)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observation:
     """Images that one sequence made of some slices.
 
     Attributes:
         sequence: the signal equation; acts voxel by voxel and gives as many images as there are.
         images: (images, slices, rows, columns) in the signal's unit, that is divided by their common gain.
-        level: `bright_level` of the sequence's signal over a body, in the same unit.
+        level: `brightness.bright_level` of the sequence's signal over a body, in the same unit.
         sigma: standard deviation of the images' noise and of the model's errors, in the same unit.
         saturated: bool, of the images' shape: True where they were clipped, so that only a smaller signal contradicts.
         signed: the images keep the sign of the longitudinal magnetisation; else they are magnitudes.
@@ -46,7 +51,7 @@ class Observation:
         return predicted if self.signed else predicted.abs()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Likelihood:
     """Gaussian likelihood of all images of some slices, given scaled maps.
 
@@ -75,31 +80,32 @@ class Likelihood:
 
     def __getitem__(self, slices: slice) -> Likelihood:
         """That of some of the slices."""
-        return self.map(lambda images: images[:, slices], lambda each: each[slices])
+        return self.map(lambda images: images[:, slices], lambda by_slice: by_slice[slices])
 
     def to(self, device: torch.device) -> Likelihood:
         """The same on another device."""
-        return self.map(lambda images: images.to(device), lambda each: each.to(device))
+        return self.map(lambda images: images.to(device), lambda by_slice: by_slice.to(device))
 
     @classmethod
     def join(cls, parts: list[Likelihood]) -> Likelihood:
         """That of the slices of several, one after the other, which agree in sequences and in the grid's size."""
         observations = tuple(
             replace(
-                same[0],
-                images=torch.cat([o.images for o in same], 1),
-                saturated=torch.cat([o.saturated for o in same], 1),
+                of_sequence[0],
+                images=torch.cat([o.images for o in of_sequence], 1),
+                saturated=torch.cat([o.saturated for o in of_sequence], 1),
             )
-            for same in zip(*(p.observations for p in parts), strict=True)
+            for of_sequence in zip(*(part.observations for part in parts), strict=True)
         )
-        labels = parts[0].labels and replace(parts[0].labels, weights=torch.cat([p.labels.weights for p in parts]))
-        return cls(observations, torch.cat([p.observed for p in parts]), parts[0].scaling, labels)
+        weights = [part.labels.weights for part in parts if part.labels is not None]
+        labels = parts[0].labels and replace(parts[0].labels, weights=torch.cat(weights))
+        return cls(observations, torch.cat([part.observed for part in parts]), parts[0].scaling, labels)
 
     @cached_property
     def sigma(self) -> torch.Tensor:
         """Standard deviation of each image, (images, 1, 1, 1), in the signals' unit."""
-        each = [o.sigma for o in self.observations for _ in o.images]
-        return torch.tensor(each, device=self.observed.device).view(-1, 1, 1, 1)
+        sigmas = [o.sigma for o in self.observations for _ in o.images]
+        return torch.tensor(sigmas, device=self.observed.device).view(-1, 1, 1, 1)
 
     def residual(self, u: torch.Tensor) -> torch.Tensor:
         """Images minus the signals of scaled maps `u` (slices, 3, rows, columns); 0 where not contradicted.
@@ -123,7 +129,7 @@ class Likelihood:
         with torch.enable_grad():
             u = u.detach().requires_grad_(True)
             residual = self.residual(u)
-            derivatives = [torch.autograd.grad(one.sum(), u, retain_graph=True)[0] for one in residual]
+            derivatives = [torch.autograd.grad(of_image.sum(), u, retain_graph=True)[0] for of_image in residual]
         return residual.detach(), -torch.stack(derivatives)
 
     @torch.no_grad()
@@ -176,7 +182,7 @@ class Likelihood:
             if o.calibrate:
                 seen = o.images * (self.observed & ~o.saturated)
                 gain = (seen * o.predict(maps)).sum((0, 2, 3)) / seen.square().sum((0, 2, 3)).clamp(min=1e-12)
-                o = replace(o, images=o.images * gain.clamp(0.1, 10.0).view(-1, 1, 1))
+                o = replace(o, images=o.images * gain.clamp(*_GAIN_BOUNDS).view(-1, 1, 1))
             calibrated.append(o)
         return replace(self, observations=tuple(calibrated))
 
@@ -196,68 +202,37 @@ class Likelihood:
         Returns:
             (slices, 6, rows, columns): three means, three standard deviations.
         """
+        # 1. The library's voxels: their scaled values and squares, which are averaged, and their signals.
         voxels = SpinMaps.unstack(library.to(self.observed.device))
         scaled = self.scaling.encode(voxels.map(lambda m: m[None, None]))[0, :, 0].clamp(LEAST, GREATEST).T
         moments = torch.cat((scaled, scaled.square()), 1)
-        unit = _POSTERIOR_NOISE * torch.tensor([o.level for o in self.observations for _ in o.images])
-        unit = unit.to(self.observed.device)
-        expected = torch.cat([o.predict(voxels) for o in self.observations]).T / unit
-        seen = torch.cat([o.images.flatten(1) for o in self.observations]).T / unit
+        expected = torch.cat([o.predict(voxels) for o in self.observations]).T
+
+        # 2. The pixels' values, (pixels, images); both in units of what they may be off by.
+        tolerance = _POSTERIOR_NOISE * torch.tensor([o.level for o in self.observations for _ in o.images])
+        tolerance = tolerance.to(self.observed.device)
+        expected = expected / tolerance
+        observed = torch.cat([o.images.flatten(1) for o in self.observations]).T / tolerance
         clipped = torch.cat([o.saturated.flatten(1) for o in self.observations]).T
-        energy, parts = 0.5 * expected.square().sum(1), []
-        for start in range(0, len(seen), _POSTERIOR_ROWS):
-            rows = slice(start, start + _POSTERIOR_ROWS)
-            x, c = seen[rows], clipped[rows]
-            fit = x @ expected.T - energy  # the log-likelihood but for a constant per pixel
-            some = c.any(1)
-            if some.any():
-                difference = x[some, None] - expected
-                difference = torch.where(c[some, None], difference.clamp(min=0), difference)
-                fit[some] = -0.5 * difference.square().sum(2)
+
+        energy, averages = 0.5 * expected.square().sum(1), []
+        for start in range(0, len(observed), _POSTERIOR_PIXELS):
+            pixels = slice(start, start + _POSTERIOR_PIXELS)
+            # 3. How well each voxel explains each pixel: the log-likelihood but for a constant per pixel.
+            fit = observed[pixels] @ expected.T - energy
+            # 4. Where a value was clipped, a voxel that is brighter does not contradict it.
+            has_clipped = clipped[pixels].any(1)
+            if has_clipped.any():
+                difference = observed[pixels][has_clipped, None] - expected
+                one_sided = torch.where(clipped[pixels][has_clipped, None], difference.clamp(min=0), difference)
+                fit[has_clipped] = -0.5 * one_sided.square().sum(2)
+            # 5. How well it fits the pixel's label.
             if self.labels is not None:
-                fit = fit + self.labels.log_likelihood(scaled[:, 1:], rows)
-            parts.append(torch.softmax(fit, 1) @ moments)
-        first, second = torch.cat(parts).T.reshape(2, 3, *self.observed.shape)
-        return torch.cat((first, (second - first.square()).clamp(min=0).sqrt())).movedim(0, 1)
+                fit = fit + self.labels.log_likelihood(scaled[:, 1:], pixels)
+            # 6. Averages over the library with these weights.
+            averages.append(torch.softmax(fit, 1) @ moments)
 
-
-def saturation_mask(image: torch.Tensor, least_share: float = 1e-3) -> torch.Tensor:
-    """Pixels at the image's maximum, where so many share it that it must have been clipped; else none.
-
-    Args:
-        image: any shape, not all zero.
-        least_share: of the pixels.
-    """
-    top = image >= image.max()
-    return top if top.float().mean() > least_share else torch.zeros_like(top)
-
-
-def bright_level(signal: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Brightness of the blood and fat of an image: the 90th percentile of what stands out of air and lung.
-
-    Of pixels above a tenth of the 99th percentile, so that the amount of air around the body does not matter.
-
-    Args:
-        signal: magnitude image, any shape.
-        weights: how much each pixel counts, broadcastable to `signal` (default: all alike).
-
-    Returns:
-        A scalar tensor in the signal's unit.
-    """
-    weights = torch.ones_like(signal) if weights is None else weights.expand_as(signal)
-    every = max(1, signal.numel() // 1_000_000)
-    values, order = signal.float().flatten()[::every].sort()
-    share = weights.flatten()[::every][order].cumsum(0)
-    start = torch.searchsorted(values, 0.1 * values[torch.searchsorted(share, 0.99 * share[-1])], right=True)
-    below = share[start] - weights.flatten()[::every][order[start]]
-    return values[torch.searchsorted(share, below + 0.9 * (share[-1] - below)).clamp(max=len(values) - 1)]
-
-
-def centre_weights(rows: int, columns: int) -> torch.Tensor:
-    """How much the pixels of a slice count for its gain, (rows, columns): a Gaussian about the middle.
-
-    Scans are planned with the heart near the middle, and a surface coil may brighten the chest wall several times. Over
-    30 ACDC volumes the bright level so weighted is 0.88-1.21 of the plain one, in a MOLLI without normalisation 0.41.
-    """
-    row, column = (torch.linspace(-1, 1, n).div(0.4).square() for n in (rows, columns))
-    return torch.exp(-0.5 * (row[:, None] + column))
+        # 7. Means and standard deviations, as images.
+        mean, mean_square = torch.cat(averages).T.reshape(2, 3, *self.observed.shape)
+        deviation = (mean_square - mean.square()).clamp(min=0).sqrt()
+        return torch.cat((mean, deviation)).movedim(0, 1)

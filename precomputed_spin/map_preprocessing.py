@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import zlib
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_to_bbox
-from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from tqdm import tqdm
 
-from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import SLICE_OF_2D_MM, file_sha256
-from nnunet_phys.map_files import MAP_NAMES, load_maps, load_record, map_paths
+from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.image_files import SLICE_OF_2D_MM
+from nnunet_phys.map_files import load_maps, load_record, map_paths
+from nnunet_phys.precomputed_spin.preprocessed_dataset import PreprocessedDataset
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
-from nnunet_phys.precomputed_spin.spin_copies import PreprocessedDataset, fingerprint, save_copy
+from nnunet_phys.precomputed_spin.spin_copies import (
+    CopyRecord,
+    Fingerprint,
+    MapSource,
+    remove_copy,
+    save_copy,
+    spin_folder,
+)
 from nnunet_phys.reservoir import draw_reservoir
+from nnunet_phys.whole_files import remove_leftovers
+from nnunet_phys.workers import run_in_workers
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ def preprocess_maps(
 ) -> list[str]:
     """Put the maps of a data set into the geometry of one or several configurations.
 
-    Everything is checked for every case before the first file is written. Cases without any map are left out.
+    Everything is checked for every case before the first file is written. Cases without any map are left out, and
+    copies of earlier maps of theirs are removed, so that they are not trained on.
 
     Args:
         raw: the data set.
@@ -54,72 +59,83 @@ def preprocess_maps(
         names of the cases done.
 
     Raises:
-        InputError: no maps at all, or faults in maps or images; one line each.
+        InputError: no maps at all; faults in maps or images, one line each; a target that cannot be written to.
     """
     maps_folder = Path(maps_folder)
-    paths = {case: map_paths(maps_folder, case, raw.ending) for target in targets for case in target.cases()}
-    with_maps = [case for case, files in paths.items() if any(file.exists() for file in files.values())]
+    cases = sorted({case for target in targets for case in target.cases()})
+    with_maps = [
+        case for case in cases if any(path.exists() for path in map_paths(maps_folder, case, raw.ending).values())
+    ]
     if not with_maps:
         raise InputError(
-            f"{raw.name}: no maps such as {next(iter(paths.values()))['PDmap']}. Make them with `nnunet_phys "
-            f"reverse -d {convert_dataset_name_to_id(raw.name)}` or point -maps at their folder."
+            f"{raw.name}: no maps such as {map_paths(maps_folder, cases[0], raw.ending)['PDmap']}. Make them with "
+            f"`nnunet_phys reverse -d {convert_dataset_name_to_id(raw.name)}` or point -maps at their folder."
         )
     gone = [
-        f"{case}: its image is no longer in {raw.folder / 'imagesTr'}." for case in with_maps if case not in raw.images
+        f"{case}: its image is no longer in {raw.folder / 'imagesTr'}. Put it back, or remove its maps."
+        for case in with_maps
+        if case not in raw.images
     ]
     if gone:
         raise InputError(*gone)
     jobs = [
         _Job(case, maps_folder, raw, target) for target in targets for case in target.cases() if case in set(with_maps)
     ]
-    faults = sorted({fault for fault in _run(_check_case, jobs, num_processes, "Checking maps") if fault})
+    faults = {fault for lines in run_in_workers(_check_case, jobs, num_processes, "Checking maps") for fault in lines}
     if faults:
-        raise InputError(*faults)
+        raise InputError(*sorted(faults))
     for target in targets:
-        target.spin_folder.mkdir(exist_ok=True)
-    _run(_preprocess_case, jobs, num_processes, "Preprocessing maps")
+        _make_room(target, set(with_maps))
+    run_in_workers(_preprocess_case, jobs, num_processes, "Preprocessing maps")
     return with_maps
 
 
-def _run(function: Callable, jobs: list[_Job], num_processes: int, description: str) -> list:
-    """Each job's result, from spawned workers as in nnU-Net (or in this process), with a progress bar."""
-    progress = tqdm(total=len(jobs), desc=description)
-    results = []
-    with progress:
-        if num_processes <= 1:
-            for job in jobs:
-                results.append(function(job))
-                progress.update()
-        else:
-            with ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn")) as pool:
-                for future in as_completed([pool.submit(function, job) for job in jobs]):
-                    results.append(future.result())
-                    progress.update()
-    return results
-
-
-def _check_case(job: _Job) -> str | None:
-    """The fault of a case in one line, or None."""
+def _make_room(target: PreprocessedDataset, with_maps: set[str]) -> None:
+    """Make a configuration's spin folder, and remove from it what must not be trained on."""
+    folder = spin_folder(target.folder)
     try:
-        _native_maps(job)
-    except InputError as fault:
-        return str(fault)
-    return None
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({last_line(error)}). Make room for a folder there.") from None
+    remove_leftovers(folder)
+    for case in target.cases():
+        if case not in with_maps:
+            remove_copy(folder, case)
+
+
+def _check_case(job: _Job) -> tuple[str, ...]:
+    """The faults of a case, one line each."""
+    try:
+        _, properties = _native_maps(job)
+        _fingerprint(job, properties)
+    except InputError as error:
+        return error.faults
+    return ()
 
 
 def _native_maps(job: _Job) -> tuple[np.ndarray, dict]:
     """The case's maps transposed and cropped, (3, ...), and nnU-Net's properties of the case."""
-    properties = load_pickle(str(job.target.folder / f"{job.case}.pkl"))
-    reader = job.target.plans.image_reader_writer_class()
-    maps = load_maps(job.maps_folder, job.case, job.raw.ending, job.raw.images[job.case], reader)
+    _, properties = job.target.load_case(job.case)
+    image_path, reader = job.raw.images[job.case], job.target.plans.image_reader_writer_class()
+    maps = load_maps(
+        job.maps_folder, job.case, job.raw.ending, image_path, lambda path: reader.read_images([str(path)])[0]
+    )
     stacked = _transposed(maps.stack().numpy(), job.target.plans)
     if stacked.shape[1:] != tuple(properties["shape_before_cropping"]):
         raise InputError(
-            f"{job.case}: {job.raw.images[job.case]} was of another shape when nnU-Net preprocessed it. Run "
-            f"`nnUNetv2_preprocess -d {convert_dataset_name_to_id(job.raw.name)} -plans_name "
-            f"{job.target.plans.plans_name} -c {job.target.configuration_name}` again."
+            f"{job.case}: {image_path} was of another shape when nnU-Net preprocessed it. Run "
+            f"`{job.target.preprocess_command}` again."
         )
     return _cropped(stacked, properties), properties
+
+
+def _fingerprint(job: _Job, properties: dict) -> Fingerprint:
+    """That of the case in nnU-Net's folder."""
+    image, _ = job.target.load_case(job.case)
+    try:
+        return Fingerprint.of(image, properties, job.target.plans, job.target.configuration)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise InputError(job.target.damaged(job.case, error)) from None
 
 
 def _transposed(channels: np.ndarray, plans: PlansManager) -> np.ndarray:
@@ -135,21 +151,18 @@ def _preprocess_case(job: _Job) -> None:
     plans, configuration = job.target.plans, job.target.configuration
     native, properties = _native_maps(job)
     inside = _normalised_voxels(job, properties) if configuration.use_mask_for_norm[0] else None
-    image = infer_dataset_class(str(job.target.folder))(str(job.target.folder), [job.case]).load_case(job.case)[0]
-    shape = tuple(int(n) for n in image.shape[1:])
+    fingerprint = _fingerprint(job, properties)
     spacing, grid_spacing = _spacings(properties, plans, configuration)
-    resampled = _resampled(native, shape, spacing, grid_spacing, configuration)
+    resampled = _resampled(native, fingerprint.shape, spacing, grid_spacing, configuration)
 
-    maps = map_paths(job.maps_folder, job.case, job.raw.ending)
-    record = {
-        "fingerprint": fingerprint(properties, shape, plans, configuration),
-        "record": load_record(job.maps_folder, job.case),
-        "maps": {name: {"file": str(maps[name].resolve()), "sha256": file_sha256(maps[name])} for name in MAP_NAMES},
-    }
+    paths = map_paths(job.maps_folder, job.case, job.raw.ending)
+    made_from = CopyRecord(fingerprint, {name: MapSource.of(path) for name, path in paths.items()})
+    record = {**asdict(made_from), "record": load_record(job.maps_folder, job.case)}
     if native.shape[1] == 1 and spacing[0] > 99 * max(spacing[1:]):  # what nnU-Net's readers give a 2D file
         spacing[0] = grid_spacing[0] = SLICE_OF_2D_MM
-    reservoir = draw_reservoir(native, inside, spacing, zlib.crc32(job.case.encode()), shape, grid_spacing)
-    save_copy(job.target.spin_folder, job.case, resampled, reservoir, configuration.patch_size, record)
+    seed = zlib.crc32(job.case.encode())
+    reservoir = draw_reservoir(native, inside, spacing, seed, fingerprint.shape, grid_spacing)
+    save_copy(spin_folder(job.target.folder), job.case, resampled, reservoir, configuration.patch_size, record)
 
 
 def _normalised_voxels(job: _Job, properties: dict) -> np.ndarray:

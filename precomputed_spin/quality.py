@@ -5,16 +5,21 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nnunet_phys.precomputed_spin.likelihood import bright_level
-from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinScaling
-from nnunet_phys.precomputed_spin.reverse_imaging import Inferred, Scan
+from nnunet_phys.brightness import bright_level
+from nnunet_phys.precomputed_spin.scan import Inferred, Scan
+from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 
 MOST_RESIDUAL = 0.03
 MOST_SPREAD = 0.25
 """A slice above either is flagged: root mean square residual over the bright level; median relative spread of T1."""
 FAT_T1_MS, FAT_T2_MS = 800.0, 100.0
 """A cavity below both is flagged: native blood has more of both, fat less (`nnunet_phys.tissues`)."""
-_FEWEST_VOXELS = 20  # of a structure in a slice
+_FEWEST_VOXELS = 20
+"""Of a structure in a slice; a median over fewer says little (assumed)."""
+_AIR_SHARE = 0.1
+"""Of the bright level; darker is air or lung (assumed)."""
+_AT_BOUND = 1e-3
+"""Scaled values this close to a bound were set to it."""
 
 
 def body_mask(scan: Scan) -> torch.Tensor:
@@ -22,15 +27,15 @@ def body_mask(scan: Scan) -> torch.Tensor:
     masks = []
     for series in scan.series:
         signal = torch.from_numpy(np.abs(series.images).max(0)).float()
-        masks.append(signal > 0.1 * bright_level(signal))
+        masks.append(signal > _AIR_SHARE * bright_level(signal))
     return torch.stack(masks).any(0)
 
 
-def quality(found: Inferred, scaling: SpinScaling, structures: dict[str, np.ndarray] | None = None) -> dict:
+def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.ndarray] | None = None) -> dict:
     """Figures over the body of a scan, and the slices that look wrong.
 
     Args:
-        found: maps and what they were made from.
+        inferred: maps and what they were made from.
         scaling: of the prior.
         structures: masks (slices, rows, columns) of RV, MYO and LV, as far as there are labels.
 
@@ -39,10 +44,10 @@ def quality(found: Inferred, scaling: SpinScaling, structures: dict[str, np.ndar
         prior allows), `t1_spread` (median over voxels of the samples' relative standard deviation, or None), `flags`
         (`slice` and `reason` of each).
     """
-    body, maps = body_mask(found.scan), found.maps
+    body, maps = body_mask(inferred.scan), inferred.maps
     scaled = scaling.encode(maps)
-    outside = (scaled <= LEAST + 1e-3).any(1) | (scaled[:, 1:] >= GREATEST - 1e-3).any(1)
-    spread = found.spread.t1 / maps.t1 if found.samples else None
+    outside = (scaled <= LEAST + _AT_BOUND).any(1) | (scaled[:, 1:] >= GREATEST - _AT_BOUND).any(1)
+    spread = inferred.spread.t1 / maps.t1 if inferred.samples else None
     flags = []
 
     def flag_disagreement(z: int, where: torch.Tensor, place: str) -> None:
@@ -53,7 +58,7 @@ def quality(found: Inferred, scaling: SpinScaling, structures: dict[str, np.ndar
     for z, inside in enumerate(body):
         if not inside.any():
             continue
-        residual = float(found.error[z][inside].square().mean().sqrt())
+        residual = float(inferred.error[z][inside].square().mean().sqrt())
         if residual > MOST_RESIDUAL:
             flags.append({"slice": z, "reason": f"residual {100 * residual:.1f} %"})
         flag_disagreement(z, inside, "")
@@ -66,7 +71,7 @@ def quality(found: Inferred, scaling: SpinScaling, structures: dict[str, np.ndar
             if name != "MYO" and t1 < FAT_T1_MS and t2 < FAT_T2_MS:
                 flags.append({"slice": z, "reason": f"{name} has T1 {t1:.0f} and T2 {t2:.0f} ms, as fat has"})
     return {
-        "residual_rms": round(float(found.error[body].square().mean().sqrt()), 5),
+        "residual_rms": round(float(inferred.error[body].square().mean().sqrt()), 5),
         "share_at_bound": round(float(outside[body].float().mean()), 5),
         "t1_spread": None if spread is None else round(float(spread[body].median()), 4),
         "flags": flags,

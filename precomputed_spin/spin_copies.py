@@ -1,61 +1,34 @@
-"""What nnU-Net preprocessed, and the maps' copies beside it: where they lie, what decides their geometry, in and out.
+"""The maps' copies beside what nnU-Net preprocessed: where they lie, what they were made from, in and out.
 
 The copies lie in a sibling of nnU-Net's own folder, `nnUNet_preprocessed/<dataset>/<data_identifier>_spin`; a further
 `.b2nd` inside that folder would become a phantom case. Per case:
 
     <case>.b2nd           PD, T1 (ms), T2 (ms): float32, (3, ...) with the spatial shape of nnU-Net's image
     <case>_reservoir.npz  a few thousand voxels of the cropped, not resampled case (`nnunet_phys.reservoir.Reservoir`)
-    <case>.json           fingerprint of the geometry, hashes of the maps; written last
+    <case>.json           fingerprint of nnU-Net's image and its geometry, hashes of the maps; written last
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
 
 import blosc2
 import numpy as np
-from batchgenerators.utilities.file_and_folder_operations import load_json
-from nnunetv2.paths import nnUNet_preprocessed
-from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, infer_dataset_class
-from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import file_sha256
-from nnunet_phys.precomputed_spin.raw_dataset import require_folder
+from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.image_files import file_sha256, inside
+from nnunet_phys.json_files import read_json
+from nnunet_phys.precomputed_spin.preprocessed_dataset import LazyArray
 from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.whole_files import whole_file, write_json
-
-
-@dataclass(frozen=True)
-class PreprocessedDataset:
-    """One configuration of a data set as nnU-Net preprocessed it.
-
-    Attributes:
-        folder: nnU-Net's folder of the configuration's preprocessed cases.
-        plans: the plans.
-        configuration: the configuration, resolved.
-        configuration_name: its name, such as 2d.
-    """
-
-    folder: Path
-    plans: PlansManager
-    configuration: ConfigurationManager
-    configuration_name: str
-
-    @property
-    def spin_folder(self) -> Path:
-        """Where the maps' copies lie."""
-        return spin_folder(self.folder)
-
-    def cases(self) -> list[str]:
-        """Names of the preprocessed cases, sorted."""
-        return sorted(infer_dataset_class(str(self.folder)).get_identifiers(str(self.folder)))
 
 
 def spin_folder(preprocessed_folder: str | Path) -> Path:
@@ -64,69 +37,107 @@ def spin_folder(preprocessed_folder: str | Path) -> Path:
     return folder.with_name(folder.name + "_spin")
 
 
-def open_preprocessed_dataset(name: str, plans_name: str, configuration_name: str) -> PreprocessedDataset:
-    """Find what nnU-Net preprocessed.
+@dataclass(frozen=True)
+class Fingerprint:
+    """What decides where a voxel of the image ends up, and which image it is.
 
-    Raises:
-        InputError: nnUNet_preprocessed is unset, no such plans or configuration, a configuration whose image
-            is not z-scored, or not preprocessed yet.
+    The image is told by a checksum of one plane of what nnU-Net made of it. That is read in milliseconds, also where
+    the raw images are not at hand, and another image changes it: nnU-Net's z-score makes every voxel depend on all.
+
+    Attributes:
+        shape: spatial shape of the preprocessed case.
+        shape_before_cropping, bbox_used_for_cropping, spacing: as nnU-Net stored them with the case.
+        transpose_forward: of the plans.
+        target_spacing, use_mask_for_norm: of the configuration.
+        image: SHA-256 of the middle plane of nnU-Net's preprocessed image.
     """
-    base = require_folder(nnUNet_preprocessed) / name
-    plans_file = base / f"{plans_name}.json"
-    number = convert_dataset_name_to_id(name)
-    if not plans_file.is_file():
-        plan = f"nnUNetv2_plan_and_preprocess -d {number}"
-        raise InputError(f"{name}: {plans_file} is missing. Run `{plan}` first, or name other plans by -plans_name.")
-    plans = PlansManager(load_json(plans_file))
-    if configuration_name not in plans.available_configurations:
-        known = ", ".join(plans.available_configurations)
-        raise InputError(f"{name}: {plans_file} has no configuration {configuration_name}; it has {known}.")
-    configuration = plans.get_configuration(configuration_name)
-    folder = base / configuration.data_identifier
-    if not folder.is_dir() or not any(folder.glob("*.pkl")):
-        preprocess = f"nnUNetv2_preprocess -d {number} -plans_name {plans_name} -c {configuration_name}"
-        raise InputError(f"{name}: {folder} holds no preprocessed case. Run `{preprocess}` first.")
-    require_z_score(name, configuration)
-    return PreprocessedDataset(folder, plans, configuration, configuration_name)
 
+    shape: tuple[int, ...]
+    shape_before_cropping: tuple[int, ...]
+    bbox_used_for_cropping: tuple[tuple[int, int], ...]
+    spacing: tuple[float, ...]
+    transpose_forward: tuple[int, ...]
+    target_spacing: tuple[float, ...]
+    use_mask_for_norm: bool
+    image: str
 
-def require_z_score(name: str, configuration: ConfigurationManager) -> None:
-    """Refuse a channel that nnU-Net normalises otherwise: an MR signal in arbitrary units has no other scale.
+    @classmethod
+    def of(
+        cls, image: LazyArray, properties: dict, plans: PlansManager, configuration: ConfigurationManager
+    ) -> Fingerprint:
+        """That of a case.
 
-    Raises:
-        InputError: the first channel's scheme is not ZScoreNormalization.
-    """
-    scheme = configuration.normalization_schemes[0]
-    if scheme != "ZScoreNormalization":
-        raise InputError(
-            f"{name}: nnU-Net normalises the image by {scheme}, and synthesised MR signals need a z-score. "
-            "Name the channel MRI in dataset.json and run nnUNetv2_plan_and_preprocess again."
+        Args:
+            image: the preprocessed case, (1, ...).
+            properties: what nnU-Net stored with it.
+            plans: the plans, for the order of the axes.
+            configuration: the configuration, for the spacing and the mask.
+
+        Raises:
+            RuntimeError, OSError, ValueError: the image cannot be read.
+            KeyError: the properties are not nnU-Net's.
+        """
+        plane = np.ascontiguousarray(image[0, image.shape[1] // 2], np.float32)
+        return cls(
+            shape=tuple(int(n) for n in image.shape[1:]),
+            shape_before_cropping=tuple(int(n) for n in properties["shape_before_cropping"]),
+            bbox_used_for_cropping=tuple((int(low), int(high)) for low, high in properties["bbox_used_for_cropping"]),
+            spacing=tuple(float(mm) for mm in properties["spacing"]),
+            transpose_forward=tuple(int(axis) for axis in plans.transpose_forward),
+            target_spacing=tuple(float(mm) for mm in configuration.spacing),
+            use_mask_for_norm=bool(configuration.use_mask_for_norm[0]),
+            image=hashlib.sha256(plane.tobytes()).hexdigest(),
         )
 
+    def difference(self, other: Fingerprint) -> str | None:
+        """The first attribute in which two differ, or None."""
+        return next((f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)), None)
 
-def fingerprint(
-    properties: dict, shape: Iterable[int], plans: PlansManager, configuration: ConfigurationManager
-) -> dict:
-    """What decides where a voxel of the image ends up; equal fingerprints mean equal geometry.
 
-    Args:
-        properties: what nnU-Net stored with the preprocessed case.
-        shape: spatial shape of the preprocessed case.
-        plans: the plans, for the order of the axes.
-        configuration: the configuration, for the spacing and the mask.
+@dataclass(frozen=True)
+class MapSource:
+    """A map file that a copy was made from.
 
-    Returns:
-        plain JSON.
+    Attributes:
+        file: its absolute path.
+        sha256: of its content.
+        mtime_ns: when it was written; while that stays, it is not hashed again.
     """
-    return {
-        "shape": [int(n) for n in shape],
-        "shape_before_cropping": [int(n) for n in properties["shape_before_cropping"]],
-        "bbox_used_for_cropping": [[int(n) for n in ends] for ends in properties["bbox_used_for_cropping"]],
-        "spacing": [float(s) for s in properties["spacing"]],
-        "transpose_forward": [int(axis) for axis in plans.transpose_forward],
-        "target_spacing": [float(s) for s in configuration.spacing],
-        "use_mask_for_norm": bool(configuration.use_mask_for_norm[0]),
-    }
+
+    file: str
+    sha256: str
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> MapSource:
+        """That of a file."""
+        return cls(str(path.resolve()), file_sha256(path), path.stat().st_mtime_ns)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file is still in its place and holds something else."""
+        path = Path(self.file)
+        if not path.is_file() or path.stat().st_mtime_ns == self.mtime_ns:
+            return False
+        return file_sha256(path) != self.sha256
+
+
+@dataclass(frozen=True)
+class CopyRecord:
+    """What a copy was made from.
+
+    Attributes:
+        fingerprint: of the image.
+        maps: by their names, such as T1map.
+    """
+
+    fingerprint: Fingerprint
+    maps: dict[str, MapSource]
+
+
+def copy_paths(folder: Path, case: str) -> tuple[Path, Path, Path]:
+    """Where a case's maps, its reservoir and its record lie."""
+    return inside(folder, f"{case}.b2nd"), reservoir_path(folder, case), inside(folder, f"{case}.json")
 
 
 def reservoir_path(folder: Path, case: str) -> Path:
@@ -134,8 +145,26 @@ def reservoir_path(folder: Path, case: str) -> Path:
     return folder / f"{case}_reservoir.npz"
 
 
+def remove_copy(folder: Path, case: str) -> None:
+    """Remove a case's copy, if there is one, so that it is not trained on; its record first.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    for path in reversed(copy_paths(folder, case)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{case}: {path} is out of date and cannot be removed ({last_line(error)}).") from None
+
+
 def save_copy(
-    folder: Path, case: str, maps: np.ndarray, reservoir: Reservoir, patch_size: list[int], record: dict
+    folder: Path,
+    case: str,
+    maps: np.ndarray,
+    reservoir: Reservoir,
+    patch_size: Sequence[int],
+    record: dict,
 ) -> None:
     """Write a case's copy, each file whole or not at all, its record last.
 
@@ -145,16 +174,27 @@ def save_copy(
         maps: PD, T1, T2 on nnU-Net's grid, float32 (3, ...).
         reservoir: a few voxels of the case.
         patch_size: of the configuration; nnU-Net's block sizes follow from it.
-        record: fingerprint and provenance, plain JSON.
+        record: plain JSON, a `CopyRecord` and more.
+
+    Raises:
+        InputError: the folder cannot be written to, or is full.
     """
-    (folder / f"{case}.json").unlink(missing_ok=True)  # no record may vouch for a half-replaced case
+    maps_path, voxels_path, record_path = copy_paths(folder, case)
     blocks, chunks = comp_blosc2_params(maps.shape, tuple(patch_size), maps.itemsize)
     parameters = {"codec": blosc2.Codec.LZ4HC, "filters": [blosc2.Filter.SHUFFLE], "clevel": 5, "nthreads": 1}
-    with whole_file(folder / f"{case}.b2nd") as path:
-        blosc2.asarray(np.ascontiguousarray(maps), urlpath=str(path), chunks=chunks, blocks=blocks, cparams=parameters)
-    with whole_file(reservoir_path(folder, case)) as path:
-        reservoir.save(path)
-    write_json(folder / f"{case}.json", record)
+    maps = np.ascontiguousarray(maps)
+    try:
+        record_path.unlink(missing_ok=True)  # no record may vouch for a half-replaced case
+        with whole_file(maps_path) as path:
+            blosc2.asarray(maps, urlpath=str(path), chunks=chunks, blocks=blocks, cparams=parameters)
+            if not np.array_equal(blosc2.open(str(path), mode="r")[:], maps):
+                raise OSError("what was written does not read back")
+        with whole_file(voxels_path) as path:
+            reservoir.save(path)
+        write_json(record_path, record)
+    except (OSError, RuntimeError) as error:
+        reason = last_line(error)
+        raise InputError(f"{case}: {maps_path} cannot be written ({reason}). Is the disk full?") from None
 
 
 def open_copy(folder: Path, case: str) -> blosc2.NDArray:
@@ -173,36 +213,42 @@ def _open(path: str, _made_ns: int) -> blosc2.NDArray:
 def copy_fault(
     folder: Path,
     case: str,
+    image: LazyArray,
     properties: dict,
-    shape: tuple[int, ...],
     plans: PlansManager,
     configuration: ConfigurationManager,
 ) -> str | None:
     """What keeps a case's copy from being trained on, or None.
 
-    Absent or unreadable; another shape or fingerprint than the image's; or older than maps that were made again
-    since, where these are still in the place that the copy was made from.
+    The copy is absent or unreadable; nnU-Net preprocessed the image otherwise, or another image; or the maps were made
+    again since, where these are still in the place that the copy was made from.
+
+    Args:
+        folder: the spin folder.
+        case: the case's name.
+        image: what nnU-Net preprocessed, (1, ...).
+        properties: what it stored with it.
+        plans: of the training.
+        configuration: of the training.
     """
-    path, record_path = folder / f"{case}.b2nd", folder / f"{case}.json"
+    maps_path, voxels_path, record_path = copy_paths(folder, case)
     if not record_path.is_file():
         return f"no maps in {folder}"
-    expected = fingerprint(properties, shape, plans, configuration)
-    reading = record_path
+    reading = Path(f"nnU-Net's preprocessed {case}")
     try:
-        record = load_json(record_path)
-        differs = [key for key in expected if record["fingerprint"].get(key) != expected[key]]
-        reading = path
-        if open_copy(folder, case).shape != (3, *shape):
-            differs.append("shape")
-        reading = reservoir_path(folder, case)
+        expected = Fingerprint.of(image, properties, plans, configuration)
+        reading = record_path
+        record = read_json(record_path, CopyRecord, "", extra=True)
+        reading = maps_path
+        shape = open_copy(folder, case).shape
+        reading = voxels_path
         Reservoir.load(reading)
     except (RuntimeError, OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return f"{reading} cannot be read"
-    if differs:
-        return f"{path} has another {differs[0]} than the image"
-    for source in record["maps"].values():
-        file = Path(source["file"])
-        newer = file.is_file() and file.stat().st_mtime > record_path.stat().st_mtime
-        if newer and file_sha256(file) != source["sha256"]:
-            return f"{file} has changed since it was preprocessed"
-    return None
+    differs = record.fingerprint.difference(expected) or (None if shape == (3, *expected.shape) else "shape")
+    if differs == "image":
+        return f"nnU-Net has preprocessed another image of this name since {maps_path} was made"
+    if differs is not None:
+        return f"{maps_path} has another {differs} than the image"
+    changed = next((source.file for source in record.maps.values() if source.changed), None)
+    return None if changed is None else f"{changed} has changed since it was preprocessed"

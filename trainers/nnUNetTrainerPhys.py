@@ -30,8 +30,8 @@ from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import VARIABLE, recipe_in_force
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
+from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import require_one_channel
-from nnunet_phys.precomputed_spin.spin_copies import require_z_score
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
 

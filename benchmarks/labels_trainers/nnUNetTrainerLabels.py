@@ -47,13 +47,13 @@ class PaintedInflow(SynthesizeContrast):
             return super().apply(data_dict, draw, place, outside)
         signals = []
         for blood in (0.0, 1.0):
-            one = replace(draw, sequence=replace(draw.sequence, blood=blood))
-            made = super().apply({**data_dict, "image": data_dict["image"].clone()}, one, place, outside)
-            signals.append(made["image"] * made["contrast"].deviation + made["contrast"].mean)
-        found = super().apply(data_dict, draw, place, outside)  # its reservoir gives the z-score
-        cavity = torch.isin(found["segmentation"][:1], torch.tensor(CAVITIES))
+            uniform = replace(draw, sequence=replace(draw.sequence, blood=blood))
+            sample = super().apply({**data_dict, "image": data_dict["image"].clone()}, uniform, place, outside)
+            signals.append(sample["image"] * sample["contrast"].deviation + sample["contrast"].mean)
+        sample = super().apply(data_dict, draw, place, outside)  # its reservoir gives the z-score
+        cavity = torch.isin(sample["segmentation"][:1], torch.tensor(CAVITIES))
         painted = torch.where(cavity, signals[1], signals[0])
-        contrast = found["contrast"]
-        inside = found["image"] != 0
-        found["image"] = ((painted - contrast.mean) / contrast.deviation) * inside
-        return found
+        contrast = sample["contrast"]
+        inside = sample["image"] != 0
+        sample["image"] = ((painted - contrast.mean) / contrast.deviation) * inside
+        return sample

@@ -56,5 +56,5 @@ class nnUNetTrainerPhysMoreMOLLIReal(nnUNetTrainerPhysReal):
         """Read where it is used: nnU-Net imports this file for every trainer in it."""
         default = load_recipe("default")
         weights = {"molli": 5.0}
-        sequences = (replace(e, weight=weights.get(e.ranges.name, e.weight)) for e in default.sequences)
+        sequences = (replace(e, weight=weights.get(e.name, e.weight)) for e in default.sequences)
         return replace(default, name="more_molli", probability=0.8, sequences=tuple(sequences))

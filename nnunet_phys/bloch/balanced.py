@@ -49,7 +49,8 @@ def steady_state_bssfp(
     _, next_echo, half = bssfp_events(t1, t2, flip_angle_deg, tr_ms, off_resonance_hz)
     if pulses_seen is None:
         return demodulate(fixed_point(next_echo))
-    magnetisation, total = apply(half @ pulse(flip_angle_deg), equilibrium(np.shape(t1))), 0.0
+    magnetisation = apply(half @ pulse(flip_angle_deg), equilibrium(np.shape(t1)))
+    total = np.zeros_like(magnetisation)
     for _ in range(pulses_seen):
         total = total + magnetisation / pulses_seen
         magnetisation = apply(next_echo, magnetisation)

@@ -11,7 +11,7 @@ SPOIL = np.diag([0.0, 0.0, 1.0, 1.0])
 """Event: the transverse magnetisation is gone."""
 
 
-def rotation(axis: ArrayLike, angle: ArrayLike) -> np.ndarray:
+def rotation(axis: tuple[float, float, float], angle: ArrayLike) -> np.ndarray:
     """Event: precession dM/dt = M x B about the unit vector `axis` (3,) by an angle (radians, any shape)."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

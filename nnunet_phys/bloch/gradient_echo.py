@@ -56,7 +56,8 @@ def spoiled_gre(
         excite, recover = pulse(flip_angle_deg), SPOIL @ recover
         if pulses_seen is None:
             return np.abs(demodulate(apply(to_echo @ excite, fixed_point(recover @ excite))))
-        magnetisation, total = equilibrium(t1.shape), 0.0
+        magnetisation = equilibrium(t1.shape)
+        total = np.zeros(t1.shape)
         for _ in range(pulses_seen):
             magnetisation = apply(excite, magnetisation)
             total = total + demodulate(apply(to_echo, magnetisation))
@@ -65,7 +66,9 @@ def spoiled_gre(
 
     gradient = rotation((0.0, 0.0, 1.0), np.arange(isochromats) * 2 * np.pi / isochromats)
     recover, flip = gradient @ recover[..., None, :, :], np.asarray(flip_angle_deg, float)[..., None]
-    magnetisation, total, phase = equilibrium((*t1.shape, isochromats)), 0.0, 0.0
+    magnetisation = equilibrium((*t1.shape, isochromats))
+    total = np.zeros(t1.shape, complex)
+    phase = 0.0
     pulses = pulses_seen or int(np.ceil(6 * t1.max() / tr_ms))
     for k in range(pulses):
         phase = (phase + k * rf_spoiling_deg) % 360.0

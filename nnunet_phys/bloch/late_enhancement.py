@@ -1,4 +1,4 @@
-"""Late enhancement on one clock: an inversion every few heartbeats and a segmented read-out, until steady."""
+"""Late enhancement on one clock: an inversion every few heartbeats and a segmented read-out, in their steady state."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnunet_phys.bloch.balanced import shot_events
-from nnunet_phys.bloch.events import apply, demodulate, free, invert, until_steady
-from nnunet_phys.bloch.gradient_echo import gre_train
+from nnunet_phys.bloch.events import (
+    SPOIL,
+    apply,
+    demodulate,
+    fixed_point,
+    free,
+    invert,
+    pulse,
+    shorten_t2,
+)
 
 
 def late_enhancement_gre(
@@ -29,13 +37,13 @@ def late_enhancement_gre(
     The echo of pulse `centre_pulse` (from 0) comes `inversion_time_ms` after the inversion.
     """
     delay = inversion_time_ms - te_ms - centre_pulse * tr_ms
-    wait, rest = free(delay, t1, t2), free(beats * rr_ms - delay - pulses * tr_ms, t1, t2)
-
-    def train(magnetisation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        magnetisation = apply(wait, apply(invert(inversion_efficiency), magnetisation))
-        return gre_train(t1, t2, magnetisation, flip_angle_deg, tr_ms, te_ms, pulses, centre_pulse, r2_prime_hz)
-
-    return train(until_steady(lambda before: apply(rest, train(before)[1]), np.shape(t1)))[0]
+    prepare = free(delay, t1, t2) @ invert(inversion_efficiency)
+    rest = free(beats * rr_ms - delay - pulses * tr_ms, t1, t2)
+    excite, recover = pulse(flip_angle_deg), SPOIL @ free(tr_ms, t1, t2)
+    train = np.linalg.matrix_power(recover @ excite, pulses)
+    steady = fixed_point(rest @ train @ prepare)
+    before_centre = np.linalg.matrix_power(recover @ excite, centre_pulse) @ prepare
+    return demodulate(apply(free(te_ms, t1, shorten_t2(t2, r2_prime_hz)) @ excite @ before_centre, steady))
 
 
 def late_enhancement_bssfp(
@@ -53,12 +61,8 @@ def late_enhancement_bssfp(
 ) -> np.ndarray:
     """Signed signal of a bSSFP read-out with a half-angle catalyst; otherwise as `late_enhancement_gre`."""
     delay = inversion_time_ms - (centre_pulse + 1) * tr_ms
-    wait = free(delay, t1, t2, off_resonance_hz)
+    prepare = free(delay, t1, t2, off_resonance_hz) @ invert(inversion_efficiency)
     rest = free(beats * rr_ms - delay - (pulses + 0.5) * tr_ms, t1, t2, off_resonance_hz)
     to_centre, to_end = shot_events(t1, t2, flip_angle_deg, tr_ms, pulses, centre_pulse, off_resonance_hz)
-
-    def centre(magnetisation: np.ndarray) -> np.ndarray:
-        return apply(to_centre, apply(wait, apply(invert(inversion_efficiency), magnetisation)))
-
-    steady = until_steady(lambda before: apply(rest, apply(to_end, centre(before))), np.shape(t1))
-    return demodulate(centre(steady))
+    steady = fixed_point(rest @ to_end @ to_centre @ prepare)
+    return demodulate(apply(to_centre @ prepare, steady))

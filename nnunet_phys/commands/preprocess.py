@@ -20,8 +20,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Check every case, then preprocess all maps."""
     from nnunet_phys.map_files import record_path
     from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
+    from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-    from nnunet_phys.precomputed_spin.spin_copies import open_preprocessed_dataset
+    from nnunet_phys.precomputed_spin.spin_copies import spin_folder
 
     raw = open_raw_dataset(arguments.d)
     maps_folder = raw.maps_folder if arguments.maps is None else arguments.maps
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     if unrecorded:
         _note(f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked.")
     for target in targets:
-        print(f"{len(done)} cases in {target.spin_folder}")
+        print(f"{len(done)} cases in {spin_folder(target.folder)}")
 
 
 def _note(line: str) -> None:

@@ -12,7 +12,8 @@ from nnunet_phys.commands.shared.targets import check_target, refuse_as_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
-    from nnunet_phys.commands.shared.contrast_options import Contrasts, OneImage
+    from nnunet_phys.augmentations.synthetic_image import SyntheticImage
+    from nnunet_phys.commands.shared.contrast_options import Contrasts
     from nnunet_phys.spin import SpinMaps
 
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 def _write(
     folder: Path,
     name: str,
-    images: list[OneImage],
+    images: list[SyntheticImage],
     maps: SpinMaps,
     sources: tuple[Path, ...],
     contrasts: Contrasts,

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nnunet_phys.commands.shared.map_work import Work, add_work_arguments, described
-from nnunet_phys.commands.shared.scan_options import add_protocol_arguments, read_description
+from nnunet_phys.commands.shared.map_work import (
+    add_work_arguments,
+    infer_cases,
+    left_to_do,
+    package_versions,
+    read_work,
+)
+from nnunet_phys.commands.shared.scan_options import (
+    add_protocol_arguments,
+    find_inputs,
+    read_description,
+    refuse_both,
+)
 
 if TYPE_CHECKING:
-    from nnunet_phys.commands.shared.scan_options import Job
+    from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
     from nnunet_phys.sequences.pulse_sequence import PulseSequence
+
+_DEFAULT_TARGET = "bssfp"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", type=Path, required=True, metavar="FOLDER", help="images, 3-D or 4-D")
     parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="where CASE_0000 images go")
     add_protocol_arguments(parser, "-from")
-    parser.add_argument("-to", default="bssfp", metavar="SEQUENCE", help="to make (default %(default)s)")
+    parser.add_argument("-to", metavar="SEQUENCE", help=f"to make (default {_DEFAULT_TARGET})")
     parser.add_argument("-to_fa", type=float, metavar="DEG", help="its flip angle, degrees (default: bssfp 45, gre 15)")
     parser.add_argument("-to_protocol", type=Path, metavar="JSON", help='instead: {"sequence": ..., parameters}')
     add_work_arguments(parser)
@@ -26,34 +39,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunet_phys.forward import shown, signals
-    from nnunet_phys.image_files import write_volume
-    from nnunet_phys.map_files import discard, save_record
+    from nnunet_phys.precomputed_spin.map_inference import save_translation, translation_paths
+    from nnunet_phys.sequences.description import describe_sequence
 
-    work, target = Work.of(args), _target(args)
-    folder, count = work.inputs.folder, target.image_count
-    names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
-    settings = {**work.settings, "to": described((target,))}
+    target = _read_target(args)
+    inputs = find_inputs(args)
+    work = read_work(args, inputs)
+    settings = {**work.settings, "to": [describe_sequence(target)]}
 
-    def each(job: Job) -> dict:
-        return {"from": described(job[1])}
+    def settings_of(job: ScanJob) -> dict[str, Any]:
+        return {"from": job.described(), "same_gain": list(job.same_gain)}
 
-    for job, found in work.infer(work.unfinished(settings, each), count):
-        (files, _), case, written = job, found.scan.case, []
-        discard(folder, case)
-        for name, image in zip(names, shown(target, signals(target, found.maps)), strict=True):
-            written.append(folder / f"{case}{name}{work.inputs.ending}")
-            with write_volume(written[-1], image, files.geometry):
-                pass
-        save_record(folder, case, {**settings, **each(job)}, files.paths, tuple(written))
+    def paths_of(case: str) -> list[Path]:
+        return translation_paths(inputs.folder, case, inputs.ending, target)
+
+    todo = left_to_do(work, args.overwrite, settings, settings_of, paths_of)
+    record = {**settings, "batch": args.batch, "bf16": work.prior.bf16, "versions": package_versions()}
+    volumes = len(paths_of(""))
+    for job, inferred, judgement in infer_cases(work, todo, volumes, not args.disable_progress_bar):
+        entries = {**record, **settings_of(job), "quality": judgement}
+        save_translation(inferred, target, job.files, inputs.folder, inputs.ending, entries)
 
 
-def _target(args: argparse.Namespace) -> PulseSequence:
+def _read_target(args: argparse.Namespace) -> PulseSequence:
+    """The sequence to make images of."""
     from nnunet_phys.sequences.description import make_sequence
 
-    description = {"sequence": args.to}
-    if args.to_protocol is not None:
+    if args.to_protocol is None:
+        description: dict[str, Any] = {"sequence": args.to or _DEFAULT_TARGET}
+    else:
+        refuse_both(args.to, "-to", args.to_protocol, "-to_protocol")
         description = read_description(args.to_protocol, "-to_protocol")
     if args.to_fa is not None:
-        description["flip_angle_deg"] = args.to_fa
+        description = {**description, "flip_angle_deg": args.to_fa}
     return make_sequence(description)

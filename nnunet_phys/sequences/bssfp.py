@@ -31,8 +31,8 @@ class BSSFP(BalancedSequence):
 
         S = PD sin(a) / (1 + cos(a) + (1 - cos(a)) T1/T2)
 
-    At any off-resonance df, phi = 2 pi df TR, with pulses of alternating sign (Freeman & Hill 1971, J Magn
-    Reson 4:366; cited from memory, exact against `bloch`):
+    At any off-resonance df, phi = 2 pi df TR, with pulses of alternating sign (Freeman and Hill,
+    J Magn Reson 4:366, 1971; exact against `bloch`):
 
         |S| = PD (1 - E1) sin(a) |1 + E2 exp(i phi)| exp(-TE/T2) / d,
         d = (1 - E1 cos(a)) (1 + E2 cos(phi)) - E2 (E1 - cos(a)) (E2 + cos(phi))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -47,9 +47,12 @@ from nnunet_phys.sequences.pulse_sequence import BalancedSequence, PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 @dataclass(frozen=True)
-class _InversionRecovery(PulseSequence):
+class InversionRecovery(PulseSequence):
     """What both read-outs share: a cycle of some beats, whose blocks are each a map mz -> A + B mz.
 
     So is the whole cycle, and before an inversion mz is the fixed point A / (1 - B). What a subclass adds: the train.
@@ -130,15 +133,28 @@ class _InversionRecovery(PulseSequence):
             )
         return delay + self._to_centre_ms
 
+    def at_null(self, tissue: TissueState, t1_ms: float, t2_ms: float) -> Self:
+        """This sequence with the inversion time at which a tissue is black, `null_inversion_time_ms`.
+
+        Args:
+            tissue: state at the scan, such as contrast agent.
+            t1_ms, t2_ms: of the tissue in the maps, before that.
+
+        Raises:
+            ValueError: its cycle has no such time.
+        """
+        now, _ = tissue(SpinMaps(*torch.tensor([[1.0], [t1_ms], [t2_ms]])))
+        return replace(self, inversion_time_ms=self.null_inversion_time_ms(float(now.t1), float(now.t2)))
+
 
 @dataclass(frozen=True)
-class InversionRecoveryGRE(_InversionRecovery):
+class InversionRecoveryGRE(InversionRecovery):
     """Segmented inversion-recovery gradient echo, the usual late enhancement (LGE).
 
     Every `beats` heartbeats: inversion, a delay, a train of ideally spoiled gradient echoes (`single_shot_gre`), and
     free recovery to the next inversion; in the steady state of all this, not from equilibrium. Exact against `bloch`.
-    The textbook 1 - 2 exp(-TI/T1) + exp(-RR/T1) leaves out the train. After Simonetti et al. 2001, Radiology 218:215
-    (cited from memory).
+    The textbook 1 - 2 exp(-TI/T1) + exp(-RR/T1) leaves out the train. Jenista et al., J
+    Cardiovasc Magn Reson 25:18 (2023), tell how it is used.
 
     Attributes:
         inversion_time_ms: from the inversion to the echo at the centre of k-space. `null_inversion_time_ms` gives that
@@ -183,7 +199,7 @@ class InversionRecoveryGRE(_InversionRecovery):
 
 
 @dataclass(frozen=True)
-class InversionRecoveryBSSFP(_InversionRecovery, BalancedSequence):
+class InversionRecoveryBSSFP(InversionRecovery, BalancedSequence):
     """Segmented inversion-recovery bSSFP, the late enhancement of single shots and fast heartbeats.
 
     As `InversionRecoveryGRE`, with `single_shot_bssfp` for the train; its attributes, less TE (it is TR/2) and R2'.
@@ -209,7 +225,7 @@ class InversionRecoveryBSSFP(_InversionRecovery, BalancedSequence):
 
 
 @dataclass(frozen=True)
-class _InversionRecoveryRanges(ProtocolRanges):
+class InversionRecoveryRanges(ProtocolRanges):
     """What both read-outs share. The inversion time follows the null of the myocardium, as the operator's does."""
 
     nulled_t1_ms: Range = span(
@@ -227,13 +243,12 @@ class _InversionRecoveryRanges(ProtocolRanges):
     rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
     inversion_efficiency: Range = span(EFFICIENCY, "1 is a perfect inversion", (0.88, 1.0))
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> _InversionRecovery:
+    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> InversionRecovery:
         """See `ProtocolRanges`."""
         untimed = self._untimed(rng)
-        native = [torch.tensor([rng.uniform(*ends)]) for ends in (self.nulled_t1_ms, self.nulled_t2_ms)]
-        now, _ = tissue(SpinMaps(torch.ones(1), *native))
+        t1_ms, t2_ms = rng.uniform(*self.nulled_t1_ms), rng.uniform(*self.nulled_t2_ms)
         try:
-            null_ms = untimed.null_inversion_time_ms(float(now.t1), float(now.t2))
+            null_ms = untimed.at_null(tissue, t1_ms, t2_ms).inversion_time_ms
         except ValueError:  # so much contrast agent that the train comes too late for the null
             null_ms = 0.0
         earliest = (untimed.centre_pulse + 1) * untimed.tr_ms
@@ -241,7 +256,7 @@ class _InversionRecoveryRanges(ProtocolRanges):
         wanted = null_ms * rng.uniform(*self.of_null)
         return replace(untimed, inversion_time_ms=min(max(wanted, earliest), latest))
 
-    def _untimed(self, rng: Uniform) -> _InversionRecovery:
+    def _untimed(self, rng: Uniform) -> InversionRecovery:
         """The protocol with any inversion time that fits."""
         pulses = whole_number(rng, *self.pulses)
         beats = whole_number(rng, *self.beats)
@@ -260,7 +275,7 @@ class _InversionRecoveryRanges(ProtocolRanges):
 
 
 @dataclass(frozen=True)
-class InversionRecoveryGRERanges(_InversionRecoveryRanges):
+class InversionRecoveryGRERanges(InversionRecoveryRanges):
     """Late enhancement by segmented inversion-recovery GRE."""
 
     sequence = InversionRecoveryGRE
@@ -274,7 +289,7 @@ class InversionRecoveryGRERanges(_InversionRecoveryRanges):
 
 
 @dataclass(frozen=True)
-class InversionRecoveryBSSFPRanges(_InversionRecoveryRanges):
+class InversionRecoveryBSSFPRanges(InversionRecoveryRanges):
     """Late enhancement by inversion-recovery bSSFP."""
 
     sequence = InversionRecoveryBSSFP

@@ -135,36 +135,33 @@ class MOLLI(BalancedSequence):
     def from_inversion_times(cls, inversion_times_ms: Sequence[float], **protocol: object) -> MOLLI:
         """The series that was read out at these times.
 
-        A time that is not above the one before it starts a new set. Intervals between images are the measured ones.
+        Intervals between images are the measured ones.
 
         Args:
             inversion_times_ms: of every image in acquisition order.
-            protocol: further attributes; without a scheme, the published pauses of the sets found: 5(3)3, 4(1)3(1)2,
-                3(3)3(3)5, 5(1)1(1)1 or a single set; without `rr_ms` the mean interval.
+            protocol: further attributes; without a scheme, the published one that the times fit (5(3)3, 4(1)3(1)2,
+                3(3)3(3)5 or 5(1)1(1)1), or a single set of rising times; without `rr_ms` the mean interval.
 
         Raises:
-            ValueError: no published scheme has such sets, or as for the class.
+            ValueError: the times fit neither the scheme nor a published one, or as for the class.
         """
-        sets: list[list[float]] = []
-        for time in inversion_times_ms:
-            if not sets or time <= sets[-1][-1]:
-                sets.append([])
-            sets[-1].append(float(time))
-        images = tuple(len(one) for one in sets)
-        scheme = (
-            protocol.get("scheme") or PUBLISHED_SCHEMES.get(images) or (str(images[0]) if len(images) == 1 else None)
-        )
-        if scheme is None or parse_scheme(str(scheme))[0] != images:
-            problem = f"scheme {scheme} has others" if scheme else "no published scheme has: give scheme"
+        times = tuple(float(time) for time in inversion_times_ms)
+        if not times:
+            raise ValueError("inversion_times_ms is empty: give one per image")
+        scheme = protocol.get("scheme")
+        if scheme is None:
+            scheme = _scheme_of(times)
+        sets = _sets_of(times, parse_scheme(str(scheme))[0])
+        if sets is None:
             raise ValueError(
-                f"{len(inversion_times_ms)} inversion times, from {inversion_times_ms[0]:g} ms, form sets of {images} "
-                f"images; {problem}. Are they in acquisition order?"
+                f"inversion times {_listed(times)} ms do not fit scheme {scheme}. Give them in acquisition order, and "
+                "the scheme that was scanned"
             )
-        beats = tuple(b - a for one in sets for a, b in pairwise(one))
+        beats = tuple(later - earlier for times_of_set in sets for earlier, later in pairwise(times_of_set))
         mean = sum(beats) / len(beats) if beats else 1000.0
         return cls(
             **{"rr_ms": mean, **protocol, "scheme": scheme, "rr_intervals_ms": beats},
-            first_inversion_times_ms=tuple(one[0] for one in sets),
+            first_inversion_times_ms=tuple(times_of_set[0] for times_of_set in sets),
         )
 
     @property
@@ -242,6 +239,40 @@ class MOLLI(BalancedSequence):
             for duration_ms in beats:
                 mz = beat(duration_ms)(mz)
                 yield mz
+
+
+def _scheme_of(times_ms: tuple[float, ...]) -> str:
+    """The published scheme that inversion times in acquisition order fit, or that of a single set."""
+    for images, scheme in PUBLISHED_SCHEMES.items():
+        if _sets_of(times_ms, images) is not None:
+            return scheme
+    if _sets_of(times_ms, (len(times_ms),)) is not None:
+        return str(len(times_ms))
+    published = ", ".join(PUBLISHED_SCHEMES.values())
+    raise ValueError(
+        f"inversion times {_listed(times_ms)} ms fit no published scheme ({published}). Give them in acquisition "
+        "order, or else the scheme, too"
+    )
+
+
+def _sets_of(times_ms: tuple[float, ...], images: tuple[int, ...]) -> list[tuple[float, ...]] | None:
+    """Inversion times in acquisition order, inversion by inversion; None where they do not fit so many images.
+
+    Times rise within a set, and every set starts within the first heartbeat after its inversion: before the second
+    image of any other.
+    """
+    if sum(images) != len(times_ms):
+        return None
+    remaining = iter(times_ms)
+    sets = [tuple(islice(remaining, count)) for count in images]
+    if any(later <= earlier for members in sets for earlier, later in pairwise(members)):
+        return None
+    latest_start = min((members[1] for members in sets if len(members) > 1), default=float("inf"))
+    return sets if max(members[0] for members in sets) < latest_start else None
+
+
+def _listed(times_ms: tuple[float, ...]) -> str:
+    return ", ".join(f"{time:g}" for time in times_ms)
 
 
 @dataclass(frozen=True)

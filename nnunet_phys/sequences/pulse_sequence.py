@@ -67,14 +67,15 @@ class PulseSequence(ABC):
         """A series as sequences of one image each, in its order; a sequence of one image as it is."""
         return [self]
 
-    def given(self, flip_angle_deg: torch.Tensor | None = None, blood: torch.Tensor | None = None) -> Self:
+    def given(self, flip_angle_deg: NumberOrMap | None = None, blood: NumberOrMap | None = None) -> Self:
         """This sequence with what varies from voxel to voxel, as far as it depends on that.
 
         Args:
             flip_angle_deg: actual flip angles, broadcastable to the maps.
             blood: share of flowing blood, broadcastable to the maps; a share that the sequence already has is kept.
         """
-        names, changes = {field.name for field in fields(self)}, {}  # type: ignore[arg-type]
+        names = {field.name for field in fields(self)}  # type: ignore[arg-type]
+        changes: dict[str, NumberOrMap] = {}
         if flip_angle_deg is not None and "flip_angle_deg" in names:
             changes["flip_angle_deg"] = flip_angle_deg
         if blood is not None and "blood" in names and self.blood is None:

@@ -53,7 +53,7 @@ from nnunet_phys.tissue_state import TissueState
 class SASHA(BalancedSequence):
     """One image of SASHA: saturation, recovery for TS, optionally T2 preparation, then `single_shot_bssfp`.
 
-    Chow et al. 2014, Magn Reson Med 71:2082 (cited from memory). `MSASHA` is the same without a read-out. Within
+    Chow et al. 2014, Magn Reson Med 71:2082. `MSASHA` is the same without a read-out. Within
     0.05 % of M0 of `bloch` (T2 > 25 ms, 35-80 degrees).
 
     Attributes:

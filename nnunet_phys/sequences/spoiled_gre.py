@@ -48,7 +48,8 @@ class SpoiledGRE(PulseSequence):
         tr_ms: TR.
         te_ms: TE.
         r2_prime_hz: R2', the dephasing within a voxel, in 1/s; a number or broadcastable to the maps. The
-            default is myocardium's at 1.5 T (T2 52, T2* 33 ms), from memory: an assumption.
+            default is myocardium's at 1.5 T: T2 52 ms (Hanson et al., Radiology 297:344, 2020), T2* 33 ms (median of
+            Singh et al., Indian J Radiol Imaging 34:54, 2024).
         inflow_pulses: N >= 1, whole or not: slice thickness / (velocity TR). None: blood is at rest.
         blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None:
             `tissue_kinds.flowing_blood`.

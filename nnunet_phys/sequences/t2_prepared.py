@@ -65,9 +65,9 @@ class _T2Prepared(PulseSequence):
 class T2PreparedBSSFP(_T2Prepared, BalancedSequence):
     """T2 preparation from equilibrium, then `single_shot_bssfp`, for each of several preparation times.
 
-    Huang et al. 2007, Magn Reson Med 57:960 (cited from memory); enough heartbeats for full recovery lie between the
-    images. The train of pulses mixes T1 into the contrast: for a preparation that leaves 1/3 of the magnetisation the
-    echo has 0.40 of the unprepared one's. Within 0.3 % of M0 of `bloch` (T2 > 25 ms).
+    As in Akcakaya et al., Magn Reson Med 74:93 (2015); enough heartbeats for full recovery lie between the images. The
+    train of pulses mixes T1 into the contrast: for a preparation that leaves 1/3 of the magnetisation the echo has 0.40
+    of the unprepared one's. Within 0.3 % of M0 of `bloch` (T2 > 25 ms).
 
     Attributes:
         t2_prep_ms: echo times of the preparation, 0 for none; one image each.

@@ -21,10 +21,13 @@ from nnunet_phys.augmentations.draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField, grid_positions
 from nnunet_phys.map_files import load_maps
+from nnunet_phys.precomputed_spin.dataset import SpinCases
+from nnunet_phys.precomputed_spin.index_plane import index_plane
 from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
+from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.spin_copies import open_preprocessed_dataset, reservoir_path
-from nnunet_phys.reservoir import Reservoir, draw_reservoir, index_plane
+from nnunet_phys.precomputed_spin.spin_copies import reservoir_path, spin_folder
+from nnunet_phys.reservoir import Reservoir, draw_reservoir
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
 from nnunet_phys.sequences import (
     BSSFP,
@@ -71,7 +74,7 @@ def patch_of(shape, padding, case=0, start=(0, 0, 0)) -> torch.Tensor:
 
 
 def both(recipe, cases, **options) -> ComposeTransforms:
-    return ComposeTransforms([SynthesizeContrast(recipe, cases, **options), AcquireImage()])
+    return ComposeTransforms([SynthesizeContrast(recipe, SpinCases(cases), **options), AcquireImage()])
 
 
 @pytest.mark.parametrize(("shape", "padding"), [((40, 50), ((3, 4), (0, 5))), ((4, 30, 40), ((1, 0), (3, 4), (2, 2)))])
@@ -331,8 +334,8 @@ def test_normalised_as_nnunet_normalises_the_same_volume(tiny, name, resampled, 
         theirs, _, _ = DefaultPreprocessor(verbose=False).run_case_npy(
             volume[None].numpy(), None, dict(properties), plans, plans.get_configuration(name), {}
         )
-        maps = torch.from_numpy(blosc2.open(str(target.spin_folder / f"{case}.b2nd"), mode="r")[:])
-        reservoir = Reservoir.load(reservoir_path(target.spin_folder, case))
+        maps = torch.from_numpy(blosc2.open(str(spin_folder(target.folder) / f"{case}.b2nd"), mode="r")[:])
+        reservoir = Reservoir.load(reservoir_path(spin_folder(target.folder), case))
         signal, acquisition = synthesize(maps, (0, 0, 0), reservoir, draw)
         ours = acquire(signal[None], acquisition)[0].numpy()
         assert ours.shape == theirs[0].shape

@@ -21,7 +21,7 @@ def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, refused, capsys)
     assert main(arguments) == 0
     folder = tmp_path / "Dataset901_DigitalHeart"
     verify_dataset_integrity(str(folder), 1)
-    for contrast, count in (("cine", 1), ("molli", 11), ("gre", 1)):
+    for contrast, count in (("cine", 1), ("molli", 11), ("gre", 1), ("lge", 1)):
         images, labels = (sorted((folder / f"{k}Ts_{contrast}").iterdir()) for k in ("images", "labels"))
         assert len(images) == len(labels) == count
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(images[0])))

@@ -15,9 +15,9 @@ def hearts():
 
 
 def test_seed_decides_everything():
-    one, same, other = digital_heart(3, 2), digital_heart(3, 2), digital_heart(4, 2)
-    assert np.array_equal(one.tissue, same.tissue) and bool((one.maps.t1 == same.maps.t1).all())
-    assert not np.array_equal(one.tissue, other.tissue)
+    heart, same, other = digital_heart(3, 2), digital_heart(3, 2), digital_heart(4, 2)
+    assert np.array_equal(heart.tissue, same.tissue) and bool((heart.maps.t1 == same.maps.t1).all())
+    assert not np.array_equal(heart.tissue, other.tissue)
 
 
 def test_every_heart_has_its_structures(hearts):

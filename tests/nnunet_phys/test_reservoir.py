@@ -1,11 +1,10 @@
-"""A case's reservoir stands for the case; a patch's plane tells where it lies."""
+"""A case's reservoir stands for the case."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from nnunet_phys.reservoir import Reservoir, draw_reservoir, index_plane, read_index_plane
+from nnunet_phys.reservoir import Reservoir, draw_reservoir
 
 SPACING = (8.0, 1.5, 1.25)
 
@@ -48,25 +47,3 @@ def test_a_small_case_comes_whole(tmp_path):
     reservoir.save(tmp_path / "a.part")
     again = Reservoir.load(tmp_path / "a.part")
     assert all(np.array_equal(value, getattr(again, name)) for name, value in vars(reservoir).items())
-
-
-@pytest.mark.parametrize(
-    ("shape", "pad"), [((3, 5, 7), ((0, 2), (1, 1), (3, 0))), ((1, 5, 7), ((0, 0), (0, 0), (4, 9)))]
-)
-def test_a_plane_tells_case_and_place(shape, pad):
-    plane = np.pad(index_plane(41, (2, 0, 13), shape), pad)
-    case, start, box = read_index_plane(plane)
-    assert (case, start) == (41, (2, 0, 13))
-    assert box == tuple(slice(low, low + n) for (low, _), n in zip(pad, shape, strict=True))
-    assert np.array_equal(plane > 0, np.pad(np.ones(shape), pad) > 0)
-    if shape[0] == 1:  # as nnU-Net hands over a slice
-        assert read_index_plane(plane[0]) == (41, (2, 0, 13), box[1:])
-
-
-def test_nothing_but_padding():
-    assert read_index_plane(np.zeros((4, 4))) is None
-
-
-def test_a_patch_too_small_to_tell():
-    with pytest.raises(ValueError, match="3 voxels"):
-        read_index_plane(np.pad(index_plane(0, (0, 0, 0), (1, 1, 3)), 1))

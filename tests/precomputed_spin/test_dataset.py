@@ -9,10 +9,11 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nn
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import IndexedImage, SpinDataset
+from nnunet_phys.precomputed_spin.index_plane import read_index_plane
 from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
+from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.spin_copies import open_copy, open_preprocessed_dataset
-from nnunet_phys.reservoir import read_index_plane
+from nnunet_phys.precomputed_spin.spin_copies import open_copy
 
 
 @pytest.fixture
@@ -62,7 +63,8 @@ def test_any_of_nnunets_dataset_classes(tiny, dataset_class):
         data, seg, seg_prev, properties = dataset.load_case(case)
         assert data.shape == (2, *seg.shape[1:]) and seg_prev is None and "class_locations" in properties
         assert np.array_equal(data[0], blosc.load_case(case)[0][0])
-        assert read_index_plane(data[1])[:2] == (index, (0, 0, 0))
+        patch = dataset.cases.locate(data[1])
+        assert patch.case is dataset.cases[index] and patch.start == (0, 0, 0)
         reservoir = dataset.cases[index].reservoir
         assert tuple(reservoir.shape) == data.shape[1:] and reservoir.voxels.shape == reservoir.position_mm.shape
         box = tuple(slice(0, n - 1) for n in data.shape[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from copy import deepcopy
 
 import blosc2
@@ -19,8 +20,9 @@ from nnunet_phys.image_files import read_image
 from nnunet_phys.map_files import map_paths, save_maps
 from nnunet_phys.precomputed_spin.dataset import faults
 from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
+from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-from nnunet_phys.precomputed_spin.spin_copies import open_preprocessed_dataset, reservoir_path, spin_folder
+from nnunet_phys.precomputed_spin.spin_copies import reservoir_path, spin_folder
 from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.spin import SpinMaps
 
@@ -125,7 +127,7 @@ def test_all_faults_come_at_once_and_nothing_is_written(tiny):
         preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0] for line in lines] == ["case0", "case1", "case2"]
-    assert not target.spin_folder.exists()
+    assert not spin_folder(target.folder).exists()
 
 
 def test_cases_without_maps_are_left_out(tiny):
@@ -134,7 +136,7 @@ def test_cases_without_maps_are_left_out(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     done = preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
     assert done == [f"case{i}" for i in range(5)]
-    assert sorted(path.name for path in target.spin_folder.iterdir()) == sorted(
+    assert sorted(path.name for path in spin_folder(target.folder).iterdir()) == sorted(
         f"{case}{end}" for case in done for end in (".b2nd", ".json", "_reservoir.npz")
     )
     with pytest.raises(InputError, match="nnunet_phys reverse -d 900"):
@@ -159,13 +161,13 @@ def test_the_fingerprint_tells_plans_apart(tiny):
 
     images = infer_dataset_class(str(target.folder))(str(target.folder))
     assert faults(images, target.plans, target.configuration, "Do this.") == []
-    (target.spin_folder / "case0.b2nd").write_bytes((target.spin_folder / "case1.b2nd").read_bytes())
-    (target.spin_folder / "case2.json").unlink()
-    (target.spin_folder / "case3_reservoir.npz").unlink()
-    (target.spin_folder / "case4.b2nd").write_bytes(b"b2nd")
-    reservoir = target.spin_folder / "case5_reservoir.npz"
+    (spin_folder(target.folder) / "case0.b2nd").write_bytes((spin_folder(target.folder) / "case1.b2nd").read_bytes())
+    (spin_folder(target.folder) / "case2.json").unlink()
+    (spin_folder(target.folder) / "case3_reservoir.npz").unlink()
+    (spin_folder(target.folder) / "case4.b2nd").write_bytes(b"b2nd")
+    reservoir = spin_folder(target.folder) / "case5_reservoir.npz"
     reservoir.write_bytes(reservoir.read_bytes()[:2000])
-    (target.spin_folder / "case1.json").write_text('{"maps"')
+    (spin_folder(target.folder) / "case1.json").write_text('{"maps"')
     lines = faults(images, target.plans, target.configuration, "Do this.")
     assert [line.split(":")[0] for line in lines] == [f"case{i}" for i in range(6)]
     assert all(line.endswith("Do this.") for line in lines)
@@ -178,7 +180,7 @@ def test_maps_made_again_must_be_preprocessed_again(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
     images = infer_dataset_class(str(target.folder))(str(target.folder))
-    later = (target.spin_folder / "case1.json").stat().st_mtime + 10
+    later = (spin_folder(target.folder) / "case1.json").stat().st_mtime + 10
     for case in ("case1", "case2"):
         path = map_paths(tiny.maps, case, ".nii.gz")["T1map"]
         if case == "case1":
@@ -188,3 +190,107 @@ def test_maps_made_again_must_be_preprocessed_again(tiny):
     assert line.startswith("case1: ") and line.endswith(
         "case1_T1map.nii.gz has changed since it was preprocessed. Do this."
     )
+
+
+def _refused_by_training(target) -> list[str]:
+    images = infer_dataset_class(str(target.folder))(str(target.folder))
+    return faults(images, target.plans, target.configuration, "Do this.")
+
+
+def test_another_image_preprocessed_since_is_not_trained_on(tiny):
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    shutil.rmtree(target.folder)
+    tiny.nnunet_preprocess(tiny.plans(), "2d")  # the same images again
+    assert _refused_by_training(target) == []
+    image = sitk.ReadImage(str(tiny.image("case2")))
+    array = sitk.GetArrayFromImage(image)
+    exchanged = sitk.GetImageFromArray(np.where(array > 0, array[:, ::-1], 0) + (array > 0))
+    exchanged.CopyInformation(image)
+    sitk.WriteImage(exchanged, str(tiny.image("case2")))
+    shutil.rmtree(target.folder)
+    tiny.nnunet_preprocess(tiny.plans(), "2d")
+    (line,) = _refused_by_training(target)
+    assert line.startswith("case2: nnU-Net has preprocessed another image of this name since") and "Do this." in line
+    with pytest.raises(InputError, match=r"case2: .* is not the image that its maps"):
+        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+
+
+def test_a_case_whose_maps_are_gone_is_not_trained_on(tiny):
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    for path in tiny.maps.glob("case3*"):
+        path.unlink()
+    (spin_folder(target.folder) / ".case0.nnunet_phys-abcd1234").mkdir()  # of a killed run
+    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    assert [line.split(":")[0] for line in _refused_by_training(target)] == ["case3"]
+    assert not list(spin_folder(target.folder).glob("*case3*")) and not list(spin_folder(target.folder).glob(".*"))
+
+
+def test_cut_files_of_nnunet_are_told_before_anything_is_written(tiny):
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    for name in ("case0.b2nd", "case1.pkl"):
+        path = target.folder / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError) as caught:
+        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    assert [line.split(":")[0] for line in caught.value.faults] == ["case0", "case1"]
+    assert all("Run `nnUNetv2_preprocess -d 900 " in line for line in caught.value.faults)
+    assert not spin_folder(target.folder).exists()
+    assert len(_refused_by_training(target)) == 6
+    (target.folder / ".DS_Store").touch()
+    with pytest.raises(InputError, match="holds files that nnU-Net does not know"):
+        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+
+
+def test_a_target_that_cannot_be_written_to(tiny):
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    spin_folder(target.folder).touch()
+    with pytest.raises(InputError, match="cannot be made"):
+        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    spin_folder(target.folder).unlink()
+    (spin_folder(target.folder) / "case0.b2nd").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"case0: .*case0\.b2nd cannot be written"):
+        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    assert not list(spin_folder(target.folder).glob("case0.json"))
+
+
+def test_a_case_named_like_an_image(tiny):
+    """nnU-Net's channel is the last _0000 of a file name; an earlier one belongs to the case."""
+    for folder in (tiny.raw / "imagesTr", tiny.raw / "labelsTr", tiny.maps, tiny.preprocessed / "nnUNetPlans_2d"):
+        for path in folder.glob("case0*"):
+            path.rename(path.with_name(path.name.replace("case0", "case0_0000", 1)))
+    image = tiny.raw / "imagesTr" / "case0_0000_0000.nii.gz"
+    maps = SpinMaps(*(torch.full(read_image(image).shape, value) for value in (1.0, 1000.0, 50.0)))
+    save_maps(tiny.maps, "case0_0000", maps, image, ".nii.gz", {})
+    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+    assert preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)[0] == "case0_0000"
+    assert _refused_by_training(target) == []
+
+
+@pytest.mark.filterwarnings("ignore:Detected old nnU-Net plans format")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "[]",
+        "",
+        "{",
+        '{"configurations": []}',
+        {"configurations": {"2d": []}},
+        {"configurations": {"2d": {}}},
+        {"transpose_forward": 3},
+        {"plans_name": None},
+        {"configurations": {"2d": {"inherits_from": "nothing"}}},
+        {"2d": {"spacing": "wide"}},
+        {"2d": {"normalization_schemes": []}},
+        {"2d": {"data_identifier": 3}},
+    ],
+)
+def test_broken_plans(tiny, change):
+    plans, path = tiny.plans(), tiny.preprocessed / "nnUNetPlans.json"
+    if isinstance(change, dict) and "2d" in change:
+        plans["configurations"]["2d"].update(change["2d"])
+        change = {}
+    path.write_text(change if isinstance(change, str) else json.dumps({**plans, **change}))
+    with pytest.raises(InputError, match=r"nnUNetPlans\.json.*nnUNetv2_plan_and_preprocess -d 900"):
+        open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")

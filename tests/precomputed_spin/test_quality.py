@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from nnunet_phys.precomputed_spin.prior import SpinScaling
 from nnunet_phys.precomputed_spin.quality import body_mask, quality
-from nnunet_phys.precomputed_spin.reverse_imaging import Inferred, Scan, Series
+from nnunet_phys.precomputed_spin.scan import Inferred, Scan, Series
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP
 from nnunet_phys.spin import SpinMaps
 

@@ -115,7 +115,7 @@ def test_images_of_another_name_or_none(raw):
     for path in (raw / "imagesTr").iterdir():
         path.unlink()
     (raw / "imagesTr").rmdir()
-    with pytest.raises(InputError, match="there is no folder .*imagesTr"):
+    with pytest.raises(InputError, match=r"there is no folder .*imagesTr"):
         open_raw_dataset(900)
 
 

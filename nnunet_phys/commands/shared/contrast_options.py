@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.scan_options import read_description
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
-    from nnunet_phys.augmentations.draw import ContrastDraw
+    from nnunet_phys.augmentations.synthetic_image import SyntheticImage
+    from nnunet_phys.sequences.pulse_sequence import PulseSequence
     from nnunet_phys.spin import SpinMaps
     from nnunet_phys.tissue_state import ContrastAgent
 
@@ -69,11 +69,11 @@ def finite(text: str) -> float:
 
 def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
     """One of four sources, and the options of each."""
-    one = parser.add_argument_group("what to make, one of")
-    one.add_argument("-sequence", metavar="SEQUENCE", help="bssfp, gre, molli, sasha, t2prep, lge_gre, ...")
-    one.add_argument("-protocol", type=Path, metavar="JSON", help='{"sequence": ..., parameters}')
-    one.add_argument("-recipe", metavar="NAME", help="draws of a recipe: default, molli, gre, lge, paper or a file")
-    one.add_argument("-draw", type=Path, metavar="JSON", help="again, bit for bit, what such a CASE.json tells")
+    source = parser.add_argument_group("what to make, one of")
+    source.add_argument("-sequence", metavar="SEQUENCE", help="bssfp, gre, molli, sasha, t2prep, lge_gre, ...")
+    source.add_argument("-protocol", type=Path, metavar="JSON", help='{"sequence": ..., parameters}')
+    source.add_argument("-recipe", metavar="NAME", help="draws of a recipe: default, molli, gre, lge, paper or a file")
+    source.add_argument("-draw", type=Path, metavar="JSON", help="again, bit for bit, what such a CASE.json tells")
     of_sequence = parser.add_argument_group("with -sequence or -protocol; several values make a series")
     of_sequence.add_argument("-fa", type=finite, metavar="DEG", help="flip angle, degrees")
     of_sequence.add_argument("-tr", type=finite, metavar="MS", help="TR; the echo spacing of single shots")
@@ -101,42 +101,6 @@ def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class OneImage:
-    """One image to make.
-
-    Attributes:
-        draw: its contrast.
-        shift_mm: how far breathing moved it from row to row.
-    """
-
-    draw: ContrastDraw
-    shift_mm: float = 0.0
-
-    def make(self, maps: SpinMaps, voxel_mm: tuple[float, float, float]) -> torch.Tensor:
-        """The image, in the signal's unit.
-
-        Args:
-            maps: of shape (slices, rows, columns).
-            voxel_mm: slice, row and column spacing.
-
-        Returns:
-            (slices, rows, columns): magnitude, or signed where phase-sensitive.
-        """
-        from nnunet_phys.augmentations.draw import noise_reference
-        from nnunet_phys.scanner import displace
-
-        if self.shift_mm == 0:
-            return self.draw.scan(maps.stack(), voxel_mm)
-        still = replace(self.draw, noise=None).scan(maps.stack(), voxel_mm)
-        moved = displace(still, self.shift_mm / voxel_mm[1], along_rows=True)
-        return self.draw.shown(moved, noise_reference(moved))  # noise does not move, nor is it smoothed
-
-    def describe(self) -> dict:
-        """Plain JSON."""
-        return {"draw": self.draw.describe(), "shift_mm": self.shift_mm}
-
-
-@dataclass(frozen=True)
 class Contrasts:
     """What to make of every case.
 
@@ -151,7 +115,7 @@ class Contrasts:
     settings: dict
     per_case: int | None
     count: int
-    images: Callable[[str, int, SpinMaps, tuple[float, float, float]], list[OneImage]]
+    images: Callable[[str, int, SpinMaps, tuple[float, float, float]], list[SyntheticImage]]
     times_ms: tuple[float, ...] | None = None
 
     def names(self, case: str) -> list[str]:
@@ -167,8 +131,8 @@ def read_contrasts(args: argparse.Namespace) -> Contrasts:
     """
     given = [name for name in _SOURCES if getattr(args, name) is not None]
     if len(given) != 1:
-        found = f", not {' and '.join(f'-{name}' for name in given)}" if given else ""
-        raise InputError(f"Give one of {', '.join(f'-{name}' for name in _SOURCES)}{found}.")
+        clash = f", not {' and '.join(f'-{name}' for name in given)}" if given else ""
+        raise InputError(f"Give one of {', '.join(f'-{name}' for name in _SOURCES)}{clash}.")
     others = {option for options in _SOURCES.values() for option in options} - set(_SOURCES[given[0]])
     for option in sorted(others):
         if getattr(args, option) is not None:
@@ -184,28 +148,9 @@ def read_contrasts(args: argparse.Namespace) -> Contrasts:
     return {"recipe": _of_recipe, "draw": _of_record}.get(given[0], _of_sequence)(args)
 
 
-def at_null(sequence: object, agent: ContrastAgent, t1_ms: float = MUSCLE_T1_MS, t2_ms: float = MUSCLE_T2_MS) -> object:
-    """A late-enhancement sequence with the inversion time at which a tissue is black under contrast agent.
-
-    Args:
-        sequence: InversionRecoveryGRE or InversionRecoveryBSSFP.
-        agent: concentrations at the time.
-        t1_ms, t2_ms: of the tissue before contrast agent.
-
-    Raises:
-        ValueError: its cycle has no such time.
-    """
-    import torch
-
-    from nnunet_phys.spin import SpinMaps
-    from nnunet_phys.tissue_state import TissueState
-
-    now, _ = TissueState(agent=agent)(SpinMaps(*torch.tensor([[1.0], [t1_ms], [t2_ms]])))
-    return replace(sequence, inversion_time_ms=sequence.null_inversion_time_ms(float(now.t1), float(now.t2)))
-
-
 def _of_sequence(args: argparse.Namespace) -> Contrasts:
     from nnunet_phys.augmentations.draw import ContrastDraw
+    from nnunet_phys.augmentations.synthetic_image import SyntheticImage
     from nnunet_phys.scanner import Noise
     from nnunet_phys.sequences import MOLLI
     from nnunet_phys.sequences.description import describe_sequence, make_sequence
@@ -219,86 +164,96 @@ def _of_sequence(args: argparse.Namespace) -> Contrasts:
         agent = ContrastAgent(*(args.gd or (0.0, 0.0)))
     except ValueError as error:
         raise InputError(f"-gd {args.gd[0]:g} {args.gd[1]:g}: {error}. Give mmol/l.") from None
-    made = [make_sequence(one) for one in _with_options(description, args)]
+    made = [make_sequence(with_options) for with_options in _with_options(description, args)]
     if args.null:
-        made = [_nulled(one, agent) for one in made]
-    sequences = [one for sequence in made for one in sequence.single_images()]
+        made = [_nulled(sequence, agent) for sequence in made]
+    sequences = [single for sequence in made for single in sequence.single_images()]
     if args.breathing is not None and len(sequences) == 1:
         raise InputError("-breathing moves the images of a series against each other, but this is one image.")
     seed, noise, breathing = args.seed or 0, args.noise or 0.0, args.breathing or 0.0
 
-    def images(case: str, number: int, maps: SpinMaps, voxel_mm: tuple[float, float, float]) -> list[OneImage]:
+    def images(case: str, number: int, maps: SpinMaps, voxel_mm: tuple[float, float, float]) -> list[SyntheticImage]:
         rng = _rng(seed, case, number)
-        found = []
+        series = []
         for sequence in sequences:
-            faults = {"noise": Noise(noise, int(rng.integers(2**31)))} if noise else {}
-            draw = ContrastDraw(sequence, TissueState(agent=agent), **faults)
-            found.append(OneImage(draw, float(rng.uniform(-breathing, breathing)) if breathing else 0.0))
-        return found
+            of_image = Noise(noise, int(rng.integers(2**31))) if noise else None
+            draw = ContrastDraw(sequence, TissueState(agent=agent), noise=of_image)
+            series.append(SyntheticImage(draw, float(rng.uniform(-breathing, breathing)) if breathing else 0.0))
+        return series
 
     settings = {
-        "sequences": [describe_sequence(one) for one in sequences],
+        "sequences": [describe_sequence(sequence) for sequence in sequences],
         "agent": asdict(agent),
         "noise": noise,
         "breathing_mm": breathing,
         "seed": seed if noise or breathing else None,
     }
-    is_series = len(made) == 1 and isinstance(made[0], MOLLI) and len(sequences) > 1
-    return Contrasts(settings, None, len(sequences), images, made[0].inversion_times_ms if is_series else None)
+    first = made[0]
+    times_ms = first.inversion_times_ms if isinstance(first, MOLLI) and first.is_series and len(made) == 1 else None
+    return Contrasts(settings, None, len(sequences), images, times_ms)
 
 
-def _with_options(description: dict, args: argparse.Namespace) -> list[dict]:
-    """A description with the parameters given as options; several where one of them has several values.
+def _with_options(description: dict[str, Any], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A description with the parameters given as options; several where options have several values.
 
     Raises:
-        InputError: an option that the sequence has not, or several values of two options.
+        InputError: an option that the sequence has not, or options with different numbers of values.
     """
     from nnunet_phys.sequences.description import make_sequence
+    from nnunet_phys.sequences.late_enhancement import InversionRecovery
 
-    plain = make_sequence(description)
-    name, described, varied = description["sequence"], dict(description), None
+    sequence = make_sequence(description)
+    name, attributes = sequence.name, vars(sequence)
     keys = {**_PARAMETERS, "ti": _TI_OF.get(name, _PARAMETERS["ti"])}
-    has = {option: key for option, key in keys.items() if hasattr(plain, key)}
-    if args.null and (not hasattr(plain, "null_inversion_time_ms") or args.ti):
+    known = [option for option, key in keys.items() if key in attributes or key == "inversion_times_ms"]
+    if args.null and (not isinstance(sequence, InversionRecovery) or args.ti):
         raise InputError("--null sets the inversion time of lge_gre or lge_bssfp: give it with these, without -ti.")
+    described, varied = dict(description), {}
     for option in _PARAMETERS:
-        given = getattr(args, option)
-        if given is None:
+        argument = getattr(args, option)
+        if argument is None:
             continue
-        if option not in has:
-            options = ", ".join(f"-{one}" for one in has) or "none of these"
+        if option not in known:
+            options = ", ".join(f"-{other}" for other in known) or "none of these"
             raise InputError(f"-{option}: {name} has no such parameter; it has {options}.")
-        key = has[option]
-        values = [None if option == "ts" and math.isinf(one) else one for one in _listed(given)]
+        values = argument if isinstance(argument, list) else [argument]
+        if option == "ts":
+            values = [None if math.isinf(value) else value for value in values]
         if name == "molli" and option == "ti":
-            for told in ("scheme", "readout", "first_inversion_times_ms", "rr_intervals_ms"):
-                described.pop(told, None)
-            one_image = {"scheme": "1", "first_inversion_times_ms": values}
-            described.update(one_image if len(values) == 1 else {"inversion_times_ms": values})
-        elif isinstance(getattr(plain, key), tuple):
-            described[key] = values
+            for implied in ("scheme", "readout", "first_inversion_times_ms", "rr_intervals_ms"):
+                described.pop(implied, None)
+            single = {"scheme": "1", "first_inversion_times_ms": values}
+            described.update(single if len(values) == 1 else {"inversion_times_ms": values})
+        elif isinstance(attributes[keys[option]], tuple):
+            described[keys[option]] = values
         elif len(values) == 1:
-            described[key] = values[0]
-        elif varied is None:
-            varied = option, [{key: value} for value in values]
+            described[keys[option]] = values[0]
         else:
-            raise InputError(f"-{varied[0]} and -{option} have several values: give one of them so many.")
-    return [described] if varied is None else [{**described, **one} for one in varied[1]]
+            varied[option] = values
+    counts = {option: len(values) for option, values in varied.items()}
+    if len(set(counts.values())) > 1:
+        told = " and ".join(f"{count} of -{option}" for option, count in counts.items())
+        raise InputError(f"{told}: options with several values form one series. Give as many values of each.")
+    count = max(counts.values(), default=1)
+    return [
+        {**described, **{keys[option]: values[number] for option, values in varied.items()}} for number in range(count)
+    ]
 
 
-def _listed(given: float | list[float]) -> list[float]:
-    return given if isinstance(given, list) else [given]
+def _nulled(sequence: PulseSequence, agent: ContrastAgent) -> PulseSequence:
+    from nnunet_phys.sequences.late_enhancement import InversionRecovery
+    from nnunet_phys.tissue_state import TissueState
 
-
-def _nulled(sequence: object, agent: ContrastAgent) -> object:
+    assert isinstance(sequence, InversionRecovery), "checked with the options"
     try:
-        return at_null(sequence, agent)
+        return sequence.at_null(TissueState(agent=agent), MUSCLE_T1_MS, MUSCLE_T2_MS)
     except ValueError as error:
         raise InputError(f"--null: {error}.") from None
 
 
 def _of_recipe(args: argparse.Namespace) -> Contrasts:
     from nnunet_phys.augmentations.recipe_files import load_recipe
+    from nnunet_phys.augmentations.synthetic_image import SyntheticImage
     from nnunet_phys.reservoir import draw_reservoir
 
     count, seed = 8 if args.n is None else args.n, args.seed or 0
@@ -306,32 +261,27 @@ def _of_recipe(args: argparse.Namespace) -> Contrasts:
         raise InputError(f"-n {count}: give 1 to 1000.")
     recipe = load_recipe(args.recipe)
 
-    def images(case: str, number: int, maps: SpinMaps, voxel_mm: tuple[float, float, float]) -> list[OneImage]:
+    def images(case: str, number: int, maps: SpinMaps, voxel_mm: tuple[float, float, float]) -> list[SyntheticImage]:
         reservoir = draw_reservoir(maps.stack().numpy(), None, voxel_mm, seed=0)
-        return [OneImage(recipe.draw_contrast(_rng(seed, case, number), reservoir))]
+        return [SyntheticImage(recipe.draw_contrast(_rng(seed, case, number), reservoir))]
 
     return Contrasts({"recipe": recipe.describe(), "seed": seed}, count, 1, images)
 
 
 def _of_record(args: argparse.Namespace) -> Contrasts:
-    from nnunet_phys.augmentations.draw import ContrastDraw
+    from nnunet_phys.augmentations.synthetic_image import SyntheticImage
+    from nnunet_phys.json_files import load_json
 
+    where = f"-draw {args.draw}"
     try:
-        content = json.loads(args.draw.read_text())
-        entries = content.get("images", [{"draw": content, "shift_mm": 0.0}])
-        if not entries:
-            raise ValueError("it holds no image")
-        images = [OneImage(ContrastDraw.from_description(e["draw"]), float(e["shift_mm"])) for e in entries]
+        record = load_json(args.draw, "Give a record of draws, as nnunet_phys synthesize writes it.")
+        images = SyntheticImage.from_record(record, where)
     except InputError as error:
-        raise InputError(f"-draw {args.draw}: {error}") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"-draw {args.draw} is no record of draws, as nnunet_phys synthesize writes it ({error})."
-        ) from None
-    return Contrasts({"draws": [one.describe() for one in images]}, None, len(images), lambda *_: images)
+        raise error.prefixed("" if str(error).startswith(where) else f"{where}: ") from None
+    return Contrasts({"draws": [image.describe() for image in images]}, None, len(images), lambda *_: images)
 
 
-def _rng(seed: int, case: str, number: int):
+def _rng(seed: int, case: str, number: int) -> np.random.Generator:
     """Generator of one set of images, which depends on no other case or set."""
     import numpy as np
 

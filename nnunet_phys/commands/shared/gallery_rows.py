@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from nnunet_phys.augmentations.draw import ContrastDraw
-from nnunet_phys.commands.shared.contrast_options import MUSCLE_T1_MS, MUSCLE_T2_MS, at_null
+from nnunet_phys.commands.shared.contrast_options import MUSCLE_T1_MS, MUSCLE_T2_MS
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
 from nnunet_phys.sequences import (
@@ -26,6 +27,9 @@ from nnunet_phys.sequences import (
     T2PreparedBSSFP,
     T2PreparedGRE,
 )
+from nnunet_phys.sequences.description import describe_sequence, make_sequence
+from nnunet_phys.sequences.protocol_ranges import RANGES
+from nnunet_phys.sequences.pulse_sequence import SEQUENCES
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
@@ -76,8 +80,8 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
     scar = Region(share=0.25, scale_mm=10.0, seed=seed)
     readouts = MOLLI().single_images()
     times = [f"TI {time:.0f} ms" for time in MOLLI().inversion_times_ms]
-    null = at_null(InversionRecoveryGRE(), LATE, t1_ms, t2_ms).inversion_time_ms
-    null_bssfp = at_null(InversionRecoveryBSSFP(), LATE, t1_ms, t2_ms).inversion_time_ms
+    null = InversionRecoveryGRE().at_null(TissueState(agent=LATE), t1_ms, t2_ms).inversion_time_ms
+    null_bssfp = InversionRecoveryBSSFP().at_null(TissueState(agent=LATE), t1_ms, t2_ms).inversion_time_ms
     blackened = f"muscle with native T1 {t1_ms:.0f}, T2 {t2_ms:.0f} ms is black at TI"
 
     def late(kind: type, null_ms: float, scars: bool, **fixed: Any) -> list[tuple[str, ContrastDraw]]:
@@ -88,7 +92,7 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
             made.append((caption, _draw(sequence, LATE, scar if scars else None)))
         return made
 
-    return [
+    rows = [
         Row("bssfp: cine, over flip angle", _over(BSSFP, "flip_angle_deg", (20, 35, 50, 65, 80), "{:.0f}°")),
         Row(
             "bssfp: 50°, over the pulses that inflowing blood sees",
@@ -155,6 +159,30 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
             _over(BlackBloodTSE, "inversion_time_ms", (None, 150, 180, 210, 240), "TI {:.0f} ms", "no inversion"),
         ),
     ]
+    pictured = {draw.sequence.name for row in rows for _, draw in row.images}
+    return rows + [_drawn_row(name, seed) for name in sorted(set(SEQUENCES) - pictured)]
+
+
+def _drawn_row(name: str, seed: int) -> Row:
+    """A series' images, or draws of the sequence's ranges, captioned by what varies between them."""
+    made, rng = make_sequence({"sequence": name}).single_images(), np.random.default_rng(seed)
+    title = f"{name}: a series"
+    if len(made) == 1:
+        title, made = f"{name}: draws of its protocol", [RANGES[name]().draw(rng, TissueState()) for _ in range(6)]
+    described = [describe_sequence(sequence) for sequence in made]
+    varying = [key for key in described[0] if len({str(values[key]) for values in described}) > 1]
+    return Row(
+        title,
+        [
+            (", ".join(f"{key} {_short(values[key])}" for key in varying[:2]), _draw(sequence))
+            for sequence, values in zip(made, described, strict=True)
+        ],
+    )
+
+
+def _short(value: Any) -> str:
+    single = value[0] if isinstance(value, tuple) else value
+    return f"{single:.3g}" if isinstance(single, float) else str(single)
 
 
 def effect_rows(seed: int) -> list[Row]:
@@ -200,7 +228,7 @@ def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, Con
     """Nine contrasts that stand for all, with short captions; arguments as of `sequence_rows`."""
     early, _, late_readout, *_ = MOLLI().single_images()
     scar = Region(share=0.25, scale_mm=10.0, seed=seed)
-    null = at_null(InversionRecoveryGRE(), LATE, t1_ms, t2_ms)
+    null = InversionRecoveryGRE().at_null(TissueState(agent=LATE), t1_ms, t2_ms)
     return [
         ("bSSFP cine", _draw(_CINE)),
         ("GRE, inflow", _draw(SpoiledGRE(inflow_pulses=50.0))),

@@ -75,10 +75,21 @@ def test_molli_at_measured_inversion_times(seed, tissues, as_maps):
     torch.testing.assert_close(even, MOLLI(rr_ms=800.0)(as_maps(t1, t2)))
 
 
+@pytest.mark.parametrize("scheme", [None, "5(1)1(1)1"])
+def test_molli_times_of_a_scheme_with_sets_of_one_image(scheme):
+    times = (100.0, 1100.0, 2100.0, 3100.0, 4100.0, 180.0, 260.0)  # Siemens ShMOLLI
+    sequence = MOLLI.from_inversion_times(times, scheme=scheme)
+    assert sequence.scheme == "5(1)1(1)1" and sequence.inversion_times_ms == times
+
+
 def test_molli_times_of_no_scheme():
-    with pytest.raises(ValueError, match=r"sets of \(1, 1, 1\) images; no published scheme has: give scheme"):
+    with pytest.raises(ValueError, match="inversion_times_ms is empty"):
+        MOLLI.from_inversion_times(())
+    with pytest.raises(ValueError, match="100, 180, 260, 1100, 2100, 3100, 4100 ms do not fit scheme"):  # not in order
+        MOLLI.from_inversion_times((100, 180, 260, 1100, 2100, 3100, 4100), scheme="5(1)1(1)1")
+    with pytest.raises(ValueError, match=r"1000, 600, 200 ms fit no published scheme \(5\(3\)3, "):
         MOLLI.from_inversion_times((1000.0, 600.0, 200.0))
-    with pytest.raises(ValueError, match=r"sets of \(5, 3\) images; scheme 4\(1\)3\(1\)2 has others"):
+    with pytest.raises(ValueError, match=r"do not fit scheme 4\(1\)3\(1\)2. Give them in acquisition order"):
         MOLLI.from_inversion_times(MOLLI().inversion_times_ms, scheme="4(1)3(1)2")
     with pytest.raises(ValueError, match="6 intervals between images of one set, but rr_intervals_ms has 2"):
         MOLLI(rr_intervals_ms=(700.0, 700.0))

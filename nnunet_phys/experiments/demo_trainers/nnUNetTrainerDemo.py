@@ -10,7 +10,14 @@ class nnUNetTrainerDemo(nnUNetTrainerAdam1en3):
     """15 epochs of 100 iterations, no validation at the end.
 
     AdamW, since nnU-Net's SGD is made for 250,000 iterations: in the demo's 1,500 it stops far from the optimum.
+
+    Attributes:
+        epochs: of the training.
+        iterations: of an epoch.
     """
+
+    epochs = 15
+    iterations = 100
 
     def __init__(
         self,
@@ -21,8 +28,8 @@ class nnUNetTrainerDemo(nnUNetTrainerAdam1en3):
         device: torch.device = torch.device("cuda"),
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 15
-        self.num_iterations_per_epoch = 100
+        self.num_epochs = self.epochs
+        self.num_iterations_per_epoch = self.iterations
         self.num_val_iterations_per_epoch = 2
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
@@ -36,16 +43,8 @@ class nnUNetTrainerPhysDemo(PhysMixin, nnUNetTrainerDemo):
 class nnUNetTrainerQuick(nnUNetTrainerDemo):
     """10 iterations, for a smoke run."""
 
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs, self.num_iterations_per_epoch = 1, 10
+    epochs = 1
+    iterations = 10
 
 
 class nnUNetTrainerPhysQuick(PhysMixin, nnUNetTrainerQuick):

@@ -1,9 +1,9 @@
-"""Which files make up a scan, and in which order its images were acquired."""
+"""In which order a MOLLI acquired images that are told apart by their inversion times."""
 
 import pytest
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.scan_files import acquisition_order
+from nnunet_phys.precomputed_spin.molli_order import acquisition_order
 from nnunet_phys.sequences import MOLLI
 
 
@@ -19,7 +19,7 @@ def test_times_of_another_scheme_need_its_name():
     ascending = tuple(sorted(times))
     assert tuple(ascending[i] for i in acquisition_order(ascending, (2, 4))) == times
     assert tuple(ascending[i] for i in acquisition_order(ascending)) != times
-    with pytest.raises(InputError, match=r"do not fit \(3, 3\) images per inversion"):
+    with pytest.raises(InputError, match=r"do not fit 3 \+ 3 images after 2 inversions"):
         acquisition_order(ascending, (3, 3))
-    with pytest.raises(InputError, match="do not tell which was acquired first"):
+    with pytest.raises(InputError, match="do not show which image was acquired first"):
         acquisition_order((100.0, 120.0, 1100.0))

@@ -1,0 +1,78 @@
+"""One image made from maps outside training: a contrast, and how far breathing moved it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from nnunet_phys.augmentations.draw import ContrastDraw, noise_reference
+from nnunet_phys.json_files import structure
+from nnunet_phys.scanner import displace
+from nnunet_phys.spin import SpinMaps
+
+
+@dataclass(frozen=True)
+class SyntheticImage:
+    """What is to be made.
+
+    Attributes:
+        draw: the contrast.
+        shift_mm: how far breathing moved the image from row to row.
+    """
+
+    draw: ContrastDraw
+    shift_mm: float = 0.0
+
+    def make(self, maps: SpinMaps, voxel_mm: tuple[float, float, float]) -> torch.Tensor:
+        """The image, in the signal's unit.
+
+        Args:
+            maps: of shape (slices, rows, columns).
+            voxel_mm: slice, row and column spacing.
+
+        Returns:
+            (slices, rows, columns): magnitude, or signed where phase-sensitive.
+        """
+        if self.shift_mm == 0:
+            return self.draw.scan(maps.stack(), voxel_mm)
+        still = replace(self.draw, noise=None).scan(maps.stack(), voxel_mm)
+        moved = displace(still, self.shift_mm / voxel_mm[1], along_rows=True)
+        return self.draw.shown(moved, noise_reference(moved))  # noise does not move, nor is it smoothed
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"draw": self.draw.describe(), "shift_mm": self.shift_mm}
+
+    @classmethod
+    def from_record(cls, record: Any, where: str) -> list[SyntheticImage]:
+        """All images of a record: a single draw, or an object with a list of `images`.
+
+        Args:
+            record: plain JSON.
+            where: the file, which begins each line of a refusal.
+
+        Raises:
+            InputError: it is something else, or holds a draw that cannot be made.
+        """
+        remedy = "Give a CASE.json that `nnunet_phys synthesize` wrote, or one draw of it."
+        is_list = isinstance(record, dict) and "images" in record
+        content = record if is_list else {"images": [{"draw": record, "shift_mm": 0.0}]}
+        entries = structure(content, _Record, where, remedy, extra=True).images
+        return [cls(ContrastDraw.from_description(entry.draw), entry.shift_mm) for entry in entries]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    draw: dict[str, Any]
+    shift_mm: float
+
+
+@dataclass(frozen=True)
+class _Record:
+    images: list[_Entry]
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ValueError("it holds no image")

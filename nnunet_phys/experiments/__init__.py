@@ -1,0 +1,1 @@
+"""Experiments on digital hearts and small trainings, shared by the commands and the benchmarks."""

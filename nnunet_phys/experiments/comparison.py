@@ -1,0 +1,133 @@
+"""Two models on the same test images: a table of Dice, and a picture with both segmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from nnunet_phys.digital_heart import LABELS
+from nnunet_phys.image_files import read_image
+
+_COLOURS = {"RV": "#4cc9f0", "MYO": "#ffd166", "LV": "#ef476f"}
+_MARGIN = 1.45
+"""Side of the square that is shown, relative to the heart's greatest extent."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test image to show.
+
+    Attributes:
+        contrast: names the folders imagesTs_<contrast>, labelsTs_<contrast> and that of the predictions.
+        case: its name in these folders.
+        title: how the picture names it.
+    """
+
+    contrast: str
+    case: str
+    title: str
+
+
+def dice_table(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Dice as text: a row per contrast and structure, a column per model, and the means.
+
+    Args:
+        scores: by model, contrast and structure.
+    """
+    models = list(scores)
+    lines = [f"{'Dice':<12}" + "".join(f"{model:>16}" for model in models)]
+    for contrast, structures in scores[models[0]].items():
+        for structure in structures:
+            values = [scores[model][contrast][structure] for model in models]
+            lines.append(f"{contrast + ' ' + structure:<12}" + "".join(f"{value:>16.3f}" for value in values))
+        means = [float(np.mean(list(scores[model][contrast].values()))) for model in models]
+        lines.append(f"{contrast + ' mean':<12}" + "".join(f"{mean:>16.3f}" for mean in means))
+    return "\n".join(lines)
+
+
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Mean Dice over the structures of the truth, integer arrays of one shape; NaN where the truth has none."""
+    values = []
+    for code in np.unique(truth[truth > 0]):
+        predicted, true = mask == code, truth == code
+        values.append(2 * (predicted & true).sum() / (predicted.sum() + true.sum()))
+    return float(np.mean(values)) if values else float("nan")
+
+
+def draw_comparison(
+    raw: Path, predictions: Mapping[str, Path], examples: Sequence[Example], z: int, figure_file: Path
+) -> None:
+    """Draw a row per example: the image, the truth, and each model's segmentation with its Dice in that slice.
+
+    Args:
+        raw: raw data set, with imagesTs_<contrast> and labelsTs_<contrast>.
+        predictions: by the model's title, its folder with a folder per contrast.
+        examples: the rows.
+        z: slice to show.
+        figure_file: the picture to write, a .png, 250 pixels wide per column.
+    """
+    columns = ["image", "truth", *predictions]
+    plt.rcdefaults()  # nnU-Net's progress plot leaves large type behind
+    size = (2.5 * len(columns), 2.44 * len(examples) + 0.55)
+    figure, axes = plt.subplots(len(examples), len(columns), figsize=size, layout="constrained", squeeze=False)
+    for row, example in zip(axes, examples, strict=True):
+        image = read_image(raw / f"imagesTs_{example.contrast}" / f"{example.case}_0000.nii.gz")[z]
+        truth = read_image(raw / f"labelsTs_{example.contrast}" / f"{example.case}.nii.gz")[z]
+        masks = {"truth": truth}
+        for model, folder in predictions.items():
+            masks[model] = read_image(folder / example.contrast / f"{example.case}.nii.gz")[z]
+        window = _window(truth)
+        for axis, title in zip(row, columns, strict=True):
+            _show(axis, image, window, white=1.15 * float(np.quantile(image[truth > 0], 0.99)))
+            if title in masks:
+                _outline(axis, masks[title])
+            if title in predictions:
+                score = f"Dice {dice(masks[title], truth):.2f}"
+                box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
+                axis.text(0.04, 0.96, score, transform=axis.transAxes, va="top", color="white", fontsize=11, bbox=box)
+        row[0].set_ylabel(example.title, fontsize=11)
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=11)
+    handles = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in _COLOURS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=100)
+    Image.open(buffer).convert("RGB").quantize(256).save(figure_file, optimize=True)  # less than half the size
+    plt.close(figure)
+
+
+def _window(truth: np.ndarray) -> tuple[slice, slice]:
+    """A square around the heart, rows and columns."""
+    rows, columns = np.nonzero(truth) if truth.any() else np.indices(truth.shape).reshape(2, -1)
+    half = round(_MARGIN * max(np.ptp(rows), np.ptp(columns)) / 2)
+    starts = [max(0, int(n.min() + n.max()) // 2 - half) for n in (rows, columns)]
+    return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
+
+
+def _show(axis: Axes, image: np.ndarray, window: tuple[slice, slice], white: float) -> None:
+    """The image in a window, grey, from 0 to a value that is white."""
+    rows, columns = window
+    axis.imshow(image, cmap="gray", vmin=0, vmax=white, interpolation="bicubic")
+    axis.set(xlim=(columns.start - 0.5, columns.stop - 0.5), ylim=(rows.stop - 0.5, rows.start - 0.5))
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def _outline(axis: Axes, mask: np.ndarray) -> None:
+    """Contours of the three structures, lightly filled."""
+    for name, colour in _COLOURS.items():
+        structure = (mask == LABELS[name]).astype(float)
+        if structure.any():
+            axis.contourf(structure, levels=[0.5, 2], colors=[colour], alpha=0.25)
+            axis.contour(structure, levels=[0.5], colors=[colour], linewidths=1.6)

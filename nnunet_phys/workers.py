@@ -1,0 +1,82 @@
+"""Work in worker processes, with a progress bar; quiet when it is interrupted."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from nnunet_phys.errors import InputError
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+
+def run_in_workers(
+    function: Callable[[_Job], _Result], jobs: Sequence[_Job], processes: int, description: str, quiet: bool = False
+) -> list[_Result]:
+    """Do every job, in spawned processes of one thread each as nnU-Net does, or in this process.
+
+    Args:
+        function: does one job; picklable.
+        jobs: picklable.
+        processes: 1 works in this process.
+        description: of the progress bar.
+        quiet: no progress bar.
+
+    Returns:
+        the results in the order of the jobs.
+
+    Raises:
+        InputError: a worker process was killed.
+        Whatever a job raises; the jobs that have not begun are then dropped.
+    """
+    with tqdm(total=len(jobs), desc=description, disable=quiet) as progress:
+        if processes <= 1 or len(jobs) <= 1:
+            results = []
+            for job in jobs:
+                results.append(function(job))
+                progress.update()
+            return results
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(processes, len(jobs)), context, initializer=_prepare_worker) as pool:
+            try:
+                with _interrupts_put_off():  # workers start here, and are quiet from their first moment on
+                    futures = [pool.submit(function, job) for job in jobs]
+                for _ in as_completed(futures):
+                    progress.update()
+                return [future.result() for future in futures]
+            except BrokenProcessPool:
+                raise InputError(
+                    f"{description}: a worker process was killed. Is the memory full? Use fewer processes (-np)."
+                ) from None
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _prepare_worker() -> None:
+    """Compute in one thread, and end without a word on Ctrl-C, which the terminal sends to all processes."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it when a job's function imports it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextmanager
+def _interrupts_put_off() -> Iterator[None]:
+    """Put off Ctrl-C. Processes that start meanwhile inherit that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

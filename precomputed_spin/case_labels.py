@@ -1,0 +1,86 @@
+"""The labels of a data set's cases: which structures they show, and whether they may decide about tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.image_files import Geometry, file_sha256, read_image
+from nnunet_phys.precomputed_spin.labels import structure_codes
+
+if TYPE_CHECKING:
+    from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
+    from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+    from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
+
+
+@dataclass(frozen=True)
+class CaseLabels:
+    """Label images of cases.
+
+    Attributes:
+        paths: case to label image.
+        codes: of the structures RV, MYO and LV, as far as they are labelled.
+        decide: what they show is told to the likelihood; else they only serve to judge the maps.
+    """
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)
+    decide: bool = False
+
+    @classmethod
+    def of_dataset(cls, dataset: RawDataset, decide: bool) -> CaseLabels:
+        """Those of a data set.
+
+        Raises:
+            InputError: its labels name no structure.
+        """
+        return cls(dataset.labels, structure_codes(dataset.codes), decide)
+
+    def deciding_path(self, case: str) -> Path | None:
+        """The label image that decides about a case's tissue, where one does."""
+        return self.paths[case] if self.decide else None
+
+    def deciding_codes(self) -> dict[str, int]:
+        """The codes of the structures that decide; none where labels do not."""
+        return self.codes if self.decide else {}
+
+    def deciding_sha256(self, case: str) -> str | None:
+        """Hash of that label image; None also where it is missing, which `faults` reports."""
+        path = self.deciding_path(case)
+        return file_sha256(path) if path is not None and path.is_file() else None
+
+    def structures(self, files: ScanFiles) -> dict[str, np.ndarray]:
+        """Masks (slices, rows, columns) of a case's structures, as far as it has labels on its grid."""
+        path = self.paths.get(files.case)
+        try:
+            if path is None or not path.is_file() or not files.geometry.agrees(Geometry.read(path)):
+                return {}
+            labels = read_image(path)
+        except InputError:
+            return {}
+        return {name: labels == code for name, code in self.codes.items()}
+
+    def faults(self, jobs: Iterable[ScanJob]) -> list[str]:
+        """A line for each case whose labels are to decide but lie on another grid or hold no structure."""
+        if not self.decide:
+            return []
+        return [f"{job.case}: {fault}" for job in jobs for fault in self._faults_of(job.files)]
+
+    def _faults_of(self, files: ScanFiles) -> tuple[str, ...]:
+        path = self.paths[files.case]
+        if not path.is_file():
+            return (f"{path} cannot be read: there is no such file. Add it, or leave --labels out.",)
+        try:
+            if not files.geometry.agrees(Geometry.read(path)):
+                return (f"{path} lies on another grid than {files.paths[0]}. Correct or remove it.",)
+            if not np.isin(read_image(path), list(self.codes.values())).any():
+                return (f"{path} holds none of the codes {self.codes}. Correct it, or leave --labels out.",)
+        except InputError as error:
+            return error.faults
+        return ()

@@ -1,0 +1,124 @@
+"""What keeps images from being inverted, found in all of them before hours of work are spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.scan_loading import MOST_NEGATIVE, ImageReader, may_be_signed, negative_share
+
+if TYPE_CHECKING:
+    from nnunet_phys.image_files import Geometry
+    from nnunet_phys.precomputed_spin.prior import SpinPrior
+    from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+    from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
+
+FEWEST_VALUES = 17
+"""Different values of an image; fewer are labels."""
+LARGEST_VALUE = 1e9
+"""Scanners store 16 bits. Squares of values far above this leave the range of float32."""
+SMALLEST_PEAK = 1e-9
+"""The same downwards: the greatest value of an image is at least this."""
+LARGEST_VIEW_MM = 1000.0
+"""In plane: the bore of a scanner is 600 or 700 mm wide."""
+MOST_ANISOTROPY = 3.0
+"""Ratio of an image's pixel spacings. Above it, one of them is the distance of slices (8 mm against 1.5)."""
+MOST_PRIOR_PIXELS = 4_000_000
+"""Of a slice on the prior's grid: the largest view at 0.5 mm. Each takes about a kilobyte in the network."""
+
+
+def check_images(
+    jobs: list[ScanJob], prior: SpinPrior, reader: ImageReader, faults: list[str] | None = None
+) -> dict[str, int]:
+    """Look at every image and report all that cannot be used, before the work starts.
+
+    Args:
+        jobs: cases and their sequences.
+        prior: that is to explain them.
+        reader: reads the images, and keeps some.
+        faults: found before, a line each.
+
+    Returns:
+        case -> number of slices.
+
+    Raises:
+        InputError: these faults, and images that are unreadable, with NaN, without signal, with values out of bounds,
+            with labels for an image, with the sign where a magnitude is meant, of several grids, too small or too
+            large, or with the slices along a row or column.
+    """
+    slices: dict[str, int] = {}
+    faults = list(faults or ())
+    for job in jobs:
+        try:
+            grid_faults = list(_grid_faults(job.files, prior))
+            if not grid_faults:
+                images = reader.look(job.files)
+                slices[job.case] = images.shape[1]
+                grid_faults = list(_value_faults(job, images))
+            faults.extend(f"{job.case}: {fault}" for fault in grid_faults)
+        except InputError as error:
+            faults.extend(error.prefixed(f"{job.case}: ").faults)
+    if faults:
+        raise InputError(*faults)
+    return slices
+
+
+def _grid_faults(files: ScanFiles, prior: SpinPrior) -> Iterator[str]:
+    """What is wrong with the grid of a scan."""
+    geometry, path = files.geometry, files.paths[0]
+    pixel_mm = geometry.pixel_mm
+    if max(pixel_mm) > MOST_ANISOTROPY * min(pixel_mm):
+        yield (
+            f"{path} has pixels of {pixel_mm[0]:g} x {pixel_mm[1]:g} mm: its slices seem to lie along a row or column. "
+            "Reorder its axes so that the last one counts the slices."
+        )
+        return
+    view = _view_mm(geometry)
+    minimum = prior.minimum * prior.pixel_mm
+    if min(view) < minimum:
+        yield (
+            f"{path} spans only {min(view):.3g} mm in plane, the prior needs {minimum:.0f} mm. Check the spacing in "
+            "its header, or use images that were not cropped."
+        )
+    elif max(view) > LARGEST_VIEW_MM:
+        yield f"{path} spans {max(view):.0f} mm in plane, more than a scanner. Check the spacing in its header (mm)."
+    elif math.prod(length / prior.pixel_mm for length in view) > MOST_PRIOR_PIXELS:
+        yield f"{path} has too many pixels at the prior's {prior.pixel_mm:g} mm. Use a prior of larger pixels."
+
+
+def _view_mm(geometry: Geometry) -> tuple[float, float]:
+    """Field of view along a column and along a row."""
+    columns, rows = geometry.size[:2]
+    return rows * geometry.pixel_mm[0], columns * geometry.pixel_mm[1]
+
+
+def _value_faults(job: ScanJob, images: np.ndarray) -> Iterator[str]:
+    """What is wrong with the values of a scan's images."""
+    sequences = [sequence for sequence in job.sequences for _ in range(sequence.image_count)]
+    paths = job.files.paths if len(job.files.paths) > 1 else job.files.paths * len(images)
+    for path, sequence, image in zip(paths, sequences, images, strict=True):
+        peak, largest = float(image.max()), float(np.abs(image).max())
+        if peak <= 0:
+            yield f"{path} has no signal above 0. Correct or remove the case."
+        elif largest > LARGEST_VALUE or peak < SMALLEST_PEAK:
+            yield (
+                f"{path} holds values up to {largest:.3g}, plausible are {SMALLEST_PEAK:g} to {LARGEST_VALUE:g}. "
+                "Correct the pixels, or scale the image."
+            )
+        elif (values := _value_count(image)) < FEWEST_VALUES:
+            yield f"{path} holds {values} different values, as labels do. Give the image."
+        elif not may_be_signed(sequence) and (share := negative_share(image)) > MOST_NEGATIVE:
+            yield (
+                f"{path}: {100 * share:.0f} % of its pixels are clearly negative, as after a z-score or in a signed "
+                "image, but its sequence is one of magnitudes. Give the image as the scanner made it."
+            )
+
+
+def _value_count(image: np.ndarray) -> int:
+    """How many different values an image holds; in a sample of it, where that suffices."""
+    in_sample = len(np.unique(image.ravel()[::97]))
+    return in_sample if in_sample >= FEWEST_VALUES else len(np.unique(image))

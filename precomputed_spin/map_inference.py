@@ -1,0 +1,152 @@
+"""Infer maps of scans, and save them with a record of how they were made.
+
+prior = SpinPrior.load(device="cuda")
+images = ImageFolder.read(Path("images"))
+protocol = ScanProtocol((SequenceDescription({"sequence": "bssfp", "flip_angle_deg": 50}),))
+jobs = [job for files in scans_of_files(images.files, protocol.is_series) for job in protocol.resolve(files)]
+for job, inferred in zip(jobs, infer_maps(map(load_scan, jobs), prior)):
+    save_inferred(inferred, job.files, Path("maps"), images.ending, {"sequences": job.described()})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnunet_phys.forward import shown, signals
+from nnunet_phys.image_files import Geometry, write_volume
+from nnunet_phys.map_files import begin_case, map_paths, record_path, save_maps, save_record
+from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
+from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+
+if TYPE_CHECKING:
+    from nnunet_phys.precomputed_spin.prior import SpinPrior
+    from nnunet_phys.precomputed_spin.samplers import Sampler
+    from nnunet_phys.precomputed_spin.scan import Inferred, Scan
+    from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+    from nnunet_phys.sequences.pulse_sequence import PulseSequence
+
+SPREAD_NAMES = ("PDsd", "T1sd", "T2sd")
+"""Files of the standard deviations over samples, as `MAP_NAMES` for maps."""
+
+
+def infer_maps(
+    scans: Iterable[Scan],
+    prior: SpinPrior,
+    sampler: Sampler | None = None,
+    *,
+    seed: int = 0,
+    batch: int = 8,
+    samples: int = 1,
+) -> Iterator[Inferred]:
+    """Infer PD, T1 and T2 maps.
+
+    Args:
+        scans: read one by one, as they are needed (`scan_loading.load_scan`, or made from arrays).
+        prior: on its device.
+        sampler: draws the maps; by default `ProximalSampler`, of which several samples are not averages.
+        seed: of the noise. Equal seeds and cases give equal maps, in whatever company.
+        batch: slices that pass the network together; halved where the device's memory does not hold them.
+        samples: of the posterior; of several, the maps are the mean.
+
+    Yields:
+        the maps of each scan, in the order of the scans.
+
+    Raises:
+        ValueError: a field of view too small for the prior, or several samples of a sampler that averages.
+        InputError: maps of a scan are not finite.
+    """
+    if sampler is None:
+        sampler = ProximalSampler() if samples == 1 else ProximalSampler(average=1)
+    return ReverseImager(prior, sampler, seed, batch, samples=samples)(scans)
+
+
+def map_result_paths(folder: Path, case: str, ending: str, samples: int = 1, save_samples: bool = False) -> list[Path]:
+    """What `save_inferred` writes for a case, but for its record."""
+    paths = [*map_paths(folder, case, ending).values()]
+    if samples > 1:
+        paths.extend(folder / f"{case}_{name}{ending}" for name in SPREAD_NAMES)
+    for k in range(samples if save_samples else 0):
+        sample = _sample_folder(folder, k)
+        paths.extend((*map_paths(sample, case, ending).values(), record_path(sample, case)))
+    return paths
+
+
+def save_inferred(
+    inferred: Inferred,
+    files: ScanFiles,
+    folder: Path,
+    ending: str,
+    record: dict[str, Any],
+    save_samples: bool = False,
+) -> None:
+    """Write the maps of a case in the geometry of its images; its record, which makes it count as finished, last.
+
+    Args:
+        inferred: its maps; standard deviations over several samples are written, too.
+        files: the images that they were made from.
+        folder: where to, made if absent. Results of this case that its record there names are removed first.
+        ending: file ending with the dot.
+        record: how they were made, plain JSON.
+        save_samples: also write every sample, into `samples/K`.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    case = inferred.scan.case
+    image_path, *more_images = files.paths
+    written: list[Path] = []
+    begin_case(folder, case, map_result_paths(folder, case, ending, len(inferred.samples), save_samples), record)
+    if inferred.samples:
+        for name, values in zip(SPREAD_NAMES, inferred.spread.stack(), strict=True):
+            written.append(folder / f"{case}_{name}{ending}")
+            with write_volume(written[-1], values, Geometry.read(image_path)):
+                pass
+        for k, maps in enumerate(inferred.samples if save_samples else ()):
+            sample = _sample_folder(folder, k)
+            save_maps(sample, case, maps, image_path, ending, record, tuple(more_images))
+            written.extend((*map_paths(sample, case, ending).values(), record_path(sample, case)))
+    save_maps(folder, case, inferred.maps, image_path, ending, record, tuple(more_images), tuple(written))
+
+
+def _sample_folder(folder: Path, sample: int) -> Path:
+    return folder / "samples" / str(sample)
+
+
+def translation_paths(folder: Path, case: str, ending: str, sequence: PulseSequence) -> list[Path]:
+    """The images that `save_translation` writes for a case: one CASE_0000, or CASE_ti00_0000, CASE_ti01_0000, ..."""
+    count = sequence.image_count
+    names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
+    return [folder / f"{case}{name}{ending}" for name in names]
+
+
+def save_translation(
+    inferred: Inferred,
+    sequence: PulseSequence,
+    files: ScanFiles,
+    folder: Path,
+    ending: str,
+    record: dict[str, Any],
+) -> None:
+    """Write the images that a sequence would make of a case's maps; its record last.
+
+    Args:
+        inferred: the maps.
+        sequence: to be imaged by; magnitudes, or signed images where it is phase-sensitive.
+        files: the images that the maps were made from.
+        folder: where to, made if absent. Results of this case that its record there names are removed first.
+        ending: file ending with the dot.
+        record: how they were made, plain JSON.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    case = inferred.scan.case
+    images = shown(sequence, signals(sequence, inferred.maps))
+    paths = translation_paths(folder, case, ending, sequence)
+    begin_case(folder, case, paths, record)
+    for path, image in zip(paths, images, strict=True):
+        with write_volume(path, image, files.geometry):
+            pass
+    save_record(folder, case, record, files.paths, tuple(paths))

@@ -1,0 +1,196 @@
+"""The work of making maps of many cases: which are left to do, whether they can be done, and the doing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.map_files import foreign_results, is_finished, load_record
+from nnunet_phys.precomputed_spin.case_labels import CaseLabels
+from nnunet_phys.precomputed_spin.image_checks import check_images
+from nnunet_phys.precomputed_spin.map_inference import infer_maps
+from nnunet_phys.precomputed_spin.prior import SpinPrior
+from nnunet_phys.precomputed_spin.samplers import SAMPLERS, Sampler
+from nnunet_phys.precomputed_spin.scan import Inferred
+from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+from nnunet_phys.precomputed_spin.scan_loading import ImageReader, load_scan
+from nnunet_phys.precomputed_spin.scan_protocol import ScanJob, ScanProtocol
+from nnunet_phys.whole_files import remove_leftovers
+
+_BYTES_OF_VOXEL = 4
+
+
+def find_jobs(scans: Iterable[ScanFiles], protocol: ScanProtocol) -> tuple[list[ScanJob], list[str]]:
+    """All cases with their sequences, by name; and a line for each case that has none."""
+    jobs: list[ScanJob] = []
+    faults: list[str] = []
+    for files in scans:
+        try:
+            jobs.extend(protocol.resolve(files))
+        except InputError as error:
+            faults.extend(error.prefixed(f"{files.case}: ").faults)
+    first_paths: dict[str, list[str]] = {}
+    for job in jobs:
+        first_paths.setdefault(job.case, []).append(str(job.files.paths[0]))
+    for case, paths in first_paths.items():
+        if len(paths) > 1:
+            faults.append(f"{case}: {' and '.join(paths)} are one case by their names. Rename one.")
+    return sorted(jobs, key=lambda job: job.case), faults
+
+
+@dataclass(frozen=True)
+class MapWork:
+    """Cases whose maps are to be inferred, and how.
+
+    Attributes:
+        jobs: the cases.
+        folder: for the results.
+        prior: on its device.
+        prior_name: under which it was loaded.
+        sampler: draws the maps.
+        seed: of the noise.
+        batch: slices that pass the network together.
+        samples: of the posterior, per case.
+        labels: of the cases.
+        faults: what is wrong with other cases, a line each; reported with the faults of the images.
+
+    Raises:
+        InputError: labels that are to decide, with a sampler that does not heed them.
+    """
+
+    jobs: list[ScanJob]
+    folder: Path
+    prior: SpinPrior
+    prior_name: str
+    sampler: Sampler
+    seed: int = 0
+    batch: int = 8
+    samples: int = 1
+    labels: CaseLabels = field(default_factory=CaseLabels)
+    faults: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.labels.decide and not self.sampler.uses_labels:
+            raise InputError(
+                f"--labels with -sampler {self.sampler_name}: this sampler does not heed labels. Use -sampler "
+                "proximal, or leave --labels out."
+            )
+
+    @property
+    def sampler_name(self) -> str:
+        """As in `SAMPLERS`."""
+        return next(name for name, kind in SAMPLERS.items() if type(self.sampler) is kind)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What all records of these results share, plain JSON."""
+        return {
+            "prior": {"name": self.prior_name, "sha256": self.prior.sha256(), **self.prior.record},
+            "sampler": {"name": self.sampler_name, **asdict(self.sampler)},
+            "seed": self.seed,
+        }
+
+    def unfinished(self, settings: dict[str, Any], settings_of: Callable[[ScanJob], dict[str, Any]]) -> list[ScanJob]:
+        """The cases without results, or with results of other images.
+
+        Args:
+            settings: that all records must share (but for the prior's name: it may lie elsewhere).
+            settings_of: further settings of a case.
+
+        Raises:
+            InputError: results that were made with other settings.
+        """
+        todo: list[ScanJob] = []
+        made_otherwise: dict[str, list[str]] = {}
+        for job in self.jobs:
+            if not is_finished(self.folder, job.case, job.files.paths):
+                todo.append(job)
+                continue
+            recorded = load_record(self.folder, job.case)
+            differing = _differing(recorded, {**settings, **settings_of(job)})
+            if differing:
+                made_otherwise.setdefault(", ".join(differing), []).append(job.case)
+        if made_otherwise:
+            raise InputError(*(self._made_otherwise(names, cases) for names, cases in made_otherwise.items()))
+        return todo
+
+    def refuse_foreign(self, todo: list[ScanJob], paths_of: Callable[[str], list[Path]]) -> None:
+        """Refuse to replace files that no record of this project vouches for.
+
+        Args:
+            todo: cases to make.
+            paths_of: what will be written for a case, but for its record.
+
+        Raises:
+            InputError: there are such files.
+        """
+        faults = [line for job in todo for line in foreign_results(self.folder, job.case, paths_of(job.case))]
+        if faults:
+            raise InputError(*faults)
+
+    def _made_otherwise(self, names: str, cases: list[str]) -> str:
+        more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
+        return (
+            f"{cases[0]}{more}: what lies in {self.folder} was made with other settings ({names}). Add --overwrite to "
+            "make it again, or choose another folder with -o."
+        )
+
+    def check(self, todo: list[ScanJob], reader: ImageReader) -> None:
+        """Look at all images and labels of cases.
+
+        Raises:
+            InputError: what cannot be used among them, and this work's `faults`.
+        """
+        check_images(todo, self.prior, reader, [*self.faults, *self.labels.faults(todo)])
+
+    def infer(
+        self, todo: list[ScanJob], reader: ImageReader, show_progress: bool = False
+    ) -> Iterator[tuple[ScanJob, Inferred]]:
+        """Infer maps case by case, in the order of their sizes.
+
+        Args:
+            todo: the cases, as `check` has found them good.
+            reader: that `check` used.
+            show_progress: a bar on stderr.
+        """
+        ordered = sorted(todo, key=lambda job: (job.files.geometry.size[:2], job.case))
+        scans = (
+            load_scan(job, self.labels.deciding_path(job.case), self.labels.deciding_codes(), reader) for job in ordered
+        )
+        inferred = infer_maps(scans, self.prior, self.sampler, seed=self.seed, batch=self.batch, samples=self.samples)
+        slices = sum(math.prod(job.files.geometry.size[2:]) for job in todo)
+        with tqdm(total=slices, unit="slice", disable=not show_progress) as progress:
+            for job, of_case in zip(ordered, inferred, strict=True):
+                yield job, of_case
+                progress.set_description(job.case)
+                progress.update(len(of_case.error))
+
+
+def bytes_of_results(todo: Iterable[ScanJob], volumes: int) -> int:
+    """Room that results may take on disk: so many float32 volumes per case, uncompressed."""
+    return _BYTES_OF_VOXEL * volumes * sum(math.prod(job.files.geometry.size) for job in todo)
+
+
+def remove_interrupted(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder of results and in its samples."""
+    for part in (folder, *folder.glob("samples/*")):
+        if part.is_dir():
+            remove_leftovers(part)
+
+
+def _differing(recorded: dict[str, Any] | None, expected: dict[str, Any]) -> list[str]:
+    """The settings in which a record is not as expected."""
+    plain = json.loads(json.dumps(expected))
+    recorded = dict(recorded or {})
+    for settings in (recorded, plain):
+        prior = settings.get("prior")
+        if isinstance(prior, dict):
+            settings["prior"] = {key: value for key, value in prior.items() if key != "name"}
+    return [key for key, value in plain.items() if recorded.get(key) != value]

@@ -1,0 +1,174 @@
+"""What nnU-Net preprocessed: its plans, one configuration of them, and the preprocessed cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
+from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.json_files import load_json, structure
+from nnunet_phys.precomputed_spin.raw_dataset import require_folder
+
+Index = int | slice
+
+
+class LazyArray(Protocol):
+    """An array that is read where it is indexed: NumPy's, memory-mapped or not, or Blosc2's."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    def __getitem__(self, key: tuple[Index, ...]) -> np.ndarray:
+        """A part of it."""
+
+
+@dataclass(frozen=True)
+class PreprocessedDataset:
+    """One configuration of a data set as nnU-Net preprocessed it.
+
+    Attributes:
+        folder: nnU-Net's folder of the configuration's preprocessed cases.
+        plans: the plans.
+        configuration: the configuration, resolved.
+        configuration_name: its name, such as 2d.
+    """
+
+    folder: Path
+    plans: PlansManager
+    configuration: ConfigurationManager
+    configuration_name: str
+
+    @property
+    def dataset_class(self) -> type[nnUNetBaseDataset]:
+        """nnU-Net's class that reads the preprocessed cases.
+
+        Raises:
+            InputError: the folder holds other files, too.
+        """
+        try:
+            return infer_dataset_class(str(self.folder))
+        except (AssertionError, KeyError):
+            raise InputError(
+                f"{self.folder} holds files that nnU-Net does not know, which keep it from training. Remove them."
+            ) from None
+
+    def cases(self) -> list[str]:
+        """Names of the preprocessed cases, sorted."""
+        return sorted(self.dataset_class.get_identifiers(str(self.folder)))
+
+    def load_case(self, case: str) -> tuple[LazyArray, dict]:
+        """A preprocessed image, (1, ...), and what nnU-Net stored with it.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            image, _, _, properties = self.dataset_class(str(self.folder), [case]).load_case(case)
+        except InputError:
+            raise
+        except Exception as error:  # whatever nnU-Net's readers and pickle raise
+            raise InputError(self.damaged(case, error)) from None
+        return image, properties
+
+    @property
+    def preprocess_command(self) -> str:
+        """nnU-Net's command that preprocesses the cases."""
+        return _preprocess_command(self.plans.dataset_name, self.plans.plans_name, self.configuration_name)
+
+    def damaged(self, case: str, error: Exception) -> str:
+        """A line about a preprocessed case that cannot be read."""
+        reason = last_line(error)
+        return f"{case}: {self.folder / case} cannot be read ({reason}). Run `{self.preprocess_command}` again."
+
+
+def _preprocess_command(name: str, plans_name: str, configuration_name: str) -> str:
+    number = convert_dataset_name_to_id(name)
+    return f"nnUNetv2_preprocess -d {number} -plans_name {plans_name} -c {configuration_name}"
+
+
+@dataclass(frozen=True)
+class _Unresolved:
+    """A configuration before inheritance: some object."""
+
+
+@dataclass(frozen=True)
+class _Plans:
+    """What this package reads of nnU-Net's plans."""
+
+    dataset_name: str
+    plans_name: str
+    transpose_forward: tuple[int, int, int]
+    image_reader_writer: str
+    configurations: dict[str, _Unresolved]
+
+
+def _check_not_empty(values: tuple) -> None:
+    if not values:
+        raise ValueError("the list is empty")
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    """What this package reads of a configuration, after inheritance."""
+
+    data_identifier: str
+    spacing: tuple[float, ...]
+    patch_size: tuple[int, ...]
+    normalization_schemes: tuple[str, ...] = field(metadata={"check": _check_not_empty})
+    use_mask_for_norm: tuple[bool, ...] = field(metadata={"check": _check_not_empty})
+    resampling_fn_data: str
+    resampling_fn_data_kwargs: dict
+
+
+def open_preprocessed_dataset(name: str, plans_name: str, configuration_name: str) -> PreprocessedDataset:
+    """Find what nnU-Net preprocessed.
+
+    Raises:
+        InputError: nnUNet_preprocessed is unset, no such plans or configuration, broken plans, a configuration whose
+            image is not z-scored, or not preprocessed yet.
+    """
+    base = require_folder(nnUNet_preprocessed) / name
+    plans_file = base / f"{plans_name}.json"
+    plan = f"nnUNetv2_plan_and_preprocess -d {convert_dataset_name_to_id(name)}"
+    if not plans_file.is_file():
+        raise InputError(f"{name}: {plans_file} is missing. Run `{plan}` first, or name other plans by -plans_name.")
+    content = load_json(plans_file, f"Run `{plan}` again.")
+    structure(content, _Plans, str(plans_file), f"Run `{plan}` again.", extra=True)
+    plans = PlansManager(content)
+    if configuration_name not in plans.available_configurations:
+        known = ", ".join(plans.available_configurations)
+        raise InputError(f"{name}: {plans_file} has no configuration {configuration_name}; it has {known}.")
+    where = f"{plans_file}.configurations.{configuration_name}"
+    try:
+        configuration = plans.get_configuration(configuration_name)
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise InputError(f"{where} is broken ({last_line(error)}). Run `{plan}` again.") from None
+    structure(configuration.configuration, _Configuration, where, f"Run `{plan}` again.", extra=True)
+    require_z_score(name, configuration)
+    folder = base / configuration.data_identifier
+    if not folder.is_dir() or not any(folder.glob("*.pkl")):
+        command = _preprocess_command(name, plans_name, configuration_name)
+        raise InputError(f"{name}: {folder} holds no preprocessed case. Run `{command}` first.")
+    return PreprocessedDataset(folder, plans, configuration, configuration_name)
+
+
+def require_z_score(name: str, configuration: ConfigurationManager) -> None:
+    """Refuse a channel that nnU-Net normalises otherwise: an MR signal in arbitrary units has no other scale.
+
+    Raises:
+        InputError: the first channel's scheme is not ZScoreNormalization.
+    """
+    scheme = configuration.normalization_schemes[0]
+    if scheme != "ZScoreNormalization":
+        raise InputError(
+            f"{name}: nnU-Net normalises the image by {scheme}, and synthesised MR signals need a z-score. "
+            "Name the channel MRI in dataset.json and run nnUNetv2_plan_and_preprocess again."
+        )

@@ -1,0 +1,74 @@
+"""What was measured of a volume, and the maps inferred from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
+from nnunet_phys.spin import SpinMaps
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """What one sequence measured of a volume.
+
+    Attributes:
+        sequence: the pulse sequence; makes as many images as there are.
+        images: (images, slices, rows, columns) in any unit; one gain serves all.
+        signed: the images keep the sign of the longitudinal magnetisation; else they are magnitudes.
+        same_gain: they share the gain of the scan's first series.
+    """
+
+    sequence: PulseSequence
+    images: np.ndarray
+    signed: bool = False
+    same_gain: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """All that was measured of one volume, on one grid.
+
+    Attributes:
+        case: names the volume; the noise of its slices derives from it.
+        series: at least one.
+        pixel_mm: row and column spacing.
+        tissue_weights: how probable labels make each tissue (`labels.tissue_weights`), or None.
+    """
+
+    case: str
+    series: tuple[Series, ...]
+    pixel_mm: tuple[float, float]
+    tissue_weights: np.ndarray | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+        slices, rows, columns = self.series[0].images.shape[1:]
+        return slices, rows, columns
+
+
+@dataclass(frozen=True, eq=False)
+class Inferred:
+    """Maps of a scan.
+
+    Attributes:
+        scan: what they were made from.
+        maps: on the scan's own grid (slices, rows, columns); T1 and T2 in ms, float32, CPU. Of several posterior
+            samples, their mean (of the logarithm in T1 and T2), corrected to explain the images.
+        error: of re-synthesis, root mean square over the images, same shape, as a share of the bright level.
+        samples: the posterior samples, where more than one was drawn.
+    """
+
+    scan: Scan
+    maps: SpinMaps
+    error: torch.Tensor
+    samples: tuple[SpinMaps, ...] = ()
+
+    @property
+    def spread(self) -> SpinMaps:
+        """Standard deviation over the samples, in the maps' units."""
+        return SpinMaps.unstack(torch.stack([sample.stack() for sample in self.samples]).std(0))

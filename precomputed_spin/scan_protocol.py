@@ -1,0 +1,247 @@
+"""How images were made, as a user describes it, and what that makes of each case's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnunet_phys.errors import InputError, counted
+from nnunet_phys.json_files import load_json, read_json, structure
+from nnunet_phys.precomputed_spin.molli_order import acquisition_order
+from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+from nnunet_phys.sequences import MOLLI
+from nnunet_phys.sequences.description import describe_sequence, make_sequence
+from nnunet_phys.sequences.molli import parse_scheme
+
+if TYPE_CHECKING:
+    from nnunet_phys.sequences.pulse_sequence import PulseSequence
+
+_TIMING = ("inversion_times_ms", "first_inversion_times_ms")
+_LEAST_LONGEST_MS = 30.0
+"""The longest inversion time of a series below this must be in seconds: a MOLLI reaches a second at least."""
+_SAME_MS = 1.0
+"""Inversion times in file names may be rounded to whole milliseconds."""
+_DESCRIBE = 'Write {"sequence": "bssfp", "flip_angle_deg": 50}, say, or a list of such objects.'
+
+
+@dataclass(frozen=True)
+class _GainSchema:
+    """What `SequenceDescription` itself reads of a description."""
+
+    same_gain: bool = False
+
+
+@dataclass(frozen=True)
+class _TimesSchema:
+    """CASE.json with a MOLLI's inversion times."""
+
+    inversion_times_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SequenceDescription:
+    """One sequence as a user describes it.
+
+    Attributes:
+        parameters: what `make_sequence` takes: `sequence`, its name, and attributes.
+        same_gain: its images share the gain of the first sequence's.
+    """
+
+    parameters: dict[str, Any]
+    same_gain: bool = False
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], where: str) -> SequenceDescription:
+        """Sort what JSON holds.
+
+        Args:
+            content: parameters and, perhaps, `same_gain`.
+            where: begins the line about a fault.
+
+        Raises:
+            InputError: it is no object, or `same_gain` is neither true nor false.
+        """
+        gain = structure(content, _GainSchema, where, _DESCRIBE, extra=True)
+        return cls({key: value for key, value in content.items() if key != "same_gain"}, gain.same_gain)
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether it is a MOLLI whose inversion times stand elsewhere, case by case."""
+        return self.parameters.get("sequence") == MOLLI.name and not any(key in self.parameters for key in _TIMING)
+
+
+def read_descriptions(path: Path) -> list[SequenceDescription]:
+    """Sequences as a JSON file describes them: one object or a list of them.
+
+    Raises:
+        InputError: it is something else.
+    """
+    content = load_json(path, _DESCRIBE)
+    entries = content if isinstance(content, list) else [content]
+    if not entries:
+        raise InputError(f"{path} is an empty list. Describe at least one sequence.")
+    return [SequenceDescription.of(entry, str(path)) for entry in entries]
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """A case whose maps are to be made.
+
+    Attributes:
+        files: its images, in acquisition order.
+        sequences: that made them; they share the images in this order.
+        same_gain: for each sequence, whether its images share the gain of the first's.
+    """
+
+    files: ScanFiles
+    sequences: tuple[PulseSequence, ...]
+    same_gain: tuple[bool, ...]
+
+    @property
+    def case(self) -> str:
+        """The case's name."""
+        return self.files.case
+
+    def described(self) -> list[dict[str, Any]]:
+        """Its sequences, plain JSON."""
+        return [describe_sequence(sequence) for sequence in self.sequences]
+
+
+@dataclass(frozen=True)
+class ScanProtocol:
+    """How the images of all cases were made.
+
+    Attributes:
+        descriptions: one per sequence; they share a case's images in this order.
+        times_folder: holds `CASE.json` with `inversion_times_ms` in acquisition order, for MOLLI without timing; None:
+            the folder of the images.
+        single: every image of a MOLLI series is a case of its own.
+
+    Attributes not given:
+        sequences: as described; a MOLLI without timing has the default's.
+
+    Raises:
+        InputError: a sequence or parameter that does not exist, or `single` images of something else than one MOLLI.
+    """
+
+    descriptions: tuple[SequenceDescription, ...]
+    times_folder: Path | None = None
+    single: bool = False
+    sequences: tuple[PulseSequence, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        made = tuple(_checked_sequence(description) for description in self.descriptions)
+        object.__setattr__(self, "sequences", made)
+        if self.single and not (len(made) == 1 and isinstance(made[0], MOLLI)):
+            raise InputError("--single is for the readouts of one MOLLI (-sequence molli).")
+
+    @property
+    def is_series(self) -> bool:
+        """Whether a volume is imaged more than once."""
+        return len(self.descriptions) > 1 or self.descriptions[0].needs_times or self.sequences[0].image_count > 1
+
+    @property
+    def same_gain(self) -> tuple[bool, ...]:
+        """For each sequence, whether its images share the gain of the first's."""
+        return tuple(description.same_gain for description in self.descriptions)
+
+    def resolve(self, files: ScanFiles) -> list[ScanJob]:
+        """A case's files in acquisition order with their sequences; or, for `single`, each image by itself.
+
+        Raises:
+            InputError: no inversion times, files that are numbered otherwise than from 0, or another number of images
+                than the sequences make.
+        """
+        self._check_names(files)
+        sequences = list(self.sequences)
+        untimed = [i for i, description in enumerate(self.descriptions) if description.needs_times]
+        if len(untimed) > 1:
+            raise InputError("several MOLLI series of one case: give each its inversion_times_ms in the protocol.")
+        if untimed:
+            (place,) = untimed
+            parameters = self.descriptions[place].parameters
+            others = sum(sequence.image_count for i, sequence in enumerate(sequences) if i != place)
+            files, times = self._times(files, files.count - others, parameters.get("scheme"))
+            sequences[place] = make_sequence({**parameters, "inversion_times_ms": list(times)})
+        elif isinstance(sequences[0], MOLLI) and files.times_ms:
+            files = _ordered(files, sequences[0].inversion_times_ms, "the protocol")
+        made = sum(sequence.image_count for sequence in sequences)
+        if made != files.count:
+            raise InputError(
+                f"{counted(files.count, 'image')} ({files.paths[0].name}, ...) where its sequences make {made}. "
+                "Give all images of the series, or inversion times for those that are there."
+            )
+        if not self.single:
+            return [ScanJob(files, tuple(sequences), self.same_gain)]
+        return [
+            ScanJob(image, (replace(sequences[0], readout=i),), self.same_gain) for i, image in enumerate(files.apart())
+        ]
+
+    def _check_names(self, files: ScanFiles) -> None:
+        """Refuse names that do not show which image is whose."""
+        if any(files.marked) and (len(self.descriptions) > 1 or (self.is_series and not all(files.marked))):
+            raise InputError(
+                f"{files.paths[0].name}, ...: _ti marks all images of one MOLLI. Number those of several sequences "
+                "instead, in the protocol's order: CASE_0000, CASE_0001, ..."
+            )
+        if self.is_series and not any(files.marked) and files.channels != tuple(range(len(files.channels))):
+            raise InputError(
+                f"{', '.join(path.name for path in files.paths)}: the images of a series are numbered from _0000 "
+                "without a gap. Rename them, or add those that are missing."
+            )
+
+    def _times(self, files: ScanFiles, count: int, scheme: str | None) -> tuple[ScanFiles, tuple[float, ...]]:
+        """A MOLLI's files in acquisition order and its `count` inversion times, from its JSON or its file names."""
+        path = (self.times_folder or files.paths[0].parent) / f"{files.case}.json"
+        if path.exists():
+            remedy = 'Write {"inversion_times_ms": [...]}, in ms and in acquisition order.'
+            times = read_json(path, _TimesSchema, remedy, extra=True).inversion_times_ms
+            if len(times) != count:
+                raise InputError(
+                    f"{len(times)} inversion times in {path} for {counted(count, 'image')}. Give one per image, in "
+                    "acquisition order."
+                )
+            if files.times_ms:
+                files = _ordered(files, times, str(path))
+        elif files.times_ms:
+            files = files.ordered(acquisition_order(files.times_ms, _images_per_inversion(scheme)))
+            times = files.times_ms
+        else:
+            names = ", or put them into the file names (CASE_ti120_0000)" if len(self.descriptions) == 1 else ""
+            raise InputError(
+                f'no inversion times. Write {path} with {{"inversion_times_ms": [...]}} in acquisition order{names}.'
+            )
+        if max(times) < _LEAST_LONGEST_MS:
+            raise InputError(f"inversion times up to {max(times):g} look like seconds: give ms.")
+        return files, times
+
+
+def _checked_sequence(description: SequenceDescription) -> PulseSequence:
+    """The sequence of a description; of a MOLLI without timing, one with the default scheme and timing."""
+    if not description.needs_times:
+        return make_sequence(description.parameters)
+    _images_per_inversion(description.parameters.get("scheme"))
+    return make_sequence({key: value for key, value in description.parameters.items() if key != "scheme"})
+
+
+def _images_per_inversion(scheme: str | None) -> tuple[int, ...] | None:
+    if scheme is None:
+        return None
+    try:
+        return parse_scheme(str(scheme))[0]
+    except ValueError as error:
+        raise InputError(f"{error}.") from None
+
+
+def _ordered(files: ScanFiles, times_ms: tuple[float, ...], where: str) -> ScanFiles:
+    """Files named after inversion times in the order of these times, which stand in `where`."""
+    named = files.times_ms
+    order = [int(np.abs(np.subtract(named, time)).argmin()) for time in times_ms]
+    complete = sorted(order) == list(range(files.count))
+    if not complete or max(abs(np.subtract(times_ms, np.take(named, order)))) > _SAME_MS:
+        raise InputError(f"inversion times in {where} are not those in the file names. Correct either.")
+    return files.ordered(order)

@@ -1,0 +1,37 @@
+"""What labels say about tissue."""
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_phys.precomputed_spin.labels import TissueLabels, tissue_weights
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
+from nnunet_phys.sequences import BSSFP
+
+SCALING = SpinScaling()
+BSSFP_45 = BSSFP(flip_angle_deg=45.0)
+
+
+def test_labels_speak_inside_structures_and_are_silent_at_their_edges():
+    mask = np.zeros((1, 48, 48), np.uint8)
+    mask[:, 8:40, 4:22], mask[:, 8:40, 26:44] = 2, 3
+    weights = tissue_weights(mask, {"MYO": 2, "LV": 3}, (2.0, 2.0))
+    assert weights[0, :, 24, 12] == pytest.approx([0, 0, 1])
+    assert weights[0, :, 24, 35] == pytest.approx([0.85, 0, 0.15])  # papillary muscles belong to the cavity
+    assert (
+        not weights[0, :, 24, [21, 22, 25, 26]].any() and not weights[0, :, 8].any() and not weights[0, :, 24, 46].any()
+    )
+
+
+def test_labels_decide_where_belief_is_vague_and_yield_where_it_is_certain(tissue):
+    weights = torch.tensor([[0.85, 0.0, 0.15], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]).T.view(1, 3, 1, 3)
+    labels = TissueLabels(weights, SCALING)
+    belief = SCALING.encode(tissue(0.8, 900, 90, (1, 1, 3)))
+    mean, variance = labels.combine(belief, torch.full((1, 3, 1, 1), 0.3))
+    pool, wall, _ = SCALING.decode(mean).stack().movedim(0, -1)[0, 0]
+    assert 1300 < pool[1] < 1900 and pool[2] > 120 and 950 < wall[1] < 1350 and 40 < wall[2] < 60
+    torch.testing.assert_close(mean[..., 2], belief[..., 2])
+    assert (variance[:, 1:, 0, 1] < 0.05).all() and torch.allclose(variance[:, 0], torch.tensor(0.3))
+    muscle = SCALING.encode(tissue(0.8, 1100, 48, (1, 1, 3)))  # a papillary muscle, plainly seen
+    mean, _ = labels.combine(muscle, torch.full((1, 3, 1, 1), 1e-3))
+    torch.testing.assert_close(mean[..., 0], muscle[..., 0], atol=0.05, rtol=0)
