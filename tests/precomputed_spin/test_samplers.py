@@ -82,7 +82,7 @@ def test_proximal_reaches_the_mean_of_the_posterior(prior, average):
 
 
 def test_dps_without_guidance_draws_from_the_prior(prior):
-    u = draw(DPS(200, xi=0.0), prior, 1.0, 1.0)
+    u = draw(DPS(500, xi=0.0), prior, 1.0, 1.0)
     for channel in range(3):
         mean, spread = moments(u[:, channel])
         assert mean == pytest.approx(float(prior.mean[0, channel]), abs=0.006)
