@@ -42,7 +42,7 @@ def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.n
     Returns:
         Plain JSON: `residual_rms` (share of the bright level), `share_at_bound` (of values at the edge of what the
         prior allows), `t1_spread` (median over voxels of the samples' relative standard deviation, or None), `flags`
-        (`slice` and `reason` of each).
+        (`slice` and `reason` of each), `residual_by_slice` (None where a slice shows no body).
     """
     body, maps = body_mask(inferred.scan), inferred.maps
     scaled = scaling.encode(maps)
@@ -51,16 +51,18 @@ def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.n
     flags = []
 
     def flag_disagreement(z: int, where: torch.Tensor, place: str) -> None:
-        differ = 0.0 if spread is None else float(spread[z][where].median())
-        if differ > MOST_SPREAD:
-            flags.append({"slice": z, "reason": f"samples differ by {100 * differ:.0f} % in T1{place}"})
+        disagreement = 0.0 if spread is None else float(spread[z][where].median())
+        if disagreement > MOST_SPREAD:
+            flags.append({"slice": z, "reason": f"samples differ by {100 * disagreement:.0f} % in T1{place}"})
 
+    residual_by_slice: list[float | None] = [None] * len(body)
     for z, inside in enumerate(body):
         if not inside.any():
             continue
         residual = float(inferred.error[z][inside].square().mean().sqrt())
         if residual > MOST_RESIDUAL:
             flags.append({"slice": z, "reason": f"residual {100 * residual:.1f} %"})
+        residual_by_slice[z] = round(residual, 5)
         flag_disagreement(z, inside, "")
         for name, mask in (structures or {}).items():
             where = torch.from_numpy(mask[z])
@@ -72,6 +74,7 @@ def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.n
                 flags.append({"slice": z, "reason": f"{name} has T1 {t1:.0f} and T2 {t2:.0f} ms, as fat has"})
     return {
         "residual_rms": round(float(inferred.error[body].square().mean().sqrt()), 5),
+        "residual_by_slice": residual_by_slice,
         "share_at_bound": round(float(outside[body].float().mean()), 5),
         "t1_spread": None if spread is None else round(float(spread[body].median()), 4),
         "flags": flags,

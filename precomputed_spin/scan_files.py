@@ -120,12 +120,26 @@ class ScanFiles:
 
 
 def scans_of_cases(images: dict[str, Path]) -> list[ScanFiles]:
-    """Images whose cases are known, such as a data set's: each is one scan.
+    """Images whose cases are known, such as a data set's: each is one scan, and its case keeps its name.
 
     Args:
         images: case to path.
     """
     return [ScanFiles(case, {case: path}) for case, path in sorted(images.items())]
+
+
+def four_dimensional(scans: list[ScanFiles]) -> list[str]:
+    """A line for each case of a data set whose image is 4-D; unreadable ones are reported when they are checked."""
+    faults = []
+    for files in scans:
+        try:
+            several = files.count > 1
+        except InputError:
+            continue
+        if several:
+            path = files.paths[0]
+            faults.append(f"{files.case}: {path} is 4-D. A data set holds volumes: write each volume as a case.")
+    return faults
 
 
 def scans_of_files(files: dict[str, Path], series: bool) -> list[ScanFiles]:

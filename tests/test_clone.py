@@ -59,6 +59,7 @@ def test_at_the_root_of_a_clone(clone, installed, install):
     assert len(files) == len(MODULES) and all(Path(file).is_relative_to(clone) for file in files)
 
 
+@pytest.mark.slow
 def test_a_trainer_is_imported_at_the_root_of_a_clone(clone, installed):
     code = "from nnunet_phys.trainers import nnUNetTrainerPhys as module; print(module.__file__)"
     assert python("-c", code, cwd=clone, installed=installed) == [str(clone / "trainers" / "nnUNetTrainerPhys.py")]
@@ -76,6 +77,7 @@ def test_commands_start_at_the_root_of_a_clone(clone, installed):
     assert python("-m", "nnunet_phys", "trainers", cwd=clone, installed=installed) == [str(clone / "trainers")]
 
 
+@pytest.mark.slow
 def test_torchrun_starts_at_the_root_of_a_clone(clone, installed):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1")
     assert python(*torchrun, "-m", "nnunet_phys", "trainers", cwd=clone, installed=installed) == [

@@ -17,6 +17,7 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import (
     nnUNetTrainer_5epochs,
@@ -31,7 +32,7 @@ from nnunet_phys.augmentations.recipe_files import VARIABLE, recipe_in_force
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
 from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
-from nnunet_phys.precomputed_spin.raw_dataset import require_one_channel
+from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset, require_one_channel
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
 
@@ -39,7 +40,7 @@ _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
 class PhysMixin:
     """Adds contrast synthesis to any nnU-Net trainer: `class Mine(PhysMixin, nnUNetTrainerDA5): pass`.
 
-    Only the training data change: each patch tells which part of which case it is, the parent's training transforms are
+    Only the training data change: each patch says which part of which case it is, the parent's training transforms are
     preceded by `SynthesizeContrast`, which reads the maps there, and `AcquireImage` follows their spatial transform.
     Validation sees real images. Under DDP each rank does so for its own training data; the segmentation of a cascade's
     previous stage passes unchanged.
@@ -60,16 +61,16 @@ class PhysMixin:
 
     def get_training_transforms(self, *args, **kwargs) -> BasicTransform:
         """The parent's transforms, after the synthesis. Not static: it needs this training's cases."""
-        theirs = super().get_training_transforms(*args, **kwargs)
+        parents = super().get_training_transforms(*args, **kwargs)
         training, _ = self._datasets
         masked = self.configuration_manager.use_mask_for_norm[0]
         synthesis = SynthesizeContrast(self._recipe, training.cases, masked)
-        transforms = theirs.transforms if isinstance(theirs, ComposeTransforms) else [theirs]
-        spatial = [i for i, one in enumerate(transforms) if isinstance(one, _SPATIAL)]
+        transforms = parents.transforms if isinstance(parents, ComposeTransforms) else [parents]
+        spatial = [index for index, transform in enumerate(transforms) if isinstance(transform, _SPATIAL)]
         after = spatial[-1] + 1 if spatial else 0
         return ComposeTransforms([synthesis, *transforms[:after], AcquireImage(), *transforms[after:]])
 
-    def get_tr_and_val_datasets(self) -> tuple:
+    def get_tr_and_val_datasets(self) -> tuple[SpinDataset, nnUNetBaseDataset]:
         """Training cases with their maps, validation cases as they are."""
         return self._datasets
 
@@ -88,17 +89,17 @@ class PhysMixin:
         return recipe
 
     @cached_property
-    def _datasets(self) -> tuple:
+    def _datasets(self) -> tuple[SpinDataset, nnUNetBaseDataset]:
         dataset, plans = self.plans_manager.dataset_name, self.plans_manager.plans_name
-        require_one_channel(dataset, self.dataset_json.get("channel_names") or self.dataset_json.get("modality") or {})
+        require_one_channel(dataset, describe_dataset(self.dataset_json, f"dataset.json of {dataset}"))
         require_z_score(dataset, self.configuration_manager)
-        _ = self._recipe  # its faults are told first
+        _ = self._recipe  # whose faults come first
         training, validation = super().get_tr_and_val_datasets()
         remedy = f"Run `nnunet_phys preprocess -d {convert_dataset_name_to_id(dataset)} -c {self.configuration_name}"
         remedy += f" -plans_name {plans}`." if plans != "nnUNetPlans" else "`."
-        found = faults(training, self.plans_manager, self.configuration_manager, remedy)
-        if found:
-            raise InputError(*found)
+        lines = faults(training, self.plans_manager, self.configuration_manager, remedy)
+        if lines:
+            raise InputError(*lines)
         return SpinDataset(training), validation
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
-from difflib import get_close_matches
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, did_you_mean
 
 COMMANDS = {
     "demo": "the whole chain on a digital heart: a table and a picture",
@@ -23,9 +23,42 @@ COMMANDS = {
 }
 
 
+INTERRUPTED = 130
+"""What a shell gives for a process that Ctrl-C ended: 128 and the number of the signal."""
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one sub-command; 0, or 1 with one line per fault on stderr."""
+    """Run one sub-command.
+
+    Returns:
+        0; 1 with one line per fault on stderr; 130 where it was interrupted.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        parsed = _parse(arguments)
+        parsed.run(parsed)
+    except InputError as error:
+        for line in error.faults:
+            _complain(line)
+        return 1
+    except KeyboardInterrupt:
+        _complain("Interrupted; run again to go on")
+        return INTERRUPTED
+    except BrokenPipeError:  # `nnunet_phys ... | head`: nobody reads on
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes stdout once more as it ends
+        return 1
+    except OSError as error:
+        _complain(f"{error}. Is the disk full, or a file not yours to read or write?")
+        return 1
+    return 0
+
+
+def _complain(line: str) -> None:
+    print(f"nnunet_phys: {line}", file=sys.stderr)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """The arguments of the one command that is called; the others need not be imported."""
     parser = argparse.ArgumentParser(
         prog="nnunet_phys",
         description="Train nnU-Net on bSSFP cine, segment contrasts never seen.",
@@ -33,21 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if arguments[:1] == [name]:  # the others need not be imported
+        if arguments[:1] == [name]:
             module = importlib.import_module(f"nnunet_phys.commands.{name}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
-        known = [option for action in commands.choices[parsed.command]._actions for option in action.option_strings]
-        near = get_close_matches(unknown[0], known, 1, 0.5)
-        commands.choices[parsed.command].error(
-            f"unrecognized arguments: {' '.join(unknown)}" + (f" (did you mean {near[0]}?)" if near else "")
-        )
-    try:
-        parsed.run(parsed)
-    except InputError as error:
-        for line in error.faults:
-            print(f"nnunet_phys: {line}", file=sys.stderr)
-        return 1
-    return 0
+        command = commands.choices[parsed.command]
+        known = [option for action in command._actions for option in action.option_strings]
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(unknown[0], known)}")
+    return parsed

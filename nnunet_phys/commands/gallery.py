@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"-crop {args.crop:g}: give 20 mm or more.")
     if args.seed < 0:
         raise InputError(f"-seed {args.seed}: give 0 or more.")
-    check_file_target(args.o)
+    check_file_target(args.o, (".html", ".htm", ".png"))
     if args.crop is None and ending == ".png":
         args.crop = _FIGURE_CROP_MM
     case = _phantom(args) if args.i == "phantom" else _load(args)

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from nnunetv2.paths import nnUNet_raw
 
-    from nnunet_phys.experiments.heart_dataset import CONTRASTS, write_heart_dataset
+    from nnunet_phys.experiments.heart_dataset import write_heart_dataset
+    from nnunet_phys.experiments.heart_scans import CONTRASTS
     from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 
     for option, least in (("train", 1), ("test", 0), ("slices", 1)):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from nnunet_phys.commands.shared.numbers import PROCESSES
+from nnunet_phys.commands.shared.targets import path_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,12 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", required=True, help="data set, id or name")
     parser.add_argument("-c", required=True, nargs="+", help="configurations, such as 2d 3d_fullres")
     parser.add_argument("-plans_name", default="nnUNetPlans", help="name of the plans (default: %(default)s)")
-    parser.add_argument("-maps", type=Path, help="folder of the maps (default: nnUNet_raw/<data set>/spinTr)")
-    parser.add_argument("-np", type=int, default=2, help="worker processes (default: %(default)s)")
+    parser.add_argument("-maps", type=path_argument, help="folder of the maps (default: nnUNet_raw/<data set>/spinTr)")
+    parser.add_argument("-np", type=PROCESSES, default=2, help="worker processes (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Check every case, then preprocess all maps."""
+    from nnunet_phys.errors import counted
     from nnunet_phys.map_files import record_path
     from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
     from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
@@ -31,11 +34,12 @@ def run(arguments: argparse.Namespace) -> None:
     missing = sorted({case for target in targets for case in target.cases()} - set(done))
     unrecorded = [case for case in done if not record_path(maps_folder, case).is_file()]
     if missing:
-        _note(f"{len(missing)} cases have no maps and cannot be trained on: {_some(missing)}.")
+        have = "has" if len(missing) == 1 else "have"
+        _note(f"{counted(len(missing), 'case')} {have} no maps and cannot be trained on: {_some(missing)}.")
     if unrecorded:
         _note(f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked.")
     for target in targets:
-        print(f"{len(done)} cases in {spin_folder(target.folder)}")
+        print(f"{counted(len(done), 'case')} in {spin_folder(target.folder)}")
 
 
 def _note(line: str) -> None:

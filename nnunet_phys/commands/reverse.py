@@ -15,6 +15,7 @@ from nnunet_phys.commands.shared.map_work import (
 )
 from nnunet_phys.commands.shared.numbers import whole_number
 from nnunet_phys.commands.shared.scan_options import add_protocol_arguments, find_inputs
+from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ _VOLUMES_OF_MAPS = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", metavar="DATASET", help="id or name of a data set in nnUNet_raw; maps go to its spinTr/")
-    parser.add_argument("-i", type=Path, metavar="FOLDER", help="instead of -d: a folder of images, 3-D or 4-D")
-    parser.add_argument("-o", type=Path, metavar="FOLDER", help="where the maps go (needed with -i)")
+    parser.add_argument("-i", type=named_path, metavar="FOLDER", help="instead of -d: a folder of images, 3-D or 4-D")
+    parser.add_argument("-o", type=named_path, metavar="FOLDER", help="where the maps go (needed with -i)")
     add_protocol_arguments(parser)
     parser.add_argument("--labels", action="store_true", help="with -d: let labelsTr say what is blood and myocardium")
     parser.add_argument(

@@ -6,11 +6,16 @@ import argparse
 import importlib.util
 from pathlib import Path
 
+from nnunet_phys.errors import InputError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """It takes no arguments."""
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the absolute folder, for `nnUNet_extTrainer`."""
-    print(Path(importlib.util.find_spec("nnunet_phys.trainers").origin).resolve().parent)
+    spec = importlib.util.find_spec("nnunet_phys.trainers")
+    if spec is None or spec.origin is None:
+        raise InputError("nnunet_phys.trainers is missing. Install the package again.")
+    print(Path(spec.origin).resolve().parent)

@@ -19,6 +19,7 @@ from nnunet_phys.commands.shared.scan_options import (
     read_description,
     refuse_both,
 )
+from nnunet_phys.commands.shared.targets import named_path
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
@@ -28,12 +29,12 @@ _DEFAULT_TARGET = "bssfp"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-i", type=Path, required=True, metavar="FOLDER", help="images, 3-D or 4-D")
-    parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="where CASE_0000 images go")
+    parser.add_argument("-i", type=named_path, required=True, metavar="FOLDER", help="images, 3-D or 4-D")
+    parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="where CASE_0000 images go")
     add_protocol_arguments(parser, "-from")
     parser.add_argument("-to", metavar="SEQUENCE", help=f"to make (default {_DEFAULT_TARGET})")
     parser.add_argument("-to_fa", type=float, metavar="DEG", help="its flip angle, degrees (default: bssfp 45, gre 15)")
-    parser.add_argument("-to_protocol", type=Path, metavar="JSON", help='instead: {"sequence": ..., parameters}')
+    parser.add_argument("-to_protocol", type=named_path, metavar="JSON", help='instead: {"sequence": ..., parameters}')
     add_work_arguments(parser)
     parser.set_defaults(d=None)
 

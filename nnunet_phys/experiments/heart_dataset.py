@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
-from tqdm import tqdm
 
 from nnunet_phys.digital_heart import LABELS, DigitalHeart
-from nnunet_phys.experiments.heart_scans import CONTRASTS, scan_test_heart, scan_training_heart
+from nnunet_phys.experiments.heart_scans import (
+    CONTRASTS,
+    HeartScans,
+    TrainingScan,
+    scan_test_heart,
+    scan_training_heart,
+)
+from nnunet_phys.whole_files import remove_leftovers, working_folder
+from nnunet_phys.workers import run_in_workers
 
 
 def write_heart_dataset(folder: Path, train: int, test: int, slices: int, processes: int = 2) -> None:
@@ -29,17 +34,19 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
         test: test anatomies.
         slices: short-axis slices a case.
         processes: worker processes.
+
+    Raises:
+        InputError: a worker process was killed.
     """
-    work = folder.with_name(f".{folder.name}.{os.getpid()}")
-    for name in ("imagesTr", "labelsTr", "trueTr", *(f"{k}Ts_{c}" for k in ("images", "labels") for c in CONTRASTS)):
-        (work / name).mkdir(parents=True)
-    jobs: list[tuple[Callable[[Path, int, int], None], int]] = [(_write_training_case, i) for i in range(train)]
-    jobs += [(_write_test_anatomy, i) for i in range(test)]
-    try:
-        with get_context("spawn").Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            results = [pool.apply_async(job, (work, i, slices)) for job, i in jobs]
-            for result in tqdm(results, desc="digital hearts"):
-                result.get()
+    remove_leftovers(folder.parent)
+    with working_folder(folder.parent, folder.name) as scratch:
+        work = scratch / folder.name
+        contrast_folders = [f"{kind}Ts_{contrast}" for kind in ("images", "labels") for contrast in CONTRASTS]
+        for name in ("imagesTr", "labelsTr", "trueTr", *contrast_folders):
+            (work / name).mkdir(parents=True)
+        jobs = [_Job(work, index, slices, for_training=True) for index in range(train)]
+        jobs += [_Job(work, index, slices, for_training=False) for index in range(test)]
+        run_in_workers(_write_heart, jobs, processes, "digital hearts")
         generate_dataset_json(
             str(work),
             {0: "bSSFP"},
@@ -53,12 +60,27 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
-def _write_training_case(folder: Path, index: int, slices: int) -> None:
-    scan, case = scan_training_heart(index, slices), f"heart{index:03d}"
+@dataclass(frozen=True)
+class _Job:
+    """A heart to scan and write into a folder."""
+
+    folder: Path
+    index: int
+    slices: int
+    for_training: bool
+
+
+def _write_heart(job: _Job) -> None:
+    case = f"heart{job.index:03d}"
+    if job.for_training:
+        _write_training_case(scan_training_heart(job.index, job.slices), job.folder, case)
+    else:
+        _write_test_cases(scan_test_heart(job.index, job.slices), job.folder, case)
+
+
+def _write_training_case(scan: TrainingScan, folder: Path, case: str) -> None:
     heart = scan.heart
     _write(folder / "imagesTr" / f"{case}_0000.nii.gz", scan.image, heart)
     _write(folder / "labelsTr" / f"{case}.nii.gz", heart.labels, heart)
@@ -66,13 +88,11 @@ def _write_training_case(folder: Path, index: int, slices: int) -> None:
         _write(folder / "trueTr" / f"{case}_{name}.nii.gz", np.asarray(values, np.float32), heart)
 
 
-def _write_test_anatomy(folder: Path, index: int, slices: int) -> None:
-    scans = scan_test_heart(index, slices)
+def _write_test_cases(scans: HeartScans, folder: Path, case: str) -> None:
     for contrast, images in scans.images.items():
         for suffix, image in images.items():
-            case = f"heart{index:03d}{suffix}"
-            _write(folder / f"imagesTs_{contrast}" / f"{case}_0000.nii.gz", image, scans.heart)
-            _write(folder / f"labelsTs_{contrast}" / f"{case}.nii.gz", scans.heart.labels, scans.heart)
+            _write(folder / f"imagesTs_{contrast}" / f"{case}{suffix}_0000.nii.gz", image, scans.heart)
+            _write(folder / f"labelsTs_{contrast}" / f"{case}{suffix}.nii.gz", scans.heart.labels, scans.heart)
 
 
 def _write(path: Path, array: np.ndarray, heart: DigitalHeart) -> None:

@@ -1,6 +1,7 @@
 """`nnunet_phys reverse` as a command: what it writes, and how it refuses."""
 
 import json
+import os
 import re
 import shutil
 
@@ -142,7 +143,7 @@ def test_single_readouts_and_4d_files(tiny, series, prior, tmp_path, capsys):
     assert sorted(p.name for p in (tmp_path / "whole").glob("*.json")) == ["case0.json"]
     capsys.readouterr()
     assert main(_from(series, tmp_path / "mistaken", prior, "-steps", "2")) == 0
-    assert "Warning: case0_ti00_0000, ... are named as readouts of a MOLLI" in capsys.readouterr().out
+    assert "Warning: case0_ti00_0000.nii.gz, ... are named as readouts of a MOLLI" in capsys.readouterr().out
     assert len(list((tmp_path / "frames").glob("case0_t0?_T1map.nii.gz"))) == 8
     assert main(_from(folder, tmp_path / "frames", prior)) == 0  # all finished
     frame = sitk.ReadImage(str(tmp_path / "frames" / "case0_t03_PDmap.nii.gz"))
@@ -174,17 +175,22 @@ def test_series_that_do_not_fit(series, prior, tmp_path, refused):
     refused(_from(numbered, tmp_path / "o", prior, *molli), "_ti marks all images of one")
     for content, message in (
         ('{"sequence": "molli", "flip_angel_deg": 35}', "did you mean 'flip_angle_deg'?"),
-        ('{"sequence": "bssfp", "flip_angle_deg": "45"}', "Sequence bssfp: "),
+        ('{"sequence": "bssfp", "flip_angle_deg": "45"}', 'flip_angle_deg: "45" is not a finite number'),
         ('{"sequence": "molli", "inversion_times_ms": []}', "Sequence molli: "),
         ('{"sequence": "t2prep", "t2_prep_ms": [0.025, 0.055]}', "t2_prep_ms = 0.055 looks like seconds"),
         ("[]", "is an empty list"),
+        ('[{"sequence": "molli", "same_gain": "no"}]', 'same_gain: "no" is not true or false'),
     ):
         protocol.write_text(content)
         refused(_from(series, tmp_path / "o", prior, "-protocol", str(protocol)), message)
     refused(_from(series, series, prior, *molli), "is a folder that is read from")
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.nii").touch()
-    refused(_from(tmp_path / "raw", tmp_path / "o", prior), "no image (", ".nii.gz")
+    refused(
+        _from(tmp_path / "raw", tmp_path / "o", prior),
+        "holds images that end in .nii. Give",
+        "such as .nii.gz",
+    )
     shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a.nii.gz")
     shutil.copy(series / "case0_ti00_0000.nii.gz", tmp_path / "in" / "a_0000.nii.gz")
     refused(_from(tmp_path / "in", tmp_path / "o", prior), "a: ", "are one case by their names")
@@ -194,7 +200,7 @@ def test_series_that_do_not_fit(series, prior, tmp_path, refused):
 def test_a_data_set_of_4d_files_is_refused(fresh, prior, refused):
     volume = sitk.ReadImage(str(fresh.image("case0")))
     sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(fresh.image("case0")))
-    refused(_reverse(prior), "case0_t00: ", "is 4-D. A data set holds volumes")
+    refused(_reverse(prior), "case0: ", "is 4-D. A data set holds volumes")
     refused(_reverse(prior, "-o", str(fresh.raw / "imagesTr")), "is a folder that is read from")
 
 
@@ -293,11 +299,12 @@ def test_all_faulty_images_are_named_before_work_starts(fresh, prior, refused):
         (["-d", "900", "-device", "cpu", "-prior", "nothing"], "Prior 'nothing' has no prior.json"),
         (["-d", "900", "-device", "nodevice"], "-device nodevice is not available"),
         (["-d", "900", "-device", "cpu", "-fa", "0.6"], "radians"),
-        (["-d", "900", "-device", "cpu", "-steps", "1"], "2 to 1000"),
-        (["-d", "900", "-device", "cpu", "-batch", "0"], "-batch 0"),
         (["-d", "900", "-device", "cpu", "-sequence", "bsfp"], "No sequence 'bsfp' (did you mean 'bssfp'?"),
         (["-d", "900", "-device", "cpu", "--single"], "--single is for the readouts of one MOLLI"),
-        (["-d", "900", "-device", "cpu", "-protocol", "nowhere.json"], "-protocol nowhere.json is no JSON"),
+        (
+            ["-d", "900", "-device", "cpu", "-protocol", "nowhere.json"],
+            "-protocol nowhere.json is not readable JSON",
+        ),
         (["-d", "900", "-device", "cpu", "-sequence", "molli"], "A data set (-d) has one image a case"),
     ],
 )
@@ -326,3 +333,108 @@ def test_several_channels(fresh, refused):
     description = json.loads(path.read_text()) | {"channel_names": {"0": "cine", "1": "LGE"}}
     path.write_text(json.dumps(description))
     refused(["reverse", "-d", "900"], "2 input channels (0: cine, 1: LGE)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-steps", "1"], "argument -steps: 1 is less than 2"),
+        (["-batch", "0"], "argument -batch: 0 is less than 1"),
+        (["-batch", "1000000"], "argument -batch: 1000000 is more than 256"),
+        (["-samples", "0"], "argument -samples: 0 is less than 1"),
+        (["-seed", "-1"], "argument -seed: -1 is less than 0"),
+        (["-num_parts", "0"], "argument -num_parts: 0 is less than 1"),
+        (["-o", ""], "argument -o: it is empty: name a file or folder"),
+    ],
+)
+def test_numbers_out_of_bounds(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        main(["reverse", "-d", "900", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_options_that_contradict_each_other(fresh, prior, refused, tmp_path):
+    protocol = tmp_path / "protocol.json"
+    protocol.write_text('{"sequence": "gre"}')
+    refused(_reverse(prior, "-sequence", "bssfp", "-protocol", str(protocol)), "-sequence bssfp and -protocol")
+    refused(_reverse(prior, "--save_samples"), "--save_samples with -samples 1")
+    path = fresh.raw / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "labels": {"background": 0, "LV": 1}}))
+    refused(_reverse(prior, "--labels", "-sampler", "dps"), "does not heed labels. Use -sampler proximal")
+    assert not list(fresh.maps.iterdir())
+
+
+def test_a_case_whose_name_ends_like_a_channel_keeps_its_name(fresh, prior, capsys):
+    fresh.image("case0").rename(fresh.image("heart_0000"))
+    (fresh.raw / "labelsTr" / "case0.nii.gz").rename(fresh.raw / "labelsTr" / "heart_0000.nii.gz")
+    path = fresh.raw / "dataset.json"
+    labels = {"background": 0, "LV": 1, "MYO": 2}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "labels": labels}))
+    assert main(_reverse(prior, "--labels")) == 0
+    assert (fresh.maps / "heart_0000_T1map.nii.gz").is_file() and not (fresh.maps / "heart_T1map.nii.gz").exists()
+
+
+def test_maps_of_others_stay(fresh, prior, refused):
+    measured = fresh.maps / "case2_T1map.nii.gz"
+    shutil.copy(fresh.image("case2"), measured)
+    content = measured.read_bytes()
+    refused(_reverse(prior), f"case2: {measured} was not made by nnunet_phys", "add --overwrite")
+    assert [path.name for path in fresh.maps.iterdir()] == [measured.name] and measured.read_bytes() == content
+    assert main(_reverse(prior, "--overwrite")) == 0
+    assert measured.read_bytes() != content
+
+
+@pytest.mark.parametrize("content", ["[]", "", '{"inversion_times_ms": 5}'])
+def test_a_broken_file_where_a_record_goes_stays(fresh, prior, refused, content):
+    (fresh.maps / "case1.json").write_text(content)
+    refused(_reverse(prior), "case1: ", "is not a record of nnunet_phys")
+    assert (fresh.maps / "case1.json").read_text() == content
+
+
+def test_files_named_like_leftovers_do_no_harm(fresh, prior):
+    leftover = fresh.maps / ".case0.nnunet_phys-abcdefgh"
+    leftover.write_text("")
+    (fresh.maps / ".case0_T1map.host-x.nii.gz").write_text("")
+    assert main(_reverse(prior)) == 0
+
+
+def test_folders_that_hold_no_images(fresh, prior, refused, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    refused(_from(folder, tmp_path / "o", prior), "holds no image")
+    os.mkfifo(folder / "case.nii.gz")
+    refused(_from(folder, tmp_path / "o", prior), "case.nii.gz is no regular file")
+    (folder / "case.nii.gz").unlink()
+    shutil.copy(fresh.image("case0"), folder / "a.nii.gz")
+    (tmp_path / "file").write_text("")
+    refused(_from(folder, tmp_path / "file", prior), "file is a file. Name a folder")
+    colours = sitk.GetImageFromArray(np.ones((2, 40, 40, 3), np.uint8), isVector=True)
+    sitk.WriteImage(colours, str(folder / "rgb.nii.gz"))
+    refused(_from(folder, tmp_path / "o", prior), "rgb: ", "3 values per pixel")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_part_without_cases_says_so(fresh, prior, capsys, monkeypatch):
+    assert main(_reverse(prior, "-num_parts", "9", "-part_id", "8")) == 0
+    assert "part 9 of 9: 0 cases of 6" in capsys.readouterr().out
+    monkeypatch.setenv("RANK", "6")
+    monkeypatch.setenv("WORLD_SIZE", "7")
+    assert main(_reverse(prior)) == 0
+    assert "part 7 of 7 (by RANK and WORLD_SIZE in the environment): 0 cases of 6" in capsys.readouterr().out
+
+
+def test_headers_are_read_once(fresh, prior, tmp_path, monkeypatch):
+    opened = []
+
+    class Reader(sitk.ImageFileReader):
+        def ReadImageInformation(self):
+            opened.append(self.GetFileName())
+            super().ReadImageInformation()
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for case in fresh.cases[:2]:
+        shutil.copy(fresh.image(case), folder)
+    monkeypatch.setattr(sitk, "ImageFileReader", Reader)
+    assert main(_from(folder, tmp_path / "out", prior)) == 0
+    assert len(opened) == len(set(opened)) == 2

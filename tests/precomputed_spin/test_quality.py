@@ -25,7 +25,13 @@ def _inferred(error, t1=(1000.0,), samples=()):
 
 def test_good_maps_have_no_flags():
     found = quality(_inferred(torch.full((3, 10, 10), 0.01)), SpinScaling())
-    assert found == {"residual_rms": 0.01, "share_at_bound": 0.0, "t1_spread": None, "flags": []}
+    assert found == {
+        "residual_rms": 0.01,
+        "residual_by_slice": [0.01] * 3,
+        "share_at_bound": 0.0,
+        "t1_spread": None,
+        "flags": [],
+    }
 
 
 def test_air_does_not_count_but_bounds_do():

@@ -13,6 +13,9 @@ from nnunet_phys.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MADE_BY = "made by nnunet_phys"
+"""Stands near the beginning of each page and picture, so that only our own are replaced."""
+
 MAP_WINDOWS = {"PD": 1.5, "T1, ms": 2000.0, "T2, ms": 250.0}
 """Title and upper end of the colours of each map."""
 
@@ -23,7 +26,7 @@ _STYLE += ".flag{color:#b00}img{max-width:100%}td,th{padding:.1em 1em;text-align
 def png(figure: Figure, dpi: int) -> bytes:
     """A figure as PNG; dpi in pixels per inch."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": MADE_BY})
     return buffer.getvalue()
 
 
@@ -43,7 +46,8 @@ def write_page(path: Path, title: str, parts: list[str]) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    head = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
+    head = f'<!doctype html><meta charset=utf-8><meta name=generator content="{MADE_BY}">'
+    head += f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
     write_bytes(path, (head + "\n".join(parts) + "\n").encode())
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_phys.commands.shared.targets import refuse_as_target
+from nnunet_phys.commands.shared.targets import named_path, refuse_as_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,24 +19,24 @@ _DEFAULT_SEQUENCE = "bssfp"
 
 def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequence") -> None:
     """How the images were made; `flag` names the sequence."""
-    parser.add_argument(
-        flag,
-        dest="sequence",
-        metavar="SEQUENCE",
-        help="bssfp, gre, molli, looklocker, sasha, msasha, t2prep, t2prep_gre, lge_gre, lge_bssfp, perfusion or "
-        f"black_blood (default {_DEFAULT_SEQUENCE})",
-    )
+    from nnunet_phys.sequences import SEQUENCES
+
+    named = f"{', '.join(SEQUENCES)} (default {_DEFAULT_SEQUENCE})"
+    parser.add_argument(flag, dest="sequence", metavar="SEQUENCE", help=named)
     parser.add_argument(
         "-fa", type=float, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15, molli 35)"
     )
     parser.add_argument(
         "-protocol",
-        type=Path,
+        type=named_path,
         metavar="JSON",
         help='instead: {"sequence": ..., parameters}, or a list of these for images of several sequences',
     )
     parser.add_argument(
-        "-ti", type=Path, metavar="FOLDER", help="molli: where CASE.json with inversion_times_ms lies (default: -i)"
+        "-ti",
+        type=named_path,
+        metavar="FOLDER",
+        help="molli: where CASE.json with inversion_times_ms lies (default: -i)",
     )
     parser.add_argument("--single", action="store_true", help="molli: make each readout a case of its own")
     parser.set_defaults(sequence_flag=flag)
@@ -144,13 +144,20 @@ def refuse_both(name: str | None, name_flag: str, path: Path, path_flag: str) ->
 
 
 def find_cases(inputs: Inputs, protocol: ScanProtocol) -> tuple[list[ScanJob], list[str]]:
-    """All cases with their sequences, by name; and a line for each case that has none."""
+    """All cases with their sequences, by name; and a line for each case that has none.
+
+    Raises:
+        InputError: a data set holds 4-D images.
+    """
     from nnunet_phys.precomputed_spin.map_work import find_jobs
-    from nnunet_phys.precomputed_spin.scan_files import scans_of_cases, scans_of_files
+    from nnunet_phys.precomputed_spin.scan_files import four_dimensional, scans_of_cases, scans_of_files
     from nnunet_phys.sequences import MOLLI
 
     if inputs.dataset is not None:
         scans = scans_of_cases(inputs.files)
+        faults = four_dimensional(scans)
+        if faults:
+            raise InputError(*faults)
     else:
         scans = scans_of_files(inputs.files, protocol.is_series)
     jobs, faults = find_jobs(scans, protocol)

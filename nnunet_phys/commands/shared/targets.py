@@ -1,12 +1,29 @@
-"""Where results go: never among what is read, nor where there is no room, found out before the work."""
+"""Where results go: never among what is read, over what is not ours, or where there is no room."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.commands.shared.pages import MADE_BY
+from nnunet_phys.errors import InputError, last_line
+
+
+def path_argument(text: str) -> Path:
+    """A type of argument: a path, which an empty text is not: Python would take it for the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
+
+
+def named_path(text: str) -> Path:
+    """A type of argument: a path, which an empty text is not (it would mean the current folder)."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: name a file or folder")
+    return Path(text)
 
 
 def refuse_as_target(folder: Path, *sources: Path) -> None:
@@ -23,15 +40,17 @@ def check_target(folder: Path, needed: int) -> None:
     """Refuse a folder that cannot take so many bytes, before hours are spent; make it if it is not there.
 
     Raises:
-        InputError: it cannot be written to, or has too little room.
+        InputError: it is a file, cannot be written to, or has too little room.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file. Name a folder for the results with -o.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error.strerror}). Choose another folder with -o.") from None
+        reason = last_line(error)
+        raise InputError(f"{folder} cannot be written to ({reason}). Choose another folder with -o.") from None
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
@@ -40,15 +59,36 @@ def check_target(folder: Path, needed: int) -> None:
         )
 
 
-def check_file_target(path: Path) -> None:
-    """Refuse a file for the results that lies nowhere.
+def check_file_target(path: Path, endings: tuple[str, ...]) -> None:
+    """Refuse a place for a page or a picture where it cannot lie, or where something else lies already.
+
+    Args:
+        path: the place.
+        endings: of which its name must have one, with the dot.
 
     Raises:
-        InputError: there is no folder to hold it, or it is a folder itself.
+        InputError: another ending; no folder to hold it; a folder in its place; or a file that no command of this
+            package made.
     """
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"-o {path}: there is no folder {path.absolute().parent}.")
+    if path.suffix.lower() not in endings:
+        raise InputError(f"-o {path}: name a file that ends in {' or '.join(endings)}.")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"-o {path}: there is no folder {folder}. Make it, or choose another.")
     if path.is_dir():
         raise InputError(f"-o {path} is a folder. Name a file.")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(f"-o {path}: {path.absolute().parent} cannot be written to. Choose another folder.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"-o {path}: {folder} cannot be written to. Choose another folder.")
+    if os.path.lexists(path) and not _made_by_us(path):
+        raise InputError(f"-o {path} exists, and nnunet_phys did not make it. Choose another name, or remove it.")
+
+
+def _made_by_us(path: Path) -> bool:
+    """Whether a page or picture bears our mark near its beginning."""
+    if not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            return MADE_BY.encode() in file.read(1024)
+    except OSError:
+        return False

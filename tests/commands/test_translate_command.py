@@ -1,7 +1,6 @@
-"""`nnunet_phys translate` and `report`: what they write, and how they refuse."""
+"""`nnunet_phys translate`: what it writes, and how it refuses."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import SimpleITK as sitk
 
 from nnunet_phys.commands import main
 from nnunet_phys.map_files import load_maps
+from nnunet_phys.precomputed_spin import map_inference
 from nnunet_phys.sequences import BSSFP, MOLLI
 
 
@@ -41,8 +41,6 @@ def test_a_molli_series_becomes_cine(tiny, series, prior, tmp_path, capsys):
 
 
 def test_killed_while_it_overwrites_no_record_vouches_for_what_is_there(series, prior, tmp_path, monkeypatch):
-    from nnunet_phys.precomputed_spin import store
-
     out, common = tmp_path / "out", ("-from", "molli")
     assert main(_translate(series, out, prior, *common)) == 0
     good = (out / "case0_0000.nii.gz").read_bytes()
@@ -51,7 +49,7 @@ def test_killed_while_it_overwrites_no_record_vouches_for_what_is_there(series, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "save_record", killed)
+        patch.setattr(map_inference, "save_record", killed)
         with pytest.raises(KeyboardInterrupt):
             main(_translate(series, out, prior, *common, "-to", "gre", "--overwrite"))
     assert (out / "case0_0000.nii.gz").read_bytes() != good
@@ -74,27 +72,35 @@ def test_translation_to_nothing(series, prior, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
-def test_report_shows_flagged_cases_first(fresh, prior, tmp_path, capsys):
-    assert main(["report", "-d", "900"]) == 1
-    assert "holds no maps of Dataset900_Tiny made by nnunet_phys reverse, such as case0.json" in capsys.readouterr().err
-    arguments = ["reverse", "-d", "900", "-device", "cpu", "-steps", "2", "-prior", prior, "--disable_progress_bar"]
-    assert main(arguments) == 0
-    record = fresh.maps / "case3.json"
-    content = json.loads(record.read_text())
-    for case in fresh.cases:
-        path = fresh.maps / f"{case}.json"
-        every = json.loads(path.read_text())
-        every["quality"]["flags"] = []
-        path.write_text(json.dumps(every))
-    content["quality"]["flags"] = [{"slice": 1, "reason": "residual <7.0> %"}]
-    record.write_text(json.dumps(content))
-    assert main(["report", "-d", "900", "-o", str(tmp_path / "no" / "page.html")]) == 1
-    page = tmp_path / "page.html"
-    assert main(["report", "-d", "900", "-o", str(page), "-cases", "2"]) == 0
-    text = page.read_text()
-    assert re.findall(r"<h2>(case\d), slice (\d)", text)[0] == ("case3", "1") and text.count("<h2>") == 2
-    assert "residual &lt;7.0&gt; %" in text and 'src="http' not in text
-    assert "<td>myocardium" in text  # a structure of labelsTr
-    (fresh.maps / "case1_T1map.nii.gz").unlink()
-    assert main(["report", "-d", "900", "-o", str(page)]) == 0
-    assert page.read_text().count("<h2>") == 5 and "case1_T1map.nii.gz is missing" in page.read_text()
+def test_what_looks_wrong_is_said_and_recorded(series, prior, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("nnunet_phys.precomputed_spin.quality.MOST_RESIDUAL", 0.0)
+    out = tmp_path / "out"
+    assert main(_translate(series, out, prior, "-from", "molli")) == 0
+    flags = json.loads((out / "case0.json").read_text())["quality"]["flags"]
+    assert flags and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in capsys.readouterr().out
+
+
+def test_a_phase_sensitive_target_keeps_the_sign(series, prior, tmp_path):
+    target = tmp_path / "target.json"
+    target.write_text(json.dumps({"sequence": "lge_gre", "inversion_time_ms": 300, "phase_sensitive": True}))
+    assert main(_translate(series, tmp_path / "out", prior, "-from", "molli", "-to_protocol", str(target))) == 0
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "case0_0000.nii.gz"))).min() < 0
+
+
+def test_options_that_contradict_each_other(series, prior, tmp_path, refused):
+    target = tmp_path / "target.json"
+    target.write_text('{"sequence": "gre"}')
+    common = (series, tmp_path / "out", prior)
+    refused(_translate(*common, "-to", "bssfp", "-to_protocol", str(target)), "-to bssfp and -to_protocol")
+    refused(_translate(*common, "-from", "molli", "-protocol", str(target)), "-from molli and -protocol")
+    target.write_text('[{"sequence": "gre"}, {"sequence": "gre"}]')
+    refused(_translate(*common, "-to_protocol", str(target)), "describe one sequence")
+
+
+def test_images_of_others_stay(series, prior, tmp_path, refused):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "case1_0000.nii.gz").write_bytes(b"measured")
+    refused(_translate(series, out, prior, "-from", "molli"), "case1_0000.nii.gz was not made by nnunet_phys")
+    assert [path.name for path in out.iterdir()] == ["case1_0000.nii.gz"]
+    assert main(_translate(series, out, prior, "-from", "molli", "--overwrite")) == 0

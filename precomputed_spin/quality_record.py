@@ -1,0 +1,67 @@
+"""The part of a case's record that says how far its maps can be trusted, as `quality.quality` writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunet_phys.json_files import structure
+from nnunet_phys.map_files import load_record, record_path
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A slice that looks wrong, and why."""
+
+    slice: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class QualityRecord:
+    """Figures over the body of a case (`quality.quality`).
+
+    Attributes:
+        residual_rms: of the whole case, a share of the bright level.
+        share_at_bound: of values at the edge of what the prior allows.
+        flags: slices that look wrong.
+        t1_spread: of posterior samples, or None.
+        residual_by_slice: None where a slice shows no body.
+    """
+
+    residual_rms: float
+    share_at_bound: float
+    flags: tuple[Flag, ...]
+    t1_spread: float | None = None
+    residual_by_slice: tuple[float | None, ...] = ()
+
+    @property
+    def badness(self) -> tuple[int, float]:
+        """What cases are sorted by: the number of flags, then the residual."""
+        return len(self.flags), self.residual_rms
+
+
+@dataclass(frozen=True)
+class InferredRecord:
+    """What a report reads of the record of maps that `nnunet_phys reverse` made.
+
+    Attributes:
+        quality: how far they can be trusted.
+        sequences: of the images, plain JSON each, for `make_sequence`.
+    """
+
+    quality: QualityRecord
+    sequences: tuple[dict, ...]
+
+
+def load_inferred_record(folder: Path, case: str) -> InferredRecord | None:
+    """How far a case's maps can be trusted; None where there is no record, or one of maps from elsewhere.
+
+    Raises:
+        InputError: a broken record.
+    """
+    content = load_record(folder, case)
+    if content is None or "quality" not in content:
+        return None
+    where, remedy = str(record_path(folder, case)), "Make the case's maps again."
+    return structure(content, InferredRecord, where, remedy, extra=True)
