@@ -188,9 +188,9 @@ def _trial_faults(recipe: ContrastRecipe) -> tuple[str, ...]:
         refused = [_trial_fault(recipe, entry) for entry in recipe.sequences]
     finally:
         torch.set_num_threads(threads)
-    return [
+    return tuple(
         f".sequences[{index}] ({recipe.sequences[index].name}): {fault}" for index, fault in enumerate(refused) if fault
-    ]
+    )
 
 
 def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:

@@ -141,7 +141,7 @@ def _converter(extra: bool) -> cattrs.Converter:
         for field in fields(kind):
             if "check" in field.metadata:
                 hooks[field.name] = override(struct_hook=_with_check(field.metadata["check"], types[field.name]))
-        structure_fields = make_dict_structure_fn(kind, converter, **hooks)  # type: ignore[arg-type]
+        structure_fields: Callable = make_dict_structure_fn(kind, converter, **hooks)  # type: ignore[arg-type]
         return _checked(structure_fields, Mapping, "an object, {...}")
 
     def _with_check(check: Callable[[Any], None], kind: Any) -> Callable:
@@ -155,7 +155,7 @@ def _converter(extra: bool) -> cattrs.Converter:
     def tuple_hook(kind: type) -> Callable:
         parts = get_args(kind)
         if parts[1:] == (...,):
-            items = list_structure_factory(GenericAlias(list, parts[:1]), converter)
+            items = list_structure_factory(GenericAlias(list, parts[:1]), converter)  # type: ignore[arg-type]
             return _checked(lambda value, _: tuple(items(value, list)), (list, tuple), "a list")
 
         def structure_tuple(value: Any, _: type) -> tuple:

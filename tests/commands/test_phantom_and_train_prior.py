@@ -1,4 +1,4 @@
-"""`nnunet_phys phantom` and `train_prior` as commands: what they write, and how they refuse."""
+"""`nnunet_phys phantom` as a command: what it writes, and how it refuses."""
 
 import os
 import signal
@@ -87,10 +87,3 @@ def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, refused, capsys)
     refused(arguments, "exists. Choose another id or add --overwrite")
     (tmp_path / "Dataset902_Other").mkdir()
     refused(["phantom", "-d", "902"], "-d 902 is taken by")
-
-
-def test_train_prior_refuses_what_is_not_there(tmp_path, refused):
-    refused(["train_prior", "-i", str(tmp_path / "none"), "-o", str(tmp_path / "p")], "no such folder")
-    (tmp_path / "empty").mkdir()
-    refused(["train_prior", "-i", str(tmp_path / "empty"), "-o", str(tmp_path / "p")], "_PDmap")
-    assert not (tmp_path / "p").exists()
