@@ -219,14 +219,13 @@ def _row_figure(case: Case, row: Row) -> Figure:
 
 
 def _write_figure(args: argparse.Namespace, case: Case) -> None:
-    import numpy as np
     from matplotlib.figure import Figure
 
     from nnunet_phys.commands.shared.gallery_rows import characteristic, muscle_t1_t2
 
     contrasts = characteristic(*muscle_t1_t2(case.maps, case.voxel_mm[1:]), args.seed)
     figure = Figure(figsize=(14, 5.2), layout="constrained")
-    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(3.3, 1.8)))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.3, 1.8))[:, 0]
     case.show_source(list(above.subplots(1, 3 if case.image is None else 4)), size=11)
     for axis, (caption, draw) in zip(below.subplots(1, len(contrasts)), contrasts, strict=True):
         case.show_draw(axis, draw, caption, size=9)
