@@ -18,6 +18,7 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION, ContrastDraw, noise_reference
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
+from nnunet_phys.forward import shown
 from nnunet_phys.reservoir import Reservoir
 
 
@@ -182,18 +183,25 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     """
     draw, case = acquisition.draw, acquisition.reservoir
     padding = image == 0
+    # 1. The signed signal again, from its z-score
     signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
-    bright = noise_reference(case)
+    # 2. Blur, cut k-space and ghosts
     finished = draw.finish(signal)
-    deviation, mean = (float(one) for one in torch.std_mean(draw.shown(case.clone(), bright), correction=0))
+    # 3. Mean and deviation of the case's image, with the noise that it has
+    reference = noise_reference(case)
+    deviation_of_case, mean_of_case = torch.std_mean(draw.shown(case.clone(), reference), correction=0)
+    deviation, mean = float(deviation_of_case), float(mean_of_case)
+    # 4. What step 2 changed of them, measured on this image
     if finished is not signal:
-        before, after = (_statistics(one if draw.phase_sensitive else one.abs(), padding) for one in (signal, finished))
+        before = _statistics(shown(draw.sequence, signal), padding)
+        after = _statistics(shown(draw.sequence, finished), padding)
         half = 0.5 * deviation * deviation  # a patch may differ from the case: no fault changes the case by more
         deviation = math.sqrt(deviation**2 + min(max(after[1] ** 2 - before[1] ** 2, -half), half))
         mean += after[0] - before[0]
     deviation = max(deviation, SMALLEST_DEVIATION)
-    shown = draw.shown(finished, bright)
-    return torch.add(torch.tensor(-mean / deviation), shown, alpha=1 / deviation).masked_fill_(padding, 0)
+    # 5. Noise and magnitude, then the z-score; padding stays 0
+    image_shown = draw.shown(finished, reference)
+    return torch.add(torch.tensor(-mean / deviation), image_shown, alpha=1 / deviation).masked_fill_(padding, 0)
 
 
 def _statistics(image: torch.Tensor, padding: torch.Tensor) -> tuple[float, float]:

@@ -195,8 +195,8 @@ def _write_gallery(args: argparse.Namespace, case: Case) -> None:
     heading = html.escape(f"{case.name}: contrasts of its PD, T1 and T2")
     parts = [f"<h1>{heading}</h1>", picture(figure)]
     parts.append("<p>Each image has its own grey scale, from 0 to its 99.5th percentile; signed ones from their least.")
-    found = muscle_t1_t2(case.maps, case.voxel_mm[1:])
-    sections = {"Sequences": sequence_rows(*found, args.seed), "Faults of the scanner": effect_rows(args.seed)}
+    t1_ms, t2_ms = muscle_t1_t2(case.maps, case.voxel_mm[1:])
+    sections = {"Sequences": sequence_rows(t1_ms, t2_ms, args.seed), "Faults of the scanner": effect_rows(args.seed)}
     with tqdm(total=sum(map(len, sections.values())), unit="row", disable=args.disable_progress_bar) as progress:
         for title, rows in sections.items():
             parts.append(f"<h1>{title}</h1>")
