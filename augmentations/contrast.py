@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION, ContrastDraw, noise_reference
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
+from nnunet_phys.forward import shown
 from nnunet_phys.reservoir import Reservoir
 
 
@@ -95,7 +96,7 @@ class SynthesizeContrast(BasicTransform):
     def __repr__(self) -> str:
         return f"SynthesizeContrast(recipe {self.recipe.name}, {len(self.cases)} cases, masked={self.masked})"
 
-    def get_parameters(self, image: torch.Tensor, segmentation: torch.Tensor | None = None, **_) -> dict:
+    def get_parameters(self, image: torch.Tensor, segmentation: torch.Tensor | None = None, **_: Any) -> dict:
         """The draw (None: the real image), the patch's place, and where the image must stay 0."""
         patch = self.cases.locate(image[1].numpy())
         reservoir = None if patch is None else patch.case.reservoir
@@ -112,7 +113,8 @@ class SynthesizeContrast(BasicTransform):
         case, start, box = patch.case, patch.start, patch.box
         size = image[(0, *box)].shape
         size_3d = (1,) * (3 - len(size)) + size
-        maps = case.maps(tuple(slice(low, low + n) for low, n in zip(start, size_3d, strict=True)))
+        slices, rows, columns = (slice(low, low + n) for low, n in zip(start, size_3d, strict=True))
+        maps = case.maps((slices, rows, columns))
         signal, data_dict["contrast"] = synthesize(torch.from_numpy(maps), start, case.reservoir, draw)
         image[(0, *box)] = signal.reshape(size)
         if outside is not None:
@@ -128,7 +130,7 @@ class AcquireImage(BasicTransform):
     None for a real image.
     """
 
-    def apply(self, data_dict: dict, **_) -> dict:
+    def apply(self, data_dict: dict, **_: Any) -> dict:
         acquisition = data_dict["contrast"]
         if acquisition is not None:
             data_dict["image"] = acquire(data_dict["image"], acquisition)
@@ -151,8 +153,10 @@ def synthesize(
         tensor (slices, rows, columns), and what `acquire` needs.
     """
     patch = grid_positions(start, tuple(maps.shape[1:]), tuple(case.shape), tuple(case.spacing_mm))
-    points = tuple(torch.from_numpy(case.position_mm))
-    voxel_mm = tuple(float(d) for d in case.spacing_mm)
+    z, y, x = torch.from_numpy(case.position_mm)
+    points = z, y, x
+    slice_mm, row_mm, column_mm = (float(spacing) for spacing in case.spacing_mm)
+    voxel_mm = slice_mm, row_mm, column_mm
     flips = draw.flip_angles(patch), draw.flip_angles(points)
     table = draw.table(flips[1])
     signal = draw.tabulated_signal(table, maps, patch, flips[0], voxel_mm)
@@ -179,18 +183,25 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     """
     draw, case = acquisition.draw, acquisition.reservoir
     padding = image == 0
+    # 1. The signed signal again, from its z-score
     signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
-    bright = noise_reference(case)
+    # 2. Blur, cut k-space and ghosts
     finished = draw.finish(signal)
-    deviation, mean = (float(one) for one in torch.std_mean(draw.shown(case.clone(), bright), correction=0))
+    # 3. Mean and deviation of the case's image, with the noise that it has
+    reference = noise_reference(case)
+    deviation_of_case, mean_of_case = torch.std_mean(draw.shown(case.clone(), reference), correction=0)
+    deviation, mean = float(deviation_of_case), float(mean_of_case)
+    # 4. What step 2 changed of them, measured on this image
     if finished is not signal:
-        before, after = (_statistics(one if draw.phase_sensitive else one.abs(), padding) for one in (signal, finished))
+        before = _statistics(shown(draw.sequence, signal), padding)
+        after = _statistics(shown(draw.sequence, finished), padding)
         half = 0.5 * deviation * deviation  # a patch may differ from the case: no fault changes the case by more
         deviation = math.sqrt(deviation**2 + min(max(after[1] ** 2 - before[1] ** 2, -half), half))
         mean += after[0] - before[0]
     deviation = max(deviation, SMALLEST_DEVIATION)
-    shown = draw.shown(finished, bright)
-    return torch.add(torch.tensor(-mean / deviation), shown, alpha=1 / deviation).masked_fill_(padding, 0)
+    # 5. Noise and magnitude, then the z-score; padding stays 0
+    image_shown = draw.shown(finished, reference)
+    return torch.add(torch.tensor(-mean / deviation), image_shown, alpha=1 / deviation).masked_fill_(padding, 0)
 
 
 def _statistics(image: torch.Tensor, padding: torch.Tensor) -> tuple[float, float]:

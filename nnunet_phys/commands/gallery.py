@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.pages import MAP_WINDOWS, picture, png, write_bytes, write_page
 from nnunet_phys.commands.shared.targets import check_file_target
@@ -69,7 +69,7 @@ class Case:
         height, width = (n * mm for n, mm in zip(self.maps.shape[1:], self.voxel_mm[1:], strict=True))
         return height / width if self.crop_mm is None else min(self.crop_mm, height) / min(self.crop_mm, width)
 
-    def show(self, axis: Axes, values: np.ndarray, title: str, size: int = 8, **options) -> None:
+    def show(self, axis: Axes, values: np.ndarray, title: str, size: int = 8, **options: Any) -> None:
         """Draw an image of the slice as it lies in the file, rows downwards."""
         if self.crop_mm is not None:
             for n, mm, centre in zip(values.shape, self.voxel_mm[1:], self.centre_mm, strict=True):
@@ -195,8 +195,8 @@ def _write_gallery(args: argparse.Namespace, case: Case) -> None:
     heading = html.escape(f"{case.name}: contrasts of its PD, T1 and T2")
     parts = [f"<h1>{heading}</h1>", picture(figure)]
     parts.append("<p>Each image has its own grey scale, from 0 to its 99.5th percentile; signed ones from their least.")
-    found = muscle_t1_t2(case.maps, case.voxel_mm[1:])
-    sections = {"Sequences": sequence_rows(*found, args.seed), "Faults of the scanner": effect_rows(args.seed)}
+    t1_ms, t2_ms = muscle_t1_t2(case.maps, case.voxel_mm[1:])
+    sections = {"Sequences": sequence_rows(t1_ms, t2_ms, args.seed), "Faults of the scanner": effect_rows(args.seed)}
     with tqdm(total=sum(map(len, sections.values())), unit="row", disable=args.disable_progress_bar) as progress:
         for title, rows in sections.items():
             parts.append(f"<h1>{title}</h1>")
@@ -225,7 +225,7 @@ def _write_figure(args: argparse.Namespace, case: Case) -> None:
 
     contrasts = characteristic(*muscle_t1_t2(case.maps, case.voxel_mm[1:]), args.seed)
     figure = Figure(figsize=(14, 5.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(3.3, 1.8))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.3, 1.8))[:, 0]
     case.show_source(list(above.subplots(1, 3 if case.image is None else 4)), size=11)
     for axis, (caption, draw) in zip(below.subplots(1, len(contrasts)), contrasts, strict=True):
         case.show_draw(axis, draw, caption, size=9)
