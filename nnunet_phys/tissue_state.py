@@ -70,11 +70,6 @@ class TissueState:
     def __post_init__(self) -> None:
         check_bounds(self)
 
-    @classmethod
-    def from_description(cls, description: dict) -> TissueState:
-        """From its attributes as plain JSON."""
-        return cls(**{**description, "agent": ContrastAgent(**description["agent"])})
-
     def __call__(self, maps: SpinMaps, kinds: TissueKinds | None = None) -> tuple[SpinMaps, torch.Tensor]:
         """Maps at this scan, and the share of flowing blood in each voxel.
 
