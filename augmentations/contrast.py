@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ class SynthesizeContrast(BasicTransform):
     def __repr__(self) -> str:
         return f"SynthesizeContrast(recipe {self.recipe.name}, {len(self.cases)} cases, masked={self.masked})"
 
-    def get_parameters(self, image: torch.Tensor, segmentation: torch.Tensor | None = None, **_) -> dict:
+    def get_parameters(self, image: torch.Tensor, segmentation: torch.Tensor | None = None, **_: Any) -> dict:
         """The draw (None: the real image), the patch's place, and where the image must stay 0."""
         patch = self.cases.locate(image[1].numpy())
         reservoir = None if patch is None else patch.case.reservoir
@@ -112,7 +112,8 @@ class SynthesizeContrast(BasicTransform):
         case, start, box = patch.case, patch.start, patch.box
         size = image[(0, *box)].shape
         size_3d = (1,) * (3 - len(size)) + size
-        maps = case.maps(tuple(slice(low, low + n) for low, n in zip(start, size_3d, strict=True)))
+        slices, rows, columns = (slice(low, low + n) for low, n in zip(start, size_3d, strict=True))
+        maps = case.maps((slices, rows, columns))
         signal, data_dict["contrast"] = synthesize(torch.from_numpy(maps), start, case.reservoir, draw)
         image[(0, *box)] = signal.reshape(size)
         if outside is not None:
@@ -128,7 +129,7 @@ class AcquireImage(BasicTransform):
     image.
     """
 
-    def apply(self, data_dict: dict, **_) -> dict:
+    def apply(self, data_dict: dict, **_: Any) -> dict:
         acquisition = data_dict["contrast"]
         if acquisition is not None:
             data_dict["image"] = acquire(data_dict["image"], acquisition)
@@ -151,8 +152,10 @@ def synthesize(
         tensor (slices, rows, columns), and what `acquire` must know.
     """
     patch = grid_positions(start, tuple(maps.shape[1:]), tuple(case.shape), tuple(case.spacing_mm))
-    points = tuple(torch.from_numpy(case.position_mm))
-    voxel_mm = tuple(float(d) for d in case.spacing_mm)
+    z, y, x = torch.from_numpy(case.position_mm)
+    points = z, y, x
+    slice_mm, row_mm, column_mm = (float(spacing) for spacing in case.spacing_mm)
+    voxel_mm = slice_mm, row_mm, column_mm
     flips = draw.flip_angles(patch), draw.flip_angles(points)
     table = draw.table(flips[1])
     signal = draw.tabulated_signal(table, maps, patch, flips[0], voxel_mm)

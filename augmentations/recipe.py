@@ -34,7 +34,7 @@ class EffectRanges:
         """The effect, or None. Its numbers lie in their ranges; a seed is any, a direction one of two."""
         if not chance(rng, self.probability):
             return None
-        values: dict[str, float | bool] = {}
+        values: dict[str, Any] = {}
         for parameter in fields(EFFECTS[self.name]):
             if parameter.name in self.ranges:
                 values[parameter.name] = float(rng.uniform(*self.ranges[parameter.name]))
@@ -87,13 +87,14 @@ class ContrastRecipe:
     sequences: tuple[SequenceEntry, ...]
     scanner: tuple[EffectRanges, ...]
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         """Plain JSON, as `recipe_files` reads it."""
         sequences: list[dict[str, Any]] = []
         for entry in self.sequences:
             parts = {"contrast_agent": entry.contrast_agent, "region": entry.region}
             more = {key: asdict(part) for key, part in parts.items() if part is not None}
-            sequences.append({"sequence": entry.name, "weight": entry.weight, **asdict(entry.ranges), **more})
+            protocol = asdict(entry.ranges)  # type: ignore[call-overload]
+            sequences.append({"sequence": entry.name, "weight": entry.weight, **protocol, **more})
         return {
             "probability": self.probability,
             "t1_factor": self.t1_factor,
@@ -116,10 +117,12 @@ class ContrastRecipe:
         tissue = TissueState(*factors, agent)
         longest_t1_ms = LONGEST_T1_MS if case is None else case.longest_t1_ms
         region, region_tissue = (None, None) if entry.region is None else entry.region.draw(rng, tissue)
+        sequence = entry.ranges.draw(rng, tissue, longest_t1_ms)
+        drawn: dict[str, Any] = {effect.name: effect.draw(rng) for effect in self.scanner}
         return ContrastDraw(
-            sequence=entry.ranges.draw(rng, tissue, longest_t1_ms),
+            sequence=sequence,
             tissue=tissue,
             region=region,
             region_tissue=region_tissue,
-            **{effect.name: effect.draw(rng) for effect in self.scanner},
+            **drawn,
         )

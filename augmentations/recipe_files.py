@@ -75,7 +75,8 @@ def read_recipe(description: Any, name: str) -> ContrastRecipe:
     Raises:
         InputError: faults, one line each.
     """
-    where, faults = f"Recipe {name}", []
+    where = f"Recipe {name}"
+    faults: list[str] = []
 
     def part(content: Any, schema: type, place: str) -> Any:
         try:
@@ -116,13 +117,15 @@ def read_recipe(description: Any, name: str) -> ContrastRecipe:
 
 def _effect_fields(effect: str) -> list[Field]:
     """The numbers of an effect's class."""
-    return [entry for entry in fields(EFFECTS[effect]) if quantity_of(entry) is not None]
+    return [entry for entry in fields(EFFECTS[effect]) if quantity_of(entry)]
 
 
 def _effect_schema(effect: str) -> type:
     """What JSON says of an effect: how often, and the range of each of its numbers."""
-    ranges = [(entry.name, Range, span(quantity_of(entry))) for entry in _effect_fields(effect)]
-    return make_dataclass(effect, [("probability", float, number(SHARE)), *ranges], frozen=True)
+    ranges = [
+        (entry.name, Range, field(metadata=span(entry.metadata["quantity"], ""))) for entry in _effect_fields(effect)
+    ]
+    return make_dataclass(effect, [("probability", float, field(metadata=number(SHARE))), *ranges], frozen=True)
 
 
 _Scanner = make_dataclass("scanner", [(effect, _effect_schema(effect) | None, None) for effect in EFFECTS], frozen=True)
@@ -137,11 +140,11 @@ def _count(sequences: list[Any]) -> None:
 class _Top:
     """A recipe's JSON; its sequences are read by themselves."""
 
-    probability: float = number(SHARE)
-    t1_factor: Range = span(RELAXATION_FACTOR)
-    t2_factor: Range = span(RELAXATION_FACTOR)
+    probability: float = field(metadata=number(SHARE))
+    t1_factor: Range = field(metadata=span(RELAXATION_FACTOR, ""))
+    t2_factor: Range = field(metadata=span(RELAXATION_FACTOR, ""))
     sequences: list[Any] = field(metadata={"check": _count})
-    scanner: _Scanner = field()  # type: ignore[valid-type]
+    scanner: _Scanner  # type: ignore[valid-type]
 
 
 def _entry_schema(content: Any) -> type | None:
@@ -158,7 +161,7 @@ def _schema_of(ranges: type[ProtocolRanges]) -> type:
         for entry in fields(ranges)  # type: ignore[arg-type]
     ]
     common = [
-        ("weight", float, number(Quantity("", 0, 1e6), default=1.0)),
+        ("weight", float, field(default=1.0, metadata=number(Quantity("", 0, 1e6)))),
         ("contrast_agent", AgentRanges | None, None),
         ("region", RegionRanges | None, None),
     ]
@@ -182,12 +185,12 @@ def _trial_faults(recipe: ContrastRecipe) -> tuple[str, ...]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the images are small: the threads that nnU-Net sets on a CPU only slow it
     try:
-        faults = [_trial_fault(recipe, entry) for entry in recipe.sequences]
+        refused = [_trial_fault(recipe, entry) for entry in recipe.sequences]
     finally:
         torch.set_num_threads(threads)
-    return [
-        f".sequences[{index}] ({recipe.sequences[index].name}): {fault}" for index, fault in enumerate(faults) if fault
-    ]
+    return tuple(
+        f".sequences[{index}] ({recipe.sequences[index].name}): {fault}" for index, fault in enumerate(refused) if fault
+    )
 
 
 def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:

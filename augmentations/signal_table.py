@@ -44,7 +44,8 @@ class SignalTable:
     ) -> None:
         self.flips = flip_angles_deg
         self.nodes = n1, n2 = _NODES if flip_angles_deg is None else _NODES_WITH_FLIPS
-        shape, flip = (n1, n2), None
+        shape: tuple[int, ...] = (n1, n2)
+        flip = None
         if flip_angles_deg is not None:
             shape, flip = (_FLIP, n1, n2), torch.linspace(*flip_angles_deg, _FLIP)[:, None, None]
         maps, kinds = _grid(n1, n2)
@@ -64,6 +65,8 @@ class SignalTable:
         _unit(t1, _LOG_T1, where[1])
         if self.flips is None:
             return self._look_up(where[:, None]).reshape(-1, *shape)
+        if flip_angle_deg is None:
+            raise ValueError("the table is over flip angles: give them")
         low, high = self.flips
         step = (high - low) / (_FLIP - 1)
         node = flip_angle_deg.reshape(-1).sub(low).div_(step).clamp_(0, _FLIP - 1)

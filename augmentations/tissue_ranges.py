@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nnunet_phys.fields import Region
 from nnunet_phys.quantities import SHARE, Mistake, Quantity, Range, number, span
@@ -16,9 +16,9 @@ DOSE = Quantity("mmol/l", 0, 50, mistakes=(Mistake(20, 1e9, "umol/l"),))
 class AgentRanges:
     """Contrast agent; see `ContrastAgent`."""
 
-    probability: float = number(SHARE, "share of images with contrast agent")
-    blood_mmol_l: Range = span(DOSE, "concentration in blood")
-    tissue_of_blood: Range = span(Quantity("", 0, 10), "that in tissue, relative to blood's")
+    probability: float = field(metadata=number(SHARE, "share of images with contrast agent"))
+    blood_mmol_l: Range = field(metadata=span(DOSE, "concentration in blood"))
+    tissue_of_blood: Range = field(metadata=span(Quantity("", 0, 10), "that in tissue, relative to blood's"))
 
     def draw(self, rng: Uniform) -> ContrastAgent:
         """Concentrations, zero where there is none."""
@@ -32,13 +32,13 @@ class AgentRanges:
 class RegionRanges:
     """Random regions in another state: scars, oedema, and blood that the bolus has not reached."""
 
-    probability: float = number(SHARE, "share of images with such regions")
-    share: Range = span(SHARE, "share of the volume that they fill")
-    scale_mm: Range = span(Quantity("mm", 0.5, 1000), "their size")
-    t1_factor: Range = span(RELAXATION_FACTOR, "factor of T1 of tissue like myocardium there")
-    t2_factor: Range = span(RELAXATION_FACTOR, "factor of its T2")
-    uptake: Range = span(UPTAKE, "its uptake of contrast agent, relative to other tissue's")
-    blood_factor: Range = span(Quantity("", 0, 10), "factor of the contrast agent in blood there")
+    probability: float = field(metadata=number(SHARE, "share of images with such regions"))
+    share: Range = field(metadata=span(SHARE, "share of the volume that they fill"))
+    scale_mm: Range = field(metadata=span(Quantity("mm", 0.5, 1000), "their size"))
+    t1_factor: Range = field(metadata=span(RELAXATION_FACTOR, "factor of T1 of tissue like myocardium there"))
+    t2_factor: Range = field(metadata=span(RELAXATION_FACTOR, "factor of its T2"))
+    uptake: Range = field(metadata=span(UPTAKE, "its uptake of contrast agent, relative to other tissue's"))
+    blood_factor: Range = field(metadata=span(Quantity("", 0, 10), "factor of the contrast agent in blood there"))
 
     def draw(self, rng: Uniform, tissue: TissueState) -> tuple[Region, TissueState] | tuple[None, None]:
         """Where, and in which state."""

@@ -41,26 +41,38 @@ XI = (0.05, 0.2, 0.8, 3.0, 12.0)
 
 
 @dataclass(frozen=True)
-class PriorMean:
+class PriorMean(Sampler):
     """Baseline: one T1 and T2 everywhere, the prior's mean; the image goes into PD."""
+
+    uses_labels = False
+    draws_samples = False
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         return prior.library_moments[:3].expand(len(likelihood.observed), 3, *likelihood.observed.shape[1:]).clone()
 
 
 @dataclass(frozen=True)
-class TissueLookup:
+class TissueLookup(Sampler):
     """Baseline: the mean of what each pixel's own brightness may be, no neighbourhood, no network."""
+
+    uses_labels = True
+    draws_samples = False
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         return likelihood.pixelwise_posterior(prior.library)[:, :3]
 
 
 @dataclass(frozen=True)
-class Unguided:
+class Unguided(Sampler):
     """A sampler with the prior that does not see the image, as the paper's."""
 
+    uses_labels = True
+
     sampler: Sampler
+
+    @property
+    def draws_samples(self) -> bool:
+        return self.sampler.draws_samples
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         return self.sampler(replace(prior, guide=None), likelihood, noise)

@@ -17,7 +17,7 @@ def check_flip_angle(flip_angle_deg: NumberOrMap) -> None:
             A map may be 0: there is no signal there. `effective_flip_angle` is 180 at the edge of a band.
     """
     is_map = isinstance(flip_angle_deg, torch.Tensor)
-    largest = float(flip_angle_deg.detach().amax()) if is_map else float(flip_angle_deg)
+    _, largest = _range(flip_angle_deg)
     if 0 < largest < 2:
         raise ValueError(
             f"flip_angle_deg = {largest:g} looks like radians: give degrees ({math.degrees(largest):.4g}?)"

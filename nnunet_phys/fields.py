@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -36,28 +36,28 @@ def grid_positions(start: tuple[int, ...], count: tuple[int, ...], shape: tuple,
     for axis, (first, n, whole, step) in enumerate(zip(start, count, shape, spacing_mm, strict=True)):
         line = (torch.arange(n, dtype=torch.float32) + (first - (float(whole) - 1) / 2)) * float(step)
         axes.append(line.reshape([-1 if a == axis else 1 for a in range(3)]))
-    return tuple(axes)
+    return axes[0], axes[1], axes[2]
 
 
-def smooth(field: Callable[[Positions], torch.Tensor], positions: Positions, step_mm: float = 8.0) -> torch.Tensor:
+def smooth(function: Callable[[Positions], torch.Tensor], positions: Positions, step_mm: float = 8.0) -> torch.Tensor:
     """A field that varies over some 50 mm or more: on a grid of about `step_mm`, and linear between.
 
     It saves most of its cost. Points, and grids no finer than that, get the field itself.
 
     Args:
-        field: called on positions.
+        function: the field, called on positions.
         positions: see the module.
         step_mm: the error is about (step / scale)^2 / 8, 0.3 % for 8 and 50 mm.
     """
     if positions[0].ndim == 1:
-        return field(positions)
+        return function(positions)
     coarse, shape = [], []
     for axis, line in enumerate(positions):
         ends, n = (float(line.reshape(-1)[0]), float(line.reshape(-1)[-1])), line.numel()
         nodes = min(n, max(2, math.ceil((ends[1] - ends[0]) / step_mm) + 1))
         coarse.append(torch.linspace(*ends, nodes).reshape([-1 if a == axis else 1 for a in range(3)]))
         shape.append(n)
-    values = field(tuple(coarse))
+    values = function((coarse[0], coarse[1], coarse[2]))
     if values.shape == tuple(shape):
         return values
     if shape[0] == values.shape[0]:  # slices far apart
@@ -82,9 +82,9 @@ def smooth_noise(seed: int, positions: Positions, scale_mm: float) -> torch.Tens
     if positions[0].ndim == 1:
         angles = torch.addmm(phases, torch.stack(positions, 1), wave_vectors)
         return angles.cos_().sum(-1).mul_(math.sqrt(2 / waves))
-    angles = [axis[..., None] * one for axis, one in zip(positions, wave_vectors, strict=True)]
+    phases_along = [axis[..., None] * wave for axis, wave in zip(positions, wave_vectors, strict=True)]
     # exp(i (a + b + c)) factorises: on a grid, the sum over waves is one product of matrices
-    planes, rows, columns = (torch.polar(torch.ones_like(a), a).reshape(-1, waves) for a in angles)
+    planes, rows, columns = (torch.polar(torch.ones_like(a), a).reshape(-1, waves) for a in phases_along)
     planes = planes * torch.polar(torch.ones(waves), phases)
     left = (planes[:, None] * rows[None]).reshape(-1, waves)
     real = torch.cat((left.real, -left.imag), 1) @ torch.cat((columns.real, columns.imag), 1).T
@@ -102,8 +102,8 @@ class TransmitField:
         seed: of its shape.
     """
 
-    mean: float = number(Quantity("", 0.2, 2), "B1+ over the nominal flip angle, over the case")
-    variation: float = number(SHARE, "its standard deviation within the case, relative to the mean")
+    mean: float = field(metadata=number(Quantity("", 0.2, 2), "B1+ over the nominal flip angle, over the case"))
+    variation: float = field(metadata=number(SHARE, "its standard deviation within the case, relative to the mean"))
     seed: int
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class OffResonance:
         seed: of its shape.
     """
 
-    span_hz: float = number(Quantity("Hz", 0, 1e4), "about the largest deviation near the middle")
+    span_hz: float = field(metadata=number(Quantity("Hz", 0, 1e4), "about the largest deviation near the middle"))
     seed: int
 
     def __post_init__(self) -> None:
@@ -152,9 +152,11 @@ class ReceiveBias:
         seed: of angle and smooth factor.
     """
 
-    factor: float = number(Quantity("", 0.1, 100), "sensitivity at the coil element over that in the middle")
-    distance_mm: float = number(Quantity("mm", 10, 1000), "from the middle to the element")
-    remainder: float = number(Quantity("", 0, 2), "standard deviation of a smooth factor's logarithm")
+    factor: float = field(
+        metadata=number(Quantity("", 0.1, 100), "sensitivity at the coil element over that in the middle")
+    )
+    distance_mm: float = field(metadata=number(Quantity("mm", 10, 1000), "from the middle to the element"))
+    remainder: float = field(metadata=number(Quantity("", 0, 2), "standard deviation of a smooth factor's logarithm"))
     seed: int
 
     def __post_init__(self) -> None:
@@ -186,9 +188,13 @@ class Device:
         seed: of its place and of the direction of B0, which an array's axes do not tell.
     """
 
-    frequency_hz: float = number(Quantity("Hz", 0, 1e5), "off-resonance at 100 mm from the device, across B0")
-    distance_mm: float = number(Quantity("mm", 0, 1000), "from the middle of the case")
-    bandwidth_hz_per_pixel: float = number(Quantity("Hz/pixel", 10, 1e5), "of the read-out, which displaces spins")
+    frequency_hz: float = field(
+        metadata=number(Quantity("Hz", 0, 1e5), "off-resonance at 100 mm from the device, across B0")
+    )
+    distance_mm: float = field(metadata=number(Quantity("mm", 0, 1000), "from the middle of the case"))
+    bandwidth_hz_per_pixel: float = field(
+        metadata=number(Quantity("Hz/pixel", 10, 1e5), "of the read-out, which displaces spins")
+    )
     seed: int
 
     def __post_init__(self) -> None:
@@ -218,12 +224,12 @@ class Device:
         """Distances from the device along the axes (mm), direction of B0, distance along it, 1/r^2 (1/mm^2)."""
         rng = np.random.default_rng(self.seed)
         angle, direction = rng.uniform(0, 2 * np.pi), rng.standard_normal(3)
-        direction = [float(d) for d in direction / np.linalg.norm(direction)]
+        unit = [float(d) for d in direction / np.linalg.norm(direction)]
         centre = (rng.uniform(-30, 30), self.distance_mm * math.sin(angle), self.distance_mm * math.cos(angle))
         axes = [axis - float(c) for axis, c in zip(positions, centre, strict=True)]
-        inverse = 1 / sum(axis * axis for axis in axes).clamp_min(_LEAST_MM**2)
-        along = sum(axis * d for axis, d in zip(axes, direction, strict=True))
-        return axes, direction, along, inverse
+        inverse = 1 / (axes[0] ** 2 + axes[1] ** 2 + axes[2] ** 2).clamp_min(_LEAST_MM**2)
+        along = axes[0] * unit[0] + axes[1] * unit[1] + axes[2] * unit[2]
+        return axes, unit, along, inverse
 
     def _scale(self, inverse: torch.Tensor) -> torch.Tensor:
         """frequency_hz (100 mm / r)^3 from 1/r^2."""
@@ -240,8 +246,8 @@ class Region:
         seed: of their places.
     """
 
-    share: float = number(SHARE, "of space that they fill")
-    scale_mm: float = number(Quantity("mm", 0.5, 1000), "their size")
+    share: float = field(metadata=number(SHARE, "of space that they fill"))
+    scale_mm: float = field(metadata=number(Quantity("mm", 0.5, 1000), "their size"))
     seed: int
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import cattrs
@@ -140,7 +141,8 @@ def _converter(extra: bool) -> cattrs.Converter:
         for field in fields(kind):
             if "check" in field.metadata:
                 hooks[field.name] = override(struct_hook=_with_check(field.metadata["check"], types[field.name]))
-        return _checked(make_dict_structure_fn(kind, converter, **hooks), Mapping, "an object, {...}")
+        structure_fields: Callable = make_dict_structure_fn(kind, converter, **hooks)  # type: ignore[arg-type]
+        return _checked(structure_fields, Mapping, "an object, {...}")
 
     def _with_check(check: Callable[[Any], None], kind: Any) -> Callable:
         def structure_and_check(value: Any, _: type) -> Any:
@@ -153,13 +155,13 @@ def _converter(extra: bool) -> cattrs.Converter:
     def tuple_hook(kind: type) -> Callable:
         parts = get_args(kind)
         if parts[1:] == (...,):
-            items = list_structure_factory(list[parts[0]], converter)
+            items = list_structure_factory(GenericAlias(list, parts[:1]), converter)  # type: ignore[arg-type]
             return _checked(lambda value, _: tuple(items(value, list)), (list, tuple), "a list")
 
         def structure_tuple(value: Any, _: type) -> tuple:
             if len(value) != len(parts):
                 raise ValueError(f"{shown(value)} is not a list of {len(parts)} values")
-            return tuple(converter.structure(one, part) for one, part in zip(value, parts, strict=True))
+            return tuple(converter.structure(item, part) for item, part in zip(value, parts, strict=True))
 
         return _checked(structure_tuple, (list, tuple), f"a list of {len(parts)} values")
 
@@ -171,7 +173,9 @@ def _converter(extra: bool) -> cattrs.Converter:
 
     def region_hook(value: Any, _: type) -> int | list[int]:
         """A label's code, or the codes of a region, as nnU-Net's dataset.json has them."""
-        return converter.structure(value, list[int] if isinstance(value, list) else int)
+        if isinstance(value, list):
+            return converter.structure(value, list[int])
+        return converter.structure(value, int)
 
     converter.register_structure_hook(int | list[int], region_hook)
     converter.register_structure_hook_factory(is_dataclass, object_hook)

@@ -55,19 +55,25 @@ def fit_inversion_recovery(images: torch.Tensor, inversion_times_ms: tuple[float
     """
     if len(images) != len(inversion_times_ms) or len(images) < 4:
         raise ValueError(f"{len(images)} images with {len(inversion_times_ms)} inversion times: give 4 or more of each")
+    least, greatest = _T1_STAR_MS
     times, order = torch.tensor(inversion_times_ms, dtype=torch.float64).sort()
     pixels = images.flatten(1).double().T[:, order]
-    t1_star = torch.logspace(*(math.log10(end) for end in _T1_STAR_MS), _T1_STARS, dtype=torch.float64)
+    t1_star = torch.logspace(math.log10(least), math.log10(greatest), _T1_STARS, dtype=torch.float64)
     basis = torch.stack((torch.ones(_T1_STARS, len(times)), -torch.exp(-times / t1_star[:, None])), 2).double()
     plane, _ = torch.linalg.qr(basis)  # (grid, images, 2)
     signs = 1 - 2 * torch.ones(len(times) + 1, len(times)).tril(-1).double()  # the first k negative
     parts = [_fit_block(block, plane, signs, t1_star, times) for block in pixels.split(_PIXELS)]
-    t1, t1_star, a, b, polarity = (torch.cat(p) for p in zip(*parts, strict=True))
+    t1, apparent, a, b, polarity = (torch.cat(blocks) for blocks in zip(*parts, strict=True))
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order))
     shape = images.shape[1:]
-    maps = (m.float().reshape(shape) for m in (t1, t1_star, a, b))
-    return InversionRecoveryFit(*maps, polarity[:, back].T.float().reshape(images.shape))
+    return InversionRecoveryFit(
+        t1.float().reshape(shape),
+        apparent.float().reshape(shape),
+        a.float().reshape(shape),
+        b.float().reshape(shape),
+        polarity[:, back].T.float().reshape(images.shape),
+    )
 
 
 def _fit_block(

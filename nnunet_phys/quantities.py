@@ -1,12 +1,12 @@
 """Kinds of numbers: their unit, their bounds, and what a number outside of them probably is.
 
-A dataclass field that a user sets carries its quantity and its meaning (`number`, `span`); from them come the checks of
-JSON files, their messages, and the tables in the documents.
+A dataclass field that a user sets carries its quantity and its meaning as metadata (`number`, `span`); from them come
+the checks of JSON files, their messages, and the tables in the documents.
 """
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, field
+from dataclasses import Field, dataclass
 from functools import partial
 from typing import Any
 
@@ -100,23 +100,19 @@ COUNT = Quantity("", 0, 1e6)
 PULSES_SEEN = Quantity("pulses", 1, 1e9)
 
 
-def number(quantity: Quantity, meaning: str = "", default: Any = MISSING) -> Any:
-    """A dataclass field that holds one number of a quantity."""
-    return _field(quantity, meaning, default, partial(_check_number, quantity))
+def number(quantity: Quantity, meaning: str = "") -> dict[str, Any]:
+    """Metadata of a dataclass field that holds one number of a quantity, or a tuple of them."""
+    return {"quantity": quantity, "meaning": meaning, "check": partial(_check_number, quantity)}
 
 
-def span(quantity: Quantity, meaning: str = "", default: Any = MISSING) -> Any:
-    """A dataclass field that holds a range of a quantity, or None where its type admits that."""
-    return _field(quantity, meaning, default, quantity.check_range)
+def span(quantity: Quantity, meaning: str) -> dict[str, Any]:
+    """Metadata of a dataclass field that holds a range of a quantity, or None where its type admits that."""
+    return {"quantity": quantity, "meaning": meaning, "check": quantity.check_range}
 
 
-def described(meaning: str, default: Any) -> Any:
-    """A dataclass field that is no number, with its meaning."""
-    return field(default=default, metadata={"meaning": meaning})
-
-
-def _field(quantity: Quantity, meaning: str, default: Any, check: Any) -> Any:
-    return field(default=default, metadata={"quantity": quantity, "meaning": meaning, "check": check})
+def described(meaning: str) -> dict[str, Any]:
+    """Metadata of a dataclass field that is no number."""
+    return {"meaning": meaning}
 
 
 def _check_number(quantity: Quantity, value: Any) -> None:

@@ -7,7 +7,7 @@ slice or of any stack of slices. What varies over the body is in `fields`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
@@ -25,7 +25,7 @@ class PartialVolume:
             finite extent, motion within the read-out adds to it (an assumption).
     """
 
-    sigma_pixels: float = number(Quantity("pixels", 0.05, 10), "standard deviation of the blur")
+    sigma_pixels: float = field(metadata=number(Quantity("pixels", 0.05, 10), "standard deviation of the blur"))
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -55,7 +55,7 @@ class ZeroFilling:
             Cardiovasc Magn Reson 16 Suppl 1:M9, 2014); here it holds for both axes.
     """
 
-    kept: float = number(Quantity("", 0.1, 1), "share of k-space acquired along each axis")
+    kept: float = field(metadata=number(Quantity("", 0.1, 1), "share of k-space acquired along each axis"))
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -79,8 +79,8 @@ class Ghost:
         along_rows: the displacement goes from row to row, or else from column to column.
     """
 
-    amplitude: float = number(SHARE, "of each copy, relative to the image")
-    displacement: float = number(SHARE, "in widths of the image")
+    amplitude: float = field(metadata=number(SHARE, "of each copy, relative to the image"))
+    displacement: float = field(metadata=number(SHARE, "in widths of the image"))
     along_rows: bool
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class Noise:
         seed: of the noise.
     """
 
-    fraction: float = number(SHARE, "standard deviation over the bright signal")
+    fraction: float = field(metadata=number(SHARE, "standard deviation over the bright signal"))
     seed: int
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -39,8 +39,8 @@ class ContrastAgent:
         tissue: of myocardium and all else that is neither blood nor fat.
     """
 
-    blood: float = number(CONCENTRATION)
-    tissue: float = number(CONCENTRATION)
+    blood: float = field(metadata=number(CONCENTRATION))
+    tissue: float = field(metadata=number(CONCENTRATION))
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -60,12 +60,12 @@ class TissueState:
         muscle_uptake: concentration there, relative to `agent.tissue`: 2 in a scar at the time of LGE.
     """
 
-    t1_factor: float = number(RELAXATION_FACTOR, default=1.0)
-    t2_factor: float = number(RELAXATION_FACTOR, default=1.0)
+    t1_factor: float = field(default=1.0, metadata=number(RELAXATION_FACTOR))
+    t2_factor: float = field(default=1.0, metadata=number(RELAXATION_FACTOR))
     agent: ContrastAgent = ContrastAgent(0.0, 0.0)
-    muscle_t1_factor: float = number(RELAXATION_FACTOR, default=1.0)
-    muscle_t2_factor: float = number(RELAXATION_FACTOR, default=1.0)
-    muscle_uptake: float = number(UPTAKE, default=1.0)
+    muscle_t1_factor: float = field(default=1.0, metadata=number(RELAXATION_FACTOR))
+    muscle_t2_factor: float = field(default=1.0, metadata=number(RELAXATION_FACTOR))
+    muscle_uptake: float = field(default=1.0, metadata=number(UPTAKE))
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -49,7 +49,8 @@ class IndexedImage:
         channels, *space = key if isinstance(key, tuple) else (key,)
         if channels is Ellipsis and space:
             raise IndexError("write out the channel axis: [:, ...], not [..., i]")
-        image = np.asarray(self._image[(slice(None), *space)])
+        part_of_image: tuple[Index, ...] = (slice(None), *space)
+        image = np.asarray(self._image[part_of_image])
         start = [
             part.indices(size)[0] if isinstance(part, slice) else part
             for part, size in zip(space, self.shape[1:], strict=False)
@@ -79,8 +80,9 @@ class SpinCase:
         Raises:
             InputError: the file is damaged.
         """
+        channels_of_box = (slice(None), *box)
         try:
-            return open_copy(self.folder, self.name)[(slice(None), *box)]
+            return open_copy(self.folder, self.name)[channels_of_box]
         except (RuntimeError, OSError) as error:
             raise InputError(
                 f"{self.name}: {self.folder / self.name}.b2nd is damaged ({error}). Remove it and run nnunet_phys "

@@ -47,6 +47,12 @@ GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], PulseSequence]]] 
 The shares are a choice: most training images are cine."""
 
 
+_MOST_BLUR_PIXELS, _MOST_NOISE, _CLIPPED_SHARE = 0.8, 0.05, 1 / 3
+_CLIPPED_QUANTILE, _FLIP_ANGLE_FACTOR, _MOST_LOG_GAIN = (0.97, 1.0), (0.85, 1.15), 0.3
+"""What an image may suffer, see `observe`: a point spread of less than a pixel, noise as a share of the bright level,
+clipping, B1+ within 15 %, and a gain that is off by up to a third. Assumed; the shipped prior was trained with them."""
+
+
 def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rng: np.random.Generator) -> Observation:
     """Images of maps as a scanner might deliver them and a user describe them, for the prior to learn from.
 
@@ -59,22 +65,27 @@ def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rn
         reference: voxels, (3, n), over which the images' level is known.
         rng: source of the draws.
     """
-    images = signals(sequence, maps)
-    signed, shape = len(images) > 1, images.shape
-    images = images.numpy() if signed else images.abs().numpy()
-    level = float(bright_level(torch.from_numpy(images).abs()))
-    images = gaussian_filter(images, rng.uniform(0.0, 0.8), axes=(-2, -1))
-    images += rng.uniform(0, 0.05) * level * rng.standard_normal(shape, dtype=np.float32)
-    images = torch.from_numpy(images if signed else np.abs(images))
-    saturated = torch.zeros(shape, dtype=torch.bool)
-    if not signed and rng.random() < 1 / 3:
-        images = images.clamp(max=float(torch.quantile(images, rng.uniform(0.97, 1.0))))
+    # 1. What the sequence makes of the maps
+    signal = signals(sequence, maps)
+    signed = len(signal) > 1
+    signal = signal if signed else signal.abs()
+    level = float(bright_level(signal.abs()))
+
+    # 2. What a scanner adds: blur, noise, clipping
+    blurred = gaussian_filter(signal.numpy(), rng.uniform(0.0, _MOST_BLUR_PIXELS), axes=(-2, -1))
+    blurred += rng.uniform(0, _MOST_NOISE) * level * rng.standard_normal(signal.shape, dtype=np.float32)
+    images = torch.from_numpy(blurred if signed else np.abs(blurred))
+    saturated = torch.zeros(images.shape, dtype=torch.bool)
+    if not signed and rng.random() < _CLIPPED_SHARE:
+        images = images.clamp(max=float(torch.quantile(images, rng.uniform(*_CLIPPED_QUANTILE))))
         saturated = images >= images.max()
+
+    # 3. What a user does not know: the actual flip angle and the gain
     assumed = sequence
     if sequence.flip_angle_deg is not None:
-        assumed = sequence.given(sequence.flip_angle_deg * rng.uniform(0.85, 1.15))
+        assumed = sequence.given(sequence.flip_angle_deg * rng.uniform(*_FLIP_ANGLE_FACTOR))
     expected = float(bright_level(signals(assumed, SpinMaps.unstack(reference)).abs()))
-    images = images * (expected / level * math.exp(rng.uniform(-0.3, 0.3)))
+    images = images * (expected / level * math.exp(rng.uniform(-_MOST_LOG_GAIN, _MOST_LOG_GAIN)))
     return Observation(assumed, images, expected, 0.0, saturated, signed)
 
 
@@ -87,6 +98,7 @@ def draw_guide(
 ) -> torch.Tensor:
     """What images of a slice of scaled maps (3, rows, columns) say about a window of it, (6, rows, columns)."""
     seen = observe(prior.scaling.decode(scaled[None]), sequence, prior.reference, rng)
-    seen = replace(seen, images=seen.images[(..., *window)], saturated=seen.saturated[(..., *window)])
+    rows, columns = window
+    seen = replace(seen, images=seen.images[..., rows, columns], saturated=seen.saturated[..., rows, columns])
     everywhere = torch.ones(seen.images.shape[1:], dtype=torch.bool)
     return Likelihood((seen,), everywhere, prior.scaling).pixelwise_posterior(prior.library)[0]

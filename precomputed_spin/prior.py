@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from nnunet_phys.precomputed_spin.prior_files import (
@@ -70,7 +71,7 @@ class SpinPrior:
     @property
     def multiple(self) -> int:
         """Rows and columns must be multiples of this (pixel folding, then the U-Net's halvings)."""
-        return FOLD * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        return FOLD * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
 
     @property
     def minimum(self) -> int:
@@ -167,13 +168,13 @@ class SpinPrior:
             InputError: the folder is missing or holds no whole and plausible prior.
         """
         files = read_prior_files(find_prior(name_or_folder))
-        unet = files.unet.to(device)
+        unet = files.unet.to(device)  # type: ignore[arg-type]  # its decorator hides the method
         return cls(
             unet,
             files.scheduler,
             files.description.scaling,
             files.description.pixel_mm,
-            files.description.error_by_timestep(files.scheduler.config.num_train_timesteps).to(device),
+            files.description.error_by_timestep(len(files.scheduler.alphas_cumprod)).to(device),
             files.reference,
             files.description.record,
             bf16=unet.device.type == "cuda" and torch.cuda.get_device_capability(unet.device)[0] >= _BF16_CAPABILITY,

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -228,7 +229,7 @@ def _read_network(folder: Path) -> UNet2DModel:
     if not all(torch.isfinite(weights).all() for weights in unet.state_dict().values()):
         raise ValueError("the weights of unet hold NaN or infinite values")
     unet = unet.float().eval().requires_grad_(False)
-    size = 2 ** len(unet.config.block_out_channels)
+    size = 2 ** len(unet.config["block_out_channels"])
     velocity = unet(torch.zeros(1, IN_CHANNELS, size, size), 0).sample
     if velocity.shape != (1, OUT_CHANNELS, size, size) or not torch.isfinite(velocity).all():
         raise ValueError("unet gives no velocity of PD, T1 and T2")

@@ -79,7 +79,8 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[to
     endings = find_maps(folder)
     if len(endings) < 2:
         raise InputError(f"-i {folder} holds maps of one case; at least 2 are needed.")
-    cases, faults = [], []
+    cases: list[torch.Tensor] = []
+    faults: list[str] = []
     for case, ending in endings.items():
         try:
             cases.append(_case_maps(folder, case, ending, pixel_mm, size))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -140,10 +140,8 @@ class _Learner:
 
         # 1. Noise of a random level for each crop
         noise = torch.randn(clean.shape, generator=self.generator).to(clean)
-        levels = (len(clean),)
-        timesteps = torch.randint(scheduler.config.num_train_timesteps, levels, generator=self.generator).to(
-            unet.device
-        )
+        levels = torch.randint(len(scheduler.alphas_cumprod), (len(clean),), generator=self.generator)
+        timesteps = cast(torch.IntTensor, levels.to(unet.device))
         noisy = scheduler.add_noise(clean, noise, timesteps)
 
         # 2. The error of the velocity, weighted so that it is the error of the denoised maps: tissues are decided where
@@ -187,7 +185,7 @@ def _draw_crops(
         if rng.random() < guided_share:
             sequence = protocols[rng.choice(len(protocols), p=shares / shares.sum())](rng)
             guide = draw_guide(pool[index], prior, sequence, rng, window)
-        crop = torch.cat((pool[(index, slice(None), *window)], guide))
+        crop = torch.cat((pool[index][:, window[0], window[1]], guide))
         crop = torch.rot90(crop, int(rng.integers(4)), (1, 2))
         crops.append(crop.flip(-1) if rng.random() < 0.5 else crop)
     stacked = torch.stack(crops)
@@ -210,12 +208,13 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = _
     rng, draw_protocol = np.random.default_rng(0), GUIDES["bssfp"][1]
     guides = [draw_guide(slice_maps.cpu(), prior, draw_protocol(rng), rng) for slice_maps in maps]
     prior = prior.guided(torch.stack(guides).to(maps))
-    timesteps = prior.scheduler.config.num_train_timesteps
+    timesteps = len(prior.scheduler.alphas_cumprod)
     measured = np.linspace(0, timesteps - 1, knots).round().astype(int).tolist()
     errors = []
     for timestep in measured:
         noise = torch.randn(maps.shape, generator=generator).to(maps)
-        noisy = prior.scheduler.add_noise(maps, noise, torch.tensor([timestep], device=maps.device))
+        level = torch.tensor([timestep], device=maps.device)
+        noisy = prior.scheduler.add_noise(maps, noise, cast(torch.IntTensor, level))
         errors.append((prior.denoise(noisy, timestep) - maps).square().mean((0, 2, 3)).cpu().numpy())
     return interpolate_knots(measured, np.array(errors), timesteps)
 
@@ -301,8 +300,8 @@ def _start(init: SpinPrior | None, pixel_mm: float, device: torch.device, seed: 
         scheduler, scaling = new_scheduler(), SpinScaling()
     else:
         unet, scheduler, scaling = deepcopy(init.unet), init.scheduler, init.scaling
-    unet = unet.to(device).train().requires_grad_(True)
-    unknown = torch.zeros(scheduler.config.num_train_timesteps, 3)
+    unet.to(device).train().requires_grad_(True)  # type: ignore[arg-type]  # its decorator hides the method
+    unknown = torch.zeros(len(scheduler.alphas_cumprod), 3)
     return SpinPrior(unet, scheduler, scaling, pixel_mm, unknown, reference=torch.ones(3, 1))
 
 

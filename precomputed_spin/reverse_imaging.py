@@ -167,12 +167,13 @@ class ReverseImager:
     def finish(self, volume: _Volume) -> Inferred:
         """Bring the samples of a volume to its own grid, slice by slice."""
         u = torch.stack(volume.sampled, 1)
+        rows, columns = volume.window
         level = torch.tensor([o.level for o in volume.fine.observations for _ in o.images]).view(-1, 1, 1, 1)
         samples, means, errors = [], [], []
         for z in range(u.shape[1]):
             # 1. The slice's images on their own grid, with the gains that the samples' mean suggests.
             fine = volume.fine[z : z + 1].to(self.prior.device)
-            coarse = u[:, z : z + 1][(..., *volume.window)].to(self.prior.device)
+            coarse = u[:, z : z + 1, :, rows, columns].to(self.prior.device)
             fine = fine.calibrated(interpolate(coarse.mean(0), fine.observed.shape[1:], mode="bilinear"))
             # 2. Each sample on that grid, with edges where the images have them, corrected to explain the images.
             correct = partial(
@@ -188,7 +189,7 @@ class ReverseImager:
         maps = torch.cat(means)
         if not maps.isfinite().all():
             raise InputError(f"{volume.scan.case}: its maps are not finite. Look for extreme values in its images.")
-        of_samples = torch.cat(samples, 1) if len(u) > 1 else []
+        of_samples: Iterable[torch.Tensor] = torch.cat(samples, 1) if len(u) > 1 else ()
         return Inferred(
             volume.scan,
             SpinMaps.unstack(maps, 1),

@@ -10,14 +10,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
-from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.utils.torch_utils import randn_tensor
 
 from nnunet_phys.precomputed_spin.likelihood import Likelihood
-from nnunet_phys.precomputed_spin.prior import GREATEST, LEAST, SpinPrior
+from nnunet_phys.precomputed_spin.prior import SpinPrior
+from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST
 
 STEPS = (2, 1000)
 """Network evaluations that a sampler may take: a first and a last noise level, and no more than a prior has."""
@@ -125,7 +126,7 @@ class ProximalSampler(Sampler):
         u = torch.zeros((slices, 3, rows, columns), device=prior.device)
 
         for timestep, count in zip(timesteps, evaluations, strict=True):
-            level = torch.tensor([timestep], device=prior.device)
+            level = cast(torch.IntTensor, torch.tensor([timestep], device=prior.device))
             total = torch.zeros_like(u)
             for _ in range(count):
                 # 3. Carry the estimate to this noise level. The noise is fresh (no `DDIMScheduler.step`): what the last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,9 +177,8 @@ class ScanProtocol:
             )
         if not self.single:
             return [ScanJob(files, tuple(sequences), self.same_gain)]
-        return [
-            ScanJob(image, (replace(sequences[0], readout=i),), self.same_gain) for i, image in enumerate(files.apart())
-        ]
+        readouts = zip(files.apart(), sequences[0].single_images(), strict=True)
+        return [ScanJob(image, (readout,), self.same_gain) for image, readout in readouts]
 
     def _check_names(self, files: ScanFiles) -> None:
         """Refuse names that do not show which image is whose."""

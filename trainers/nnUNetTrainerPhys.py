@@ -11,6 +11,7 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from batchgenerators.utilities.file_and_folder_operations import maybe_mkdir_p
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
@@ -35,9 +36,13 @@ from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset, require_one_channel
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
+if TYPE_CHECKING:  # what the mixin is mixed with
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as _Trainer
+else:
+    _Trainer = object
 
 
-class PhysMixin:
+class PhysMixin(_Trainer):
     """Adds contrast synthesis to any nnU-Net trainer: `class Mine(PhysMixin, nnUNetTrainerDA5): pass`.
 
     Only the training data change: each patch says which part of which case it is, the parent's training transforms are
@@ -52,14 +57,14 @@ class PhysMixin:
 
     recipe: str | Path | ContrastRecipe = "default"
 
-    def __init_subclass__(cls, **kwargs) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         parents = cls.__mro__
         plain = [p for p in parents if issubclass(p, nnUNetTrainer) and not issubclass(p, PhysMixin)]
         if plain and parents.index(plain[0]) < parents.index(PhysMixin):
             raise TypeError(f"{cls.__name__}: name PhysMixin before the nnU-Net trainer, or it has no effect")
 
-    def get_training_transforms(self, *args, **kwargs) -> BasicTransform:
+    def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """The parent's transforms, after the synthesis. Not static: it needs this training's cases."""
         parents = super().get_training_transforms(*args, **kwargs)
         training, _ = self._datasets

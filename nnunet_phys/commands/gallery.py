@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.pages import MAP_WINDOWS, picture, png, write_bytes, write_page
 from nnunet_phys.commands.shared.targets import check_file_target
@@ -69,7 +69,7 @@ class Case:
         height, width = (n * mm for n, mm in zip(self.maps.shape[1:], self.voxel_mm[1:], strict=True))
         return height / width if self.crop_mm is None else min(self.crop_mm, height) / min(self.crop_mm, width)
 
-    def show(self, axis: Axes, values: np.ndarray, title: str, size: int = 8, **options) -> None:
+    def show(self, axis: Axes, values: np.ndarray, title: str, size: int = 8, **options: Any) -> None:
         """Draw an image of the slice as it lies in the file, rows downwards."""
         if self.crop_mm is not None:
             for n, mm, centre in zip(values.shape, self.voxel_mm[1:], self.centre_mm, strict=True):
@@ -219,13 +219,14 @@ def _row_figure(case: Case, row: Row) -> Figure:
 
 
 def _write_figure(args: argparse.Namespace, case: Case) -> None:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from nnunet_phys.commands.shared.gallery_rows import characteristic, muscle_t1_t2
 
     contrasts = characteristic(*muscle_t1_t2(case.maps, case.voxel_mm[1:]), args.seed)
     figure = Figure(figsize=(14, 5.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(3.3, 1.8))
+    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(3.3, 1.8)))
     case.show_source(list(above.subplots(1, 3 if case.image is None else 4)), size=11)
     for axis, (caption, draw) in zip(below.subplots(1, len(contrasts)), contrasts, strict=True):
         case.show_draw(axis, draw, caption, size=9)

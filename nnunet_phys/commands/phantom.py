@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import argparse
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.commands.shared.numbers import PROCESSES, whole_number
+from nnunet_phys.errors import InputError, counted
+
+_GREATEST_ID = 999
+"""nnU-Net reads three digits of a data set's name as its id."""
+_MOST_HEARTS = 100_000
+"""Assumed: some 200 GB of images, and days of work."""
+_MOST_SLICES = 40
+"""Assumed: 40 slices of 8 mm are longer than a chest is deep."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-d", type=int, required=True, metavar="ID", help="id of the new data set")
-    parser.add_argument("-train", type=int, default=20, help="training cases (default %(default)s)")
-    parser.add_argument("-test", type=int, default=6, help="test anatomies (default %(default)s)")
-    parser.add_argument("-slices", type=int, default=6, help="slices a case (default %(default)s)")
-    parser.add_argument("-np", type=int, default=2, help="processes (default %(default)s)")
+    """The size of the data set, and its id."""
+    parser.add_argument(
+        "-d", type=whole_number(1, _GREATEST_ID), required=True, metavar="ID", help="id of the new data set"
+    )
+    parser.add_argument(
+        "-train", type=whole_number(1, _MOST_HEARTS), default=20, help="training cases (default %(default)s)"
+    )
+    parser.add_argument(
+        "-test", type=whole_number(0, _MOST_HEARTS), default=6, help="test anatomies (default %(default)s)"
+    )
+    parser.add_argument(
+        "-slices", type=whole_number(1, _MOST_SLICES), default=6, help="slices a case (default %(default)s)"
+    )
+    parser.add_argument("-np", type=PROCESSES, default=2, help="processes (default %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace the data set if it is there")
 
 
 def run(args: argparse.Namespace) -> None:
+    """Write the data set, unless its id is taken."""
     from nnunetv2.paths import nnUNet_raw
 
     from nnunet_phys.experiments.heart_dataset import write_heart_dataset
     from nnunet_phys.experiments.heart_scans import CONTRASTS
     from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 
-    for option, least in (("train", 1), ("test", 0), ("slices", 1)):
-        if getattr(args, option) < least:
-            raise InputError(f"-{option} {getattr(args, option)}: give {least} or more.")
     raw = require_folder(nnUNet_raw)
     if not raw.is_dir():
-        raise InputError(f"nnUNet_raw is {raw}, and there is no such folder.")
+        raise InputError(f"nnUNet_raw is {raw}, and there is no such folder. Make it, or mend the variable.")
     folder = raw / f"Dataset{args.d:03d}_DigitalHeart"
-    taken = [p for p in raw.glob(f"Dataset{args.d:03d}_*") if p != folder]
+    taken = [path for path in raw.glob(f"Dataset{args.d:03d}_*") if path != folder]
     if taken:
         raise InputError(f"-d {args.d} is taken by {taken[0]}. Choose another id.")
     if folder.exists() and not args.overwrite:
         raise InputError(f"{folder} exists. Choose another id or add --overwrite.")
     write_heart_dataset(folder, args.train, args.test, args.slices, processes=args.np)
-    print(f"{folder}: {args.train} training cases, {args.test} test anatomies in {', '.join(CONTRASTS)}")
+    anatomies = counted(args.test, "test anatomy", "test anatomies")
+    print(f"{folder}: {counted(args.train, 'training case')}, {anatomies} in {', '.join(CONTRASTS)}")

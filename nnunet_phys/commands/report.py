@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import html
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.numbers import whole_number
 from nnunet_phys.commands.shared.pages import write_page
 from nnunet_phys.commands.shared.targets import check_file_target, path_argument
 from nnunet_phys.errors import InputError, counted
+
+if TYPE_CHECKING:
+    from nnunet_phys.precomputed_spin.quality_record import InferredRecord
 
 _MOST_PICTURES = 10_000
 """Assumed: a page of more, at about 0.1 MB each, opens in no browser."""
@@ -44,7 +48,8 @@ def run(args: argparse.Namespace) -> None:
     check_file_target(args.o, (".html", ".htm"))
     dataset = open_raw_dataset(args.d)
     folder = args.maps or dataset.maps_folder
-    records, faults = {}, []
+    records: dict[str, InferredRecord] = {}
+    faults: list[str] = []
     for case in dataset.images:
         try:
             record = load_inferred_record(folder, case)
@@ -61,7 +66,8 @@ def run(args: argparse.Namespace) -> None:
             f"nnunet_phys reverse -d {args.d}, or give their folder with -maps.",
         )
     worst = sorted(records, key=lambda case: records[case].quality.badness, reverse=True)
-    pictures, histograms = [], Histograms(dataset)
+    pictures: list[str] = []
+    histograms = Histograms(dataset)
     for case in tqdm(worst, unit="case", disable=args.disable_progress_bar):
         try:
             maps = load_maps(folder, case, dataset.ending, dataset.images[case])

@@ -92,7 +92,9 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
     from nnunet_phys.map_files import is_finished, load_record, map_paths
 
     expected = json.loads(json.dumps(contrasts.settings))
-    todo, otherwise, finished = {}, [], 0
+    todo: dict[str, list[int]] = {}
+    otherwise: list[str] = []
+    finished = 0
     for case, ending in cases.items():
         sources = tuple(map_paths(args.i, case, ending).values())
         for number, name in enumerate(contrasts.names(case)):
@@ -127,7 +129,8 @@ def _check_maps(folder: Path, cases: dict[str, str], contrasts: Contrasts) -> in
     """
     from nnunet_phys.map_files import load_maps
 
-    needed, faults = 0, []
+    needed = 0
+    faults: list[str] = []
     for case, ending in cases.items():
         try:
             needed += 4 * load_maps(folder, case, ending, None).pd.numel() * contrasts.count * (contrasts.per_case or 1)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.numbers import PROCESSES, SEED, number, whole_number
 from nnunet_phys.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    MapSource = Callable[[], torch.Tensor]
 
 MOST_STEPS = 1_000_000
 """Optimiser steps. Assumed: 150 times the default's, weeks on a CPU."""
 MOST_HEARTS = 20_000
 """Digital hearts; their maps take 1 MB each, twice while they are put together."""
+DEFAULT_HEARTS, DEFAULT_PROCESSES = 2000, 2
+HELD_OUT_HEARTS, FIRST_SEED = 8, 1000
+"""Hearts for the denoising error have the seeds from 0, those to learn from the seeds from 1000 on."""
 PIXEL_MM = (0.5, 10.0)
 """As `prior_files.PIXEL_MM`, which would import diffusers for every `-h`."""
 
@@ -32,34 +43,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-steps", type=whole_number(1, MOST_STEPS), default=6400, help="optimiser steps (default %(default)s)"
     )
     parser.add_argument(
-        "-hearts", type=whole_number(1, MOST_HEARTS), help="digital hearts of 4 slices, with -i phantom (default 2000)"
-    )
-    parser.add_argument(
         "-pixel_mm", type=number(*PIXEL_MM), default=2.5, help="pixel size of the maps (default %(default)s)"
     )
     parser.add_argument("-seed", type=SEED, default=0)
     parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
-    parser.add_argument("-np", type=PROCESSES, help="processes that draw digital hearts, with -i phantom (default 2)")
+    phantom = parser.add_argument_group("with -i phantom")
+    phantom.add_argument(
+        "-hearts", type=whole_number(1, MOST_HEARTS), help=f"digital hearts of 4 slices (default {DEFAULT_HEARTS})"
+    )
+    phantom.add_argument("-np", type=PROCESSES, help=f"processes that draw them (default {DEFAULT_PROCESSES})")
 
 
 def run(args: argparse.Namespace) -> None:
-    from functools import cache, partial
-
     from nnunet_phys.devices import torch_device
     from nnunet_phys.precomputed_spin.prior import SpinPrior
-    from nnunet_phys.precomputed_spin.prior_maps import folder_maps, phantom_maps
     from nnunet_phys.precomputed_spin.prior_training import Schedule, train_prior
 
     device = torch_device(args.device)
-    if args.i == "phantom":
-        args.hearts = 2000 if args.hearts is None else args.hearts
-        hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np or 2)
-        pool, held_out = partial(hearts, args.hearts, first_seed=1000 + args.seed), partial(hearts, 8)
-    elif args.hearts is not None or args.np is not None:
-        raise InputError("-hearts and -np go with -i phantom, not with a folder of maps. Leave them out.")
-    else:
-        maps = cache(partial(folder_maps, Path(args.i), args.pixel_mm))
-        pool, held_out = (lambda: maps()[0]), (lambda: maps()[1])
+    if args.i == "phantom" and args.hearts is None:
+        args.hearts = DEFAULT_HEARTS
+    pool, held_out = _digital_hearts(args) if args.i == "phantom" else _maps_on_disk(args)
     chosen = ("i", "init", "steps", "hearts", "pixel_mm", "seed")
     options = [f"-{name} {getattr(args, name)}" for name in chosen if getattr(args, name) is not None]
     prior = train_prior(
@@ -74,3 +77,21 @@ def run(args: argparse.Namespace) -> None:
         init=SpinPrior.load(args.init, device) if args.init else None,
     )
     print(f"prior written to {args.o}, final loss {prior.record['final_loss']:.4f}")
+
+
+def _digital_hearts(args: argparse.Namespace) -> tuple[MapSource, MapSource]:
+    """Maps to learn from, and held-out ones."""
+    from nnunet_phys.precomputed_spin.prior_maps import phantom_maps
+
+    hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np or DEFAULT_PROCESSES)
+    return partial(hearts, args.hearts, first_seed=FIRST_SEED + args.seed), partial(hearts, HELD_OUT_HEARTS)
+
+
+def _maps_on_disk(args: argparse.Namespace) -> tuple[MapSource, MapSource]:
+    """Maps to learn from, and held-out ones; read when the first are asked for."""
+    from nnunet_phys.precomputed_spin.prior_maps import folder_maps
+
+    if args.hearts is not None or args.np is not None:
+        raise InputError("-hearts and -np go with -i phantom, not with a folder of maps. Leave them out.")
+    maps = cache(partial(folder_maps, Path(args.i), args.pixel_mm))
+    return (lambda: maps()[0]), (lambda: maps()[1])

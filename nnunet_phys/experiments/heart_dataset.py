@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
 from nnunet_phys.digital_heart import LABELS, DigitalHeart
+from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.experiments.heart_scans import (
     CONTRASTS,
     HeartScans,
@@ -36,7 +37,7 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
         processes: worker processes.
 
     Raises:
-        InputError: a worker process was killed.
+        InputError: a file cannot be written, or a worker process was killed.
     """
     remove_leftovers(folder.parent)
     with working_folder(folder.parent, folder.name) as scratch:
@@ -98,4 +99,7 @@ def _write_test_cases(scans: HeartScans, folder: Path, case: str) -> None:
 def _write(path: Path, array: np.ndarray, heart: DigitalHeart) -> None:
     image = sitk.GetImageFromArray(array)
     image.SetSpacing([float(s) for s in heart.spacing_mm[::-1]])
-    sitk.WriteImage(image, str(path))
+    try:
+        sitk.WriteImage(image, str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path} cannot be written ({last_line(error)}). Is the disk full?") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -62,12 +62,12 @@ class BlackBloodTSE(PulseSequence):
 
     name: ClassVar[str] = "black_blood"
 
-    te_ms: float = number(ECHO_TIME, default=60.0)
-    tr_ms: float = number(REPETITION_TIME, default=1800.0)
-    echo_spacing_ms: float = number(ECHO_SPACING, default=6.0)
+    te_ms: float = field(default=60.0, metadata=number(ECHO_TIME))
+    tr_ms: float = field(default=1800.0, metadata=number(REPETITION_TIME))
+    echo_spacing_ms: float = field(default=6.0, metadata=number(ECHO_SPACING))
     echo_train_length: int = 20
-    inversion_time_ms: float | None = number(RECOVERY_TIME, default=None)
-    residual_blood: float = number(SHARE, default=0.1)
+    inversion_time_ms: float | None = field(default=None, metadata=number(RECOVERY_TIME))
+    residual_blood: float = field(default=0.1, metadata=number(SHARE))
     blood: NumberOrMap | None = None
 
     def __post_init__(self) -> None:
@@ -111,13 +111,17 @@ class BlackBloodRanges(ProtocolRanges):
 
     sequence = BlackBloodTSE
 
-    te_ms: Range = span(ECHO_TIME, "effective echo time", (20.0, 100.0))
-    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
-    tr_beats: Whole = span(BEATS, "heartbeats between excitations", (1, 2))
-    echo_spacing_ms: Range = span(ECHO_SPACING, "echo spacing of the train", (4.0, 8.0))
-    stir: float = number(SHARE, "share with an inversion that nulls fat", 0.5)
-    stir_inversion_time_ms: Range = span(RECOVERY_TIME, "inversion time of these", (140.0, 220.0))
-    residual_blood: Range = span(SHARE, "share of blood's signal that double inversion leaves", (0.0, 0.3))
+    te_ms: Range = field(default=(20.0, 100.0), metadata=span(ECHO_TIME, "effective echo time"))
+    rr_ms: Range = field(default=(600.0, 1200.0), metadata=span(HEARTBEAT, "heartbeat"))
+    tr_beats: Whole = field(default=(1, 2), metadata=span(BEATS, "heartbeats between excitations"))
+    echo_spacing_ms: Range = field(default=(4.0, 8.0), metadata=span(ECHO_SPACING, "echo spacing of the train"))
+    stir: float = field(default=0.5, metadata=number(SHARE, "share with an inversion that nulls fat"))
+    stir_inversion_time_ms: Range = field(
+        default=(140.0, 220.0), metadata=span(RECOVERY_TIME, "inversion time of these")
+    )
+    residual_blood: Range = field(
+        default=(0.0, 0.3), metadata=span(SHARE, "share of blood's signal that double inversion leaves")
+    )
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BlackBloodTSE:
         """See `ProtocolRanges`."""

@@ -127,7 +127,7 @@ def effective_flip_angle(flip_angle_deg: NumberOrMap, tr_ms: float, off_resonanc
     """
     sine, cosine = sine_cosine(flip_angle_deg * 0.5)
     _, band = sine_cosine(off_resonance_hz * (0.18 * tr_ms))  # of phi/2 in degrees
-    along = cosine * abs(band)
+    along = cosine * (band.abs() if isinstance(band, torch.Tensor) else abs(band))
     if not isinstance(along, torch.Tensor):
         return math.degrees(2 * math.atan2(sine, along))
     across = torch.as_tensor(sine, dtype=along.dtype, device=along.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -64,8 +64,8 @@ class BSSFP(BalancedSequence):
 
     name: ClassVar[str] = "bssfp"
 
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=45.0)
-    tr_ms: float = number(REPETITION_TIME, default=3.0)
+    flip_angle_deg: NumberOrMap = field(default=45.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=3.0, metadata=number(REPETITION_TIME))
     off_resonance_hz: NumberOrMap = 0.0
     inflow_pulses: float | None = None
     blood: NumberOrMap | None = None
@@ -86,21 +86,23 @@ class BSSFP(BalancedSequence):
             sine, _, steady, _ = bssfp_approach(r1, r2, self.flip_angle_deg)
             signal = sine * steady
         if self.inflow_pulses is not None:
-            signal = signal + blood_share(maps.t1, maps.t2, self.blood) * self._inflow(r1, r2)
+            fresh = self._inflow(r1, r2, self.inflow_pulses)
+            signal = signal + blood_share(maps.t1, maps.t2, self.blood) * fresh
         return maps.pd * signal
 
     @property
     def _off_resonance(self) -> bool:
         return isinstance(self.off_resonance_hz, torch.Tensor) or self.off_resonance_hz != 0
 
-    def _inflow(self, r1: torch.Tensor, r2: torch.Tensor) -> torch.Tensor:
-        """What blood that flows in has more than the steady state."""
+    def _inflow(self, r1: torch.Tensor, r2: torch.Tensor, pulses: float) -> torch.Tensor:
+        """What blood that sees so many pulses has more than the steady state."""
         flip = self.flip_angle_deg
         if self._off_resonance:
             flip = effective_flip_angle(flip, self.tr_ms, self.off_resonance_hz)
         sine, cosine, steady, rate = bssfp_approach(r1, r2, flip)
-        n, fading = self.inflow_pulses, rate * -self.tr_ms
-        return sine * (cosine - steady) * torch.exp(fading / 2) * torch.expm1(n * fading) / (n * torch.expm1(fading))
+        fading = rate * -self.tr_ms
+        mean_age = torch.expm1(pulses * fading) / (pulses * torch.expm1(fading))
+        return sine * (cosine - steady) * torch.exp(fading / 2) * mean_age
 
     def _freeman_hill(self, r1: torch.Tensor, r2: torch.Tensor) -> torch.Tensor:
         sine, _ = sine_cosine(self.flip_angle_deg)
@@ -121,10 +123,11 @@ class BSSFPRanges(ProtocolRanges):
 
     sequence = BSSFP
 
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (30.0, 70.0))
-    tr_ms: Range = span(REPETITION_TIME, "repetition time", (2.5, 4.0))
-    inflow_pulses: Range | None = span(
-        PULSES_SEEN, "pulses that blood sees on its way through the slice, log-uniform; null: at rest", (200.0, 20000.0)
+    flip_angle_deg: Range = field(default=(30.0, 70.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(2.5, 4.0), metadata=span(REPETITION_TIME, "repetition time"))
+    inflow_pulses: Range | None = field(
+        default=(200.0, 20000.0),
+        metadata=span(PULSES_SEEN, "pulses that blood sees on its way through the slice, log-uniform; null: at rest"),
     )
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BSSFP:

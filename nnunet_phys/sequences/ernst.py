@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -33,9 +33,9 @@ class Ernst(PulseSequence):
 
     name: ClassVar[str] = "ernst"
 
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=10.0)
-    tr_ms: float = number(REPETITION_TIME, default=50.0)
-    te_ms: float = number(ECHO_TIME, default=10.0)
+    flip_angle_deg: NumberOrMap = field(default=10.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=50.0, metadata=number(REPETITION_TIME))
+    te_ms: float = field(default=10.0, metadata=number(ECHO_TIME))
 
     def __post_init__(self) -> None:
         _ = self._spoiled_gre
@@ -59,10 +59,10 @@ class ErnstRanges(ProtocolRanges):
 
     sequence = Ernst
 
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (3.0, 15.0))
-    tr_ms: Range = span(REPETITION_TIME, "repetition time", (15.0, 100.0))
-    te_of_tr: Range = span(SHARE, "echo time as a share of TR", (0.1, 0.8))
-    least_te_ms: float = number(ECHO_TIME, "the echo time is never less", 5.0)
+    flip_angle_deg: Range = field(default=(3.0, 15.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(15.0, 100.0), metadata=span(REPETITION_TIME, "repetition time"))
+    te_of_tr: Range = field(default=(0.1, 0.8), metadata=span(SHARE, "echo time as a share of TR"))
+    least_te_ms: float = field(default=5.0, metadata=number(ECHO_TIME, "the echo time is never less"))
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> Ernst:
         """See `ProtocolRanges`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -35,7 +35,6 @@ from nnunet_phys.quantities import (
 from nnunet_phys.sequences.blocks import (
     Affine,
     decay,
-    inversion,
     recovering,
     recovery,
     single_shot_bssfp,
@@ -58,14 +57,14 @@ class InversionRecovery(PulseSequence):
     So is the whole cycle, and before an inversion mz is the fixed point A / (1 - B). What a subclass adds: the train.
     """
 
-    inversion_time_ms: float = number(RECOVERY_TIME, default=300.0)
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=20.0)
-    tr_ms: float = number(REPETITION_TIME, default=6.0)
+    inversion_time_ms: float = field(default=300.0, metadata=number(RECOVERY_TIME))
+    flip_angle_deg: NumberOrMap = field(default=20.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=6.0, metadata=number(REPETITION_TIME))
     pulses: int = 25
     centre_pulse: int = 12
     beats: int = 2
-    rr_ms: float = number(HEARTBEAT, default=900.0)
-    inversion_efficiency: float = number(EFFICIENCY, default=0.96)
+    rr_ms: float = field(default=900.0, metadata=number(HEARTBEAT))
+    inversion_efficiency: float = field(default=0.96, metadata=number(EFFICIENCY))
     phase_sensitive: bool = False
 
     def __post_init__(self) -> None:
@@ -108,7 +107,7 @@ class InversionRecovery(PulseSequence):
         r1 = 1 / maps.t1
         echo, remainder = self._train(r1, 1 / maps.t2)
         e1 = decay(r1, self._delay_ms)
-        prepare = Affine(recovery(0.0, e1), inversion(e1, self.inversion_efficiency))
+        prepare = Affine(recovery(0.0, e1), -self.inversion_efficiency * e1)
         rest = recovering(decay(r1, self._free_ms - self._delay_ms))
         before = prepare.then(remainder).then(rest).steady
         return maps.pd * echo(prepare(before))
@@ -177,8 +176,8 @@ class InversionRecoveryGRE(InversionRecovery):
 
     name: ClassVar[str] = "lge_gre"
 
-    te_ms: float = number(ECHO_TIME, default=2.5)
-    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
+    te_ms: float = field(default=2.5, metadata=number(ECHO_TIME))
+    r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
 
     def __post_init__(self) -> None:
         check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
@@ -211,8 +210,8 @@ class InversionRecoveryBSSFP(InversionRecovery, BalancedSequence):
 
     name: ClassVar[str] = "lge_bssfp"
 
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=50.0)
-    tr_ms: float = number(REPETITION_TIME, default=2.8)
+    flip_angle_deg: NumberOrMap = field(default=50.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=2.8, metadata=number(REPETITION_TIME))
     pulses: int = 40
     centre_pulse: int = 20
 
@@ -228,20 +227,25 @@ class InversionRecoveryBSSFP(InversionRecovery, BalancedSequence):
 class InversionRecoveryRanges(ProtocolRanges):
     """What both read-outs share. The inversion time follows the null of the myocardium, as the operator's does."""
 
-    nulled_t1_ms: Range = span(
-        RELAXATION_TIME,
-        "T1 of the myocardium that is nulled, before contrast agent and the recipe's factors",
-        (950.0, 1150.0),
+    sequence: ClassVar[type[InversionRecovery]]
+
+    nulled_t1_ms: Range = field(
+        default=(950.0, 1150.0),
+        metadata=span(
+            RELAXATION_TIME, "T1 of the myocardium that is nulled, before contrast agent and the recipe's factors"
+        ),
     )
-    nulled_t2_ms: Range = span(RELAXATION_TIME, "its T2", (45.0, 60.0))
-    of_null: Range = span(RATIO, "inversion time relative to that null", (0.8, 1.5))
-    beats: Whole = span(BEATS, "heartbeats from one inversion to the next", (1, 2))
-    phase_sensitive: float = number(SHARE, "share of phase-sensitive images (PSIR)", 0.3)
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (15.0, 25.0))
-    tr_ms: Range = span(REPETITION_TIME, "repetition time", (5.0, 8.0))
-    pulses: Whole = span(COUNT, "pulses of a read-out; the middle one is at the centre of k-space", (15, 30))
-    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
-    inversion_efficiency: Range = span(EFFICIENCY, "1 is a perfect inversion", (0.88, 1.0))
+    nulled_t2_ms: Range = field(default=(45.0, 60.0), metadata=span(RELAXATION_TIME, "its T2"))
+    of_null: Range = field(default=(0.8, 1.5), metadata=span(RATIO, "inversion time relative to that null"))
+    beats: Whole = field(default=(1, 2), metadata=span(BEATS, "heartbeats from one inversion to the next"))
+    phase_sensitive: float = field(default=0.3, metadata=number(SHARE, "share of phase-sensitive images (PSIR)"))
+    flip_angle_deg: Range = field(default=(15.0, 25.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(5.0, 8.0), metadata=span(REPETITION_TIME, "repetition time"))
+    pulses: Whole = field(
+        default=(15, 30), metadata=span(COUNT, "pulses of a read-out; the middle one is at the centre of k-space")
+    )
+    rr_ms: Range = field(default=(600.0, 1200.0), metadata=span(HEARTBEAT, "heartbeat"))
+    inversion_efficiency: Range = field(default=(0.88, 1.0), metadata=span(EFFICIENCY, "1 is a perfect inversion"))
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> InversionRecovery:
         """See `ProtocolRanges`."""
@@ -280,11 +284,12 @@ class InversionRecoveryGRERanges(InversionRecoveryRanges):
 
     sequence = InversionRecoveryGRE
 
-    te_ms: Range = span(ECHO_TIME, "echo time", (1.5, 4.0))
-    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2", (5.0, 40.0))
+    te_ms: Range = field(default=(1.5, 4.0), metadata=span(ECHO_TIME, "echo time"))
+    r2_prime_hz: Range = field(default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2"))
 
-    def _untimed(self, rng: Uniform) -> InversionRecoveryGRE:
+    def _untimed(self, rng: Uniform) -> InversionRecovery:
         untimed = super()._untimed(rng)
+        assert isinstance(untimed, InversionRecoveryGRE)
         return replace(untimed, te_ms=rng.uniform(*self.te_ms), r2_prime_hz=rng.uniform(*self.r2_prime_hz))
 
 
@@ -294,6 +299,8 @@ class InversionRecoveryBSSFPRanges(InversionRecoveryRanges):
 
     sequence = InversionRecoveryBSSFP
 
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (40.0, 60.0))
-    tr_ms: Range = span(REPETITION_TIME, "echo spacing", (2.5, 3.5))
-    pulses: Whole = span(COUNT, "pulses of a read-out; the middle one is at the centre of k-space", (20, 70))
+    flip_angle_deg: Range = field(default=(40.0, 60.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(2.5, 3.5), metadata=span(REPETITION_TIME, "echo spacing"))
+    pulses: Whole = field(
+        default=(20, 70), metadata=span(COUNT, "pulses of a read-out; the middle one is at the centre of k-space")
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -41,7 +41,7 @@ class LookLocker(PulseSequence):
 
     name: ClassVar[str] = "looklocker"
 
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=35.0)
+    flip_angle_deg: NumberOrMap = field(default=35.0, metadata=number(FLIP_ANGLE))
     time_ms: NumberOrMap = 1000.0
 
     def __post_init__(self) -> None:
@@ -61,9 +61,11 @@ class LookLockerRanges(ProtocolRanges):
 
     sequence = LookLocker
 
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (4.0, 15.0))
-    earliest_ms: float = number(RECOVERY_TIME, "least time after the inversion", 180.0)
-    latest_of_t1: float = number(RATIO, "greatest time, as a multiple of the case's longest T1", 1.5)
+    flip_angle_deg: Range = field(default=(4.0, 15.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    earliest_ms: float = field(default=180.0, metadata=number(RECOVERY_TIME, "least time after the inversion"))
+    latest_of_t1: float = field(
+        default=1.5, metadata=number(RATIO, "greatest time, as a multiple of the case's longest T1")
+    )
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> LookLocker:
         """See `ProtocolRanges`."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import accumulate, islice, pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -90,13 +90,13 @@ class MOLLI(BalancedSequence):
     name: ClassVar[str] = "molli"
 
     scheme: str = "5(3)3"
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=35.0)
-    tr_ms: float = number(REPETITION_TIME, default=2.7)
+    flip_angle_deg: NumberOrMap = field(default=35.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=2.7, metadata=number(REPETITION_TIME))
     pulses: int = 60
     centre_pulse: int = 25
-    rr_ms: float = number(HEARTBEAT, default=1000.0)
-    first_inversion_times_ms: tuple[float, ...] = number(RECOVERY_TIME, default=(120.0, 200.0))
-    inversion_efficiency: float = number(EFFICIENCY, default=0.96)
+    rr_ms: float = field(default=1000.0, metadata=number(HEARTBEAT))
+    first_inversion_times_ms: tuple[float, ...] = field(default=(120.0, 200.0), metadata=number(RECOVERY_TIME))
+    inversion_efficiency: float = field(default=0.96, metadata=number(EFFICIENCY))
     readout: int | None = None
     rr_intervals_ms: tuple[float, ...] | None = None
 
@@ -132,7 +132,7 @@ class MOLLI(BalancedSequence):
             raise ValueError(f"readout must lie between 0 and {sum(images) - 1}, got {self.readout}")
 
     @classmethod
-    def from_inversion_times(cls, inversion_times_ms: Sequence[float], **protocol: object) -> MOLLI:
+    def from_inversion_times(cls, inversion_times_ms: Sequence[float], **protocol: Any) -> MOLLI:
         """The series that was read out at these times.
 
         Intervals between images are the measured ones.
@@ -286,20 +286,25 @@ class MOLLIRanges(ProtocolRanges):
 
     sequence = MOLLI
 
-    schemes: tuple[str, ...] = described(
-        "schemes: images per inversion, with the pauses between in beats, or in seconds as in 5(3s)3",
-        ("5(3)3", "5(3s)3", "4(1)3(1)2", "3(3)3(3)5", "5(1)1(1)1"),
+    schemes: tuple[str, ...] = field(
+        default=("5(3)3", "5(3s)3", "4(1)3(1)2", "3(3)3(3)5", "5(1)1(1)1"),
+        metadata=described(
+            "schemes: images per inversion, with the pauses between in beats, or in seconds as in 5(3s)3"
+        ),
     )
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (20.0, 50.0))
-    tr_ms: Range = span(REPETITION_TIME, "echo spacing of a shot", (2.3, 3.0))
-    pulses: Whole = span(COUNT, "pulses of a shot", (45, 75))
-    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (10, 30))
-    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
-    first_inversion_time_ms: Range = span(
-        RECOVERY_TIME, "inversion time of the first image; later where the shot itself takes longer", (90.0, 130.0)
+    flip_angle_deg: Range = field(default=(20.0, 50.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(2.3, 3.0), metadata=span(REPETITION_TIME, "echo spacing of a shot"))
+    pulses: Whole = field(default=(45, 75), metadata=span(COUNT, "pulses of a shot"))
+    centre_pulse: Whole = field(default=(10, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
+    rr_ms: Range = field(default=(600.0, 1200.0), metadata=span(HEARTBEAT, "heartbeat"))
+    first_inversion_time_ms: Range = field(
+        default=(90.0, 130.0),
+        metadata=span(RECOVERY_TIME, "inversion time of the first image; later where the shot itself takes longer"),
     )
-    inversion_step_ms: float = number(RECOVERY_TIME, "what each further inversion adds to it", 80.0)
-    inversion_efficiency: Range = span(EFFICIENCY, "1 is a perfect inversion", (0.88, 1.0))
+    inversion_step_ms: float = field(
+        default=80.0, metadata=number(RECOVERY_TIME, "what each further inversion adds to it")
+    )
+    inversion_efficiency: Range = field(default=(0.88, 1.0), metadata=span(EFFICIENCY, "1 is a perfect inversion"))
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
         """See `ProtocolRanges`."""

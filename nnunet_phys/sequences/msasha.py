@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -38,8 +38,8 @@ class MSASHA(PulseSequence):
 
     name: ClassVar[str] = "msasha"
 
-    ts_ms: float | None = number(RECOVERY_TIME, default=600.0)
-    t2_prep_ms: float = number(PREPARATION_TIME, default=0.0)
+    ts_ms: float | None = field(default=600.0, metadata=number(RECOVERY_TIME))
+    t2_prep_ms: float = field(default=0.0, metadata=number(PREPARATION_TIME))
     delay_ms: float = 10.0
 
     def __post_init__(self) -> None:
@@ -64,11 +64,15 @@ class MSASHARanges(ProtocolRanges):
 
     sequence = MSASHA
 
-    ts_ms: Range = span(SATURATION_TIME, "saturation time, log-uniform", (80.0, 1000.0))
-    anchor: float = number(SHARE, "share of images without saturation", 0.15)
-    prepared: float = number(SHARE, "share of images with T2 preparation, of those with saturation", 0.5)
-    t2_prep_ms: Range = span(PREPARATION_TIME, "echo time of the T2 preparation", (30.0, 80.0))
-    delay_ms: Range = span(PREPARATION_TIME, "from the T2 preparation to the centre of k-space", (5.0, 80.0))
+    ts_ms: Range = field(default=(80.0, 1000.0), metadata=span(SATURATION_TIME, "saturation time, log-uniform"))
+    anchor: float = field(default=0.15, metadata=number(SHARE, "share of images without saturation"))
+    prepared: float = field(
+        default=0.5, metadata=number(SHARE, "share of images with T2 preparation, of those with saturation")
+    )
+    t2_prep_ms: Range = field(default=(30.0, 80.0), metadata=span(PREPARATION_TIME, "echo time of the T2 preparation"))
+    delay_ms: Range = field(
+        default=(5.0, 80.0), metadata=span(PREPARATION_TIME, "from the T2 preparation to the centre of k-space")
+    )
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MSASHA:
         """See `ProtocolRanges`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -38,10 +38,10 @@ class MultiEchoGRE(PulseSequence):
 
     name: ClassVar[str] = "multi_echo_gre"
 
-    te_ms: tuple[float, ...] = number(ECHO_TIME, default=(2.6, 4.8, 7.0, 9.2, 11.4, 13.6, 15.8, 18.0))
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=20.0)
-    tr_ms: float = number(REPETITION_TIME, default=20.0)
-    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
+    te_ms: tuple[float, ...] = field(default=(2.6, 4.8, 7.0, 9.2, 11.4, 13.6, 15.8, 18.0), metadata=number(ECHO_TIME))
+    flip_angle_deg: NumberOrMap = field(default=20.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=20.0, metadata=number(REPETITION_TIME))
+    r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
@@ -80,10 +80,12 @@ class MultiEchoGRERanges(ProtocolRanges):
 
     sequence = MultiEchoGRE
 
-    te_ms: Range = span(ECHO_TIME, "echo time", (2.0, 18.0))
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (15.0, 35.0))
-    tr_ms: Range = span(REPETITION_TIME, "repetition time", (18.5, 25.0))
-    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2; iron of T2* 10 ms has about 80", (5.0, 100.0))
+    te_ms: Range = field(default=(2.0, 18.0), metadata=span(ECHO_TIME, "echo time"))
+    flip_angle_deg: Range = field(default=(15.0, 35.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(18.5, 25.0), metadata=span(REPETITION_TIME, "repetition time"))
+    r2_prime_hz: Range = field(
+        default=(5.0, 100.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2; iron of T2* 10 ms has about 80")
+    )
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MultiEchoGRE:
         """See `ProtocolRanges`."""

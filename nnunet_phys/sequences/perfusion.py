@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -35,7 +35,6 @@ from nnunet_phys.sequences.blocks import (
     decay,
     recovering,
     recovery,
-    saturation,
     single_shot_gre,
     t2_star_decay,
 )
@@ -70,15 +69,15 @@ class SaturationRecoveryGRE(PulseSequence):
 
     name: ClassVar[str] = "perfusion"
 
-    ts_ms: float = number(RECOVERY_TIME, default=100.0)
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=12.0)
-    tr_ms: float = number(REPETITION_TIME, default=2.3)
-    te_ms: float = number(ECHO_TIME, default=1.1)
+    ts_ms: float = field(default=100.0, metadata=number(RECOVERY_TIME))
+    flip_angle_deg: NumberOrMap = field(default=12.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=2.3, metadata=number(REPETITION_TIME))
+    te_ms: float = field(default=1.1, metadata=number(ECHO_TIME))
     pulses: int = 50
     centre_pulse: int = 20
-    rr_ms: float = number(HEARTBEAT, default=900.0)
-    saturation_efficiency: float = number(EFFICIENCY, default=1.0)
-    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
+    rr_ms: float = field(default=900.0, metadata=number(HEARTBEAT))
+    saturation_efficiency: float = field(default=1.0, metadata=number(EFFICIENCY))
+    r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
@@ -114,7 +113,7 @@ class SaturationRecoveryGRE(PulseSequence):
         echo, remainder = single_shot_gre(r1, self.flip_angle_deg, self.tr_ms, self.pulses, self.centre_pulse)
         e1 = decay(r1, self._delay_ms)
         if self.saturation_efficiency < 1:
-            prepare = Affine(recovery(0.0, e1), saturation(e1, self.saturation_efficiency))
+            prepare = Affine(recovery(0.0, e1), (1 - self.saturation_efficiency) * e1)
             mz = prepare(prepare.then(remainder).then(recovering(decay(r1, self._rest_ms))).steady)
         else:
             mz = recovery(0.0, e1)
@@ -127,17 +126,18 @@ class SaturationRecoveryGRERanges(ProtocolRanges):
 
     sequence = SaturationRecoveryGRE
 
-    ts_ms: Range = span(
-        SATURATION_TIME, "saturation time; later where the train itself takes longer to its centre", (60.0, 150.0)
+    ts_ms: Range = field(
+        default=(60.0, 150.0),
+        metadata=span(SATURATION_TIME, "saturation time; later where the train itself takes longer to its centre"),
     )
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (8.0, 20.0))
-    tr_ms: Range = span(REPETITION_TIME, "repetition time", (2.0, 2.6))
-    te_of_tr: Range = span(SHARE, "echo time as a share of TR", (0.4, 0.6))
-    pulses: Whole = span(COUNT, "pulses of the train", (40, 70))
-    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (10, 30))
-    rr_ms: Range = span(HEARTBEAT, "heartbeat", (600.0, 1200.0))
-    saturation_efficiency: Range = span(EFFICIENCY, "1 is a perfect saturation", (0.95, 1.0))
-    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2", (5.0, 40.0))
+    flip_angle_deg: Range = field(default=(8.0, 20.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(2.0, 2.6), metadata=span(REPETITION_TIME, "repetition time"))
+    te_of_tr: Range = field(default=(0.4, 0.6), metadata=span(SHARE, "echo time as a share of TR"))
+    pulses: Whole = field(default=(40, 70), metadata=span(COUNT, "pulses of the train"))
+    centre_pulse: Whole = field(default=(10, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
+    rr_ms: Range = field(default=(600.0, 1200.0), metadata=span(HEARTBEAT, "heartbeat"))
+    saturation_efficiency: Range = field(default=(0.95, 1.0), metadata=span(EFFICIENCY, "1 is a perfect saturation"))
+    r2_prime_hz: Range = field(default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2"))
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SaturationRecoveryGRE:
         """See `ProtocolRanges`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -74,13 +74,13 @@ class SASHA(BalancedSequence):
 
     name: ClassVar[str] = "sasha"
 
-    ts_ms: float | None = number(RECOVERY_TIME, default=600.0)
-    t2_prep_ms: float = number(PREPARATION_TIME, default=0.0)
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=70.0)
-    tr_ms: float = number(REPETITION_TIME, default=2.7)
+    ts_ms: float | None = field(default=600.0, metadata=number(RECOVERY_TIME))
+    t2_prep_ms: float = field(default=0.0, metadata=number(PREPARATION_TIME))
+    flip_angle_deg: NumberOrMap = field(default=70.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=2.7, metadata=number(REPETITION_TIME))
     pulses: int = 60
     centre_pulse: int = 25
-    saturation_efficiency: float = number(EFFICIENCY, default=1.0)
+    saturation_efficiency: float = field(default=1.0, metadata=number(EFFICIENCY))
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
@@ -109,14 +109,16 @@ class SASHARanges(ProtocolRanges):
 
     sequence = SASHA
 
-    ts_ms: Range = span(SATURATION_TIME, "saturation time, log-uniform", (80.0, 1000.0))
-    anchor: float = number(SHARE, "share of images without saturation", 0.15)
-    prepared: float = number(SHARE, "share of images with T2 preparation (mSASHA), of those with saturation", 0.3)
-    t2_prep_ms: Range = span(PREPARATION_TIME, "echo time of the T2 preparation", (30.0, 80.0))
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (40.0, 75.0))
-    tr_ms: Range = span(REPETITION_TIME, "echo spacing of the shot", (2.3, 3.0))
-    pulses: Whole = span(COUNT, "pulses of the shot", (45, 75))
-    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (10, 30))
+    ts_ms: Range = field(default=(80.0, 1000.0), metadata=span(SATURATION_TIME, "saturation time, log-uniform"))
+    anchor: float = field(default=0.15, metadata=number(SHARE, "share of images without saturation"))
+    prepared: float = field(
+        default=0.3, metadata=number(SHARE, "share of images with T2 preparation (mSASHA), of those with saturation")
+    )
+    t2_prep_ms: Range = field(default=(30.0, 80.0), metadata=span(PREPARATION_TIME, "echo time of the T2 preparation"))
+    flip_angle_deg: Range = field(default=(40.0, 75.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(2.3, 3.0), metadata=span(REPETITION_TIME, "echo spacing of the shot"))
+    pulses: Whole = field(default=(45, 75), metadata=span(COUNT, "pulses of the shot"))
+    centre_pulse: Whole = field(default=(10, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SASHA:
         """See `ProtocolRanges`."""

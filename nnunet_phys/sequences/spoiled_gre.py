@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -61,10 +61,10 @@ class SpoiledGRE(PulseSequence):
 
     name: ClassVar[str] = "gre"
 
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=15.0)
-    tr_ms: float = number(REPETITION_TIME, default=6.0)
-    te_ms: float = number(ECHO_TIME, default=2.5)
-    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
+    flip_angle_deg: NumberOrMap = field(default=15.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=6.0, metadata=number(REPETITION_TIME))
+    te_ms: float = field(default=2.5, metadata=number(ECHO_TIME))
+    r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
     inflow_pulses: float | None = None
     blood: NumberOrMap | None = None
 
@@ -100,14 +100,20 @@ class SpoiledGRERanges(ProtocolRanges):
 
     sequence = SpoiledGRE
 
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (8.0, 25.0))
-    tr_ms: Range = span(REPETITION_TIME, "repetition time", (3.0, 10.0))
-    te_ms: Range = span(ECHO_TIME, "echo time", (1.2, 5.0))
-    te_of_tr: float = number(SHARE, "the echo time is not drawn beyond this share of TR, where its range admits", 0.7)
-    inflow_pulses: Range | None = span(
-        PULSES_SEEN, "pulses that blood sees on its way through the slice, log-uniform; null: at rest", (30.0, 1000.0)
+    flip_angle_deg: Range = field(default=(8.0, 25.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(3.0, 10.0), metadata=span(REPETITION_TIME, "repetition time"))
+    te_ms: Range = field(default=(1.2, 5.0), metadata=span(ECHO_TIME, "echo time"))
+    te_of_tr: float = field(
+        default=0.7,
+        metadata=number(SHARE, "the echo time is not drawn beyond this share of TR, where its range admits"),
     )
-    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2: 11 in myocardium at 1.5 T, 18 at 3 T", (5.0, 40.0))
+    inflow_pulses: Range | None = field(
+        default=(30.0, 1000.0),
+        metadata=span(PULSES_SEEN, "pulses that blood sees on its way through the slice, log-uniform; null: at rest"),
+    )
+    r2_prime_hz: Range = field(
+        default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2: 11 in myocardium at 1.5 T, 18 at 3 T")
+    )
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SpoiledGRE:
         """See `ProtocolRanges`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class _T2Prepared(PulseSequence):
     """A series over preparation times."""
 
-    t2_prep_ms: tuple[float, ...] = number(PREPARATION_TIME, default=(0.0, 25.0, 55.0))
+    t2_prep_ms: tuple[float, ...] = field(default=(0.0, 25.0, 55.0), metadata=number(PREPARATION_TIME))
 
     @property
     def is_series(self) -> bool:
@@ -83,8 +83,8 @@ class T2PreparedBSSFP(_T2Prepared, BalancedSequence):
 
     name: ClassVar[str] = "t2prep"
 
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=70.0)
-    tr_ms: float = number(REPETITION_TIME, default=2.7)
+    flip_angle_deg: NumberOrMap = field(default=70.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=2.7, metadata=number(REPETITION_TIME))
     pulses: int = 60
     centre_pulse: int = 25
 
@@ -123,11 +123,11 @@ class T2PreparedGRE(_T2Prepared):
 
     name: ClassVar[str] = "t2prep_gre"
 
-    flip_angle_deg: NumberOrMap = number(FLIP_ANGLE, default=12.0)
-    tr_ms: float = number(REPETITION_TIME, default=3.0)
-    te_ms: float = number(ECHO_TIME, default=1.3)
+    flip_angle_deg: NumberOrMap = field(default=12.0, metadata=number(FLIP_ANGLE))
+    tr_ms: float = field(default=3.0, metadata=number(REPETITION_TIME))
+    te_ms: float = field(default=1.3, metadata=number(ECHO_TIME))
     centre_pulse: int = 20
-    r2_prime_hz: NumberOrMap = number(DEPHASING_RATE, default=11.0)
+    r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
@@ -160,12 +160,14 @@ class T2PreparedBSSFPRanges(ProtocolRanges):
 
     sequence = T2PreparedBSSFP
 
-    unprepared: float = number(SHARE, "share of images without preparation", 0.25)
-    t2_prep_ms: Range = span(PREPARATION_TIME, "echo time of the preparation of the others", (20.0, 80.0))
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (40.0, 70.0))
-    tr_ms: Range = span(REPETITION_TIME, "echo spacing of the shot", (2.3, 3.0))
-    pulses: Whole = span(COUNT, "pulses of the shot", (45, 75))
-    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (10, 30))
+    unprepared: float = field(default=0.25, metadata=number(SHARE, "share of images without preparation"))
+    t2_prep_ms: Range = field(
+        default=(20.0, 80.0), metadata=span(PREPARATION_TIME, "echo time of the preparation of the others")
+    )
+    flip_angle_deg: Range = field(default=(40.0, 70.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(2.3, 3.0), metadata=span(REPETITION_TIME, "echo spacing of the shot"))
+    pulses: Whole = field(default=(45, 75), metadata=span(COUNT, "pulses of the shot"))
+    centre_pulse: Whole = field(default=(10, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> T2PreparedBSSFP:
         """See `ProtocolRanges`."""
@@ -184,13 +186,15 @@ class T2PreparedGRERanges(ProtocolRanges):
 
     sequence = T2PreparedGRE
 
-    unprepared: float = number(SHARE, "share of images without preparation", 0.25)
-    t2_prep_ms: Range = span(PREPARATION_TIME, "echo time of the preparation of the others", (20.0, 80.0))
-    flip_angle_deg: Range = span(FLIP_ANGLE, "flip angle", (8.0, 20.0))
-    tr_ms: Range = span(REPETITION_TIME, "repetition time", (2.5, 5.0))
-    te_ms: Range = span(ECHO_TIME, "echo time", (1.0, 2.2))
-    centre_pulse: Whole = span(COUNT, "the pulse at the centre of k-space, from 0", (0, 30))
-    r2_prime_hz: Range = span(DEPHASING_RATE, "1/T2* - 1/T2", (5.0, 40.0))
+    unprepared: float = field(default=0.25, metadata=number(SHARE, "share of images without preparation"))
+    t2_prep_ms: Range = field(
+        default=(20.0, 80.0), metadata=span(PREPARATION_TIME, "echo time of the preparation of the others")
+    )
+    flip_angle_deg: Range = field(default=(8.0, 20.0), metadata=span(FLIP_ANGLE, "flip angle"))
+    tr_ms: Range = field(default=(2.5, 5.0), metadata=span(REPETITION_TIME, "repetition time"))
+    te_ms: Range = field(default=(1.0, 2.2), metadata=span(ECHO_TIME, "echo time"))
+    centre_pulse: Whole = field(default=(0, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
+    r2_prime_hz: Range = field(default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2"))
 
     def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> T2PreparedGRE:
         """See `ProtocolRanges`."""

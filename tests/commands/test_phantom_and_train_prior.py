@@ -1,16 +1,73 @@
-"""`nnunet_phys phantom` and `train_prior` as commands: what they write, and how they refuse."""
+"""`nnunet_phys phantom` as a command: what it writes, and how it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
 from nnunet_phys.commands import main
 
 
-def test_phantom_refuses_what_makes_no_data_set(tmp_path, monkeypatch, refused):
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("-d", "99999"),
+        ("-d", "0"),
+        ("-d", "-1"),
+        ("-d", "x"),
+        ("-np", "0"),
+        ("-np", "100000"),
+        ("-slices", "0"),
+        ("-slices", "1000000"),
+        ("-train", "0"),
+        ("-train", "1e9"),
+        ("-test", "-1"),
+    ],
+)
+def test_phantom_refuses_numbers_that_make_no_sense(tmp_path, monkeypatch, capsys, more):
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))
-    refused(["phantom", "-d", "901", "-slices", "0"], "-slices 0: give 1 or more")
+    with pytest.raises(SystemExit, match="2"):
+        main(["phantom", "-d", "901", *more])
+    assert f"argument {more[0]}: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_phantom_refuses_a_folder_that_is_not_there(tmp_path, monkeypatch, refused):
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "nowhere"))
     refused(["phantom", "-d", "901"], "no such folder")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
+def test_phantom_interrupted_and_killed(tmp_path, monkeypatch):
+    """Ctrl-C ends it with a line; what a kill leaves goes at the next run."""
+    environment = {**os.environ, "nnUNet_raw": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "nnunet_phys", "phantom", "-d", "901", "-train", "9", "-test", "0", "-np", "2"]
+
+    def started() -> subprocess.Popen:
+        process = subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+        )
+        while process.poll() is None and not list(tmp_path.glob(".Dataset901*/Dataset901*/imagesTr")):
+            time.sleep(0.02)
+        return process
+
+    process = started()
+    os.killpg(process.pid, signal.SIGINT)
+    stderr = process.communicate()[1]
+    assert process.returncode == 130 and stderr.endswith("nnunet_phys: Interrupted; run again to go on\n")
+    assert "Traceback" not in stderr and list(tmp_path.iterdir()) == []
+    process = started()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert [path.name[:11] for path in tmp_path.iterdir()] == [".Dataset901"]
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    assert main(["phantom", "-d", "902", "-train", "1", "-test", "0", "-slices", "1", "-np", "1"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["Dataset902_DigitalHeart"]
 
 
 def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, refused, capsys):
@@ -30,10 +87,3 @@ def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, refused, capsys)
     refused(arguments, "exists. Choose another id or add --overwrite")
     (tmp_path / "Dataset902_Other").mkdir()
     refused(["phantom", "-d", "902"], "-d 902 is taken by")
-
-
-def test_train_prior_refuses_what_is_not_there(tmp_path, refused):
-    refused(["train_prior", "-i", str(tmp_path / "none"), "-o", str(tmp_path / "p")], "no such folder")
-    (tmp_path / "empty").mkdir()
-    refused(["train_prior", "-i", str(tmp_path / "empty"), "-o", str(tmp_path / "p")], "_PDmap")
-    assert not (tmp_path / "p").exists()

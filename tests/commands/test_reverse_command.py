@@ -35,7 +35,7 @@ def test_maps_of_a_data_set(fresh, prior, capsys):
         assert np.corrcoef(BSSFP(50.0)(maps).numpy().ravel(), image.ravel())[0, 1] > 0.98
         record = json.loads((fresh.maps / f"{case}.json").read_text())
         assert record["sequences"][0]["flip_angle_deg"] == 50 and record["sampler"]["steps"] == 3
-        assert set(record["quality"]) == {"residual_rms", "share_at_bound", "t1_spread", "flags"}
+        assert set(record["quality"]) >= {"residual_rms", "share_at_bound", "t1_spread", "flags"}
         assert record["image"]["sha256"] and record["versions"]["nnunetv2"]
     assert not [p for p in fresh.maps.iterdir() if p.name.startswith(".")]
 
@@ -89,10 +89,10 @@ def test_a_whole_molli_series_gives_t1(tiny, series, prior, tmp_path):
     out = tmp_path / "out"
     assert main(_from(series, out, prior, "-sequence", "molli")) == 0
     for case in tiny.cases[:2]:
-        found = load_maps(out, case, ".nii.gz", series / f"{case}_ti00_0000.nii.gz")
+        maps = load_maps(out, case, ".nii.gz", series / f"{case}_ti00_0000.nii.gz")
         truth = load_maps(tiny.maps, case, ".nii.gz", tiny.image(case))
         body = truth.pd > 0.5
-        assert float((found.t1 / truth.t1 - 1)[body].abs().median()) < 0.03
+        assert float((maps.t1 / truth.t1 - 1)[body].abs().median()) < 0.03
         record = json.loads((out / f"{case}.json").read_text())
         assert len(record["more_images"]) == 7 and record["sequences"][0]["scheme"] == "5(3)3"
     before = (out / "case0_T1map.nii.gz").stat().st_mtime_ns
@@ -208,7 +208,7 @@ def test_an_option_with_a_dash_too_few(capsys):
     with pytest.raises(SystemExit):
         main(["reverse", "-d", "900", "-single"])
     message = capsys.readouterr().err
-    assert "usage: nnunet_phys reverse" in message and "-single (did you mean --single?)" in message
+    assert "usage: nnunet_phys reverse" in message and "-single (did you mean '--single'?)" in message
 
 
 def test_slices_that_look_wrong_are_told(fresh, prior, capsys, monkeypatch):
@@ -219,8 +219,8 @@ def test_slices_that_look_wrong_are_told(fresh, prior, capsys, monkeypatch):
     assert main(_reverse(prior)) == 0
     flags = json.loads((fresh.maps / "case0.json").read_text())["quality"]["flags"]
     assert any(re.fullmatch(r"LV has T1 \d+ and T2 \d+ ms, as fat has", flag["reason"]) for flag in flags)
-    told = capsys.readouterr().out
-    assert "slices look wrong:" in told and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in told
+    printed = capsys.readouterr().out
+    assert "slices look wrong:" in printed and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in printed
 
 
 def test_a_folder_that_takes_no_maps(fresh, prior, tmp_path, refused, monkeypatch):

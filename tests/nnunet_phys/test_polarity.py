@@ -31,8 +31,8 @@ def test_look_locker_correction_gives_the_true_t1():
 def test_molli_is_biased_low():
     maps = SpinMaps(torch.ones(1), torch.tensor([1200.0]), torch.tensor([45.0]))
     sequence = MOLLI(inversion_efficiency=0.96)
-    found = float(fit_inversion_recovery(sequence(maps).abs(), sequence.inversion_times_ms).t1_ms)
-    assert 0.85 * 1200 < found < 0.99 * 1200
+    fitted_t1 = float(fit_inversion_recovery(sequence(maps).abs(), sequence.inversion_times_ms).t1_ms)
+    assert 0.85 * 1200 < fitted_t1 < 0.99 * 1200
 
 
 def test_too_few_images():

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
-from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
+from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP
 from nnunet_phys.spin import SpinMaps
 

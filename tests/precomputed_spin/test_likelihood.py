@@ -67,8 +67,8 @@ def test_several_images_enter_as_one_least_squares_problem(observation, tissue):
     j, r = jacobian[:, 0, :, 0, 0].double(), residual[:, 0, 0, 0].double()
     precision = torch.diag(1 / variance.flatten().double()) + j.T @ j / 0.01**2
     expected = mean[0, :, 0, 0] + torch.linalg.solve(precision, j.T @ r / 0.01**2)
-    found = like.correct(mean, variance, iterations=1)[0, :, 0, 0]
-    torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-3)
+    corrected = like.correct(mean, variance, iterations=1)[0, :, 0, 0]
+    torch.testing.assert_close(corrected, expected.float(), rtol=1e-3, atol=1e-3)
 
 
 def test_gains_of_further_series_follow_from_the_first(observation, likelihood, reference):
@@ -84,17 +84,17 @@ def test_gains_of_further_series_follow_from_the_first(observation, likelihood, 
     assert float(like.residual(u)[1:].abs().max()) > 0.1
     right = like.calibrated(u)
     assert float(right.residual(u).abs().max()) < 1e-3 and right.observations[0] is first
-    alone = likelihood(BSSFP_45(truth))
-    assert alone.calibrated(u * 0.9) is alone
+    single = likelihood(BSSFP_45(truth))
+    assert single.calibrated(u * 0.9) is single
 
 
 def test_a_series_gives_t1_and_t2_without_a_prior(observation, tissue):
     truth, mean = tissue(0.9, 1250, 45), SCALING.encode(tissue(0.8, 1000, 60))
     parts = [replace(observation(s(truth), s, 1e-3), signed=True) for s in (MOLLI(), T2PreparedBSSFP())]
     like = Likelihood(tuple(parts), torch.ones((1, 6, 6), dtype=bool), SCALING)
-    found = SCALING.decode(like.correct(mean, torch.tensor(1.0).view(1, 1, 1, 1), iterations=8))
-    assert float(found.t1[0, 0, 0]) == pytest.approx(1250, rel=0.01)
-    assert float(found.t2[0, 0, 0]) == pytest.approx(45, rel=0.01)
+    maps = SCALING.decode(like.correct(mean, torch.tensor(1.0).view(1, 1, 1, 1), iterations=8))
+    assert float(maps.t1[0, 0, 0]) == pytest.approx(1250, rel=0.01)
+    assert float(maps.t2[0, 0, 0]) == pytest.approx(45, rel=0.01)
 
 
 def test_pixelwise_posterior_names_the_tissue_that_explains_the_pixel(observation, tissue):
@@ -103,13 +103,13 @@ def test_pixelwise_posterior_names_the_tissue_that_explains_the_pixel(observatio
     for sequence in (BSSFP_45, MOLLI()):
         images = signals(sequence, truth)[:, None].abs()
         level = float(bright_level(images))
-        one = replace(observation(images, sequence), level=level)
-        like = Likelihood((one,), torch.ones(images.shape[1:], dtype=bool), SCALING)
+        seen = replace(observation(images, sequence), level=level)
+        like = Likelihood((seen,), torch.ones(images.shape[1:], dtype=bool), SCALING)
         posterior = like.pixelwise_posterior(library)
         assert posterior.shape == (1, 6, 1, 3)
         torch.testing.assert_close(posterior[:, :3], SCALING.encode(truth.map(lambda m: m[None])), atol=0.1, rtol=0)
         assert float(posterior[:, 3:].max()) < 0.3
-    clipped = replace(one, images=torch.full_like(images, 0.05), saturated=torch.ones_like(images, dtype=bool))
+    clipped = replace(seen, images=torch.full_like(images, 0.05), saturated=torch.ones_like(images, dtype=bool))
     mean = Likelihood((clipped,), like.observed, SCALING).pixelwise_posterior(library)[0, 0]
     assert (mean > SCALING.encode(tissue(0.6, 1000, 60))[0, 0, 0, 0]).all()  # all but air may be brighter than 0.05
 

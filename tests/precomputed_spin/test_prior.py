@@ -1,41 +1,44 @@
-"""The spin prior on disk and its training."""
+"""The spin prior: its scaling, its guide, the shipped one, and its folder."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from nnunet_phys.brightness import bright_level
-from nnunet_phys.digital_heart import digital_heart
+from nnunet_phys.digital_heart import LABELS, digital_heart
 from nnunet_phys.errors import InputError
-from nnunet_phys.forward import signals
-from nnunet_phys.precomputed_spin import prior as prior_module
-from nnunet_phys.precomputed_spin import prior_training as training
-from nnunet_phys.precomputed_spin.guide_images import GUIDES, observe
-from nnunet_phys.precomputed_spin.prior import (
-    DEFAULT_PRIOR,
-    SHIPPED,
-    SpinPrior,
-    SpinScaling,
-    new_scheduler,
-    new_unet,
-)
-from nnunet_phys.precomputed_spin.prior_maps import folder_maps, reference_voxels
-from nnunet_phys.precomputed_spin.prior_training import Schedule, Stage, measure_denoising_error, train_prior
-from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE
+from nnunet_phys.heart_scanner import receive_bias
+from nnunet_phys.precomputed_spin.guide_images import draw_guide
+from nnunet_phys.precomputed_spin.prior import DEFAULT_PRIOR, SpinPrior, new_scheduler, new_unet
+from nnunet_phys.precomputed_spin.prior_files import SHIPPED
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
+from nnunet_phys.sequences import BSSFP
 from nnunet_phys.spin import SpinMaps
 
 
 @pytest.fixture(scope="module")
-def prior_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prior")
+def small() -> SpinPrior:
     torch.manual_seed(0)
     error = torch.linspace(0.001, 0.1, 1000)[:, None].expand(1000, 3)
-    SpinPrior(
-        new_unet((16, 32)), new_scheduler(), SpinScaling(), 3.0, error, torch.ones(3, 7), record={"made": "for a test"}
-    ).save(folder)
+    unet = new_unet((16, 32)).eval().requires_grad_(False)
+    # Voxels at both ends of the scaling: scaled, they have a mean of 0 and a standard deviation of 1
+    reference = torch.tensor([[0.0, 220.0, 22.0], [2.5, 2500.0, 300.0]]).T.contiguous()
+    return SpinPrior(unet, new_scheduler(), SpinScaling(), 3.0, error, reference, record={"made": "for a test"})
+
+
+@pytest.fixture(scope="module")
+def saved(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("priors") / "small"
+    small.save(folder)
     return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
 
 
 def test_scaling_round_trip_and_ends():
@@ -47,12 +50,29 @@ def test_scaling_round_trip_and_ends():
     torch.testing.assert_close(scaling.decode(scaled).stack(), maps.stack())
 
 
-def test_save_and_load(prior_folder):
-    prior = SpinPrior.load(prior_folder)
+@pytest.mark.parametrize("bounds", [{"pd": (1.0, 1.0)}, {"t1_ms": (0.0, 2500.0)}, {"t1_ms": (0.2, 2.5)}])
+def test_scaling_that_cannot_be_is_refused(bounds):
+    with pytest.raises(ValueError, match=next(iter(bounds))):
+        SpinScaling(**bounds)
+
+
+def test_a_saved_prior_is_the_same_prior(small, saved):
+    prior = SpinPrior.load(saved)
     assert prior.pixel_mm == 3.0 and prior.record == {"made": "for a test"} and prior.multiple == 4
-    assert torch.equal(prior.reference, torch.ones(3, 7))
-    assert not prior.scheduler.config.clip_sample
+    assert torch.equal(prior.reference, small.reference)
     assert prior.denoising_error[500, 1] == pytest.approx(0.05, rel=0.03)
+    assert prior.sha256() == small.sha256()
+    noisy = torch.randn((1, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(prior.denoise(noisy, 500), small.denoise(noisy, 500), atol=2e-3, rtol=0)  # fp16
+    assert [path.name for path in saved.parent.iterdir()] == ["small"]  # nothing beside it
+
+
+def test_a_prior_learns_where_no_guide_is_from_the_average_tissue(small):
+    noisy, step = torch.zeros(1, 3, 16, 16), torch.tensor([500])
+    average = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).view(1, 6, 1, 1).expand(1, 6, 16, 16)
+    unguided = small.velocity(noisy, step)
+    torch.testing.assert_close(unguided, small.guided(average).velocity(noisy, step))
+    assert not torch.allclose(unguided, small.guided(average + 0.5).velocity(noisy, step), atol=1e-4)
 
 
 def test_shipped_prior_is_small_and_records_its_making():
@@ -60,170 +80,164 @@ def test_shipped_prior_is_small_and_records_its_making():
     size = sum(p.stat().st_size for p in (SHIPPED / DEFAULT_PRIOR).rglob("*") if p.is_file())
     assert size <= 16e6
     assert prior.record["command"].startswith("nnunet_phys train_prior -o PRIOR -i phantom ")
-
-
-def test_denoising_error_falls_with_noise():
-    error = SpinPrior.load().denoising_error
+    error = prior.denoising_error
     assert (error[0] < 1e-3).all() and (error[100] < error[600]).all()
 
 
-def _break(folder, **changes):
-    description = json.loads((folder / "prior.json").read_text())
-    (folder / "prior.json").write_text(json.dumps({**description, **changes}))
+def test_the_shipped_prior_knows_the_t1_of_blood_and_myocardium():
+    prior = SpinPrior.load()
+    # Maps of four digital hearts that training did not see
+    hearts = [digital_heart(seed, 1) for seed in range(5_000_000, 5_000_004)]
+    slices = []
+    for i, heart in enumerate(hearts):
+        bias = receive_bias(np.random.default_rng(i), heart.labels.shape[1:], 2.5, centre_mm=heart.centre_mm)
+        slices.append(SpinMaps(heart.maps.pd * torch.from_numpy(bias), heart.maps.t1, heart.maps.t2).stack(1))
+    maps = SpinMaps.unstack(torch.cat(slices), 1)
+    scaled = prior.scaling.encode(maps)
+
+    # Denoised from noise as strong as the maps, guided by a cine
+    rng, timestep = np.random.default_rng(0), prior.timesteps(2, 0.5)[0]
+    prior = prior.guided(torch.stack([draw_guide(one_slice, prior, BSSFP(45.0), rng) for one_slice in scaled]))
+    noise = torch.randn(scaled.shape, generator=torch.Generator().manual_seed(0))
+    noisy = prior.scheduler.add_noise(scaled, noise, torch.tensor([timestep]))
+    log_ratio = (prior.scaling.decode(prior.denoise(noisy, timestep)).t1 / maps.t1).log()
+
+    # A single heart's T1 cannot be told from a cine; a prior that is wrong is so on average
+    labels = torch.from_numpy(np.concatenate([heart.labels for heart in hearts]))
+    for name in ("RV", "MYO", "LV"):
+        inside = labels == LABELS[name]
+        medians = [r[region].median() for r, region in zip(log_ratio, inside, strict=True)]
+        assert float(torch.stack(medians).mean().exp()) == pytest.approx(1, abs=0.05), name
 
 
-@pytest.mark.parametrize("changes", [{"format": 99}, {"scaling": {"pd": [0, 1]}}, {"denoising_error": 3}])
-def test_foreign_prior_is_refused(prior_folder, tmp_path, changes):
-    import shutil
-
-    shutil.copytree(prior_folder, tmp_path / "p")
-    _break(tmp_path / "p", **changes)
-    with pytest.raises(InputError, match=r"cannot be read .* Give a folder written by"):
-        SpinPrior.load(tmp_path / "p")
+def _edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_cut_short_weights_are_refused(prior_folder, tmp_path):
-    import shutil
-
-    shutil.copytree(prior_folder, tmp_path / "p")
-    weights = next((tmp_path / "p" / "unet").glob("*.safetensors"))
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(InputError, match="cannot be read"):
-        SpinPrior.load(tmp_path / "p")
+def _refused(folder, *texts):
+    with pytest.raises(InputError) as refusal:
+        SpinPrior.load(folder)
+    assert len(refusal.value.faults) >= len(texts)
+    for text in texts:
+        assert any(text in fault and "Give a folder written by" in fault for fault in refusal.value.faults), text
 
 
-def test_guide_reaches_the_network_and_none_is_the_library(prior_folder):
-    prior = SpinPrior.load(prior_folder)
-    noisy, step = torch.zeros(1, 3, 16, 16), torch.tensor([500])
-    free = prior.velocity(noisy, step)
-    assert torch.equal(free, prior.guided(prior.library_moments.expand(1, 6, 16, 16)).velocity(noisy, step))
-    assert not torch.allclose(free, prior.guided(torch.ones(1, 6, 16, 16)).velocity(noisy, step), atol=1e-4)
+NAN = float("nan")
 
 
-@pytest.mark.parametrize("sequence", [BSSFP(50.0), SpoiledGRE(inflow_pulses=50.0), MOLLI()])
-def test_observed_images_show_the_maps_in_the_unit_of_the_signal(sequence):
-    maps = digital_heart(0, 2).maps
-    seen = observe(maps, sequence, maps.stack().flatten(1)[:, ::64], np.random.default_rng(0))
-    truth = signals(sequence, maps)
-    assert seen.signed == (len(truth) > 1) and seen.images.shape == truth.shape
-    assert float(bright_level(seen.images.abs())) == pytest.approx(seen.level, rel=0.4)
-    assert np.corrcoef(seen.images.ravel(), truth.ravel())[0, 1] > 0.9
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"format": 99}, "format: it is 99, expected 3"),
+        ({"scaling": {"pd": [0, 1]}, "pixel_mm": "2.5"}, 'pixel_mm: "2.5" is not a finite number'),
+        ({"scaling": {"pd": [0, 2.5], "t1_ms": [0.2, 2.5], "t2_ms": [22, 300]}}, "t1_ms from 0.2 to 2.5"),
+        ({"scaling": {"pd": [0, NAN], "t1_ms": [220, 2500], "t2_ms": [22, 300]}}, "is not a finite number"),
+        ({"pixel_mm": 0.0001}, "pixel_mm: 0.0001 mm, expected 0.5 to 10"),
+        ({"denoising_error": 3}, "denoising_error"),
+        ({"denoising_error": {}}, "whole numbers"),
+        ({"denoising_error": {"0": [0, 0, 0], "x": [0, 0, 0]}}, "whole numbers"),
+        ({"denoising_error": {"0": [0, 0, NAN], "999": [1, 1, 1]}}, "is not a finite number"),
+        ({"denoising_error": {"0": [0, 0, -1], "999": [1, 1, 1]}}, "must not be negative"),
+        ({"denoising_error": {"0": [0, 0, 0], "500": [1, 1, 1], "400": [1, 1, 1], "999": [1, 1, 1]}}, "increase"),
+        ({"denoising_error": {"0": [0, 0, 0], "99": [1, 1, 1]}}, "ends at timestep 99, the noise schedule at 999"),
+        ({"record": {"final_loss": NAN}}, "record"),
+        ({"sampler": "dps"}, "there is no 'sampler'"),
+    ],
+)
+def test_a_broken_description_is_refused(copy, changes, expected):
+    _edit(copy / "prior.json", **changes)
+    _refused(copy, expected)
 
 
-@pytest.mark.parametrize("name", GUIDES)
-def test_guides_are_protocols_of_their_own_each_time(name):
-    rng = np.random.default_rng(0)
-    drawn = [GUIDES[name][1](rng) for _ in range(2000)]
-    assert len(set(drawn)) == 2000 and all(signals(one, digital_heart(0, 1).maps).isfinite().all() for one in drawn[:3])
+def test_all_faults_of_a_description_are_told_at_once(copy):
+    _edit(copy / "prior.json", format=2, pixel_mm=NAN, denoising_error={"0": [0, 0]})
+    _refused(copy, "format", "pixel_mm", "denoising_error")
+
+
+@pytest.mark.parametrize(
+    "file, changes, expected",
+    [
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**8}, "100000000 timesteps, expected 1000 to"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10}, "10 timesteps, expected 1000 to"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "epsilon"}, "expected 'v_prediction'"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "unheard of"}, "unheard of"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "linear", "beta_end": NAN}, "cumulative alphas"),
+        ("unet/config.json", {"in_channels": 3}, "in_channels: it is 3, expected 36: this is not the network"),
+        ("unet/config.json", {"out_channels": 3}, "out_channels: it is 3, expected 12"),
+        ("unet/config.json", {"block_out_channels": [10**6]}, "levels of 1 to 1024 channels"),
+        ("unet/config.json", {"block_out_channels": [16, 48]}, "cannot be read"),
+        ("unet/config.json", {"layers_per_block": 10**6}, "expected 1 to 8"),
+    ],
+)
+def test_a_broken_configuration_is_refused_before_it_takes_memory(copy, file, changes, expected):
+    _edit(copy / file, **changes)
+    _refused(copy, expected)
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _poison(path):
+    tensors = load_file(path)
+    next(iter(tensors.values())).view(-1)[0] = NAN
+    save_file(tensors, path)
+
+
+def _lighten(path):
+    tensors = load_file(path)
+    del tensors["conv_in.weight"]
+    save_file(tensors, path)
+
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    "file, damage, expected",
+    [
+        (WEIGHTS, _cut, "cannot be read"),
+        (WEIGHTS, _poison, "NaN"),
+        (WEIGHTS, _lighten, "conv_in.weight"),
+        ("reference.safetensors", lambda path: path.write_bytes(b""), "cannot be read"),
+        ("reference.safetensors", _poison, "values that PD, T1 and T2 cannot have"),
+        ("reference.safetensors", lambda path: save_file({"reference": torch.ones(2, 9)}, path), "shape (2, 9)"),
+        ("reference.safetensors", lambda path: save_file({"other": torch.ones(3, 9)}, path), "reference"),
+        ("reference.safetensors", lambda path: path.unlink(), "no file reference.safetensors"),
+        ("scheduler/scheduler_config.json", lambda path: path.write_text("[]"), "scheduler_config.json"),
+        ("unet/config.json", lambda path: path.unlink(), "config.json is not readable JSON"),
+        ("prior.json", lambda path: path.write_text("{"), "prior.json is not readable JSON"),
+    ],
+)
+def test_broken_files_are_refused(copy, file, damage, expected):
+    damage(copy / file)
+    _refused(copy, expected)
+
+
+def test_pickled_weights_are_not_loaded(copy):
+    torch.save(load_file(copy / WEIGHTS), copy / "unet" / "diffusion_pytorch_model.bin")
+    (copy / WEIGHTS).unlink()
+    _refused(copy, "safetensors")
 
 
 def test_no_prior_there(tmp_path):
-    with pytest.raises(InputError, match=f"has no prior.json.*{DEFAULT_PRIOR}"):
+    with pytest.raises(InputError, match=rf"has no prior.json.*{DEFAULT_PRIOR}"):
         SpinPrior.load(tmp_path)
 
 
-class _Interrupted(Exception):
-    pass
+def test_a_prior_is_written_whole_or_not_at_all(small, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
 
-
-def _pool():
-    generator = torch.Generator().manual_seed(5)
-    shape = (4, 24, 24)
-    pd, t1, t2 = (torch.rand(shape, generator=generator) for _ in range(3))
-    return SpinMaps(pd, 500 + 1000 * t1, 40 + 100 * t2).stack(1)
-
-
-def _train(folder, monkeypatch, stop_after=None, seed=0):
-    monkeypatch.setattr(training, "new_unet", lambda: new_unet((16, 16)))
-    calls = 0
-    velocity = prior_module.SpinPrior.velocity
-
-    def counted(self, *args):
-        nonlocal calls
-        calls += 1
-        if calls == stop_after:
-            raise _Interrupted
-        return velocity(self, *args)
-
-    monkeypatch.setattr(prior_module.SpinPrior, "velocity", counted)
-    schedule = Schedule(steps=6, stages=(Stage(0.5, 8, 2), Stage(1.0, 16, 2)), checkpoint_minutes=0)
-    return train_prior(_pool, lambda: _pool()[..., :16, :16], folder, 2.5, schedule, seed=seed)
-
-
-def test_killed_training_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch):
-    _train(tmp_path / "whole", monkeypatch)
-    with pytest.raises(_Interrupted):
-        _train(tmp_path / "killed", monkeypatch, stop_after=4)
-    assert (tmp_path / "killed" / "training.pt").is_file()
-    with pytest.raises(InputError, match=r"training.pt belongs to another training"):
-        _train(tmp_path / "killed", monkeypatch, seed=1)
-    _train(tmp_path / "killed", monkeypatch)
-    assert not (tmp_path / "killed" / "training.pt").exists()
-    with pytest.raises(InputError, match="killed holds a finished prior"):
-        _train(tmp_path / "killed", monkeypatch)
-    whole, killed = (SpinPrior.load(tmp_path / name) for name in ("whole", "killed"))
-    for a, b in zip(whole.unet.parameters(), killed.unet.parameters(), strict=True):
-        assert torch.equal(a, b)
-    assert whole.sha256() == killed.sha256()
-
-
-def test_a_saved_prior_still_works(prior_folder, tmp_path):
-    prior = SpinPrior.load(prior_folder)
-    prior.save(tmp_path)
-    assert torch.isfinite(prior.denoise(torch.zeros(1, 3, 16, 16), 500)).all()
-    assert SpinPrior.load(tmp_path).sha256() == prior.sha256()
-
-
-def test_reference_voxels_come_from_all_slices():
-    maps = torch.arange(5 * 3 * 4 * 4).float().view(5, 3, 4, 4)
-    whole = reference_voxels(maps, 80)
-    assert torch.equal(whole, maps.transpose(0, 1).flatten(1))
-    some = reference_voxels(maps, 10)
-    assert some.shape == (3, 10) and torch.equal(some[1] - some[0], torch.full((10,), 16.0))
-    assert len({int(v) // 48 for v in some[0]}) == 5
-
-
-def test_training_may_start_from_another_prior(tmp_path, monkeypatch):
-    _train(tmp_path / "first", monkeypatch)
-    first = SpinPrior.load(tmp_path / "first")
-    still = Schedule(steps=1, stages=(Stage(1.0, 8, 2),), learning_rate=0.0)
-    train_prior(_pool, lambda: _pool()[..., :16, :16], tmp_path / "second", 2.5, still, seed=1, init=first)
-    second = SpinPrior.load(tmp_path / "second")
-    assert second.record["init"] == first.record
-    for a, b in zip(first.unet.parameters(), second.unet.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_maps_smaller_than_the_crop_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "new_unet", lambda: new_unet((16, 16)))
-    with pytest.raises(InputError, match="smaller than the training crop of 32"):
-        train_prior(_pool, _pool, tmp_path, 2.5, Schedule(stages=(Stage(1.0, 32, 1),)))
-
-
-def test_denoising_error_of_a_perfect_prior_is_zero(prior_folder, monkeypatch):
-    prior = SpinPrior.load(prior_folder)
-    maps = torch.full((2, 3, 16, 16), 0.25)
-    monkeypatch.setattr(prior_module.SpinPrior, "denoise", lambda self, noisy, step: torch.full_like(noisy, 0.25))
-    error = measure_denoising_error(prior, maps, knots=3)
-    assert error.shape == (1000, 3) and float(error.max()) == 0
-
-
-def test_maps_on_disk_are_resampled_and_fitted(tmp_path):
-    import SimpleITK as sitk
-
-    for case in ("a", "b"):
-        for name, value in (("PDmap", 1.0), ("T1map", 1000.0), ("T2map", 50.0)):
-            array = np.full((2, 100, 300), value, np.float32)
-            array[:, 51, 150] = 2 * value
-            image = sitk.GetImageFromArray(array)
-            image.SetSpacing((2.5, 1.25, 8.0))
-            sitk.WriteImage(image, str(tmp_path / f"{case}_{name}.nii.gz"))
-    learn, held_out = folder_maps(tmp_path, 2.5)
-    assert learn.shape == (2, 3, 144, 144) and held_out.shape == (2, 3, 128, 128)
-    body = learn[0, 0] > 0
-    assert int(body.any(1).sum()) == 50 and int(body.any(0).sum()) == 144  # 50 rows of 2.5 mm; columns cropped
-    assert learn[0, 1].min() == 1000 and learn[0, 2].min() == 50  # no air with T1 of 0
-    assert learn[0, 0].max() == 2 and learn[0, 1].max() == 2000  # nothing mixed
-    (tmp_path / "a_T2map.nii.gz").unlink()
-    with pytest.raises(InputError, match=r"a_T2map.nii.gz is missing"):
-        folder_maps(tmp_path, 2.5)
+    with monkeypatch.context() as patched:
+        patched.setattr("nnunet_phys.precomputed_spin.prior_files.save_file", full)
+        with pytest.raises(InputError, match=r"cannot be written .*No space left.* Is the disk full\?"):
+            small.save(tmp_path / "prior")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "prior").mkdir()
+    small.save(tmp_path / "prior")
+    with pytest.raises(InputError, match="holds a finished prior"):
+        small.save(tmp_path / "prior")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file"):
+        small.save(tmp_path / "file")

@@ -62,8 +62,8 @@ def prior() -> GaussianPrior:
 
 
 def draw(sampler, prior: GaussianPrior, pd: float, sigma: float) -> torch.Tensor:
-    """Scaled maps of images that are `pd` everywhere, (2, 3, 64, 64)."""
-    return sampler(prior, likelihood(torch.full((2, 64, 64), pd), ProtonDensity(), sigma), SliceNoise(["a", "b"]))
+    """Scaled maps of images that are `pd` everywhere, (2, 3, 48, 48)."""
+    return sampler(prior, likelihood(torch.full((2, 48, 48), pd), ProtonDensity(), sigma), SliceNoise(["a", "b"]))
 
 
 def moments(u: torch.Tensor) -> tuple[float, float]:

@@ -1,0 +1,190 @@
+"""Training of a prior: what it writes, how it goes on, and what it refuses before it starts."""
+
+from collections import namedtuple
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin import prior_checkpoint
+from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
+from nnunet_phys.precomputed_spin.prior_maps import reference_voxels
+from nnunet_phys.precomputed_spin.prior_training import Schedule, Stage, measure_denoising_error, train_prior
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
+from nnunet_phys.spin import SpinMaps
+
+SCHEDULE = Schedule(steps=6, stages=(Stage(0.5, 8, 2), Stage(1.0, 16, 2)), checkpoint_minutes=0, warmup_steps=2)
+RARELY = replace(SCHEDULE, checkpoint_minutes=9)
+
+
+def pool() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    pd, t1, t2 = (torch.rand((4, 24, 24), generator=generator) for _ in range(3))
+    return SpinMaps(pd, 500 + 1000 * t1, 40 + 100 * t2).stack(1)
+
+
+def held_out() -> torch.Tensor:
+    return pool()[..., :16, :16]
+
+
+@pytest.fixture(scope="module")
+def small() -> SpinPrior:
+    torch.manual_seed(0)
+    unet = new_unet((16, 16))
+    return SpinPrior(
+        unet, new_scheduler(), SpinScaling(), 2.5, torch.zeros(1000, 3), torch.ones(3, 1), {"by": "a test"}
+    )
+
+
+class Interrupted(Exception):
+    """A kill."""
+
+
+def interrupted_after(monkeypatch, checkpoints: int) -> None:
+    """Training ends with an exception after so many checkpoints."""
+    save, count = prior_checkpoint.Checkpoint.save, 0
+
+    def counted(self, state):
+        nonlocal count
+        save(self, state)
+        count += 1
+        if count == checkpoints:
+            raise Interrupted
+
+    monkeypatch.setattr(prior_checkpoint.Checkpoint, "save", counted)
+
+
+def test_killed_training_goes_on_as_if_nothing_had_been(small, tmp_path, monkeypatch):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train_prior(pool, held_out, whole, 2.5, SCHEDULE, init=small)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupted_after(patched, 4)
+        train_prior(pool, held_out, killed, 2.5, SCHEDULE, init=small)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.checkpoint.pt", "whole"]
+    with pytest.raises(InputError, match=r"killed.checkpoint.pt belongs to another training"):
+        train_prior(pool, held_out, killed, 2.5, SCHEDULE, seed=1, init=small)
+    train_prior(pool, held_out, killed, 2.5, SCHEDULE, init=small)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "whole"]
+    with pytest.raises(InputError, match="killed holds a finished prior"):
+        train_prior(pool, held_out, killed, 2.5, SCHEDULE, init=small)
+    first, second = SpinPrior.load(whole), SpinPrior.load(killed)
+    for a, b in zip(first.unet.parameters(), second.unet.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert first.sha256() == second.sha256()
+
+
+def test_training_lowers_the_error(small, tmp_path):
+    schedule = Schedule(steps=60, stages=(Stage(1.0, 16, 4),), learning_rate=3e-3, warmup_steps=5)
+    trained = train_prior(pool, held_out, tmp_path / "p", 2.5, schedule, init=small)
+    untrained = replace(small, reference=trained.reference)
+    before = measure_denoising_error(untrained, small.scaling.encode(SpinMaps.unstack(held_out(), 1)))
+    assert float(trained.denoising_error[500:].mean()) < 0.5 * float(before[500:].mean())
+
+
+def test_training_may_start_from_another_prior(small, tmp_path):
+    still = Schedule(steps=1, stages=(Stage(1.0, 8, 2),), learning_rate=0.0)
+    trained = train_prior(pool, held_out, tmp_path / "second", 2.5, still, seed=1, init=small)
+    assert trained.record["init"] == {"by": "a test"}
+    for a, b in zip(small.unet.parameters(), trained.unet.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert small.unet.training  # and is itself left alone
+
+
+def test_maps_smaller_than_the_crop_are_refused(small, tmp_path):
+    with pytest.raises(InputError, match="smaller than the training crop of 32"):
+        train_prior(pool, pool, tmp_path / "p", 2.5, Schedule(stages=(Stage(1.0, 32, 1),)), init=small)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("steps, ends", [(0, (1.0,)), (-3, (1.0,)), (5, ()), (5, (0.5,)), (5, (0.8, 0.5, 1.0))])
+def test_schedules_that_lead_nowhere_are_refused(steps, ends):
+    with pytest.raises(ValueError, match=r"steps|stages"):
+        Schedule(steps=steps, stages=tuple(Stage(end, 8, 2) for end in ends))
+
+
+def never() -> torch.Tensor:
+    raise AssertionError("maps are made before the folder is checked")
+
+
+def _usage(free):
+    return lambda path: namedtuple("Usage", "total used free")(0, 0, free)
+
+
+def test_a_disk_too_full_for_checkpoints_is_refused_before_any_work(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior_checkpoint.shutil, "disk_usage", _usage(1000))
+    with pytest.raises(InputError, match=r"has 0 MiB free, but checkpoints need \d+ MiB"):
+        train_prior(never, never, tmp_path / "p", 2.5, SCHEDULE, init=small)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(small, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file"):
+        train_prior(never, never, tmp_path / "file", 2.5, SCHEDULE, init=small)
+    with pytest.raises(InputError, match="cannot be made"):
+        train_prior(never, never, tmp_path / "file" / "p", 2.5, SCHEDULE, init=small)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds other files"):
+        train_prior(never, never, tmp_path / "full", 2.5, SCHEDULE, init=small)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "thesis.txt"]
+
+
+def test_a_disk_that_fills_up_loses_no_training(small, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nnunet_phys.precomputed_spin.prior_files.save_file", full)
+        with pytest.raises(InputError, match=r"cannot be written .*No space left"):
+            train_prior(pool, held_out, tmp_path / "p", 2.5, SCHEDULE, init=small)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.checkpoint.pt"]
+    train_prior(pool, held_out, tmp_path / "p", 2.5, SCHEDULE, init=small)
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_a_broken_checkpoint_is_refused(small, tmp_path):
+    (tmp_path / "p.checkpoint.pt").write_bytes(b"half a file")
+    with pytest.raises(InputError, match=r"p.checkpoint.pt is no checkpoint .* Remove it"):
+        train_prior(never, never, tmp_path / "p", 2.5, SCHEDULE, init=small)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(small, tmp_path):
+    schedule = replace(SCHEDULE, steps=50, learning_rate=1e30, warmup_steps=0)
+    with pytest.raises(InputError, match=r"The loss of step \d+ is (nan|inf)"):
+        train_prior(pool, held_out, tmp_path / "p", 2.5, schedule, init=small)
+    assert not (tmp_path / "p").exists()
+
+
+class GaussianPrior(SpinPrior):
+    """Knows that scaled maps are independent Gaussians about 0, and nothing else."""
+
+    variance = 0.04
+
+    def denoise(self, noisy: torch.Tensor, timestep: int) -> torch.Tensor:
+        abar = self.alphas_cumprod[timestep]
+        return abar.sqrt() * self.variance * noisy / (abar * self.variance + 1 - abar)
+
+
+def test_denoising_error_is_the_variance_of_the_posterior(small):
+    reference = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0]]).T.contiguous()
+    prior = GaussianPrior(small.unet, small.scheduler, small.scaling, 2.5, small.denoising_error, reference)
+    maps = 0.2 * torch.randn((4, 3, 64, 64), generator=torch.Generator().manual_seed(1))
+    error = measure_denoising_error(prior, maps, knots=4)
+    abar = prior.alphas_cumprod
+    expected = (1 - abar) * prior.variance / (abar * prior.variance + 1 - abar)
+    assert error.shape == (1000, 3)
+    measured = [0, 333, 666, 999]
+    torch.testing.assert_close(error[measured], expected[measured, None].expand(4, 3), rtol=0.04, atol=1e-6)
+    torch.testing.assert_close(error[166], (error[0] + error[333]) / 2, rtol=0.01, atol=0)  # linear in between
+
+
+def test_reference_voxels_come_from_all_slices():
+    maps = torch.arange(5 * 3 * 4 * 4).float().view(5, 3, 4, 4)
+    whole = reference_voxels(maps, 80)
+    assert torch.equal(whole, maps.transpose(0, 1).flatten(1))
+    some = reference_voxels(maps, 10)
+    assert some.shape == (3, 10) and torch.equal(some[1] - some[0], torch.full((10,), 16.0))
+    assert len({int(v) // 48 for v in some[0]}) == 5
