@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -25,7 +24,7 @@ from nnunet_phys.json_files import structure
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling, displace
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
-from nnunet_phys.spin import SpinMaps
+from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
 
 SMALLEST_DEVIATION = 1e-8  # of a z-score, as in nnU-Net's ZScoreNormalization
@@ -60,14 +59,14 @@ class ContrastDraw:
     ghost: Ghost | None = None
     noise: Noise | None = None
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         """Plain JSON."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
         described = {name: asdict(part) for name, part in parts.items() if part is not None}
         return {"sequence": describe_sequence(self.sequence), **described}
 
     @classmethod
-    def from_description(cls, description: dict) -> ContrastDraw:
+    def from_description(cls, description: Any) -> ContrastDraw:
         """The reverse of `describe`.
 
         Raises:
@@ -115,16 +114,16 @@ class ContrastDraw:
         if nominal is None or (self.transmit is None and not detuned):
             return None
 
-        flip = nominal
+        flip: NumberOrMap = nominal
         if self.transmit is not None:
             flip = smooth(self.transmit, positions).mul_(nominal).clamp_(2, 180)
         if not detuned:
-            return flip
+            return torch.as_tensor(flip)
         # what is smooth is the frequency: the effective flip angle has a cusp at the edge of each band
         shifts = [] if self.off_resonance is None else [smooth(self.off_resonance, positions, step_mm=4.0)]
         if self.device is not None:
             shifts.append(self.device(positions))
-        return self.sequence.effective_flip_angle(flip, sum(shifts))
+        return torch.as_tensor(self.sequence.effective_flip_angle(flip, sum(shifts)))
 
     def table(self, flip_angles: torch.Tensor | None) -> SignalTable:
         """Signals of this draw's states of tissue, over the range of these flip angles."""
@@ -158,7 +157,7 @@ class ContrastDraw:
         by_state = table(t1, t2, flip_angles)
         return self._received(self._mixed(by_state, positions) * pd, positions, voxel_mm)
 
-    def _mixed(self, by_state: Sequence[torch.Tensor], positions: Positions) -> torch.Tensor:
+    def _mixed(self, by_state: torch.Tensor | list[torch.Tensor], positions: Positions) -> torch.Tensor:
         """Signals of all states of the tissue as the region mixes them."""
         if self.region is None:
             return by_state[0]
@@ -230,4 +229,4 @@ EFFECTS: dict[str, type[Effect]] = {
 }
 """Class of each effect of the scanner, by the part of a draw that it is."""
 
-_PARTS = {"tissue": TissueState, "region": Region, "region_tissue": TissueState, **EFFECTS}
+_PARTS: dict[str, type] = {"tissue": TissueState, "region": Region, "region_tissue": TissueState, **EFFECTS}
