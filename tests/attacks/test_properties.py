@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,14 +15,9 @@ from hypothesis import strategies as st
 from nnunet_phys.augmentations.draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import SHIPPED, read_recipe
 from nnunet_phys.augmentations.synthetic_image import SyntheticImage
-from nnunet_phys.commands import COMMANDS, main
-from nnunet_phys.commands.shared.scan_options import read_description
 from nnunet_phys.errors import InputError
-from nnunet_phys.map_files import load_record
-from nnunet_phys.precomputed_spin.prior import SpinPrior
-from nnunet_phys.precomputed_spin.quality_record import load_inferred_record
 from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset
-from nnunet_phys.precomputed_spin.scan_protocol import ScanProtocol, SequenceDescription, read_descriptions
+from nnunet_phys.precomputed_spin.scan_protocol import ScanProtocol, SequenceDescription
 from nnunet_phys.sequences import SEQUENCES
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
 
