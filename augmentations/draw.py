@@ -70,19 +70,26 @@ class ContrastDraw:
         """The reverse of `describe`.
 
         Raises:
-            InputError: a part or a parameter that is not known.
+            InputError: unknown parts or parameters, or values that they cannot have, one line each.
         """
         if not isinstance(description, dict) or not isinstance(description.get("sequence"), dict):
             raise InputError('A draw is an object with a sequence: {"sequence": {...}, "tissue": {...}, ...}.')
-        parts: dict[str, Any] = {"sequence": make_sequence(description["sequence"])}
+        parts: dict[str, Any] = {}
+        faults: list[str] = []
+        for name, values in description.items():
+            if name != "sequence" and name not in _PARTS:
+                faults.append(f"A draw has no part '{name}'; it has sequence, {', '.join(_PARTS)}.")
+                continue
+            try:
+                made = make_sequence(values) if name == "sequence" else structure(values, _PARTS[name], name, "")
+            except InputError as error:
+                faults.extend(f"Draw, {fault}" for fault in error.faults)
+            else:
+                parts[name] = made
+        if faults:
+            raise InputError(*faults)
         if parts["sequence"].image_count > 1:
             raise InputError("A draw is of one image, but its sequence makes a series: name its readout or one time.")
-        for name, values in description.items():
-            if name == "sequence":
-                continue
-            if name not in _PARTS:
-                raise InputError(f"A draw has no part '{name}'; it has sequence, {', '.join(_PARTS)}.")
-            parts[name] = structure(values, _PARTS[name], f"Draw, {name}", "")
         if ("region" in parts) != ("region_tissue" in parts):
             raise InputError("A draw with a region needs region_tissue, and the reverse.")
         return cls(**parts)

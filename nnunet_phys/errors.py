@@ -13,14 +13,15 @@ class InputError(RuntimeError):
     RuntimeError whose message is those lines.
 
     Args:
-        faults: one line each.
+        faults: one line each. Line breaks and other control characters, which names and texts from files may bring, are
+            written as Python writes them.
 
     Attributes:
         faults: these lines.
     """
 
     def __init__(self, *faults: str) -> None:
-        super().__init__(*faults)  # as arguments, so that the error keeps them from process to process
+        super().__init__(*map(_on_one_line, faults))  # as arguments: the error keeps them from process to process
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -32,6 +33,10 @@ class InputError(RuntimeError):
     def prefixed(self, prefix: str) -> InputError:
         """The same faults, each line after a prefix, such as the case they concern."""
         return InputError(*(f"{prefix}{fault}" for fault in self.faults))
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -193,10 +193,11 @@ def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
         volume = voxels(Path(image_path), frame if volumes > 1 else None)
     except UNREADABLE as error:
         raise InputError(f"{image_path} cannot be read, cut short? ({last_line(error)})") from None
-    volume = volume.reshape(-1, *volume.shape[-2:])
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        volume = np.ascontiguousarray(volume.reshape(-1, *volume.shape[-2:]), dtype=np.float32)
     if not np.isfinite(volume).all():
-        raise InputError(f"{image_path} holds NaN or infinite values. Replace them.")
-    return np.ascontiguousarray(volume, dtype=np.float32)
+        raise InputError(f"{image_path} holds NaN, infinite values or values beyond float32. Replace them.")
+    return volume
 
 
 def read_volumes(path: Path) -> np.ndarray:

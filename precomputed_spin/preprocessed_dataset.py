@@ -13,7 +13,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_t
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.json_files import load_json, structure
+from nnunet_phys.json_files import load_json, shown, structure
 from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 
 Index = int | slice
@@ -115,13 +115,23 @@ def _check_not_empty(values: tuple) -> None:
         raise ValueError("the list is empty")
 
 
+def _check_folder_name(name: str) -> None:
+    if Path(name).name != name or name == "..":
+        raise ValueError(f"'{name}' is no name of a folder")
+
+
+def _check_positive(values: tuple[float, ...]) -> None:
+    if len(values) not in (2, 3) or min(values) <= 0:
+        raise ValueError(f"{shown(values)} are not 2 or 3 numbers above 0")
+
+
 @dataclass(frozen=True)
 class _Configuration:
     """What this package reads of a configuration, after inheritance."""
 
-    data_identifier: str
-    spacing: tuple[float, ...]
-    patch_size: tuple[int, ...]
+    data_identifier: str = field(metadata={"check": _check_folder_name})
+    spacing: tuple[float, ...] = field(metadata={"check": _check_positive})
+    patch_size: tuple[int, ...] = field(metadata={"check": _check_positive})
     normalization_schemes: tuple[str, ...] = field(metadata={"check": _check_not_empty})
     use_mask_for_norm: tuple[bool, ...] = field(metadata={"check": _check_not_empty})
     resampling_fn_data: str

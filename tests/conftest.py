@@ -172,6 +172,22 @@ def tiny(tiny_files, tmp_path, monkeypatch) -> Tiny:
     return Tiny(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def prior(tmp_path_factory) -> str:
+    """Folder of a small untrained prior. Never written to: copy it."""
+    import torch
+
+    from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
+
+    folder = tmp_path_factory.mktemp("prior")
+    torch.manual_seed(0)
+    reference = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0]]).T.repeat(1, 50).contiguous()
+    SpinPrior(new_unet((16, 32)), new_scheduler(), SpinScaling(), 2.5, torch.full((1000, 3), 0.02), reference).save(
+        folder
+    )
+    return str(folder)
+
+
 def _point_nnunet_at(root: Path, patch: pytest.MonkeyPatch) -> None:
     for variable in NNUNET_VARIABLES:
         (root / variable).mkdir(exist_ok=True)

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
 _DATASET = 900
@@ -42,7 +43,9 @@ _TITLES = ("plain nnU-Net", "with Phys")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", type=Path, default=Path("nnunet_phys_demo"), metavar="FOLDER", help="default %(default)s")
+    parser.add_argument(
+        "-o", type=named_path, default=Path("nnunet_phys_demo"), metavar="FOLDER", help="default %(default)s"
+    )
     parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
     parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a smoke run: everything runs, nothing is learned")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import html
-import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_phys.commands.shared.numbers import SEED, number, whole_number
 from nnunet_phys.commands.shared.pages import MAP_WINDOWS, picture, png, write_bytes, write_page
-from nnunet_phys.commands.shared.targets import check_file_target
-from nnunet_phys.errors import InputError
+from nnunet_phys.commands.shared.targets import check_file_target, named_path
+from nnunet_phys.errors import InputError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _PHANTOM_SEED = 3_000_000  # beyond those of the shipped prior's hearts and of `nnunet_phys phantom`
 _FIGURE_CROP_MM = 190.0
+CROP_MM = (20.0, 1000.0)
+"""From a few pixels to beyond the bore of a scanner."""
+MOST_SLICES = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,14 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-i", required=True, metavar="CASE", help="maps without name and ending, spinTr/CASE; or: phantom"
     )
     parser.add_argument(
-        "-o", required=True, type=Path, metavar="FILE", help="page.html; or figure.png, a compact figure"
+        "-o", required=True, type=named_path, metavar="FILE", help="page.html; or figure.png, a compact figure"
     )
-    parser.add_argument("-slice", type=int, metavar="Z", help="from 0 (default: the middle one)")
-    parser.add_argument("-image", type=Path, metavar="FILE", help="the case's image (default: found beside the maps)")
     parser.add_argument(
-        "-crop", type=float, metavar="MM", help="show a square of this size about the middle (figure.png: 190)"
+        "-slice", type=whole_number(0, MOST_SLICES), metavar="Z", help="from 0 (default: the middle one)"
     )
-    parser.add_argument("-seed", type=int, default=0, help="of scars, fields and the phantom (default %(default)s)")
+    parser.add_argument(
+        "-image", type=named_path, metavar="FILE", help="the case's image (default: found beside the maps)"
+    )
+    parser.add_argument(
+        "-crop",
+        type=number(*CROP_MM),
+        metavar="MM",
+        help="show a square of this size about the middle (figure.png: 190)",
+    )
+    parser.add_argument("-seed", type=SEED, default=0, help="of scars, fields and the phantom (default %(default)s)")
     parser.add_argument("--disable_progress_bar", action="store_true")
 
 
@@ -104,12 +114,6 @@ class Case:
 
 def run(args: argparse.Namespace) -> None:
     ending = args.o.suffix.lower()
-    if ending not in (".html", ".htm", ".png"):
-        raise InputError(f"-o {args.o}: name a page, .html, or a figure, .png.")
-    if args.crop is not None and not 20 <= args.crop < math.inf:
-        raise InputError(f"-crop {args.crop:g}: give 20 mm or more.")
-    if args.seed < 0:
-        raise InputError(f"-seed {args.seed}: give 0 or more.")
     check_file_target(args.o, (".html", ".htm", ".png"))
     if args.crop is None and ending == ".png":
         args.crop = _FIGURE_CROP_MM
@@ -150,7 +154,7 @@ def _load(args: argparse.Namespace) -> Case:
     if name not in cases:
         near = get_close_matches(name, cases, 1) or list(cases)[:1]
         raise InputError(
-            f"-i {args.i}: {folder} holds no maps of {name}, but of {len(cases)} cases, such as {near[0]}."
+            f"-i {args.i}: {folder} holds no maps of {name}, but of {counted(len(cases), 'case')}, such as {near[0]}."
         )
     maps = load_maps(folder, name, cases[name], None)
     grid = Geometry.read(map_paths(folder, name, cases[name])["PDmap"])

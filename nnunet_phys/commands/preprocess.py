@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from nnunet_phys.commands.shared.numbers import PROCESSES
-from nnunet_phys.commands.shared.targets import path_argument
+from nnunet_phys.commands.shared.targets import named_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", required=True, help="data set, id or name")
     parser.add_argument("-c", required=True, nargs="+", help="configurations, such as 2d 3d_fullres")
     parser.add_argument("-plans_name", default="nnUNetPlans", help="name of the plans (default: %(default)s)")
-    parser.add_argument("-maps", type=path_argument, help="folder of the maps (default: nnUNet_raw/<data set>/spinTr)")
+    parser.add_argument("-maps", type=named_path, help="folder of the maps (default: nnUNet_raw/<data set>/spinTr)")
     parser.add_argument("-np", type=PROCESSES, default=2, help="worker processes (default: %(default)s)")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.numbers import whole_number
 from nnunet_phys.commands.shared.pages import write_page
-from nnunet_phys.commands.shared.targets import check_file_target, path_argument
+from nnunet_phys.commands.shared.targets import check_file_target, named_path
 from nnunet_phys.errors import InputError, counted
 
 if TYPE_CHECKING:
@@ -22,10 +22,8 @@ _MOST_PICTURES = 10_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which maps, and where the page goes."""
     parser.add_argument("-d", required=True, metavar="DATASET", help="id or name of a data set in nnUNet_raw")
-    parser.add_argument("-maps", type=path_argument, metavar="FOLDER", help="default: its spinTr/")
-    parser.add_argument(
-        "-o", type=path_argument, default=Path("report.html"), metavar="HTML", help="default %(default)s"
-    )
+    parser.add_argument("-maps", type=named_path, metavar="FOLDER", help="default: its spinTr/")
+    parser.add_argument("-o", type=named_path, default=Path("report.html"), metavar="HTML", help="default %(default)s")
     parser.add_argument(
         "-cases",
         type=whole_number(0, _MOST_PICTURES),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.contrast_options import add_contrast_arguments, read_contrasts
-from nnunet_phys.commands.shared.targets import check_target, refuse_as_target
+from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-i", type=Path, required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map")
-    parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="where CASE_0000 images go")
+    parser.add_argument(
+        "-i", type=named_path, required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map"
+    )
+    parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="where CASE_0000 images go")
     add_contrast_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="make again what is there")
     parser.add_argument("--disable_progress_bar", action="store_true")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.numbers import PROCESSES, SEED, number, whole_number
+from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,16 +28,10 @@ PIXEL_MM = (0.5, 10.0)
 """As `prior_files.PIXEL_MM`, which would import diffusers for every `-h`."""
 
 
-def _folder(text: str) -> Path:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("an empty name: give a folder")
-    return Path(text)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map; or: phantom")
     parser.add_argument(
-        "-o", required=True, type=_folder, metavar="PRIOR", help="new folder for the prior; a rerun goes on"
+        "-o", required=True, type=named_path, metavar="PRIOR", help="new folder for the prior; a rerun goes on"
     )
     parser.add_argument("-init", metavar="PRIOR", help="a prior to start from (folder or name of a shipped one)")
     parser.add_argument(

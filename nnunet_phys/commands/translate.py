@@ -13,6 +13,7 @@ from nnunet_phys.commands.shared.map_work import (
     package_versions,
     read_work,
 )
+from nnunet_phys.commands.shared.numbers import finite
 from nnunet_phys.commands.shared.scan_options import (
     add_protocol_arguments,
     find_inputs,
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="where CASE_0000 images go")
     add_protocol_arguments(parser, "-from")
     parser.add_argument("-to", metavar="SEQUENCE", help=f"to make (default {_DEFAULT_TARGET})")
-    parser.add_argument("-to_fa", type=float, metavar="DEG", help="its flip angle, degrees (default: bssfp 45, gre 15)")
+    parser.add_argument(
+        "-to_fa", type=finite, metavar="DEG", help="its flip angle, degrees (default: bssfp 45, gre 15)"
+    )
     parser.add_argument("-to_protocol", type=named_path, metavar="JSON", help='instead: {"sequence": ..., parameters}')
     add_work_arguments(parser)
     parser.set_defaults(d=None)

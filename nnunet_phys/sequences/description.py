@@ -48,7 +48,7 @@ def make_sequence(description: Mapping[str, Any]) -> PulseSequence:
         sequence = kind(**values) if times is None else MOLLI.from_inversion_times(times, **values)
         voxel = torch.ones(1)
         sequence(SpinMaps(voxel, 1000 * voxel, 50 * voxel))
-    except (ValueError, TypeError, LookupError, RuntimeError) as error:
+    except (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError) as error:
         raise InputError(f"Sequence {name}: {error}.") from None
     return sequence
 

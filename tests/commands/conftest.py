@@ -1,27 +1,15 @@
-"""A small untrained prior, images for it, and what a refusal looks like."""
+"""Images for a prior, and what a refusal looks like."""
 
 import json
 
 import pytest
 import SimpleITK as sitk
-import torch
 
 from nnunet_phys.commands import main
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import MOLLI
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prior")
-    torch.manual_seed(0)
-    reference = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0]]).T.repeat(1, 50).contiguous()
-    SpinPrior(new_unet((16, 32)), new_scheduler(), SpinScaling(), 2.5, torch.full((1000, 3), 0.02), reference).save(
-        folder
-    )
-    return str(folder)
 
 
 @pytest.fixture

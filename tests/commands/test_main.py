@@ -9,7 +9,7 @@ import pytest
 
 from nnunet_phys.commands import main, trainers
 from nnunet_phys.commands.shared.numbers import number, whole_number
-from nnunet_phys.commands.shared.targets import path_argument
+from nnunet_phys.commands.shared.targets import named_path
 
 
 def _ends_with(monkeypatch, error):
@@ -50,4 +50,4 @@ def test_numbers_within_bounds():
 
 def test_an_empty_path_is_refused():
     with pytest.raises(argparse.ArgumentTypeError):
-        path_argument("")
+        named_path("")

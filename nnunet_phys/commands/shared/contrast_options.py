@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_phys.commands.shared.numbers import SEED, finite, number, whole_number
 from nnunet_phys.commands.shared.scan_options import read_description
+from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from nnunet_phys.spin import SpinMaps
     from nnunet_phys.tissue_state import ContrastAgent
 
+MOST_DRAWS = 1000
+"""Of a recipe, per case. Assumed: more images than a network needs of one heart."""
+MOST_BREATHING_MM = 100.0
+"""Assumed: several times as far as breathing moves a heart."""
 MUSCLE_T1_MS, MUSCLE_T2_MS = 1000.0, 50.0
 """Myocardium that --null makes black, before contrast agent."""
 
@@ -43,37 +49,18 @@ _SOURCES = {
 """Options that go with each source of contrasts."""
 
 
-def number(text: str) -> float:
-    """A number of the command line, infinity included.
-
-    Raises:
-        ValueError: it is none.
-    """
-    value = float(text)
-    if math.isnan(value):
-        raise ValueError
-    return value
-
-
-def finite(text: str) -> float:
-    """A finite number of the command line.
-
-    Raises:
-        ValueError: it is none.
-    """
-    value = number(text)
-    if math.isinf(value):
-        raise ValueError
-    return value
+def saturation_time(text: str) -> float:
+    """A type of argument: a finite number, or infinity, where nothing is saturated."""
+    return math.inf if text.strip().lower() in ("inf", "infinity") else finite(text)
 
 
 def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
     """One of four sources, and the options of each."""
     source = parser.add_argument_group("what to make, one of")
     source.add_argument("-sequence", metavar="SEQUENCE", help="bssfp, gre, molli, sasha, t2prep, lge_gre, ...")
-    source.add_argument("-protocol", type=Path, metavar="JSON", help='{"sequence": ..., parameters}')
+    source.add_argument("-protocol", type=named_path, metavar="JSON", help='{"sequence": ..., parameters}')
     source.add_argument("-recipe", metavar="NAME", help="draws of a recipe: default, molli, gre, lge, paper or a file")
-    source.add_argument("-draw", type=Path, metavar="JSON", help="again, bit for bit, what such a CASE.json tells")
+    source.add_argument("-draw", type=named_path, metavar="JSON", help="again, bit for bit, what a CASE.json records")
     of_sequence = parser.add_argument_group("with -sequence or -protocol; several values make a series")
     of_sequence.add_argument("-fa", type=finite, metavar="DEG", help="flip angle, degrees")
     of_sequence.add_argument("-tr", type=finite, metavar="MS", help="TR; the echo spacing of single shots")
@@ -85,19 +72,24 @@ def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="inversion time; molli: one image, or a series in acquisition order, from which RR follows",
     )
-    of_sequence.add_argument("-ts", type=number, nargs="+", metavar="MS", help="saturation time; inf: no saturation")
+    of_sequence.add_argument("-ts", type=saturation_time, nargs="+", metavar="MS", help="saturation time; inf: none")
     of_sequence.add_argument("-t2_prep", type=finite, nargs="+", metavar="MS", help="T2 preparation")
     of_sequence.add_argument("--null", action="store_true", default=None, help="lge: the -ti that blackens myocardium")
     of_sequence.add_argument(
         "-gd", type=finite, nargs=2, metavar=("BLOOD", "TISSUE"), help="contrast agent, mmol/l (0.5 0.25: 15 min after)"
     )
-    of_sequence.add_argument("-noise", type=finite, metavar="F", help="standard deviation, of the bright signal (0.02)")
     of_sequence.add_argument(
-        "-breathing", type=finite, metavar="MM", help="shift each image of a series along the rows, at most so far"
+        "-noise", type=number(0, 1), metavar="F", help="standard deviation, a share of the bright signal"
+    )
+    of_sequence.add_argument(
+        "-breathing",
+        type=number(0, MOST_BREATHING_MM),
+        metavar="MM",
+        help="shift each image of a series along the rows, at most so far",
     )
     of_recipe = parser.add_argument_group("with -recipe")
-    of_recipe.add_argument("-n", type=int, metavar="N", help="draws a case (default 8)")
-    parser.add_argument("-seed", type=int, help="of draws, noise and breathing (default 0)")
+    of_recipe.add_argument("-n", type=whole_number(1, MOST_DRAWS), metavar="N", help="draws a case (default 8)")
+    parser.add_argument("-seed", type=SEED, help="of draws, noise and breathing (default 0)")
 
 
 @dataclass(frozen=True)
@@ -139,12 +131,6 @@ def read_contrasts(args: argparse.Namespace) -> Contrasts:
             dashes = "--" if option == "null" else "-"
             belongs = [f"-{name}" for name, options in _SOURCES.items() if option in options]
             raise InputError(f"{dashes}{option} goes with {' or '.join(belongs)}, not with -{given[0]}.")
-    if args.noise is not None and not 0 <= args.noise <= 1:
-        raise InputError(f"-noise {args.noise:g}: give 0 to 1, such as 0.02 for 2 % of the bright signal.")
-    if args.breathing is not None and not 0 <= args.breathing < math.inf:
-        raise InputError(f"-breathing {args.breathing:g}: give 0 mm or more.")
-    if args.seed is not None and args.seed < 0:
-        raise InputError(f"-seed {args.seed}: give 0 or more.")
     return {"recipe": _of_recipe, "draw": _of_record}.get(given[0], _of_sequence)(args)
 
 
@@ -257,8 +243,6 @@ def _of_recipe(args: argparse.Namespace) -> Contrasts:
     from nnunet_phys.reservoir import draw_reservoir
 
     count, seed = 8 if args.n is None else args.n, args.seed or 0
-    if not 1 <= count <= 1000:
-        raise InputError(f"-n {count}: give 1 to 1000.")
     recipe = load_recipe(args.recipe)
 
     def images(case: str, number: int, maps: SpinMaps, voxel_mm: tuple[float, float, float]) -> list[SyntheticImage]:

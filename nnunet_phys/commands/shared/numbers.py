@@ -36,15 +36,20 @@ def number(least: float, greatest: float) -> Callable[[str], float]:
     """A type of argument: a finite number from `least` to `greatest`, both included."""
 
     def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-        if not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
-        return _within(value, least, greatest)
+        return _within(finite(text), least, greatest)
 
     return parse
+
+
+def finite(text: str) -> float:
+    """A type of argument: a finite number, whose bounds the sequence knows."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
 
 
 def _within(value: _Number, least: float, greatest: float) -> _Number:

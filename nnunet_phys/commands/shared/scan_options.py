@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_phys.commands.shared.numbers import finite
 from nnunet_phys.commands.shared.targets import named_path, refuse_as_target
 from nnunet_phys.errors import InputError
 
@@ -24,7 +25,7 @@ def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequen
     named = f"{', '.join(SEQUENCES)} (default {_DEFAULT_SEQUENCE})"
     parser.add_argument(flag, dest="sequence", metavar="SEQUENCE", help=named)
     parser.add_argument(
-        "-fa", type=float, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15, molli 35)"
+        "-fa", type=finite, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15, molli 35)"
     )
     parser.add_argument(
         "-protocol",

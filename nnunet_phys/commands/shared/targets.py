@@ -12,17 +12,12 @@ from nnunet_phys.commands.shared.pages import MADE_BY
 from nnunet_phys.errors import InputError, last_line
 
 
-def path_argument(text: str) -> Path:
-    """A type of argument: a path, which an empty text is not: Python would take it for the current folder."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("an empty path")
-    return Path(text)
-
-
 def named_path(text: str) -> Path:
     """A type of argument: a path, which an empty text is not (it would mean the current folder)."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty: name a file or folder")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path")
     return Path(text)
 
 
