@@ -155,7 +155,11 @@ def test_folder_that_cannot_be_written_to(withstand, command):
 
 VARIABLES = {
     "nnUNet_raw is nowhere": ("phantom -d 901 -train 1", "there is no such folder", {"nnUNet_raw": "/nowhere"}),
-    "nnUNet_raw is nowhere, for reverse": ("reverse -d 900" + WORK, "Is nnUNet_raw the right folder?", {"nnUNet_raw": "/nowhere"}),
+    "nnUNet_raw is nowhere, for reverse": (
+        "reverse -d 900" + WORK,
+        "Is nnUNet_raw the right folder?",
+        {"nnUNet_raw": "/nowhere"},
+    ),
     "nnUNet_raw is empty": ("report -d 900 -o page.html", "is empty", {"nnUNet_raw": ""}),
     "nnUNet_preprocessed is empty": ("preprocess -d 900 -c 2d", "is empty", {"nnUNet_preprocessed": ""}),
     "a rank alone": (REVERSE + " -o {out}", "RANK=3 with WORLD_SIZE=1", {"RANK": "3"}),

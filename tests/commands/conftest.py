@@ -7,8 +7,6 @@ import SimpleITK as sitk
 
 from nnunet_phys.commands import main
 from nnunet_phys.map_files import load_maps
-from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
-from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import MOLLI
 
 

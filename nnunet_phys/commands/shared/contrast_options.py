@@ -7,7 +7,6 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.numbers import SEED, finite, number, whole_number
