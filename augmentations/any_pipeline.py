@@ -19,8 +19,8 @@ from nnunet_phys.spin import T1_MIN_MS, T2_MIN_MS
 class ContrastFromMaps:
     """Replace a sample's image by one synthesised from its maps, z-scored as a whole.
 
-    Nothing of nnU-Net's is needed: no reservoir, no index plane. Put it before cropping and spatial transforms; they
-    then move one image, and the z-score is that of the volume.
+    Needs nothing from nnU-Net, neither reservoir nor index plane. Put it before cropping and spatial transforms, so
+    that they move one image and the z-score is that of the volume.
 
     Args:
         recipe: name, JSON file or `ContrastRecipe`.

@@ -2,7 +2,7 @@
 
 `SynthesizeContrast` comes first in the pipeline, before the spatial transform, since signals mix where voxels mix: the
 image may be interpolated, T1 may not. It leaves the signed signal. `AcquireImage` comes after the spatial transform and
-adds what the scanner adds to an image, on the final crop, where it is cheapest.
+adds noise and the scanner's other effects on an image, on the final crop, where that is cheapest.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION, ContrastDraw, noise_reference
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
+from nnunet_phys.forward import shown
 from nnunet_phys.reservoir import Reservoir
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What `AcquireImage` must know of a signal on its way through the spatial transform.
+    """What `AcquireImage` needs to know about a signal that has passed through the spatial transform.
 
     Attributes:
         draw: the contrast.
         reservoir: signed signal of voxels of the whole case, (n,).
-        mean, deviation: of that; the signal travels as a z-score, so that 0 is the padding.
+        mean, deviation: of the reservoir; the signal is passed on as a z-score, so that 0 is the padding.
     """
 
     draw: ContrastDraw
@@ -38,7 +39,7 @@ class Acquisition:
 
 
 class Case(Protocol):
-    """What `SynthesizeContrast` asks of a case; `precomputed_spin.dataset.SpinCase` is one."""
+    """What `SynthesizeContrast` needs of a case; `precomputed_spin.dataset.SpinCase` is one."""
 
     @property
     def reservoir(self) -> Reservoir:
@@ -65,21 +66,21 @@ class Patch(Protocol):
 
 
 class Cases(Protocol):
-    """What `SynthesizeContrast` asks of the training cases; `precomputed_spin.dataset.SpinCases` is that."""
+    """What `SynthesizeContrast` needs of the training cases; `precomputed_spin.dataset.SpinCases` has it."""
 
     def __len__(self) -> int:
         """Their number."""
 
     def locate(self, plane: np.ndarray) -> Patch | None:
-        """What a patch's index plane says; None where all is padding."""
+        """The patch that an index plane describes; None where all is padding."""
 
 
 class SynthesizeContrast(BasicTransform):
     """Replace the real image by the signed signal of a contrast drawn for it.
 
     Takes `image` with two channels, image and index plane (see `precomputed_spin.dataset`), and returns the first,
-    written over. A `contrast` entry of the sample tells `AcquireImage` the rest; it is None where the real image is
-    kept. Draws from np.random; nnU-Net's workers fork with one and the same torch generator.
+    overwritten. The sample's `contrast` entry holds what `AcquireImage` needs; it is None where the real image is kept.
+    Draws from np.random, since nnU-Net's workers fork with identical torch generators.
 
     Args:
         recipe: what to draw.
@@ -122,11 +123,11 @@ class SynthesizeContrast(BasicTransform):
 
 
 class AcquireImage(BasicTransform):
-    """Faults of the image, noise, magnitude, and the z-score that nnU-Net would give the whole case.
+    """Image faults, noise, magnitude, and the z-score that nnU-Net would compute over the whole case.
 
-    Takes what `SynthesizeContrast` left, after any spatial transform; passes real images on. Padding stays 0, nnU-Net's
-    value for it. Leaves the `ContrastDraw` in the sample's `contrast`, whose `describe` is its record; None: a real
-    image.
+    Takes the result of `SynthesizeContrast`, after any spatial transform; real images stay as they are. Padding stays
+    0, nnU-Net's value for it. Leaves the `ContrastDraw` in the sample's `contrast`, whose `describe` is its record, or
+    None for a real image.
     """
 
     def apply(self, data_dict: dict, **_: Any) -> dict:
@@ -149,7 +150,7 @@ def synthesize(
         draw: the contrast.
 
     Returns:
-        tensor (slices, rows, columns), and what `acquire` must know.
+        tensor (slices, rows, columns), and what `acquire` needs.
     """
     patch = grid_positions(start, tuple(maps.shape[1:]), tuple(case.shape), tuple(case.spacing_mm))
     z, y, x = torch.from_numpy(case.position_mm)
@@ -170,8 +171,8 @@ def synthesize(
 def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     """The image that the scanner makes of a signal, as nnU-Net normalises it.
 
-    nnU-Net takes mean and deviation of the whole case. They come from the case's reservoir, with the same noise; what
-    blur, ghosts and cut k-space do to them, which single voxels cannot show, is measured on this image.
+    nnU-Net takes mean and deviation of the whole case. Here they come from the case's reservoir, with the same noise.
+    The effect of blur, ghosts and cut k-space on them does not show in single voxels, so it is measured on this image.
 
     Args:
         image: what `synthesize` returned, after any spatial transform, (1, ...); 0 is padding.
@@ -182,18 +183,25 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     """
     draw, case = acquisition.draw, acquisition.reservoir
     padding = image == 0
+    # 1. The signed signal again, from its z-score
     signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
-    bright = noise_reference(case)
+    # 2. Blur, cut k-space and ghosts
     finished = draw.finish(signal)
-    deviation, mean = (float(one) for one in torch.std_mean(draw.shown(case.clone(), bright), correction=0))
+    # 3. Mean and deviation of the case's image, with the noise that it has
+    reference = noise_reference(case)
+    deviation_of_case, mean_of_case = torch.std_mean(draw.shown(case.clone(), reference), correction=0)
+    deviation, mean = float(deviation_of_case), float(mean_of_case)
+    # 4. What step 2 changed of them, measured on this image
     if finished is not signal:
-        before, after = (_statistics(one if draw.phase_sensitive else one.abs(), padding) for one in (signal, finished))
+        before = _statistics(shown(draw.sequence, signal), padding)
+        after = _statistics(shown(draw.sequence, finished), padding)
         half = 0.5 * deviation * deviation  # a patch may differ from the case: no fault changes the case by more
         deviation = math.sqrt(deviation**2 + min(max(after[1] ** 2 - before[1] ** 2, -half), half))
         mean += after[0] - before[0]
     deviation = max(deviation, SMALLEST_DEVIATION)
-    shown = draw.shown(finished, bright)
-    return torch.add(torch.tensor(-mean / deviation), shown, alpha=1 / deviation).masked_fill_(padding, 0)
+    # 5. Noise and magnitude, then the z-score; padding stays 0
+    image_shown = draw.shown(finished, reference)
+    return torch.add(torch.tensor(-mean / deviation), image_shown, alpha=1 / deviation).masked_fill_(padding, 0)
 
 
 def _statistics(image: torch.Tensor, padding: torch.Tensor) -> tuple[float, float]:

@@ -31,7 +31,7 @@ SMALLEST_DEVIATION = 1e-8  # of a z-score, as in nnU-Net's ZScoreNormalization
 
 
 Effect = TransmitField | OffResonance | Device | ReceiveBias | PartialVolume | ZeroFilling | Ghost | Noise
-"""What a scanner adds."""
+"""An effect of the scanner."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class ContrastDraw:
         return [self.tissue] if self.region_tissue is None else [self.tissue, self.region_tissue]
 
     def flip_angles(self, positions: Positions) -> torch.Tensor | None:
-        """Flip angles (degrees) over the positions, as the signal sees them; None where they do not vary.
+        """Effective flip angles (degrees) at the positions; None where they do not vary.
 
         Off-resonance tilts a bSSFP train's axis of rotation as a larger flip angle would.
         """
@@ -119,7 +119,7 @@ class ContrastDraw:
             flip = smooth(self.transmit, positions).mul_(nominal).clamp_(2, 180)
         if not detuned:
             return torch.as_tensor(flip)
-        # what is smooth is the frequency: the effective flip angle has a cusp at the edge of each band
+        # only the frequency is smooth: the effective flip angle has a cusp at the edge of each band
         shifts = [] if self.off_resonance is None else [smooth(self.off_resonance, positions, step_mm=4.0)]
         if self.device is not None:
             shifts.append(self.device(positions))
@@ -141,7 +141,7 @@ class ContrastDraw:
         flip_angles: torch.Tensor | None,
         voxel_mm: tuple[float, float, float],
     ) -> torch.Tensor:
-        """Signed signal with all that depends on a voxel alone, before the faults of the image; fast, by the table.
+        """Signed signal, looked up in a table, with all effects on single voxels but without the faults of the image.
 
         Args:
             table: of this draw.
@@ -158,7 +158,7 @@ class ContrastDraw:
         return self._received(self._mixed(by_state, positions) * pd, positions, voxel_mm)
 
     def _mixed(self, by_state: torch.Tensor | list[torch.Tensor], positions: Positions) -> torch.Tensor:
-        """Signals of all states of the tissue as the region mixes them."""
+        """Signals of all states of the tissue, mixed by the region."""
         if self.region is None:
             return by_state[0]
         return torch.lerp(by_state[0], by_state[1], self.region(positions))
@@ -166,7 +166,7 @@ class ContrastDraw:
     def _received(
         self, signal: torch.Tensor, positions: Positions, voxel_mm: tuple[float, float, float]
     ) -> torch.Tensor:
-        """What coils and a device's field leave of a signal; changes it."""
+        """A signal after the coils' sensitivity and the dephasing by a device's field; changes `signal`."""
         if self.receive_bias is not None:
             signal *= smooth(self.receive_bias, positions)
         if self.device is not None:
@@ -174,13 +174,13 @@ class ContrastDraw:
         return signal
 
     def displaced(self, signal: torch.Tensor, positions: Positions) -> torch.Tensor:
-        """The signal where the device's field displaces it to, along the columns; changes nothing without one."""
+        """The signal, displaced along the columns by the device's field; as it is without a device."""
         if self.device is None:
             return signal
         return displace(signal, self.device(positions) / self.device.bandwidth_hz_per_pixel, along_rows=False)
 
     def scan(self, maps: torch.Tensor, spacing_mm: tuple[float, float, float]) -> torch.Tensor:
-        """The image of a whole volume, in the signal's own unit, by the signal equation itself.
+        """The image of a whole volume, in the signal's own unit, from the signal equation itself.
 
         Args:
             maps: PD, T1 (ms), T2 (ms), (3, slices, rows, columns).
@@ -204,7 +204,7 @@ class ContrastDraw:
         return shown(self.sequence, signal)
 
     def finish(self, signal: torch.Tensor) -> torch.Tensor:
-        """Blur, cut k-space and add ghosts: the faults of the image, still signed and without noise."""
+        """Apply the faults of the image (blur, cut k-space, ghosts) to a signed signal without noise."""
         for fault in (self.partial_volume, self.zero_filling, self.ghost):
             if fault is not None:
                 signal = fault(signal)

@@ -1,4 +1,4 @@
-"""What to synthesise: which sequences, in which ranges, how often, with which of a scanner's faults."""
+"""What to synthesise: which sequences, in which ranges, how often, with which scanner effects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EffectRanges:
     ranges: Mapping[str, Range] = field(hash=False)
 
     def draw(self, rng: Uniform) -> Effect | None:
-        """The effect, or None. Its numbers lie in their ranges; a seed is any, a direction one of two."""
+        """The effect, or None. Its numbers are drawn from their ranges, seeds from all seeds, a direction from two."""
         if not chance(rng, self.probability):
             return None
         values: dict[str, Any] = {}
@@ -73,9 +73,9 @@ class ContrastRecipe:
     Attributes:
         name: where it comes from.
         probability: share of synthesised samples; the others keep the real image.
-        t1_factor, t2_factor: for all tissues of a sample together: the spread between field strengths and between
-            mapping methods (T1 of myocardium is 996 ms by MOLLI and 1,170 by SASHA at 1.5 T, 1,523 by mSASHA at 3 T),
-            of which a map knows one.
+        t1_factor, t2_factor: one factor each for all tissues of a sample. They cover the spread between field
+            strengths and between mapping methods (T1 of myocardium is 996 ms by MOLLI and 1,170 by SASHA at 1.5 T,
+            1,523 by mSASHA at 3 T), of which a map represents one.
         sequences: what is drawn.
         scanner: its effects.
     """

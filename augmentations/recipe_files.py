@@ -1,12 +1,12 @@
-"""Recipes as JSON: reading them with all their faults, one line each.
+"""Read recipes from JSON; all faults are reported, one line each.
 
     {"probability": 0.7, "t1_factor": [0.75, 1.35], "t2_factor": [0.8, 1.25],
      "sequences": [{"sequence": "bssfp", "weight": 1, "flip_angle_deg": [35, 80], ...}, ...],
      "scanner": {"noise": {"probability": 1, "fraction": [0, 0.05]}, ...}}
 
-A sequence's further keys are the fields of its ranges (`sequences.protocol_ranges.RANGES`), whose defaults stand for
-those that are left out, and `contrast_agent` and `region` where wanted (`tissue_ranges`). A scanner effect's keys are
-the numbers of its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly.
+A sequence's further keys are the fields of its ranges (`sequences.protocol_ranges.RANGES`), which have defaults, and
+optionally `contrast_agent` and `region` (`tissue_ranges`). The keys of a scanner effect are the numbers of its class in
+`fields` or `scanner`. Pairs are ranges, drawn uniformly.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TRIAL_IMAGES = 24
 
 
 def load_recipe(recipe: str | Path) -> ContrastRecipe:
-    """A recipe that ships, by name (default, gre, lge, molli, paper), or a file's.
+    """A shipped recipe by its name (default, gre, lge, molli, paper), or one from a file.
 
     Raises:
         InputError: no such recipe, or faults in it, one line each.
@@ -57,7 +57,7 @@ def load_recipe(recipe: str | Path) -> ContrastRecipe:
 
 
 def shipped_recipes() -> list[str]:
-    """Names of the recipes that ship."""
+    """Names of the shipped recipes."""
     return sorted(path.stem for path in SHIPPED.glob("*.json"))
 
 
@@ -70,7 +70,7 @@ def recipe_in_force(default: str | Path | ContrastRecipe) -> ContrastRecipe:
 
 
 def read_recipe(description: Any, name: str) -> ContrastRecipe:
-    """A recipe from what its JSON says, tried out.
+    """Make a recipe from parsed JSON, and try it out.
 
     Raises:
         InputError: faults, one line each.
@@ -121,7 +121,7 @@ def _effect_fields(effect: str) -> list[Field]:
 
 
 def _effect_schema(effect: str) -> type:
-    """What JSON says of an effect: how often, and the range of each of its numbers."""
+    """The schema of an effect in JSON: how often it is drawn, and the range of each of its numbers."""
     ranges = [
         (entry.name, Range, field(metadata=span(entry.metadata["quantity"], ""))) for entry in _effect_fields(effect)
     ]
@@ -148,7 +148,7 @@ class _Top:
 
 
 def _entry_schema(content: Any) -> type | None:
-    """What JSON says of a sequence: the fields of its ranges, and what every entry may have; None: no such sequence."""
+    """The schema of a sequence in JSON: the fields of its ranges, and those of every entry; None: no such sequence."""
     name = content.get("sequence") if isinstance(content, Mapping) else None
     return _schema_of(RANGES[name]) if isinstance(name, str) and name in RANGES else None
 
@@ -181,7 +181,7 @@ def _effect_ranges(effect: str, ranges: Any) -> EffectRanges:
 
 @lru_cache(maxsize=32)
 def _trial_faults(recipe: ContrastRecipe) -> tuple[str, ...]:
-    """What the sequences themselves refuse of some draws: each is drawn many times and imaged at the ends of ranges."""
+    """Faults that show only in a trial: each sequence is drawn many times, and imaged at the ends of its ranges."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the images are small: the threads that nnU-Net sets on a CPU only slow it
     try:
@@ -194,7 +194,7 @@ def _trial_faults(recipe: ContrastRecipe) -> tuple[str, ...]:
 
 
 def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
-    """What one sequence of a recipe refuses, or None: images with all effects, then draws without."""
+    """The first fault in a trial of one sequence, or None: images with all effects, then draws without."""
     maps = torch.tensor([[0.9, 0.8, 0.7, 0.0], [1550.0, 1050.0, 300.0, 1000.0], [220.0, 50.0, 64.0, 60.0]])
     always = partial(replace, probability=1.0)
     alone = replace(
@@ -224,7 +224,7 @@ def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
 
 
 class _Ends:
-    """In place of a random generator: one end of each range, or the other."""
+    """Stands in for a random generator: draws one end of a range or the other."""
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.RandomState(seed)

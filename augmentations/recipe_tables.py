@@ -49,9 +49,9 @@ def tables() -> dict[str, str]:
 
 
 def fill(text: str) -> str:
-    """A document with the tables of today between its marks."""
+    """A document with up-to-date tables between its marks."""
     current = tables()
-    return _MARK.sub(lambda found: f"{found[1]}{current[found[2]]}{found[3]}", text)
+    return _MARK.sub(lambda marked: f"{marked[1]}{current[marked[2]]}{marked[3]}", text)
 
 
 def _first_marked(entries: Iterable[Field]) -> list[tuple[bool, Field]]:

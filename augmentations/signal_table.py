@@ -1,10 +1,10 @@
 """A sequence's signal as a table: whatever the sequence, a voxel costs one bilinear look-up.
 
 For one draw, the signal per unit PD depends on T1 and T2, and on the flip angle where B1+ or off-resonance vary. It is
-computed on a grid of them, equidistant in log T1 and log T2, and interpolated. Against the sequence itself, over T1 of
-200-3,000 ms and T2 of 25-400 ms, the worst voxel of the default recipe's draws is off by 0.6 % of the greatest signal
-or less in most and 1.5 % in the worst of them, late enhancement, where contrast agent makes the signal steep between
-tissue and blood; with varying flip angles by 1.5 and 3.5 %.
+computed on a grid, equidistant in log T1 and log T2, and interpolated. Errors of the worst voxel, over T1 of 200-3,000
+ms and T2 of 25-400 ms, relative to the greatest signal: at most 0.6 % in most draws of the default recipe, 1.5 % in the
+worst (late enhancement, where contrast agent makes the signal steep between tissue and blood); with varying flip
+angles, 1.5 and 3.5 %.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SignalTable:
         """Signals per unit PD, states first.
 
         Args:
-            t1, t2: ms, any shape; beyond the bounds of `spin` they are taken to lie on them.
+            t1, t2: ms, any shape; values beyond the bounds of `spin` count as the bound.
             flip_angle_deg: of that shape, where the table has flip angles.
         """
         shape, count = t1.shape, t1.numel()
@@ -72,13 +72,15 @@ class SignalTable:
         node = flip_angle_deg.reshape(-1).sub(low).div_(step).clamp_(0, _FLIP - 1)
         below = node.floor().clamp_(max=_FLIP - 2)
         node.sub_(below)
-        rows = torch.empty((2, count))  # the same T1 in the tables of the two neighbouring flip angles
+        # The same T1 in the tables of the two neighbouring flip angles: 0.56 of the time of one look-up by grid_sample in
+        # three dimensions (25,600 voxels on one core)
+        rows = torch.empty((2, count))
         n1, _ = self.nodes
         torch.add(where[1].clamp_(-1, 1).mul_((n1 - 1) / 2), below, alpha=n1, out=rows[0])
         rows[0].add_((n1 - 1) / 2).mul_(2 / (_FLIP * n1 - 1)).sub_(1)
         torch.add(rows[0], 2 * n1 / (_FLIP * n1 - 1), out=rows[1])
-        found = self._look_up(torch.stack((where[:1].expand(2, -1), rows)))
-        return torch.lerp(found[:, 0], found[:, 1], node).reshape(-1, *shape)
+        neighbours = self._look_up(torch.stack((where[:1].expand(2, -1), rows)))
+        return torch.lerp(neighbours[:, 0], neighbours[:, 1], node).reshape(-1, *shape)
 
     def _look_up(self, where: torch.Tensor) -> torch.Tensor:
         """(states, lines, n) at places (2, lines, n)."""
@@ -87,7 +89,7 @@ class SignalTable:
 
 @cache
 def _grid(n1: int, n2: int) -> tuple[SpinMaps, TissueKinds]:
-    """T1 and T2 of the nodes, (n1, n2), and their kinds of tissue; not to be written to."""
+    """T1 and T2 of the nodes, (n1, n2), and their kinds of tissue; do not modify them."""
     t1 = torch.linspace(*_LOG_T1, n1).exp()[:, None].expand(n1, n2).contiguous()
     t2 = torch.linspace(*_LOG_T2, n2).exp().expand(n1, n2).contiguous()
     maps = SpinMaps(torch.ones(n1, n2), t1, t2)

@@ -15,7 +15,7 @@ from nnunet_phys.spin import SpinMaps
 
 @dataclass(frozen=True)
 class SyntheticImage:
-    """What is to be made.
+    """An image to make.
 
     Attributes:
         draw: the contrast.

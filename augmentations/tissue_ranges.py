@@ -41,7 +41,7 @@ class RegionRanges:
     blood_factor: Range = field(metadata=span(Quantity("", 0, 10), "factor of the contrast agent in blood there"))
 
     def draw(self, rng: Uniform, tissue: TissueState) -> tuple[Region, TissueState] | tuple[None, None]:
-        """Where, and in which state."""
+        """The region and the state of its tissue, or neither."""
         if not chance(rng, self.probability):
             return None, None
         region = Region(rng.uniform(*self.share), rng.uniform(*self.scale_mm), whole_number(rng, 0, 2**31 - 1))

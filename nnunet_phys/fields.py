@@ -133,7 +133,9 @@ class OffResonance:
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Hz."""
         slope = np.random.default_rng(self.seed).uniform(-0.5, 0.5, 3)
-        ramp = sum(axis * (float(one) / 100) for axis, one in zip(positions, slope, strict=True))
+        slices, rows, columns = positions
+        per_mm = [float(change) / 100 for change in slope]
+        ramp = slices * per_mm[0] + rows * per_mm[1] + columns * per_mm[2]
         return (smooth_noise(self.seed, positions, 50.0) * 0.35 + ramp) * self.span_hz
 
 

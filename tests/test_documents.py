@@ -1,4 +1,4 @@
-"""What README and docs show, runs."""
+"""The README and docs are true: their Python runs, their commands and tables are those of the code."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ import shlex
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from nnunet_phys.augmentations.recipe_tables import fill
 from nnunet_phys.commands import main
-from nnunet_phys.sequences import SEQUENCES
+from nnunet_phys.digital_heart import digital_heart
+from nnunet_phys.image_files import Geometry, write_volume
+from nnunet_phys.sequences import BSSFP, SEQUENCES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language: str) -> list:
-    found = []
-    for document in DOCUMENTS:
-        for number, text in enumerate(re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL)):
-            found.append(pytest.param(text, id=f"{document.name} {number}"))
-    return found
+def python_blocks() -> list[ParameterSet]:
+    """The Python that the documents show, block by block."""
+    return [
+        pytest.param(block, id=f"{document.name} {number}")
+        for document in DOCUMENTS
+        for number, block in enumerate(re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL))
+    ]
 
 
 def command_lines() -> list[list[str]]:
-    """Arguments of every whole command that a document shows in a block, or in the text with its options."""
-    shown = []
+    """Arguments of every whole command that a document shows, in a block or in the text."""
+    shown: list[list[str]] = []
     for document in DOCUMENTS:
         text = document.read_text()
         lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
@@ -40,9 +44,32 @@ def command_lines() -> list[list[str]]:
     return shown
 
 
-@pytest.mark.parametrize("text", blocks("python"))
-def test_python_runs(text):
-    exec(compile(text, "document", "exec"), {"__name__": "document"})
+@pytest.fixture
+def folder_with_images(tmp_path, monkeypatch) -> Path:
+    """The current folder, with a cine of a digital heart in `images`."""
+    heart = digital_heart(seed=1, slices=1, shape=(64, 64))
+    slice_mm, row_mm, column_mm = heart.spacing_mm
+    geometry = Geometry((64, 64, 1), (column_mm, row_mm, slice_mm), (0.0,) * 3, (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+    (tmp_path / "images").mkdir()
+    with write_volume(tmp_path / "images" / "heart_0000.nii.gz", BSSFP(50.0)(heart.maps), geometry):
+        pass
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("block", python_blocks())
+def test_python_runs(block, folder_with_images):
+    exec(compile(block, "document", "exec"), {"__name__": "document"})
+
+
+def test_links_lead_to_files_and_headings():
+    for document in DOCUMENTS:
+        for target, _, heading in (link.partition("#") for link in re.findall(r"\]\(([^):]+)\)", document.read_text())):
+            path = document.parent / target
+            assert path.is_file() or path.name == "demo.png", (document.name, target)
+            if heading:
+                headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+                assert heading in [text.lower().replace(" ", "-") for text in headings], (document.name, heading)
 
 
 def test_commands_are_understood(monkeypatch):

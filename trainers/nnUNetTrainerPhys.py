@@ -1,8 +1,8 @@
 """nnU-Net trainers that synthesise MR contrasts from tissue maps while they train.
 
-nnU-Net imports this file from the folder in `nnUNet_extTrainer` and forgets it again, so whatever a worker
-process unpickles (transform, dataset, recipe) lives outside this folder. Network, plans and input channels
-are nnU-Net's own.
+nnU-Net imports this file from the folder in `nnUNet_extTrainer` and then removes it from `sys.modules`, so whatever a
+worker process unpickles (transform, dataset, recipe) lives outside this folder. Network, plans and input channels are
+nnU-Net's own.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ else:
 class PhysMixin(_Trainer):
     """Adds contrast synthesis to any nnU-Net trainer: `class Mine(PhysMixin, nnUNetTrainerDA5): pass`.
 
-    Only the training data change: each patch says which part of which case it is, the parent's training transforms are
-    preceded by `SynthesizeContrast`, which reads the maps there, and `AcquireImage` follows their spatial transform.
-    Validation sees real images. Under DDP each rank does so for its own training data; the segmentation of a cascade's
-    previous stage passes unchanged.
+    Only the training data change. Each patch carries its case and position; `SynthesizeContrast` reads the maps there,
+    before the parent's training transforms, and `AcquireImage` follows their spatial transform. Validation uses real
+    images. Under DDP each rank does this for its own training data. In a cascade, the segmentation of the previous
+    stage stays unchanged.
 
     Attributes:
         recipe: what to synthesise: a recipe's name, a JSON file or a `ContrastRecipe`. The variable nnUNet_phys_recipe
@@ -65,7 +65,7 @@ class PhysMixin(_Trainer):
             raise TypeError(f"{cls.__name__}: name PhysMixin before the nnU-Net trainer, or it has no effect")
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
-        """The parent's transforms, after the synthesis. Not static: it needs this training's cases."""
+        """The parent's transforms, after the synthesis. Not static, as it needs this training's cases."""
         parents = super().get_training_transforms(*args, **kwargs)
         training, _ = self._datasets
         masked = self.configuration_manager.use_mask_for_norm[0]

@@ -199,8 +199,8 @@ def _write_gallery(args: argparse.Namespace, case: Case) -> None:
     heading = html.escape(f"{case.name}: contrasts of its PD, T1 and T2")
     parts = [f"<h1>{heading}</h1>", picture(figure)]
     parts.append("<p>Each image has its own grey scale, from 0 to its 99.5th percentile; signed ones from their least.")
-    found = muscle_t1_t2(case.maps, case.voxel_mm[1:])
-    sections = {"Sequences": sequence_rows(*found, args.seed), "Faults of the scanner": effect_rows(args.seed)}
+    t1_ms, t2_ms = muscle_t1_t2(case.maps, case.voxel_mm[1:])
+    sections = {"Sequences": sequence_rows(t1_ms, t2_ms, args.seed), "Faults of the scanner": effect_rows(args.seed)}
     with tqdm(total=sum(map(len, sections.values())), unit="row", disable=args.disable_progress_bar) as progress:
         for title, rows in sections.items():
             parts.append(f"<h1>{title}</h1>")
@@ -223,14 +223,13 @@ def _row_figure(case: Case, row: Row) -> Figure:
 
 
 def _write_figure(args: argparse.Namespace, case: Case) -> None:
-    import numpy as np
     from matplotlib.figure import Figure
 
     from nnunet_phys.commands.shared.gallery_rows import characteristic, muscle_t1_t2
 
     contrasts = characteristic(*muscle_t1_t2(case.maps, case.voxel_mm[1:]), args.seed)
     figure = Figure(figsize=(14, 5.2), layout="constrained")
-    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(3.3, 1.8)))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.3, 1.8))[:, 0]
     case.show_source(list(above.subplots(1, 3 if case.image is None else 4)), size=11)
     for axis, (caption, draw) in zip(below.subplots(1, len(contrasts)), contrasts, strict=True):
         case.show_draw(axis, draw, caption, size=9)

@@ -73,7 +73,7 @@ def _write(
             pass
     record = {
         "synthesized": contrasts.settings,
-        "images": [{"file": p.name, **one.describe()} for p, one in zip(paths, images, strict=True)],
+        "images": [{"file": path.name, **image.describe()} for path, image in zip(paths, images, strict=True)],
     }
     if contrasts.times_ms is not None:
         record["inversion_times_ms"] = contrasts.times_ms  # where `reverse` looks for them
@@ -81,8 +81,8 @@ def _write(
 
 
 def _paths(folder: Path, name: str, count: int, ending: str) -> list[Path]:
-    names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
-    return [folder / f"{name}{one}{ending}" for one in names]
+    suffixes = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
+    return [folder / f"{name}{suffix}{ending}" for suffix in suffixes]
 
 
 def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Contrasts) -> dict[str, list[int]]:

@@ -1,8 +1,9 @@
 """Signal equations: each pulse sequence is a frozen dataclass called on `SpinMaps`, signed signal out.
 
 Times in milliseconds, angles in degrees, off-resonance in Hz. The signal keeps its sign (negative just after an
-inversion) until the scanner's noise model takes the magnitude; it is scaled by PD, the receive factor, last. `balanced`
-tells whether the read-out is bSSFP, to which off-resonance is a larger flip angle (`blocks.effective_flip_angle`).
+inversion) until the scanner's noise model takes the magnitude. PD, which includes the receive factor, scales it last.
+`balanced` says whether the read-out is bSSFP, where off-resonance acts as a larger flip angle
+(`blocks.effective_flip_angle`).
 """
 
 import importlib

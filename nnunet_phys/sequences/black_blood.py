@@ -1,4 +1,4 @@
-"""Black-blood turbo spin echo, T2-weighted: oedema, with STIR fat is dark, too."""
+"""Black-blood turbo spin echo, T2-weighted, for oedema; with STIR, fat is dark, too."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from nnunet_phys.tissue_state import TissueState
 
 @dataclass(frozen=True)
 class BlackBloodTSE(PulseSequence):
-    """Double inversion, which leaves tissue at rest as it was, and turbo spin echo with ideal pulses.
+    """Double inversion, which does not change static tissue, and turbo spin echo with ideal pulses.
 
         S = PD w mz exp(-TE/T2),   w = 1 - blood (1 - residual_blood)
 
-    Of mz the excitation leaves nothing. From echo to echo, through the refocusing pulse between them, it goes as
+    The excitation leaves no mz. From one echo to the next, through the refocusing pulse between them, mz changes as
     m -> (1 - h)^2 - h^2 m with h = exp(-ESP / (2 T1)), so that at the last of n echoes it is
 
         m_n = (1 - h)^2 (1 - (-h^2)^n) / (1 + h^2)
 
-    (derived here: about 0, a spin echo train holds mz down). From there it recovers to the next excitation; with STIR,
-    a perfect inversion comes `inversion_time_ms` before that. Exact against `bloch`.
+    (derived here; it is about 0, as a spin-echo train keeps mz small). From there it recovers to the next excitation;
+    with STIR, a perfect inversion comes `inversion_time_ms` before that. Exact against `bloch`.
 
-    What blood keeps is a share of its signal, were it at rest: an ASSUMPTION that leaves apart whether the double
-    inversion's null or the wash-out from the refocused slice darkened it.
+    Flowing blood keeps a share of the signal that it would have at rest. This is an ASSUMPTION that does not separate
+    the double inversion's null from the wash-out of the refocused slice.
 
     Attributes:
-        te_ms: effective TE, at the centre of k-space: that of an echo, not checked to be a multiple of the spacing.
+        te_ms: effective TE, at the centre of k-space; not checked to be a multiple of the echo spacing.
         tr_ms: TR, one or two heartbeats.
         echo_spacing_ms: ESP.
         echo_train_length: n.
         inversion_time_ms: STIR; None: without. Fat is nulled at about its T1 times ln 2.
-        residual_blood: what flowing blood keeps of its signal, 0-1; 0-0.3 is usual (an assumption).
+        residual_blood: share of its signal that flowing blood keeps, 0-1; 0-0.3 is usual (an assumption).
         blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None:
             `tissue_kinds.flowing_blood`.
 

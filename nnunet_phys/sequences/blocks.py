@@ -1,8 +1,7 @@
 """What the sequences share: events on the longitudinal magnetisation, and how trains of pulses change it.
 
-`mz` is the longitudinal magnetisation per unit PD, 1 at equilibrium: a tensor of the maps' shape, or a float
-while all voxels still agree. `r1` and `r2` are 1/T1 and 1/T2 in 1/ms, taken once per signal and shared by its
-events.
+`mz` is the longitudinal magnetisation per unit PD, 1 at equilibrium: a tensor of the maps' shape, or a float as long as
+all voxels have the same. `r1` and `r2` are 1/T1 and 1/T2 in 1/ms, computed once per signal.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ class Affine(NamedTuple):
         return self.offset + self.slope * mz
 
     def then(self, following: Affine) -> Affine:
-        """This map, and after it another one."""
+        """This map followed by another."""
         return Affine(following(self.offset), following.slope * self.slope)
 
     @property
     def steady(self) -> torch.Tensor:
-        """The mz that the map leaves as it is: what its repetition tends to, for a slope between -1 and 1."""
+        """The fixed point, to which repeating the map converges for a slope between -1 and 1."""
         return self.offset / (1 - self.slope)
 
 
@@ -102,14 +101,14 @@ def bssfp_approach(
 
 
 def effective_flip_angle(flip_angle_deg: NumberOrMap, tr_ms: float, off_resonance_hz: NumberOrMap) -> NumberOrMap:
-    """The flip angle with which a bSSFP train on resonance gives what this one gives off resonance.
+    """The flip angle at which a bSSFP train on resonance acts as this one does off resonance.
 
     With alternating pulses and echoes at TR/2, the rotation from echo to echo is one by phi/2 + 90 degrees about z, by
     a about x, and by phi/2 + 90 degrees about z again, phi = 2 pi df TR. Its axis is tilted from z by theta,
 
         tan(theta) = tan(a/2) / |cos(phi/2)|
 
-    (composed here, confirmed by `bloch`). To first order in TR/T1 and TR/T2, magnetisation along the axis relaxes as
+    (derived here, confirmed by `bloch`). To first order in TR/T1 and TR/T2, magnetisation along the axis relaxes as
     on resonance, where theta = a/2. The sign flip from band to band is left out.
 
     The steady state is within 0.1 % of M0 of `bloch` for |phi| < 0.7 pi, 0.4 % for 0.9 pi, 4 % at the edge, pi. A
@@ -145,9 +144,8 @@ def single_shot_bssfp(
     """Single-shot bSSFP: a/2 - TR/2 catalyst, then `pulses` pulses, TE = TR/2, spoiled after the last echo.
 
     Both results follow from `bssfp_approach`: the echo at t = (centre_pulse + 1) TR, and the magnetisation
-    cos(a/2) S(t) / sin(a/2) at the last echo, t = pulses TR, from where it recovers freely. No source was
-    found for the second: an assumption that `bloch` confirms. Both are within 0.1 % of M0 of it (T2 > 15 ms,
-    15-80 degrees).
+    cos(a/2) S(t) / sin(a/2) at the last echo, t = pulses TR, from where it recovers freely. No source was found for the
+    second, an assumption that `bloch` confirms. Both agree with it within 0.1 % of M0 (T2 > 15 ms, 15-80 degrees).
 
     Args:
         r1: 1/T1 in 1/ms, any shape.
@@ -219,5 +217,5 @@ def t2_star_decay(r2: torch.Tensor, r2_prime_hz: NumberOrMap, te_ms: float) -> t
 
 
 def blood_share(t1: torch.Tensor, t2: torch.Tensor, blood: NumberOrMap | None) -> NumberOrMap:
-    """`blood` where it is known, else what T1 and T2 (ms) say (`tissue_kinds.flowing_blood`)."""
+    """`blood` where it is given, else an estimate from T1 and T2 in ms (`tissue_kinds.flowing_blood`)."""
     return flowing_blood(t1, t2) if blood is None else blood

@@ -37,16 +37,16 @@ class BSSFP(BalancedSequence):
         |S| = PD (1 - E1) sin(a) |1 + E2 exp(i phi)| exp(-TE/T2) / d,
         d = (1 - E1 cos(a)) (1 + E2 cos(phi)) - E2 (E1 - cos(a)) (E2 + cos(phi))
 
-    Blood enters the slice at rest, not prepared by a half angle, and sees N pulses on its way. In plug flow, the slice
-    holds the pulse ages 0 ... N-1 in equal parts. Along the axis of the train, at theta from z (a/2 on resonance, see
-    `effective_flip_angle`), it starts with cos(theta) and tends to m_ss (see `bssfp_approach`); at the echoes of all
-    ages, the mean is, E = exp(-TR rate),
+    Blood enters the slice in equilibrium, without a half-angle pulse, and sees N pulses on its way. In plug flow, the
+    slice holds the pulse ages 0 ... N-1 in equal parts. Along the axis of the train, at theta from z (a/2 on resonance,
+    see `effective_flip_angle`), its magnetisation starts at cos(theta) and tends to m_ss (see `bssfp_approach`). With
+    E = exp(-TR rate), the mean over the echoes of all ages is
 
         S = PD sin(theta) (m_ss + (cos(theta) - m_ss) sqrt(E) (1 - E^N) / (N (1 - E)))
 
-    (derived here). Across the axis, magnetisation turns from echo to echo, and the mean over ages leaves little
-    of it: it is left out. On resonance that is within 2 % of M0 of `bloch` for even N and within 0.5/N for odd N; for
-    |phi| < 0.7 pi, within 0.75/N.
+    (derived here). Across the axis, magnetisation turns from echo to echo; little of it is left in the mean over ages,
+    and it is neglected. On resonance this agrees with `bloch` within 2 % of M0 for even N and within 0.5/N for odd N;
+    for |phi| < 0.7 pi, within 0.75/N.
 
     Attributes:
         flip_angle_deg: a, a number or broadcastable to the maps.

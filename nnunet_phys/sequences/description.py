@@ -1,4 +1,4 @@
-"""Sequences as text: a name and parameters, as a command line, a JSON file or a record of provenance holds them."""
+"""Sequences by name and parameters, as command lines, JSON files and records describe them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_sequence(description: Mapping[str, Any]) -> PulseSequence:
 
     Args:
         description: `sequence` (a key of `SEQUENCES`) and any of its attributes; lists become tuples. For molli,
-            `inversion_times_ms` of all images in acquisition order may stand for scheme and timing.
+            `inversion_times_ms` of all images in acquisition order may replace scheme and timing.
 
     Raises:
         InputError: an unknown name (the nearest is given), or values that the sequence refuses, one line each.
@@ -59,7 +59,7 @@ def describe_sequence(sequence: PulseSequence) -> dict[str, Any]:
 
 
 def _parameters(kind: type[PulseSequence], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of a sequence, typical ones where none are given, each of its field's type.
+    """Attributes of a sequence, with typical values where none are given, converted to the types of its fields.
 
     Raises:
         InputError: unknown parameters and values of another type or unit, one line each.

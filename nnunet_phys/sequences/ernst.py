@@ -1,4 +1,4 @@
-"""Spoiled gradient echo as the reverse-imaging paper has it, for comparison."""
+"""Spoiled gradient echo by the equation of the reverse-imaging paper, for comparison."""
 
 from __future__ import annotations
 

@@ -52,9 +52,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InversionRecovery(PulseSequence):
-    """What both read-outs share: a cycle of some beats, whose blocks are each a map mz -> A + B mz.
+    """Common to both read-outs: a cycle of one or more heartbeats, repeated to its steady state.
 
-    So is the whole cycle, and before an inversion mz is the fixed point A / (1 - B). What a subclass adds: the train.
+    Each block of the cycle is a map mz -> A + B mz, hence the whole cycle is one, too, and mz before an inversion is
+    its fixed point A / (1 - B). Subclasses add the train.
     """
 
     inversion_time_ms: float = field(default=300.0, metadata=number(RECOVERY_TIME))
@@ -84,7 +85,7 @@ class InversionRecovery(PulseSequence):
             )
 
     def _train(self, r1: torch.Tensor, r2: torch.Tensor) -> tuple[Affine, Affine]:
-        """Mz before the train -> signal per unit PD, and -> mz `pulses` TR after the train's start."""
+        """Maps of mz before the train: to the signal per unit PD, and to mz `pulses` TR after the train's start."""
         raise NotImplementedError
 
     @property
@@ -113,9 +114,9 @@ class InversionRecovery(PulseSequence):
         return maps.pd * echo(prepare(before))
 
     def null_inversion_time_ms(self, t1_ms: float, t2_ms: float) -> float:
-        """The inversion time at which a tissue gives no signal, all else as here; the flip angle must be a number.
+        """The inversion time at which a tissue gives no signal, in closed form; the flip angle must be a number.
 
-        No signal fixes mz before the train, hence mz after it, and so the recovery between: in closed form.
+        Zero signal determines mz before the train, hence mz after it, hence the recovery between the two.
 
         Raises:
             ValueError: no time within the cycle does that.
@@ -151,13 +152,13 @@ class InversionRecoveryGRE(InversionRecovery):
     """Segmented inversion-recovery gradient echo, the usual late enhancement (LGE).
 
     Every `beats` heartbeats: inversion, a delay, a train of ideally spoiled gradient echoes (`single_shot_gre`), and
-    free recovery to the next inversion; in the steady state of all this, not from equilibrium. Exact against `bloch`.
-    The textbook 1 - 2 exp(-TI/T1) + exp(-RR/T1) leaves out the train. Jenista et al., J
-    Cardiovasc Magn Reson 25:18 (2023), tell how it is used.
+    free recovery to the next inversion, in the steady state and not from equilibrium. Exact against `bloch`. The
+    textbook's 1 - 2 exp(-TI/T1) + exp(-RR/T1) neglects the train. Jenista et al., J Cardiovasc Magn Reson 25:18 (2023),
+    describe its use.
 
     Attributes:
-        inversion_time_ms: from the inversion to the echo at the centre of k-space. `null_inversion_time_ms` gives that
-            of a tissue to be black.
+        inversion_time_ms: from the inversion to the echo at the centre of k-space. `null_inversion_time_ms` gives the
+            one that makes a tissue black.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms, te_ms: TR and TE.
         pulses: pulses (views) of one segment.
@@ -165,8 +166,8 @@ class InversionRecoveryGRE(InversionRecovery):
         beats: heartbeats from one inversion to the next.
         rr_ms: duration of a heartbeat.
         inversion_efficiency: 1 is a perfect inversion.
-        phase_sensitive: PSIR: what is shown is the signed signal, so that later stages take no magnitude. The signal
-            is signed in either case.
+        phase_sensitive: PSIR: images show the signed signal instead of its magnitude. The signal that a call returns is
+            signed in either case.
         r2_prime_hz: R2', as in `SpoiledGRE`.
 
     Raises:
@@ -201,11 +202,11 @@ class InversionRecoveryGRE(InversionRecovery):
 class InversionRecoveryBSSFP(InversionRecovery, BalancedSequence):
     """Segmented inversion-recovery bSSFP, the late enhancement of single shots and fast heartbeats.
 
-    As `InversionRecoveryGRE`, with `single_shot_bssfp` for the train; its attributes, less TE (it is TR/2) and R2'.
-    Within 0.1 % of M0 of `bloch` (T2 > 25 ms, 35-70 degrees).
+    As `InversionRecoveryGRE`, with `single_shot_bssfp` for the train, and with the same attributes except TE, which is
+    TR/2, and R2'. Agrees with `bloch` within 0.1 % of M0 (T2 > 25 ms, 35-70 degrees).
 
     Raises:
-        ValueError: as there.
+        ValueError: as `InversionRecoveryGRE`.
     """
 
     name: ClassVar[str] = "lge_bssfp"
@@ -225,7 +226,7 @@ class InversionRecoveryBSSFP(InversionRecovery, BalancedSequence):
 
 @dataclass(frozen=True)
 class InversionRecoveryRanges(ProtocolRanges):
-    """What both read-outs share. The inversion time follows the null of the myocardium, as the operator's does."""
+    """Ranges of both read-outs. The inversion time follows the null of the myocardium, as an operator sets it."""
 
     sequence: ClassVar[type[InversionRecovery]]
 

@@ -27,8 +27,8 @@ class LookLocker(PulseSequence):
         S(t) = S_ss (1 - INV exp(-t/T1*)),   1/T1* = cos^2(a/2)/T1 + sin^2(a/2)/T2,
         INV = 1 + sin(a/2)/sin(a) (1 + cos(a) + (1 - cos(a)) T1/T2),   S_ss the bSSFP steady state.
 
-    S_ss INV = S_ss + PD sin(a/2), so that the shared building block says it without 0/0. The read-out is
-    continuous; for MOLLI, which pauses between its images, this is the wrong model (see `MOLLI`).
+    S_ss INV = S_ss + PD sin(a/2), so the shared building block computes it without 0/0. The read-out is continuous;
+    MOLLI pauses between its images and needs another model (see `MOLLI`).
 
     Attributes:
         flip_angle_deg: a, a number or broadcastable to the maps.
@@ -57,7 +57,7 @@ class LookLocker(PulseSequence):
 
 @dataclass(frozen=True)
 class LookLockerRanges(ProtocolRanges):
-    """Continuous read-out after an inversion, in the ranges of the reverse-imaging paper's plugin (eq. 5)."""
+    """Continuous read-out after an inversion, eq. (5) in the ranges of the reverse-imaging paper's plugin."""
 
     sequence = LookLocker
 

@@ -60,12 +60,11 @@ class MOLLI(BalancedSequence):
     """Single-shot bSSFP images, one per heartbeat, after each of several inversions.
 
     The sequence of Messroghli et al. 2004, Magn Reson Med 52:141, as a chain of events: inversion, recovery,
-    `single_shot_bssfp`, recovery to the next beat, and so on. Within 0.2 % of its maximum of `bloch`
+    `single_shot_bssfp`, recovery to the next beat, and so on. Agrees with `bloch` within 0.2 % of the maximum
     (T2 > 25 ms, flip angle 25-50 degrees).
 
-    In 'n(p)m', p beats pass without an image: p + 1 beats from the start of the last image to that of the
-    next set. With 'ps', it is one beat and p seconds (an assumption: a scanner would wait for the next
-    trigger).
+    In 'n(p)m', p beats pass without an image: p + 1 beats from the start of the last image to the start of the next
+    set. With 'ps', it is one beat and p seconds (an assumption: a scanner would wait for the next trigger).
 
     Attributes:
         scheme: images per inversion and pauses, such as '5(3)3', '5(3s)3', '4(1)3(1)2'.
@@ -75,12 +74,11 @@ class MOLLI(BalancedSequence):
         centre_pulse: the pulse, from 0, at the centre of k-space.
         rr_ms: duration of a heartbeat.
         rr_intervals_ms: measured intervals between neighbouring images of a set, set after set, where they differ from
-            beat to beat; `rr_ms` then serves the pauses alone. See `from_inversion_times`.
+            beat to beat; `rr_ms` is then used for the pauses only. See `from_inversion_times`.
         first_inversion_times_ms: per set, from the inversion to the first image's centre of k-space; surplus
             entries are ignored.
         inversion_efficiency: 1 is a perfect inversion.
-        readout: return this one (from 0, in acquisition order), computing nothing after it; None: all of
-            them.
+        readout: return only this one (from 0, in acquisition order); None: all of them.
 
     Raises:
         ValueError: a flip angle outside 0-180 degrees or looking like radians, a scheme that cannot be read,

@@ -23,9 +23,9 @@ class MSASHA(PulseSequence):
 
         S = PD (1 - (1 - (1 - exp(-TS/T1)) exp(-TEp/T2)) exp(-TD/T1))
 
-    Exact for ideal pulses (confirmed by `bloch`). That mSASHA's own three-parameter fit (Chow et al.) is this one is an
-    assumption: only its abstract could be read. The reverse-imaging paper prints exp(-TS/T2), which `bloch` refutes.
-    The read-out is taken to scale all tissues alike; with a bSSFP read-out, it is `SASHA`.
+    Exact for ideal pulses (confirmed by `bloch`). It is assumed to be the three-parameter model that mSASHA fits (Chow
+    et al., of which only the abstract could be read). The reverse-imaging paper prints exp(-TS/T2), which `bloch`
+    refutes. The read-out is assumed to scale all tissues alike; `SASHA` has a bSSFP read-out.
 
     Attributes:
         ts_ms: TS, from saturation to T2 preparation; None or infinity: no saturation (the anchor image).
@@ -60,7 +60,7 @@ class MSASHA(PulseSequence):
 
 @dataclass(frozen=True)
 class MSASHARanges(ProtocolRanges):
-    """mSASHA images whose read-out leaves no trace; see `SASHARanges` for those with one."""
+    """mSASHA images with a read-out that scales all tissues alike; `SASHARanges` has a bSSFP read-out."""
 
     sequence = MSASHA
 

@@ -76,7 +76,7 @@ class MultiEchoGRE(PulseSequence):
 
 @dataclass(frozen=True)
 class MultiEchoGRERanges(ProtocolRanges):
-    """Single echoes, with R2' up to that of severe iron overload; assumed around published protocols."""
+    """Single echoes, with R2' up to severe iron overload; the ranges around published protocols are assumed."""
 
     sequence = MultiEchoGRE
 

@@ -48,9 +48,9 @@ from nnunet_phys.tissue_state import TissueState
 class SaturationRecoveryGRE(PulseSequence):
     """In every heartbeat: saturation, a delay, a train of ideally spoiled gradient echoes, free recovery.
 
-    The contrast of first-pass perfusion, T1 being shortened by contrast agent. A perfect saturation leaves no trace of
-    the beats before; with less, it is the steady state of the cycle, which takes T1 for constant meanwhile. One slice
-    per saturation. Exact against `bloch`.
+    The contrast of first-pass perfusion, where contrast agent shortens T1. A perfect saturation erases earlier beats;
+    with a lower efficiency, the signal is that of the cycle's steady state, as if T1 stayed constant. One slice per
+    saturation. Exact against `bloch`.
 
     Attributes:
         ts_ms: from the saturation to the echo at the centre of k-space.

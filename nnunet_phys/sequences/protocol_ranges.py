@@ -1,7 +1,7 @@
 """Protocols as they vary from hospital to hospital: the ranges that recipes draw from and that priors learn from.
 
-Every sequence has its ranges beside it, in its own file. Their defaults are one clinical protocol's spread; a recipe
-names those that it wants otherwise.
+Every sequence has its ranges beside it, in its own file. The defaults span clinical protocols; a recipe overrides those
+that it wants to differ.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RANGES: dict[str, type[ProtocolRanges]] = {}
 """The ranges of every sequence by the sequence's name."""
 
 LONGEST_T1_MS = 1550.0
-"""The longest T1 of a case that is not known: that of blood at 1.5 T (`tissues`)."""
+"""Assumed for the longest T1 of an unknown case: that of blood at 1.5 T (`tissues`)."""
 
 
 class Uniform(typing.Protocol):
@@ -48,7 +48,7 @@ class ProtocolRanges(ABC):
 
         Args:
             rng: source of the draw.
-            tissue: state of the tissue at the scan, which the operator takes into account.
+            tissue: state of the tissue at the scan; an operator adapts the protocol to it.
             longest_t1_ms: of the case, about its 99th percentile.
         """
 

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SEQUENCES: dict[str, type[PulseSequence]] = {}
-"""Every sequence by its short name, as commands, recipes and records use it. A class with a name enters by itself."""
+"""Every sequence by its short name, as commands, recipes and records use it. A class with a name registers itself."""
 
 
 class PulseSequence(ABC):
     """A pulse sequence with its parameters; subclasses are frozen dataclasses.
 
     A new sequence is one file in this folder: a subclass with a `name`, its parameters, `__call__`, and the ranges of
-    its protocol (`ranges.ProtocolRanges`). Every command and recipe then knows it.
+    its protocol (`protocol_ranges.ProtocolRanges`). Every command and recipe then finds it.
 
     Attributes:
         name: short name.
-        balanced: the read-out is bSSFP, to which off-resonance is a larger flip angle.
+        balanced: the read-out is bSSFP, where off-resonance acts as a larger flip angle.
         flip_angle_deg: of the read-out, in degrees, a number or a map; None where the sequence has none.
         blood: share of flowing blood in each voxel, 0 to 1, for sequences that depend on flow; None: not given.
         phase_sensitive: its images show the signed signal; else the magnitude.
@@ -68,7 +68,7 @@ class PulseSequence(ABC):
         return [self]
 
     def given(self, flip_angle_deg: NumberOrMap | None = None, blood: NumberOrMap | None = None) -> Self:
-        """This sequence with what varies from voxel to voxel, as far as it depends on that.
+        """This sequence with values that vary from voxel to voxel; those that it does not depend on are ignored.
 
         Args:
             flip_angle_deg: actual flip angles, broadcastable to the maps.
@@ -83,7 +83,7 @@ class PulseSequence(ABC):
         return replace(self, **changes) if changes else self  # type: ignore[type-var]
 
     def effective_flip_angle(self, flip_angle_deg: NumberOrMap, off_resonance_hz: NumberOrMap) -> NumberOrMap:
-        """The flip angle that stands for both, degrees: the given one, unless the read-out is bSSFP."""
+        """The flip angle (degrees) that acts as both together; the given one unless the read-out is bSSFP."""
         return flip_angle_deg
 
 

@@ -53,12 +53,12 @@ from nnunet_phys.tissue_state import TissueState
 class SASHA(BalancedSequence):
     """One image of SASHA: saturation, recovery for TS, optionally T2 preparation, then `single_shot_bssfp`.
 
-    Chow et al. 2014, Magn Reson Med 71:2082. `MSASHA` is the same without a read-out. Within
-    0.05 % of M0 of `bloch` (T2 > 25 ms, 35-80 degrees).
+    Chow et al. 2014, Magn Reson Med 71:2082. `MSASHA` is the same without a read-out. Agrees with `bloch` within 0.05 %
+    of M0 (T2 > 25 ms, 35-80 degrees).
 
     Attributes:
         ts_ms: TS, from the saturation to what follows: the T2 preparation, or the start of the shot without it (a
-            decision; it reaches the centre of k-space t2_prep_ms + (centre_pulse + 1) TR later). None or infinity: no
+            convention; it reaches the centre of k-space t2_prep_ms + (centre_pulse + 1) TR later). None or infinity: no
             saturation (the anchor image, fully recovered).
         t2_prep_ms: echo time of the T2 preparation, right before the shot; 0: none.
         flip_angle_deg: a number or broadcastable to the maps.

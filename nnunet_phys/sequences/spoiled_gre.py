@@ -1,4 +1,4 @@
-"""Spoiled gradient echo: the cine for patients with devices, bright blood by inflow."""
+"""Spoiled gradient echo: the cine for patients with devices, where inflow makes blood bright."""
 
 from __future__ import annotations
 
@@ -39,12 +39,11 @@ class SpoiledGRE(PulseSequence):
 
     Blood that flows through the slice arrives relaxed and sees N pulses on its way. In plug flow, the slice
     holds the pulse ages 0 ... N-1 in equal parts, and their mean is m_ss + (1 - m_ss)(1 - q^N)/(N (1 - q)):
-    the geometric sum of the train (derived here, confirmed by `bloch`). It is mixed in by the share of
-    blood.
+    the geometric sum of the train (derived here, confirmed by `bloch`). It is weighted by the share of blood.
 
     Attributes:
-        flip_angle_deg: a, a number or broadcastable to the maps. With inflow, maps are taken up to 90
-            degrees.
+        flip_angle_deg: a, a number or broadcastable to the maps. With inflow, angles above 90 degrees in a tensor count
+            as 90 for the relaxation.
         tr_ms: TR.
         te_ms: TE.
         r2_prime_hz: R2', the dephasing within a voxel, in 1/s; a number or broadcastable to the maps. The

@@ -1,4 +1,4 @@
-"""T2-prepared images, read out by bSSFP or gradient echo: those of cardiac T2 mapping."""
+"""T2-prepared images of cardiac T2 mapping, read out by bSSFP or gradient echo."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class _T2Prepared(PulseSequence):
 class T2PreparedBSSFP(_T2Prepared, BalancedSequence):
     """T2 preparation from equilibrium, then `single_shot_bssfp`, for each of several preparation times.
 
-    As in Akcakaya et al., Magn Reson Med 74:93 (2015); enough heartbeats for full recovery lie between the images. The
-    train of pulses mixes T1 into the contrast: for a preparation that leaves 1/3 of the magnetisation the echo has 0.40
-    of the unprepared one's. Within 0.3 % of M0 of `bloch` (T2 > 25 ms).
+    As in Akcakaya et al., Magn Reson Med 74:93 (2015), with full recovery between images. The train of pulses mixes T1
+    into the contrast: if the preparation leaves 1/3 of the magnetisation, the echo still has 0.40 of the unprepared
+    one. Agrees with `bloch` within 0.3 % of M0 (T2 > 25 ms).
 
     Attributes:
         t2_prep_ms: echo times of the preparation, 0 for none; one image each.
@@ -105,15 +105,15 @@ class T2PreparedBSSFP(_T2Prepared, BalancedSequence):
 class T2PreparedGRE(_T2Prepared):
     """T2 preparation from equilibrium, then a train of spoiled gradient echoes, for each of several preparation times.
 
-    For places where bSSFP has bands, as near devices. Ideal spoiling and enough heartbeats for full recovery are taken
-    for granted. Exact against `bloch`.
+    Used where bSSFP has bands, such as near devices. Assumes ideal spoiling and full recovery between images. Exact
+    against `bloch`.
 
     Attributes:
         t2_prep_ms: echo times of the preparation, 0 for none; one image each.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms: TR.
         te_ms: TE.
-        centre_pulse: the pulse, from 0, at the centre of k-space; the first one follows at once on the preparation.
+        centre_pulse: the pulse, from 0, at the centre of k-space; the first one follows the preparation immediately.
         r2_prime_hz: R2', as in `SpoiledGRE`.
 
     Raises:

@@ -97,7 +97,7 @@ class Contrasts:
 
     Attributes:
         settings: what was asked for, plain JSON.
-        per_case: sets of images a case; None: one, which bears the case's name alone.
+        per_case: sets of images a case; None: a single set, which bears the case's name alone.
         count: images of a set.
         images: of a set: case, number of the set, maps and voxel_mm -> images in order.
         times_ms: inversion times of the set, where it is a MOLLI series.
@@ -217,8 +217,8 @@ def _with_options(description: dict[str, Any], args: argparse.Namespace) -> list
             varied[option] = values
     counts = {option: len(values) for option, values in varied.items()}
     if len(set(counts.values())) > 1:
-        told = " and ".join(f"{count} of -{option}" for option, count in counts.items())
-        raise InputError(f"{told}: options with several values form one series. Give as many values of each.")
+        numbers = " and ".join(f"{count} of -{option}" for option, count in counts.items())
+        raise InputError(f"{numbers}: options with several values form one series. Give as many values of each.")
     count = max(counts.values(), default=1)
     return [
         {**described, **{keys[option]: values[number] for option, values in varied.items()}} for number in range(count)

@@ -189,10 +189,10 @@ def effect_rows(seed: int) -> list[Row]:
     """A row for each fault of a scanner, on a bSSFP cine of 50 degrees; `seed` is that of all places."""
 
     def over(part: str, kind: Callable[..., Any], strengths: Iterable[float], caption: str) -> list:
-        found = [("ideal", ContrastDraw(_CINE))]
+        images = [("ideal", ContrastDraw(_CINE))]
         for strength in strengths:
-            found.append((caption.format(strength), replace(ContrastDraw(_CINE), **{part: kind(strength)})))
-        return found
+            images.append((caption.format(strength), replace(ContrastDraw(_CINE), **{part: kind(strength)})))
+        return images
 
     return [
         Row(
@@ -254,9 +254,9 @@ def _draw(sequence: Any, agent: ContrastAgent = NATIVE, scar: Region | None = No
 
 def _over(kind: type, name: str, values: Iterable[Any], caption: str, without: str = "", **fixed: Any) -> list:
     """Captions and draws of one sequence for several values of one parameter; `without` is the caption of None."""
-    found = []
+    images = []
     for value in values:
         number = value[0] if isinstance(value, tuple) else value
         sequence = kind(**{name: value, **fixed})
-        found.append((without if number is None else caption.format(number), _draw(sequence)))
-    return found
+        images.append((without if number is None else caption.format(number), _draw(sequence)))
+    return images
