@@ -177,7 +177,8 @@ def prior(tmp_path_factory) -> str:
     """Folder of a small untrained prior. Never written to: copy it."""
     import torch
 
-    from nnunet_phys.precomputed_spin.prior import SpinPrior, SpinScaling, new_scheduler, new_unet
+    from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
+    from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 
     folder = tmp_path_factory.mktemp("prior")
     torch.manual_seed(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 
 from nnunet_phys.errors import InputError, did_you_mean
@@ -25,6 +26,10 @@ COMMANDS = {
 
 INTERRUPTED = 130
 """What a shell gives for a process that Ctrl-C ended: 128 and the number of the signal."""
+
+
+_NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
+"""What argparse takes for a value, not an option."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,9 +75,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             module = importlib.import_module(f"nnunet_phys.commands.{name}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    parsed, unknown = parser.parse_known_args(arguments)
+    called = commands.choices.get(arguments[0]) if arguments else None
+    if called is None:
+        return parser.parse_args(arguments)
+    known = [option for action in called._actions for option in action.option_strings]
+    unknown = [argument for argument in arguments[1:] if _is_option(argument) and argument.split("=")[0] not in known]
+    if not unknown:
+        parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
-        command = commands.choices[parsed.command]
-        known = [option for action in command._actions for option in action.option_strings]
-        command.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(unknown[0], known)}")
+        called.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(unknown[0], known)}")
     return parsed
+
+
+def _is_option(argument: str) -> bool:
+    """Whether argparse would take an argument for an option, which may be none: -overwrite for `-o verwrite`."""
+    return len(argument) > 1 and argument.startswith("-") and not _NEGATIVE_NUMBER.fullmatch(argument)

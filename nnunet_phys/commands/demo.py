@@ -52,12 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from nnunet_phys.devices import torch_device
     from nnunet_phys.experiments.small_training import DEMO_TRAINERS, own_folders
+    from nnunet_phys.precomputed_spin.prior_files import find_prior
 
     size = _QUICK if args.quick else _FULL
     folder = args.o.resolve()
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"-o {folder} is a file. Name a folder.")
+    if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"-o {folder} is not empty. Choose another folder or remove it.")
+    find_prior(args.prior)
+    torch_device(args.device)
     start = time.monotonic()
     own_folders(folder, DEMO_TRAINERS)  # before anything imports nnunetv2
     from nnunet_phys.commands import main

@@ -90,7 +90,8 @@ ATTACKS = {
     "reverse: -i is a file": ("reverse -i {image} -o {out}" + WORK, "no such folder"),
     "reverse: -i is empty": ("reverse -i {root} -o {out}" + WORK, "holds no image"),
     "reverse: no such data set": ("reverse -d 901" + WORK, "-d 901"),
-    "reverse: a data set that is a path": ("reverse -d ../../images" + WORK, "is not a name like"),
+    "reverse: a data set that is a path": ("reverse -d ../../images" + WORK, "-d ../../images"),
+    "reverse: a data set that leads elsewhere": ("reverse -d Dataset900_Tiny/../x" + WORK, "is not a name like"),
     "reverse: two data sets of one id": ("reverse -d 900" + WORK, "-d 900", second_data_set),
     "reverse: no imagesTr": ("reverse -d 900" + WORK, "no folder", without("nnUNet_raw/Dataset900_Tiny/imagesTr")),
     "reverse: a second channel": ("reverse -d 900 -o {out}" + WORK, "Rename or remove it", strange_name),
@@ -100,7 +101,7 @@ ATTACKS = {
         lambda ground: [path.unlink() for path in ground.maps.glob("*.json")],
     ),
     "reverse: maps made otherwise": ("reverse -d 900" + WORK, "made with other settings"),
-    "reverse: a record that is not ours": (REVERSE + " -o {out}", "It is no record of nnunet_phys", record_of_other),
+    "reverse: a record that is not ours": (REVERSE + " -o {out}", "is not a record of nnunet_phys", record_of_other),
     "reverse: no such prior": ("reverse -d 900 -o {out} -prior nowhere -device cpu", "has no prior.json"),
     "reverse: a prior that is an image": ("reverse -d 900 -o {out} -prior {image} -device cpu", "has no prior.json"),
     "reverse: no such device": ("reverse -d 900 -o {out} -device banana", "-device banana"),
@@ -135,6 +136,8 @@ ATTACKS = {
     "train_prior: somebody's checkpoint": (TRAIN + " -o {out}", "out", out_with("checkpoint.pt")),
     "phantom: an id that is taken": ("phantom -d 900 -train 1", "is taken by"),
     "demo: -o is not empty": ("demo -o {images} --quick", "is not empty"),
+    "demo: no such prior": ("demo -o {out} --quick -prior nowhere", "has no prior.json"),
+    "demo: no such device": ("demo -o {out} --quick -device banana", "-device banana"),
     "demo: -o is a file": ("demo -o {file} --quick", "is a file", file),
 }
 
@@ -152,7 +155,11 @@ def test_folder_that_cannot_be_written_to(withstand, command):
 
 VARIABLES = {
     "nnUNet_raw is nowhere": ("phantom -d 901 -train 1", "there is no such folder", {"nnUNet_raw": "/nowhere"}),
-    "nnUNet_raw is nowhere, for reverse": ("reverse -d 900" + WORK, "-d 900", {"nnUNet_raw": "/nowhere"}),
+    "nnUNet_raw is nowhere, for reverse": (
+        "reverse -d 900" + WORK,
+        "Is nnUNet_raw the right folder?",
+        {"nnUNet_raw": "/nowhere"},
+    ),
     "nnUNet_raw is empty": ("report -d 900 -o page.html", "is empty", {"nnUNet_raw": ""}),
     "nnUNet_preprocessed is empty": ("preprocess -d 900 -c 2d", "is empty", {"nnUNet_preprocessed": ""}),
     "a rank alone": (REVERSE + " -o {out}", "RANK=3 with WORLD_SIZE=1", {"RANK": "3"}),

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nnunet_phys.augmentations.draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import SHIPPED, read_recipe
 from nnunet_phys.augmentations.synthetic_image import SyntheticImage
+from nnunet_phys.commands import COMMANDS, main
 from nnunet_phys.errors import InputError
+from nnunet_phys.json_files import structure
+from nnunet_phys.precomputed_spin.prior import DEFAULT_PRIOR
+from nnunet_phys.precomputed_spin.prior_files import SHIPPED as SHIPPED_PRIORS
+from nnunet_phys.precomputed_spin.prior_files import PriorDescription
+from nnunet_phys.precomputed_spin.quality_record import InferredRecord, load_inferred_record
 from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset
-from nnunet_phys.precomputed_spin.scan_protocol import ScanProtocol, SequenceDescription
+from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+from nnunet_phys.precomputed_spin.scan_protocol import ScanJob, ScanProtocol, SequenceDescription, read_descriptions
 from nnunet_phys.sequences import SEQUENCES
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
 
@@ -75,6 +87,50 @@ def _protocol(content: Json) -> ScanProtocol:
     return ScanProtocol((SequenceDescription.of(content, "protocol.json"),))
 
 
+def _protocol_file(content: Json) -> list[SequenceDescription]:
+    return _read_from_disk(content, read_descriptions)
+
+
+def _case_file(content: Json) -> InferredRecord | None:
+    return _read_from_disk(content, lambda path: load_inferred_record(path.parent, path.stem))
+
+
+def _times_file(content: Json) -> list[ScanJob]:
+    return _read_from_disk(content, lambda path: _MOLLI.resolve(_series(path)))
+
+
+def _prior_file(content: Json) -> torch.Tensor:
+    return structure(content, PriorDescription, "prior.json", "Mend it.").error_by_timestep(1000)
+
+
+def _read_from_disk(content: Json, read: Callable[[Path], Any]) -> Any:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "case.json"
+        path.write_text(json.dumps(content))
+        return read(path)
+
+
+def _series(times_file: Path) -> ScanFiles:
+    names = [f"case_{index:04d}" for index in range(3)]
+    return ScanFiles("case", {name: times_file.with_name(f"{name}.nii.gz") for name in names})
+
+
+_MOLLI = ScanProtocol((SequenceDescription({"sequence": "molli"}),))
+_HASHED = {"file": "case.nii.gz", "sha256": 64 * "0"}
+_CASE = {
+    "case": "case",
+    "image": _HASHED,
+    "more_images": [_HASHED],
+    "maps": {"T1map": _HASHED},
+    "quality": {
+        "residual_rms": 0.1,
+        "share_at_bound": 0.1,
+        "flags": [{"slice": 1, "reason": "dark"}],
+        "t1_spread": None,
+        "residual_by_slice": [0.1, None],
+    },
+    "sequences": [{"sequence": "bssfp"}],
+}
 _RECIPE = {
     "probability": 0.7,
     "t1_factor": [0.75, 1.35],
@@ -96,6 +152,10 @@ READERS = {
     "record of images": Reader(
         partial(SyntheticImage.from_record, where="a.json"), {"images": [{"draw": _DRAW, "shift_mm": 0.5}]}
     ),
+    "CASE.json of maps": Reader(_case_file, _CASE),
+    "CASE.json of times": Reader(_times_file, {"inversion_times_ms": [100, 1100, 2100]}),
+    "protocol.json": Reader(_protocol_file, [{"sequence": "bssfp"}, {"sequence": "t2prep", "same_gain": True}]),
+    "prior.json": Reader(_prior_file, json.loads((SHIPPED_PRIORS / DEFAULT_PRIOR / "prior.json").read_text())),
     "dataset.json": Reader(partial(describe_dataset, where="dataset.json"), _DATASET),
     **{name: Reader(_protocol, describe_sequence(make_sequence({"sequence": name}))) for name in SEQUENCES},
 }
@@ -119,3 +179,51 @@ def test_json_of_any_shape(reader, content):
 def test_valid_json_with_any_value_at_one_place(reader, data):
     place = data.draw(st.sampled_from(_places(reader.valid)))
     _read_or_refused(reader.read, _changed(reader.valid, place, data.draw(_JSON)))
+
+
+_ODD_VALUES = st.sampled_from(
+    [
+        "",
+        " ",
+        "-",
+        "--",
+        "0",
+        "-1",
+        "-1e5",
+        "1e400",
+        "nan",
+        "-inf",
+        "9" * 400,
+        "x",
+        "\0",
+        "\n",
+        "../..",
+        "-o",
+        "=",
+        "\ud800",
+    ]
+)
+
+
+@cache
+def _options(command: str) -> list[str]:
+    """All options of a command."""
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"nnunet_phys.commands.{command}").add_arguments(parser)
+    return [option for action in parser._actions for option in action.option_strings]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@_SETTINGS
+@given(data=st.data())
+def test_options_with_odd_values(command, data, monkeypatch, capsys):
+    """The parser takes them or refuses them; no work is done."""
+    monkeypatch.setattr(f"nnunet_phys.commands.{command}.run", lambda arguments: None)
+    options = st.sampled_from(_options(command)) | st.text(max_size=5)
+    arguments = data.draw(st.lists(options | _ODD_VALUES | st.builds("{}={}".format, options, _ODD_VALUES), max_size=8))
+    try:
+        status = main([command, *arguments])
+    except SystemExit as end:
+        status = end.code
+    assert status in (0, 1, 2)
+    assert "Traceback" not in capsys.readouterr().err
