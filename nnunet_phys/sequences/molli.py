@@ -304,7 +304,7 @@ class MOLLIRanges(ProtocolRanges):
     )
     inversion_efficiency: Range = field(default=(0.88, 1.0), metadata=span(EFFICIENCY, "1 is a perfect inversion"))
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
         """See `ProtocolRanges`."""
         series = self.draw_series(rng)
         return replace(series, readout=whole_number(rng, 0, series.image_count - 1))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nnunet_phys.augmentations import recipe_files
-from nnunet_phys.augmentations.draw import ContrastDraw
+from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import SHIPPED, load_recipe, read_recipe, recipe_in_force
 from nnunet_phys.errors import InputError
@@ -126,9 +126,9 @@ def test_a_short_echo_time_is_none_in_seconds():
 
 def test_share_of_synthesis():
     rng, recipe = np.random.default_rng(2), load_recipe("default")
-    share = np.mean([recipe.draw(rng) is not None for _ in range(2000)])
+    share = np.mean([recipe.draw_sample(rng) is not None for _ in range(2000)])
     assert abs(share - recipe.probability) < 0.04
-    assert replace(recipe, probability=0.0).draw(rng) is None
+    assert replace(recipe, probability=0.0).draw_sample(rng) is None
 
 
 def test_late_enhancement_is_read_out_around_the_null_after_contrast():
