@@ -174,8 +174,8 @@ def _slice(args: argparse.Namespace, count: int) -> int:
 
 def _recorded_image(folder: Path, case: str) -> Path | None:
     """The image that the maps were made from: beside them or in imagesTr, and unchanged; else None."""
+    from nnunet_phys.case_records import load_record
     from nnunet_phys.image_files import Geometry, file_sha256
-    from nnunet_phys.map_files import load_record
 
     record = load_record(folder, case)
     recorded = record.get("image") if isinstance(record, dict) else None

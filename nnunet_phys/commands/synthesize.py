@@ -63,8 +63,8 @@ def _write(
     ending: str,
 ) -> None:
     """Write a set of images and, last, the record of what they are."""
+    from nnunet_phys.case_records import begin_case, save_record
     from nnunet_phys.image_files import Geometry, write_volume
-    from nnunet_phys.map_files import begin_case, save_record
 
     paths, geometry = _paths(folder, name, contrasts.count, ending), Geometry.read(sources[0])
     begin_case(folder, name, paths, {"synthesized": contrasts.settings})
@@ -91,7 +91,8 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
     Raises:
         InputError: files in the way that nnunet_phys synthesize did not make, or made otherwise.
     """
-    from nnunet_phys.map_files import is_finished, load_record, map_paths
+    from nnunet_phys.case_records import is_finished, load_record
+    from nnunet_phys.map_files import map_paths
 
     expected = json.loads(json.dumps(contrasts.settings))
     todo: dict[str, list[int]] = {}
