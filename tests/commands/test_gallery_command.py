@@ -146,7 +146,7 @@ def test_what_is_shown_is_neither_mirrored_nor_turned():
         (("-i", "y", "-o", "page.html"), "holds no maps of y, but of 1 case, such as x"),
         (("-i", "none/y", "-o", "page.html"), "none: no such folder"),
         (("-i", "x", "-o", "page.html", "-image", "small.nii.gz"), "lies on another grid"),
-        (("-i", "x", "-o", "page.html", "-image", "gone.nii.gz"), "gone.nii.gz cannot be read"),
+        (("-i", "x", "-o", "page.html", "-image", "gone.nii.gz"), "gone.nii.gz is not a file"),
     ],
 )
 def test_bad_arguments(tmp_path, monkeypatch, capsys, arguments, message):

@@ -226,7 +226,7 @@ def test_what_is_finished_is_kept(maps, tmp_path, refused, capsys):
         (("-sequence", "bssfp", "-gd", "-1", "1"), "-gd -1 1: blood must lie between 0 and 50"),
         (("-sequence", "bssfp", "-breathing", "3"), "this is one image"),
         (("-sequence", "sasha", "-ts", "99", "500", "600", "-t2_prep", "0", "50"), "3 of -ts and 2 of -t2_prep"),
-        (("-protocol", "nowhere.json"), "-protocol nowhere.json is no JSON"),
+        (("-protocol", "nowhere.json"), "-protocol nowhere.json is not readable JSON"),
         (("-draw", "nowhere.json"), "nowhere.json is not readable JSON (no such file)"),
     ],
 )
