@@ -13,6 +13,7 @@ from nnunet_phys.augmentations.contrast_draw import SMALLEST_DEVIATION
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
+from nnunet_phys.sequences.protocol_ranges import Uniform
 from nnunet_phys.spin import T1_MIN_MS, T2_MIN_MS
 
 
@@ -39,7 +40,7 @@ class ContrastFromMaps:
         spacing_mm: tuple[float, float, float] = (10.0, 1.5, 1.5),
         image: str = "image",
         maps: str = "maps",
-        rng: Any = np.random,
+        rng: Uniform = np.random,
     ) -> None:
         self.recipe = recipe if isinstance(recipe, ContrastRecipe) else load_recipe(recipe)
         self.spacing_mm, self.image, self.maps, self.rng = spacing_mm, image, maps, rng

@@ -29,7 +29,7 @@ from nnunet_phys.sequences import (
 )
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
 from nnunet_phys.sequences.protocol_ranges import RANGES
-from nnunet_phys.sequences.pulse_sequence import SEQUENCES
+from nnunet_phys.sequences.pulse_sequence import SEQUENCES, PulseSequence
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
@@ -38,6 +38,7 @@ NATIVE, LATE = ContrastAgent(0.0, 0.0), ContrastAgent(0.5, 0.25)
 
 _FIRST_PASS = ((0.0, 0.0), (0.5, 0.0), (2.0, 0.0), (4.0, 0.2), (3.0, 0.6), (1.5, 0.7))
 _INFLOW = (None, 400.0, 100.0, 50.0, 25.0)
+_DRAWN = 6  # images of a row of draws
 _OF_NULL = (0.5, 0.75, 1.0, 1.25, 1.6, 2.2)
 
 
@@ -165,13 +166,11 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
 
 def _drawn_row(name: str, seed: int) -> Row:
     """A series' images, or draws of the sequence's ranges, captioned by what varies between them."""
-    made, rng = make_sequence({"sequence": name}).single_images(), np.random.default_rng(seed)
+    made = make_sequence({"sequence": name}).single_images()
     title = f"{name}: a series"
     if len(made) == 1:
-        title, made = (
-            f"{name}: draws of its protocol",
-            [RANGES[name]().draw_sequence(rng, TissueState()) for _ in range(6)],
-        )
+        title, rng = f"{name}: draws of its protocol", np.random.default_rng(seed)
+        made = [RANGES[name]().draw_sequence(rng, TissueState()) for _ in range(_DRAWN)]
     described = [describe_sequence(sequence) for sequence in made]
     varying = [key for key in described[0] if len({str(values[key]) for values in described}) > 1]
     return Row(
@@ -248,7 +247,7 @@ def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, Con
 _CINE = BSSFP(flip_angle_deg=50.0, tr_ms=3.6)
 
 
-def _draw(sequence: Any, agent: ContrastAgent = NATIVE, scar: Region | None = None) -> ContrastDraw:
+def _draw(sequence: PulseSequence, agent: ContrastAgent = NATIVE, scar: Region | None = None) -> ContrastDraw:
     """A draw without faults; scars take up twice the agent."""
     tissue = TissueState(agent=agent)
     in_scar = None if scar is None else replace(tissue, muscle_uptake=2.0)
