@@ -71,7 +71,9 @@ def test_one_image_is_the_signal_of_the_maps(maps, tmp_path):
         assert _near(sitk.GetArrayFromImage(image), BSSFP(60.0)(_spin(maps, case)))
     record = json.loads((out / "a.json").read_text())
     assert make_sequence(record["images"][0]["draw"]["sequence"]) == BSSFP(60.0)
-    assert record["image"]["file"] == "a_PDmap.nii.gz" and record["more_files"] == ["a_0000.nii.gz"]
+    assert record["image"]["file"] == "a_PDmap.nii.gz" and [entry["file"] for entry in record["more_files"]] == [
+        "a_0000.nii.gz"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_what_is_finished_is_kept(maps, tmp_path, refused, capsys):
     (out / "a.json").unlink()  # somebody else's image
     refused(_synthesize(maps, out, "-sequence", "bssfp"), "a: images in", "or by something else")
     (out / "a.json").write_text('{"maps": {"PDmap": {"file": "a_0000.nii.gz"}}}')
-    refused(_synthesize(maps, out, "-sequence", "bssfp", "--overwrite"), "is not of nnunet_phys synthesize")
+    refused(_synthesize(maps, out, "-sequence", "bssfp", "--overwrite"), "It is no record of nnunet_phys")
     assert (out / "a_0000.nii.gz").is_file()
 
 
