@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION
+from nnunet_phys.augmentations.contrast_draw import SMALLEST_DEVIATION
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
@@ -50,7 +50,7 @@ class ContrastFromMaps:
         Raises:
             InputError: maps of another shape, not finite, or in seconds.
         """
-        draw = self.recipe.draw(self.rng)
+        draw = self.recipe.draw_sample(self.rng)
         changed = {**sample, "contrast": None if draw is None else draw.describe()}
         if draw is not None:
             image = draw.scan(self._checked(sample[self.maps]), self.spacing_mm)

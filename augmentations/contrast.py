@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 
-from nnunet_phys.augmentations.draw import SMALLEST_DEVIATION, ContrastDraw, noise_reference
+from nnunet_phys.augmentations.contrast_draw import SMALLEST_DEVIATION, ContrastDraw, noise_reference
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
 from nnunet_phys.forward import shown
@@ -101,7 +101,7 @@ class SynthesizeContrast(BasicTransform):
         patch = self.cases.locate(image[1].numpy())
         reservoir = None if patch is None else patch.case.reservoir
         outside = segmentation[0] < 0 if self.masked and segmentation is not None else None
-        return {"draw": self.recipe.draw(np.random, reservoir), "patch": patch, "outside": outside}
+        return {"draw": self.recipe.draw_sample(np.random, reservoir), "patch": patch, "outside": outside}
 
     def apply(
         self, data_dict: dict, draw: ContrastDraw | None, patch: Patch | None, outside: torch.Tensor | None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_phys.augmentations.draw import EFFECTS, ContrastDraw, Effect
+from nnunet_phys.augmentations.contrast_draw import EFFECTS, ContrastDraw, Effect
 from nnunet_phys.augmentations.tissue_ranges import AgentRanges, RegionRanges
 from nnunet_phys.quantities import Range
 from nnunet_phys.reservoir import Reservoir
@@ -30,7 +30,7 @@ class EffectRanges:
     probability: float
     ranges: Mapping[str, Range] = field(hash=False)
 
-    def draw(self, rng: Uniform) -> Effect | None:
+    def draw_effect(self, rng: Uniform) -> Effect | None:
         """The effect, or None. Its numbers are drawn from their ranges, seeds from all seeds, a direction from two."""
         if not chance(rng, self.probability):
             return None
@@ -103,7 +103,7 @@ class ContrastRecipe:
             "scanner": {e.name: {"probability": e.probability, **e.ranges} for e in self.scanner},
         }
 
-    def draw(self, rng: Uniform, case: Reservoir | None = None) -> ContrastDraw | None:
+    def draw_sample(self, rng: Uniform, case: Reservoir | None = None) -> ContrastDraw | None:
         """One contrast, or None for the real image."""
         return self.draw_contrast(rng, case) if chance(rng, self.probability) else None
 
@@ -113,12 +113,12 @@ class ContrastRecipe:
         which = np.searchsorted(np.cumsum(weights), rng.uniform(0, sum(weights)), side="right")
         entry = self.sequences[min(int(which), len(weights) - 1)]
         factors = float(rng.uniform(*self.t1_factor)), float(rng.uniform(*self.t2_factor))
-        agent = ContrastAgent(0.0, 0.0) if entry.contrast_agent is None else entry.contrast_agent.draw(rng)
+        agent = ContrastAgent(0.0, 0.0) if entry.contrast_agent is None else entry.contrast_agent.draw_agent(rng)
         tissue = TissueState(*factors, agent)
         longest_t1_ms = LONGEST_T1_MS if case is None else case.longest_t1_ms
-        region, region_tissue = (None, None) if entry.region is None else entry.region.draw(rng, tissue)
-        sequence = entry.ranges.draw(rng, tissue, longest_t1_ms)
-        drawn: dict[str, Any] = {effect.name: effect.draw(rng) for effect in self.scanner}
+        region, region_tissue = (None, None) if entry.region is None else entry.region.draw_region(rng, tissue)
+        sequence = entry.ranges.draw_sequence(rng, tissue, longest_t1_ms)
+        drawn: dict[str, Any] = {effect.name: effect.draw_effect(rng) for effect in self.scanner}
         return ContrastDraw(
             sequence=sequence,
             tissue=tissue,

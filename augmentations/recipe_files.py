@@ -22,7 +22,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import torch
 
-from nnunet_phys.augmentations.draw import EFFECTS
+from nnunet_phys.augmentations.contrast_draw import EFFECTS
 from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
 from nnunet_phys.augmentations.tissue_ranges import AgentRanges, RegionRanges
 from nnunet_phys.errors import InputError, did_you_mean

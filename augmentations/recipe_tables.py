@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from nnunet_phys.augmentations.draw import EFFECTS
+from nnunet_phys.augmentations.contrast_draw import EFFECTS
 from nnunet_phys.augmentations.tissue_ranges import AgentRanges, RegionRanges
 from nnunet_phys.quantities import quantity_of
 from nnunet_phys.sequences.protocol_ranges import RANGES

@@ -72,8 +72,8 @@ class SignalTable:
         node = flip_angle_deg.reshape(-1).sub(low).div_(step).clamp_(0, _FLIP - 1)
         below = node.floor().clamp_(max=_FLIP - 2)
         node.sub_(below)
-        # The same T1 in the tables of the two neighbouring flip angles: 0.56 of the time of one look-up by grid_sample in
-        # three dimensions (25,600 voxels on one core)
+        # The same T1 in the tables of the two neighbouring flip angles: 0.56 of the time of one look-up by grid_sample
+        # in three dimensions (25,600 voxels on one core)
         rows = torch.empty((2, count))
         n1, _ = self.nodes
         torch.add(where[1].clamp_(-1, 1).mul_((n1 - 1) / 2), below, alpha=n1, out=rows[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nnunet_phys.augmentations.draw import ContrastDraw, noise_reference
+from nnunet_phys.augmentations.contrast_draw import ContrastDraw, noise_reference
 from nnunet_phys.json_files import structure
 from nnunet_phys.scanner import displace
 from nnunet_phys.spin import SpinMaps

@@ -20,7 +20,7 @@ class AgentRanges:
     blood_mmol_l: Range = field(metadata=span(DOSE, "concentration in blood"))
     tissue_of_blood: Range = field(metadata=span(Quantity("", 0, 10), "that in tissue, relative to blood's"))
 
-    def draw(self, rng: Uniform) -> ContrastAgent:
+    def draw_agent(self, rng: Uniform) -> ContrastAgent:
         """Concentrations, zero where there is none."""
         if not chance(rng, self.probability):
             return ContrastAgent(0.0, 0.0)
@@ -40,7 +40,7 @@ class RegionRanges:
     uptake: Range = field(metadata=span(UPTAKE, "its uptake of contrast agent, relative to other tissue's"))
     blood_factor: Range = field(metadata=span(Quantity("", 0, 10), "factor of the contrast agent in blood there"))
 
-    def draw(self, rng: Uniform, tissue: TissueState) -> tuple[Region, TissueState] | tuple[None, None]:
+    def draw_region(self, rng: Uniform, tissue: TissueState) -> tuple[Region, TissueState] | tuple[None, None]:
         """The region and the state of its tissue, or neither."""
         if not chance(rng, self.probability):
             return None, None

@@ -31,17 +31,17 @@ def _t2_series(rng: np.random.Generator) -> T2PreparedBSSFP:
     """An image without and two with T2 preparation."""
     ranges = T2PreparedBSSFPRanges()
     times = sorted(rng.uniform(*ranges.t2_prep_ms) for _ in range(2))
-    return replace(ranges.draw(rng, _NATIVE), t2_prep_ms=(0.0, *times))
+    return replace(ranges.draw_sequence(rng, _NATIVE), t2_prep_ms=(0.0, *times))
 
 
 GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], PulseSequence]]] = {
-    "bssfp": (0.5, lambda rng: _CINE.draw(rng, _NATIVE)),
-    "gre": (0.12, lambda rng: SpoiledGRERanges().draw(rng, _NATIVE)),
-    "molli readout": (0.13, lambda rng: MOLLIRanges().draw(rng, _NATIVE)),
+    "bssfp": (0.5, lambda rng: _CINE.draw_sequence(rng, _NATIVE)),
+    "gre": (0.12, lambda rng: SpoiledGRERanges().draw_sequence(rng, _NATIVE)),
+    "molli readout": (0.13, lambda rng: MOLLIRanges().draw_sequence(rng, _NATIVE)),
     "molli series": (0.08, lambda rng: MOLLIRanges().draw_series(rng)),
-    "t2 prepared": (0.07, lambda rng: T2PreparedBSSFPRanges(unprepared=0.0).draw(rng, _NATIVE)),
+    "t2 prepared": (0.07, lambda rng: T2PreparedBSSFPRanges(unprepared=0.0).draw_sequence(rng, _NATIVE)),
     "t2 series": (0.05, _t2_series),
-    "sasha": (0.05, lambda rng: MSASHARanges().draw(rng, _NATIVE)),
+    "sasha": (0.05, lambda rng: MSASHARanges().draw_sequence(rng, _NATIVE)),
 }
 """What a prior learns to be guided by: how often, and a draw of the protocol from the ranges that recipes draw from.
 The shares are a choice: most training images are cine."""

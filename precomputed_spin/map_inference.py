@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_phys.case_records import begin_case, record_path, save_record
 from nnunet_phys.forward import shown, signals
 from nnunet_phys.image_files import Geometry, write_volume
-from nnunet_phys.map_files import begin_case, map_paths, record_path, save_maps, save_record
+from nnunet_phys.map_files import map_paths, save_maps
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler
 

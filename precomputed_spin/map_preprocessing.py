@@ -13,9 +13,10 @@ from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunet_phys.case_records import load_record
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.image_files import SLICE_OF_2D_MM
-from nnunet_phys.map_files import load_maps, load_record, map_paths
+from nnunet_phys.map_files import load_maps, map_paths
 from nnunet_phys.precomputed_spin.preprocessed_dataset import PreprocessedDataset
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
 from nnunet_phys.precomputed_spin.spin_copies import (

@@ -11,8 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nnunet_phys.case_records import foreign_results, is_finished, load_record
 from nnunet_phys.errors import InputError
-from nnunet_phys.map_files import foreign_results, is_finished, load_record
 from nnunet_phys.precomputed_spin.case_labels import CaseLabels
 from nnunet_phys.precomputed_spin.image_checks import check_images
 from nnunet_phys.precomputed_spin.map_inference import infer_maps

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_phys.case_records import load_record, record_path
 from nnunet_phys.json_files import structure
-from nnunet_phys.map_files import load_record, record_path
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from nnunet_phys.augmentations.recipe_tables import fill
 from nnunet_phys.commands import main
@@ -20,13 +19,13 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def python_blocks() -> list[ParameterSet]:
-    """The Python that the documents show, block by block."""
-    return [
-        pytest.param(block, id=f"{document.name} {number}")
+def python_blocks() -> dict[str, str]:
+    """The Python that the documents show, by document and number of the block."""
+    return {
+        f"{document.name} {number}": block
         for document in DOCUMENTS
         for number, block in enumerate(re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL))
-    ]
+    }
 
 
 def command_lines() -> list[list[str]]:
@@ -57,9 +56,9 @@ def folder_with_images(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("block", python_blocks())
-def test_python_runs(block, folder_with_images):
-    exec(compile(block, "document", "exec"), {"__name__": "document"})
+@pytest.mark.parametrize("name", python_blocks())
+def test_python_runs(name, folder_with_images):
+    exec(compile(python_blocks()[name], name, "exec"), {"__name__": "document"})
 
 
 def test_links_lead_to_files_and_headings():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nnunet_phys.augmentations.draw import ContrastDraw
+    from nnunet_phys.augmentations.contrast_draw import ContrastDraw
     from nnunet_phys.commands.shared.gallery_rows import Row
     from nnunet_phys.spin import SpinMaps
 
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _phantom(args: argparse.Namespace) -> Case:
     """A digital heart, its cine for an image."""
-    from nnunet_phys.augmentations.draw import ContrastDraw
+    from nnunet_phys.augmentations.contrast_draw import ContrastDraw
     from nnunet_phys.digital_heart import digital_heart
     from nnunet_phys.scanner import Noise
     from nnunet_phys.sequences import BSSFP
@@ -174,8 +174,8 @@ def _slice(args: argparse.Namespace, count: int) -> int:
 
 def _recorded_image(folder: Path, case: str) -> Path | None:
     """The image that the maps were made from: beside them or in imagesTr, and unchanged; else None."""
+    from nnunet_phys.case_records import load_record
     from nnunet_phys.image_files import Geometry, file_sha256
-    from nnunet_phys.map_files import load_record
 
     record = load_record(folder, case)
     recorded = record.get("image") if isinstance(record, dict) else None

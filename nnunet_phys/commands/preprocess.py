@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check every case, then preprocess all maps."""
+    from nnunet_phys.case_records import record_path
     from nnunet_phys.errors import counted
-    from nnunet_phys.map_files import record_path
     from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
     from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.contrast_options import add_contrast_arguments, read_contrasts
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, counted
 
 if TYPE_CHECKING:
     from nnunet_phys.augmentations.synthetic_image import SyntheticImage
@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> None:
         for number in numbers:
             images = contrasts.images(case, number, maps, geometry.voxel_mm)
             _write(args.o, contrasts.names(case)[number], images, maps, sources, contrasts, cases[case])
-    print(f"{sum(map(len, todo.values()))} made in {args.o}, from the maps of {len(todo)} cases.")
+    made = counted(sum(map(len, todo.values())), "set of images", "sets of images")
+    print(f"{made} written to {args.o}, from the maps of {counted(len(todo), 'case')}.")
 
 
 def _write(
@@ -63,8 +64,8 @@ def _write(
     ending: str,
 ) -> None:
     """Write a set of images and, last, the record of what they are."""
+    from nnunet_phys.case_records import begin_case, save_record
     from nnunet_phys.image_files import Geometry, write_volume
-    from nnunet_phys.map_files import begin_case, save_record
 
     paths, geometry = _paths(folder, name, contrasts.count, ending), Geometry.read(sources[0])
     begin_case(folder, name, paths, {"synthesized": contrasts.settings})
@@ -91,7 +92,8 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
     Raises:
         InputError: files in the way that nnunet_phys synthesize did not make, or made otherwise.
     """
-    from nnunet_phys.map_files import is_finished, load_record, map_paths
+    from nnunet_phys.case_records import is_finished, load_record
+    from nnunet_phys.map_files import map_paths
 
     expected = json.loads(json.dumps(contrasts.settings))
     todo: dict[str, list[int]] = {}
@@ -119,7 +121,7 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
             "--overwrite to replace them, or choose another folder with -o."
         )
     if finished:
-        print(f"{finished} are finished and skipped (--overwrite makes them again)")
+        print(f"{counted(finished, 'set')} of images finished and skipped (--overwrite makes them again)")
     return todo
 
 

@@ -123,7 +123,7 @@ class BlackBloodRanges(ProtocolRanges):
         default=(0.0, 0.3), metadata=span(SHARE, "share of blood's signal that double inversion leaves")
     )
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BlackBloodTSE:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BlackBloodTSE:
         """See `ProtocolRanges`."""
         te_ms = rng.uniform(*self.te_ms)
         echo_spacing_ms = rng.uniform(*self.echo_spacing_ms)

@@ -130,7 +130,7 @@ class BSSFPRanges(ProtocolRanges):
         metadata=span(PULSES_SEEN, "pulses that blood sees on its way through the slice, log-uniform; null: at rest"),
     )
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BSSFP:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BSSFP:
         """See `ProtocolRanges`."""
         return BSSFP(
             flip_angle_deg=rng.uniform(*self.flip_angle_deg),

@@ -64,7 +64,7 @@ class ErnstRanges(ProtocolRanges):
     te_of_tr: Range = field(default=(0.1, 0.8), metadata=span(SHARE, "echo time as a share of TR"))
     least_te_ms: float = field(default=5.0, metadata=number(ECHO_TIME, "the echo time is never less"))
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> Ernst:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> Ernst:
         """See `ProtocolRanges`."""
         tr_ms = rng.uniform(*self.tr_ms)
         return Ernst(

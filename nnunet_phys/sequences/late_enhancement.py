@@ -248,7 +248,9 @@ class InversionRecoveryRanges(ProtocolRanges):
     rr_ms: Range = field(default=(600.0, 1200.0), metadata=span(HEARTBEAT, "heartbeat"))
     inversion_efficiency: Range = field(default=(0.88, 1.0), metadata=span(EFFICIENCY, "1 is a perfect inversion"))
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> InversionRecovery:
+    def draw_sequence(
+        self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS
+    ) -> InversionRecovery:
         """See `ProtocolRanges`."""
         untimed = self._untimed(rng)
         t1_ms, t2_ms = rng.uniform(*self.nulled_t1_ms), rng.uniform(*self.nulled_t2_ms)

@@ -67,7 +67,7 @@ class LookLockerRanges(ProtocolRanges):
         default=1.5, metadata=number(RATIO, "greatest time, as a multiple of the case's longest T1")
     )
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> LookLocker:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> LookLocker:
         """See `ProtocolRanges`."""
         latest = max(self.earliest_ms, self.latest_of_t1 * longest_t1_ms)
         return LookLocker(

@@ -49,7 +49,7 @@ def parse_scheme(scheme: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """
     if not re.fullmatch(r"[1-9]\d?(\(\d{1,3}(\.\d+)?s?\)[1-9]\d?){0,9}", scheme):
         raise ValueError(
-            f"MOLLI scheme {scheme!r} is none: write images(pause)images, such as 5(3)3 in beats or 5(3s)3 in seconds"
+            f"{scheme!r} is not a MOLLI scheme: write images(pause)images, such as 5(3)3 in beats or 5(3s)3 in seconds"
         )
     parts = re.split(r"[()]", scheme)
     return tuple(int(part) for part in parts[::2]), tuple(parts[1::2])
@@ -304,7 +304,7 @@ class MOLLIRanges(ProtocolRanges):
     )
     inversion_efficiency: Range = field(default=(0.88, 1.0), metadata=span(EFFICIENCY, "1 is a perfect inversion"))
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
         """See `ProtocolRanges`."""
         series = self.draw_series(rng)
         return replace(series, readout=whole_number(rng, 0, series.image_count - 1))

@@ -74,7 +74,7 @@ class MSASHARanges(ProtocolRanges):
         default=(5.0, 80.0), metadata=span(PREPARATION_TIME, "from the T2 preparation to the centre of k-space")
     )
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MSASHA:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MSASHA:
         """See `ProtocolRanges`."""
         ts_ms = None if chance(rng, self.anchor) else log_uniform(rng, self.ts_ms)
         prepared = ts_ms is not None and chance(rng, self.prepared)

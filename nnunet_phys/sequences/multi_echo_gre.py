@@ -87,7 +87,7 @@ class MultiEchoGRERanges(ProtocolRanges):
         default=(5.0, 100.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2; iron of T2* 10 ms has about 80")
     )
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MultiEchoGRE:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MultiEchoGRE:
         """See `ProtocolRanges`."""
         return MultiEchoGRE(
             te_ms=(rng.uniform(*self.te_ms),),

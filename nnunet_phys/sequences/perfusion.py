@@ -139,7 +139,9 @@ class SaturationRecoveryGRERanges(ProtocolRanges):
     saturation_efficiency: Range = field(default=(0.95, 1.0), metadata=span(EFFICIENCY, "1 is a perfect saturation"))
     r2_prime_hz: Range = field(default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2"))
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SaturationRecoveryGRE:
+    def draw_sequence(
+        self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS
+    ) -> SaturationRecoveryGRE:
         """See `ProtocolRanges`."""
         tr_ms = rng.uniform(*self.tr_ms)
         centre_pulse = whole_number(rng, *self.centre_pulse)

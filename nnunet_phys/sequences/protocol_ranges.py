@@ -43,7 +43,7 @@ class ProtocolRanges(ABC):
             RANGES[cls.sequence.name] = cls
 
     @abstractmethod
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> PulseSequence:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> PulseSequence:
         """A sequence of one image.
 
         Args:

@@ -120,7 +120,7 @@ class SASHARanges(ProtocolRanges):
     pulses: Whole = field(default=(45, 75), metadata=span(COUNT, "pulses of the shot"))
     centre_pulse: Whole = field(default=(10, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SASHA:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SASHA:
         """See `ProtocolRanges`."""
         ts_ms = None if chance(rng, self.anchor) else log_uniform(rng, self.ts_ms)
         prepared = ts_ms is not None and chance(rng, self.prepared)

@@ -114,7 +114,7 @@ class SpoiledGRERanges(ProtocolRanges):
         default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2: 11 in myocardium at 1.5 T, 18 at 3 T")
     )
 
-    def draw(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SpoiledGRE:
+    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SpoiledGRE:
         """See `ProtocolRanges`."""
         tr_ms = rng.uniform(*self.tr_ms)
         return SpoiledGRE(

@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nnunet_phys.augmentations.draw import ContrastDraw
+from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import SHIPPED, read_recipe
 from nnunet_phys.augmentations.synthetic_image import SyntheticImage
 from nnunet_phys.commands import COMMANDS, main

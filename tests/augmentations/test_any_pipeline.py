@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nnunet_phys.augmentations.any_pipeline import ContrastFromMaps
-from nnunet_phys.augmentations.draw import ContrastDraw
+from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
 

@@ -17,7 +17,7 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast, acquire, synthesize
-from nnunet_phys.augmentations.draw import ContrastDraw
+from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField, grid_positions
 from nnunet_phys.map_files import load_maps

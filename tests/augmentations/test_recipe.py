@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nnunet_phys.augmentations import recipe_files
-from nnunet_phys.augmentations.draw import ContrastDraw
+from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import SHIPPED, load_recipe, read_recipe, recipe_in_force
 from nnunet_phys.errors import InputError
@@ -126,9 +126,9 @@ def test_a_short_echo_time_is_none_in_seconds():
 
 def test_share_of_synthesis():
     rng, recipe = np.random.default_rng(2), load_recipe("default")
-    share = np.mean([recipe.draw(rng) is not None for _ in range(2000)])
+    share = np.mean([recipe.draw_sample(rng) is not None for _ in range(2000)])
     assert abs(share - recipe.probability) < 0.04
-    assert replace(recipe, probability=0.0).draw(rng) is None
+    assert replace(recipe, probability=0.0).draw_sample(rng) is None
 
 
 def test_late_enhancement_is_read_out_around_the_null_after_contrast():
@@ -185,7 +185,7 @@ FAULTS = [
     (("t1_factor",), [750, 1400], "t1_factor: [750.0, 1400.0] must lie between 0.1 and 10"),
     (("sequences", 1, "pulses"), [45.5, 75], "pulses: 45.5 is not a whole number"),
     (("sequences", 1, "pulses"), [300, 400], "do not fit into rr_ms"),
-    (("sequences", 1, "schemes"), ["5(3"], "MOLLI scheme '5(3' is none"),
+    (("sequences", 1, "schemes"), ["5(3"], "'5(3' is not a MOLLI scheme"),
     (("sequences", 6, "nulled_t1_ms"), [0.9, 1.1], "nulled_t1_ms: [0.9, 1.1] looks like seconds: give ms"),
     (
         ("sequences", 6, "contrast_agent", "probability"),
@@ -255,7 +255,7 @@ def test_whatever_stands_wherever_is_refused_in_one_line(nonsense, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("sequences", 1, "schemes"), ["5(3)3", "5[3]3", "4(1)3(1)2"], "MOLLI scheme '5[3]3' is none"),
+        (("sequences", 1, "schemes"), ["5(3)3", "5[3]3", "4(1)3(1)2"], "'5[3]3' is not a MOLLI scheme"),
         (("sequences", 1, "centre_pulse"), [10, 45], "centre_pulse must lie between 0 and pulses - 1"),
         (("sequences", 0, "flip_angle_deg"), [20, 180.5], "flip_angle_deg: [20.0, 180.5] must lie between 0 and 180"),
         (("sequences", 0, "inflow_pulses"), [0.9, 100], "inflow_pulses: [0.9, 100.0] must be at least 1"),

@@ -11,10 +11,10 @@ import SimpleITK as sitk
 import torch
 from matplotlib.figure import Figure
 
-from nnunet_phys.augmentations.draw import EFFECTS
+from nnunet_phys.augmentations.contrast_draw import EFFECTS
+from nnunet_phys.case_records import save_record
 from nnunet_phys.commands import gallery, main
 from nnunet_phys.commands.shared.gallery_rows import characteristic, effect_rows, muscle_t1_t2, sequence_rows
-from nnunet_phys.map_files import save_record
 from nnunet_phys.sequences import SEQUENCES
 from nnunet_phys.sequences.description import describe_sequence
 from nnunet_phys.spin import SpinMaps

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import nnunet_phys.trainers
+from nnunet_phys.case_records import record_path
 from nnunet_phys.commands import COMMANDS, main
-from nnunet_phys.map_files import map_paths, record_path
+from nnunet_phys.map_files import map_paths
 
 
 def fails(capsys, *arguments) -> str:

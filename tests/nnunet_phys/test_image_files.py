@@ -13,9 +13,10 @@ import SimpleITK as sitk
 import tifffile
 import torch
 
+from nnunet_phys.case_records import record_path
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import Geometry, file_sha256, inside, read_image
-from nnunet_phys.map_files import load_maps, map_paths, record_path, save_maps
+from nnunet_phys.map_files import load_maps, map_paths, save_maps
 from nnunet_phys.spin import SpinMaps
 
 

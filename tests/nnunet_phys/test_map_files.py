@@ -14,20 +14,10 @@ import torch
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
+from nnunet_phys.case_records import begin_case, discard, foreign_results, is_finished, load_record, record_path
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import Geometry, read_image
-from nnunet_phys.map_files import (
-    begin_case,
-    discard,
-    find_maps,
-    foreign_results,
-    is_finished,
-    load_maps,
-    load_record,
-    map_paths,
-    record_path,
-    save_maps,
-)
+from nnunet_phys.map_files import find_maps, load_maps, map_paths, save_maps
 from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 from nnunet_phys.spin import SpinMaps
 

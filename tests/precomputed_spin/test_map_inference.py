@@ -7,9 +7,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from nnunet_phys.case_records import is_finished
 from nnunet_phys.errors import InputError
 from nnunet_phys.forward import signals
-from nnunet_phys.map_files import is_finished, load_maps
+from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin.image_folder import ImageFolder
 from nnunet_phys.precomputed_spin.map_inference import infer_maps, map_result_paths, save_inferred, save_translation
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler

@@ -113,7 +113,7 @@ def test_faulty_protocol_files(tmp_path, content, message):
 def test_faulty_descriptions():
     with pytest.raises(InputError, match="did you mean 'flip_angle_deg'"):
         protocol({"sequence": "molli", "flip_angel_deg": 35})
-    with pytest.raises(InputError, match="MOLLI scheme '5-3' is none"):
+    with pytest.raises(InputError, match="'5-3' is not a MOLLI scheme"):
         protocol({"sequence": "molli", "scheme": "5-3"})
     with pytest.raises(InputError, match="--single is for the readouts of one MOLLI"):
         protocol({"sequence": "bssfp"}, single=True)

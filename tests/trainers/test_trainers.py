@@ -132,7 +132,7 @@ def test_the_recipe_in_force_is_kept_and_named(ready, monkeypatch):
     assert f"recipe {mine} (named by nnUNet_phys_recipe)" in said and "another one than this fold had before" in said
 
     mine.write_text(json.dumps({**load_recipe("molli").describe(), "probability": 25}))
-    with pytest.raises(InputError, match="probability = 25 is not within 0 to 1"):
+    with pytest.raises(InputError, match=r"probability: 25.0 must lie between 0 and 1"):
         make(ready, nnUNetTrainerPhys).get_dataloaders()
 
 

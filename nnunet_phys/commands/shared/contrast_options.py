@@ -134,7 +134,7 @@ def read_contrasts(args: argparse.Namespace) -> Contrasts:
 
 
 def _of_sequence(args: argparse.Namespace) -> Contrasts:
-    from nnunet_phys.augmentations.draw import ContrastDraw
+    from nnunet_phys.augmentations.contrast_draw import ContrastDraw
     from nnunet_phys.augmentations.synthetic_image import SyntheticImage
     from nnunet_phys.scanner import Noise
     from nnunet_phys.sequences import MOLLI

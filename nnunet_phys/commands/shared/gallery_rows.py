@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunet_phys.augmentations.draw import ContrastDraw
+from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.commands.shared.contrast_options import MUSCLE_T1_MS, MUSCLE_T2_MS
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
@@ -168,7 +168,10 @@ def _drawn_row(name: str, seed: int) -> Row:
     made, rng = make_sequence({"sequence": name}).single_images(), np.random.default_rng(seed)
     title = f"{name}: a series"
     if len(made) == 1:
-        title, made = f"{name}: draws of its protocol", [RANGES[name]().draw(rng, TissueState()) for _ in range(6)]
+        title, made = (
+            f"{name}: draws of its protocol",
+            [RANGES[name]().draw_sequence(rng, TissueState()) for _ in range(6)],
+        )
     described = [describe_sequence(sequence) for sequence in made]
     varying = [key for key in described[0] if len({str(values[key]) for values in described}) > 1]
     return Row(

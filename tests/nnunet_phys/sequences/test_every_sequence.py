@@ -99,7 +99,7 @@ def test_signals_have_images_first_and_single_images_make_up_a_series(sequence):
 def test_ranges_draw_single_images_of_their_sequence(kind):
     rng = np.random.default_rng(0)
     for _ in range(50):
-        drawn = kind().draw(rng, TissueState())
+        drawn = kind().draw_sequence(rng, TissueState())
         assert type(drawn) is kind.sequence and drawn.image_count == 1
 
 

@@ -54,10 +54,10 @@ def test_radians_are_refused(kind):
         (lambda: LookLocker(time_ms=-1.0), "time_ms must not be negative, got -1"),
         (lambda: MOLLI(tr_ms=-2.7), "tr_ms must be positive"),
         (lambda: MOLLI(rr_ms=0.0), "rr_ms must be positive"),
-        (lambda: MOLLI(scheme="5-3-3"), r"'5-3-3' is none: write images\(pause\)images"),
-        (lambda: MOLLI(scheme="5(3)"), "is none"),
-        (lambda: MOLLI(scheme="0(3)3"), "is none"),
-        (lambda: MOLLI(scheme=""), "is none"),
+        (lambda: MOLLI(scheme="5-3-3"), r"'5-3-3' is not a MOLLI scheme: write images\(pause\)images"),
+        (lambda: MOLLI(scheme="5(3)"), "is not a MOLLI scheme"),
+        (lambda: MOLLI(scheme="0(3)3"), "is not a MOLLI scheme"),
+        (lambda: MOLLI(scheme=""), "is not a MOLLI scheme"),
         (lambda: MOLLI(scheme="3(3)3(3)5"), "has 3 sets, but first_inversion_times_ms has 2 entries"),
         (lambda: MOLLI(centre_pulse=60), "centre_pulse must lie between 0 and pulses - 1 = 59, got 60"),
         (lambda: MOLLI(centre_pulse=-1), "centre_pulse must lie between"),
@@ -126,5 +126,5 @@ def test_nan_is_refused(kind):
 
 def test_a_scheme_that_would_never_end():
     for scheme in ("5(3)3000000", "5(1000000)3", "1" + "(1)1" * 10):
-        with pytest.raises(ValueError, match="is none"):
+        with pytest.raises(ValueError, match="is not a MOLLI scheme"):
             MOLLI(scheme=scheme, first_inversion_times_ms=(120.0,) * 20)
