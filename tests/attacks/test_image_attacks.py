@@ -185,7 +185,7 @@ MAPS = {
 }
 SKIPPED = {
     "macOS's files beside images": (REVERSE + " -fa 50", "2 cases made", macos_files),
-    "macOS's files beside maps": (SYNTHESIZE, "6 made", macos_files),
+    "macOS's files beside maps": (SYNTHESIZE, "from the maps of 6 cases", macos_files),
     "macOS's files in a data set": (PREPROCESS, "6 cases", macos_files),
 }
 
