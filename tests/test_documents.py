@@ -65,7 +65,7 @@ def test_links_lead_to_files_and_headings():
     for document in DOCUMENTS:
         for target, _, heading in (link.partition("#") for link in re.findall(r"\]\(([^):]+)\)", document.read_text())):
             path = document.parent / target
-            assert path.is_file() or path.name == "demo.png", (document.name, target)
+            assert path.is_file(), (document.name, target)
             if heading:
                 headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
                 assert heading in [text.lower().replace(" ", "-") for text in headings], (document.name, heading)
