@@ -200,7 +200,6 @@ _ODD_VALUES = st.sampled_from(
         "../..",
         "-o",
         "=",
-        "\ud800",
     ]
 )
 
