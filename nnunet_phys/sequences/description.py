@@ -18,8 +18,7 @@ from nnunet_phys.sequences.pulse_sequence import SEQUENCES, PulseSequence
 from nnunet_phys.spin import SpinMaps
 
 TYPICAL: dict[str, dict[str, float]] = {
-    "bssfp": {"flip_angle_deg": 45.0},  # cine's where nothing is known
-    "gre": {"flip_angle_deg": 15.0, "inflow_pulses": 50.0},  # 50 pulses seen by inflowing blood are an assumption
+    "gre": {"inflow_pulses": 50.0},  # GRE cine has bright blood; 50 pulses seen on its way through are an assumption
 }
 """Parameters of a sequence where they differ from its class's defaults."""
 
