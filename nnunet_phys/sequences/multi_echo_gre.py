@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -11,13 +11,13 @@ from nnunet_phys.checks import check_echo, check_flip_angle
 from nnunet_phys.quantities import DEPHASING_RATE, ECHO_TIME, FLIP_ANGLE, REPETITION_TIME, Range, number, span
 from nnunet_phys.sequences.blocks import spoiled_gre_train, t2_star_decay
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform
-from nnunet_phys.sequences.pulse_sequence import PulseSequence
+from nnunet_phys.sequences.pulse_sequence import TimeSeries
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
 
 
 @dataclass(frozen=True)
-class MultiEchoGRE(PulseSequence):
+class MultiEchoGRE(TimeSeries):
     """Ideally spoiled gradient echoes of one excitation, read at several echo times.
 
         S(TE) = PD sin(a) (1 - E1) / (1 - E1 cos(a)) exp(-TE/T2*),   1/T2* = 1/T2 + R2'
@@ -37,6 +37,7 @@ class MultiEchoGRE(PulseSequence):
     """
 
     name: ClassVar[str] = "multi_echo_gre"
+    times: ClassVar[str] = "te_ms"
 
     te_ms: tuple[float, ...] = field(default=(2.6, 4.8, 7.0, 9.2, 11.4, 13.6, 15.8, 18.0), metadata=number(ECHO_TIME))
     flip_angle_deg: NumberOrMap = field(default=20.0, metadata=number(FLIP_ANGLE))
@@ -51,21 +52,9 @@ class MultiEchoGRE(PulseSequence):
             check_echo(self.tr_ms, te_ms, self.r2_prime_hz)
 
     @property
-    def is_series(self) -> bool:
-        return True
-
-    @property
-    def image_count(self) -> int:
-        return len(self.te_ms)
-
-    @property
     def dephasing_ms(self) -> float:
         """TE of the first image."""
         return self.te_ms[0]
-
-    def single_images(self) -> list[MultiEchoGRE]:
-        """One for each echo time."""
-        return [replace(self, te_ms=(te_ms,)) for te_ms in self.te_ms]
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal, echo times first, (images, *maps.shape); never negative."""

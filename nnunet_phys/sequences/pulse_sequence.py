@@ -103,3 +103,25 @@ class BalancedSequence(PulseSequence):
     def effective_flip_angle(self, flip_angle_deg: NumberOrMap, off_resonance_hz: NumberOrMap) -> NumberOrMap:
         """See `blocks.effective_flip_angle`."""
         return effective_flip_angle(flip_angle_deg, self.tr_ms, off_resonance_hz)
+
+
+class TimeSeries(PulseSequence):
+    """A pulse sequence that makes one image for each of several times.
+
+    Attributes:
+        times: name of the field that holds them, a tuple in ms.
+    """
+
+    times: ClassVar[str]
+
+    @property
+    def is_series(self) -> bool:
+        return True
+
+    @property
+    def image_count(self) -> int:
+        return len(getattr(self, self.times))
+
+    def single_images(self) -> list[Self]:
+        """One for each time."""
+        return [replace(self, **{self.times: (time_ms,)}) for time_ms in getattr(self, self.times)]  # type: ignore[type-var]

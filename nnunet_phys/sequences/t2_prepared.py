@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -34,31 +34,18 @@ from nnunet_phys.sequences.blocks import (
     t2_star_decay,
 )
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
-from nnunet_phys.sequences.pulse_sequence import BalancedSequence, PulseSequence
+from nnunet_phys.sequences.pulse_sequence import BalancedSequence, TimeSeries
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 @dataclass(frozen=True)
-class _T2Prepared(PulseSequence):
+class _T2Prepared(TimeSeries):
     """A series over preparation times."""
 
+    times: ClassVar[str] = "t2_prep_ms"
+
     t2_prep_ms: tuple[float, ...] = field(default=(0.0, 25.0, 55.0), metadata=number(PREPARATION_TIME))
-
-    @property
-    def is_series(self) -> bool:
-        return True
-
-    @property
-    def image_count(self) -> int:
-        return len(self.t2_prep_ms)
-
-    def single_images(self) -> list[Self]:
-        """One for each preparation time."""
-        return [replace(self, t2_prep_ms=(time_ms,)) for time_ms in self.t2_prep_ms]
 
 
 @dataclass(frozen=True)
