@@ -90,14 +90,16 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
     """Case -> numbers of the sets of images that are left to do; all of them with --overwrite.
 
     Raises:
-        InputError: files in the way that nnunet_phys synthesize did not make, or made otherwise.
+        InputError: files in the way that nnunet_phys synthesize did not make, or made otherwise, or that were changed
+            since.
     """
-    from nnunet_phys.case_records import is_finished, load_record
+    from nnunet_phys.case_records import foreign_results, is_finished, load_record
     from nnunet_phys.map_files import map_paths
 
     expected = json.loads(json.dumps(contrasts.settings))
     todo: dict[str, list[int]] = {}
     otherwise: list[str] = []
+    changed: list[str] = []
     finished = 0
     for case, ending in cases.items():
         sources = tuple(map_paths(args.i, case, ending).values())
@@ -113,7 +115,10 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
             elif all(p.is_file() for p in sources) and is_finished(args.o, name, sources):
                 finished += 1
             else:
+                changed.extend(foreign_results(args.o, name, _paths(args.o, name, contrasts.count, ending)))
                 todo.setdefault(case, []).append(number)
+    if changed:
+        raise InputError(*changed)
     if otherwise:
         more = f" and {len(otherwise) - 1} more" if len(otherwise) > 1 else ""
         raise InputError(

@@ -192,6 +192,17 @@ def test_a_shift_goes_from_row_to_row(maps, tmp_path):
     np.testing.assert_allclose(moved[:, 2:], still[:, :-2], atol=1e-5)
 
 
+def test_an_image_changed_since_is_not_replaced(maps, tmp_path, refused):
+    out = tmp_path / "out"
+    arguments = _synthesize(maps, out, "-sequence", "bssfp")
+    assert main(arguments) == 0
+    image = out / "a_0000.nii.gz"
+    image.write_bytes(image.read_bytes() + b"edited")
+    refused(arguments, "a_0000.nii.gz was not made by nnunet_phys, or was changed since", "add --overwrite")
+    assert image.read_bytes().endswith(b"edited")
+    assert main([*arguments, "--overwrite"]) == 0 and not image.read_bytes().endswith(b"edited")
+
+
 def test_what_is_finished_is_kept(maps, tmp_path, refused, capsys):
     out = tmp_path / "out"
     assert main(_synthesize(maps, out, "-sequence", "molli")) == 0
