@@ -17,7 +17,7 @@ from nnunet_phys.fields import (
     Region,
     TransmitField,
     grid_positions,
-    smooth,
+    on_coarse_grid,
 )
 from nnunet_phys.forward import shown, signals
 from nnunet_phys.json_files import structure
@@ -116,11 +116,11 @@ class ContrastDraw:
 
         flip: NumberOrMap = nominal
         if self.transmit is not None:
-            flip = smooth(self.transmit, positions).mul_(nominal).clamp_(2, 180)
+            flip = on_coarse_grid(self.transmit, positions).mul_(nominal).clamp_(2, 180)
         if not detuned:
             return torch.as_tensor(flip)
         # only the frequency is smooth: the effective flip angle has a cusp at the edge of each band
-        shifts = [] if self.off_resonance is None else [smooth(self.off_resonance, positions, step_mm=4.0)]
+        shifts = [] if self.off_resonance is None else [on_coarse_grid(self.off_resonance, positions, step_mm=4.0)]
         if self.device is not None:
             shifts.append(self.device(positions))
         return torch.as_tensor(self.sequence.effective_flip_angle(flip, sum(shifts)))
@@ -168,7 +168,7 @@ class ContrastDraw:
     ) -> torch.Tensor:
         """A signal after the coils' sensitivity and the dephasing by a device's field; changes `signal`."""
         if self.receive_bias is not None:
-            signal *= smooth(self.receive_bias, positions)
+            signal *= on_coarse_grid(self.receive_bias, positions)
         if self.device is not None:
             signal *= self.device.remaining(positions, voxel_mm, self.sequence.dephasing_ms)
         return signal

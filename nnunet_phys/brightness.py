@@ -1,27 +1,27 @@
-"""How bright an image is where there is body, which pixels count for that, and which were clipped."""
+"""Brightness of the body in an image, how much each pixel counts for it, and clipped pixels."""
 
 from __future__ import annotations
 
 import torch
 
 _AIR_SHARE = 0.1
-"""Of the 99th percentile; darker pixels count as air or lung. An assumption: lung has a tenth of muscle's signal."""
+"""Pixels below this share of the 99th percentile count as air or lung. Assumed: lung has a tenth of muscle's signal."""
 _BRIGHT_QUANTILE = 0.9
-"""Of the pixels with body; blood and fat make up more than a tenth of a chest. An assumption."""
+"""Quantile of the body's pixels that is its bright level. Assumed: blood and fat make up over a tenth of a chest."""
 _MOST_PIXELS = 1_000_000
-"""Of more, only every n-th is sorted: percentiles of a million pixels are exact to a thousandth."""
+"""Of a larger image, only every n-th pixel is sorted: percentiles of a million pixels are exact to a thousandth."""
 _CENTRE_WIDTH = 0.4
-"""Standard deviation of `centre_weights`, in half fields of view: a heart fills about the middle third of one."""
+"""Standard deviation of `centre_weights`, in half fields of view. Assumed: the heart fills about the middle third."""
 
 
 def bright_level(signal: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Brightness of the blood and fat of an image: the 90th percentile of what stands out of air and lung.
+    """Brightness of blood and fat in an image: the 90th percentile of the pixels that are neither air nor lung.
 
-    Of pixels above a tenth of the 99th percentile, so that the amount of air around the body does not matter.
+    Only pixels above a tenth of the 99th percentile count, so the amount of air around the body does not matter.
 
     Args:
         signal: magnitude image, any shape.
-        weights: how much each pixel counts, broadcastable to `signal` (default: all alike).
+        weights: how much each pixel counts, broadcastable to `signal` (default: all equally).
 
     Returns:
         A scalar tensor in the signal's unit.
@@ -39,21 +39,25 @@ def bright_level(signal: torch.Tensor, weights: torch.Tensor | None = None) -> t
 
 
 def centre_weights(rows: int, columns: int) -> torch.Tensor:
-    """How much the pixels of a slice count for its gain, (rows, columns): a Gaussian about the middle.
+    """Weights of a slice's pixels for its gain, (rows, columns): a Gaussian about the middle.
 
-    Scans are planned with the heart near the middle, and a surface coil may brighten the chest wall several times. Over
-    30 ACDC volumes the bright level so weighted is 0.88-1.21 of the plain one, in a MOLLI without normalisation 0.41.
+    Scans are planned with the heart near the middle, and a surface coil may make the chest wall several times brighter.
+    The weighted bright level is 0.88-1.21 times the unweighted one over 30 ACDC volumes, and 0.41 times in a MOLLI that
+    was not normalised.
     """
     row, column = (torch.linspace(-1, 1, n).div(_CENTRE_WIDTH).square() for n in (rows, columns))
     return torch.exp(-0.5 * (row[:, None] + column))
 
 
 def saturation_mask(image: torch.Tensor, least_share: float = 1e-3) -> torch.Tensor:
-    """Pixels at the image's maximum, where so many share it that it must have been clipped; else none.
+    """Mask of clipped pixels: those at the image's maximum, if so many share it that it must be clipped; else none.
 
     Args:
         image: any shape, not all zero.
-        least_share: of the pixels.
+        least_share: of the pixels that must share the maximum.
+
+    Returns:
+        bool tensor of the image's shape.
     """
     top = image >= image.max()
     return top if top.float().mean() > least_share else torch.zeros_like(top)

@@ -1,7 +1,7 @@
-"""A case's record, `<case>.json`: which images its results were made from, and which files they are, with hashes.
+"""A case's record, `<case>.json`: the images that its results were made from and the result files, with their hashes.
 
-A record vouches for the files that it names. So it tells what is finished, what may be replaced, and what is somebody
-else's.
+A record vouches for the files that it names. It decides which cases are finished, which files may be replaced, and
+which files belong to the user.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class HashedFile:
     """A file as it was when a record was written.
 
     Attributes:
-        file: its name; that of a file which belongs to the case is relative to the record's folder.
-        sha256: of its content.
+        file: its name; for a file that belongs to the case, its path relative to the record's folder.
+        sha256: hash of its content, in hexadecimal.
     """
 
     file: str
@@ -40,10 +40,10 @@ class CaseRecord:
 
     Attributes:
         case: the case's name.
-        image: that the case was made from; None while the case is unfinished.
-        more_images: further ones.
-        maps: by their names, such as T1map.
-        more_files: that belong to the case.
+        image: the image that the case was made from; None while the case is unfinished.
+        more_images: further images that it was made from.
+        maps: its maps by their names, such as T1map.
+        more_files: further files that belong to the case.
         unfinished: names of files that are being written.
     """
 
@@ -65,7 +65,7 @@ class CaseRecord:
         return (*self.maps.values(), *self.more_files)
 
     def vouches_for(self, folder: Path, path: Path) -> bool:
-        """Whether a file is one that the record names, unchanged, or one that was being written."""
+        """Whether the record names a file and the file is unchanged, or the file was being written."""
         if path in (folder / name for name in self.unfinished):
             return True
         hashes = {folder / entry.file: entry.sha256 for entry in self.files}
@@ -85,22 +85,22 @@ def load_record(folder: str | Path, case: str) -> dict | None:
     """A case's record, or None where the maps came without one.
 
     Raises:
-        InputError: the file is no JSON, or no record of this case.
+        InputError: the file is not JSON, or not a record of this case.
     """
     content = read_record(folder, case)
     return None if content is None else content[0]
 
 
 def read_record(folder: str | Path, case: str) -> tuple[dict, CaseRecord] | None:
-    """A record as it is, and what it says about files; None where there is none.
+    """A case's record as plain JSON, and what it says about files; None where there is no record.
 
     Raises:
-        InputError: the file is no JSON, or no record of this case.
+        InputError: the file is not JSON, or not a record of this case.
     """
     path = record_path(folder, case)
     if not path.exists():
         return None
-    remedy = f"It is no record of nnunet_phys: move it away. {AGAIN}"
+    remedy = f"It is not a record of nnunet_phys: move it away. {AGAIN}"
     content = load_json(path, remedy)
     record = structure(content, CaseRecord, str(path), remedy, extra=True)
     if record.case != case:
@@ -111,7 +111,7 @@ def read_record(folder: str | Path, case: str) -> tuple[dict, CaseRecord] | None
 
 
 def foreign_results(folder: Path, case: str, paths: Iterable[Path]) -> list[str]:
-    """What lies where a case's results shall go and was not put there by this project, or was changed since.
+    """Files in the place of a case's results that this project did not write, or that were changed since.
 
     A command that writes results calls this for all cases before it starts, and refuses to replace such files unless
     the user asks for it.
@@ -119,20 +119,21 @@ def foreign_results(folder: Path, case: str, paths: Iterable[Path]) -> list[str]
     Args:
         folder: for the results.
         case: the case's name.
-        paths: all files that are to be written, but for the record.
+        paths: all files that will be written, except the record.
 
     Returns:
-        one line for each such file, the record's path included; empty where nothing is lost.
+        one line for each such file, the record included; empty if nothing would be lost.
 
     Raises:
         InputError: the case's name leads out of the folder.
     """
     remedy = "Choose another folder with -o, or add --overwrite to replace it."
+    faults = []
     try:
-        loaded, broken = read_record(folder, case), False
+        loaded = read_record(folder, case)
     except InputError:
-        loaded, broken = None, True
-    faults = [f"{case}: {record_path(folder, case)} is not a record of nnunet_phys. {remedy}"] if broken else []
+        loaded = None
+        faults.append(f"{case}: {record_path(folder, case)} is not a record of nnunet_phys. {remedy}")
     for path in paths:
         if not os.path.lexists(path) or (loaded is not None and loaded[1].vouches_for(folder, path)):
             continue
@@ -149,8 +150,8 @@ def begin_case(folder: Path, case: str, paths: Iterable[Path], settings: dict | 
     Args:
         folder: for the results, made if absent.
         case: the case's name.
-        paths: all files that are to be written, but for the record, inside the folder.
-        settings: plain JSON that the first record holds, too.
+        paths: all files that will be written, except the record, inside the folder.
+        settings: plain JSON to keep in the first record.
 
     Raises:
         InputError: the record cannot be written.
@@ -161,9 +162,9 @@ def begin_case(folder: Path, case: str, paths: Iterable[Path], settings: dict | 
 
 
 def discard(folder: Path, case: str) -> None:
-    """Remove the files that a case's record names, then the record: none of other settings may stay beside new ones.
+    """Remove the files that a case's record names, so that none stays beside new ones, then the record.
 
-    A record without all of its files, unchanged, vouches for nothing, so that it may go last.
+    The record may go last: a case whose record names missing files does not count as finished.
     """
     with suppress(InputError):
         loaded = read_record(folder, case)
@@ -175,13 +176,23 @@ def discard(folder: Path, case: str) -> None:
 
 
 def claim(folder: Path, case: str, paths: Iterable[Path], settings: dict) -> None:
-    """Write a record that names files which are being written."""
+    """Write a record that names the files that are being written.
+
+    Args:
+        folder: for the results.
+        case: the case's name.
+        paths: the files, inside the folder.
+        settings: plain JSON to keep in the record.
+
+    Raises:
+        InputError: the record cannot be written.
+    """
     names = [_name_in(folder, path) for path in paths]
     write_json(record_path(folder, case), {**settings, "case": case, "unfinished": names})
 
 
 def _name_in(folder: Path, path: Path) -> str:
-    """A file's name relative to a folder that it must lie in."""
+    """A file's path relative to the folder that contains it."""
     return path.relative_to(folder).as_posix()
 
 
@@ -194,11 +205,11 @@ def save_record(
         folder: of the case's files.
         case: the case's name.
         record: plain JSON; `case`, `image`, `more_images` and `more_files` (names and SHA-256) are added.
-        images: what the case was made from.
-        more_files: that belong to the case, inside the folder.
+        images: the images that the case was made from.
+        more_files: files that belong to the case, inside the folder.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the record cannot be written.
     """
     sources = [hashed(path, path.name) for path in images]
     entries = {"case": case, "image": sources[0], "more_images": sources[1:]}
@@ -207,14 +218,14 @@ def save_record(
 
 
 def hashed(path: Path, name: str) -> dict[str, str]:
-    """A file as a record names it."""
+    """A file's entry in a record: its name there and its SHA-256."""
     return {"file": name, "sha256": file_sha256(path)}
 
 
 def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool:
-    """Whether a case was made from these very images, and all files that its record names are there, unchanged.
+    """Whether a case was made from exactly these images, and all files that its record names exist unchanged.
 
-    Files are hashed once for as long as they stay as they are.
+    A file is hashed again only after it has changed.
     """
     try:
         loaded = read_record(folder, case)

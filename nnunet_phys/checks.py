@@ -1,4 +1,4 @@
-"""What the sequences refuse: parameters in another unit, out of range or at odds with each other."""
+"""Checks of the parameters of sequences: wrong units, values out of range, and contradictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_flip_angle(flip_angle_deg: NumberOrMap) -> None:
 
     Raises:
         ValueError: a number (or a map's maximum) not above 0 and at most 180, or below 2, which looks like radians.
-            A map may be 0: there is no signal there. `effective_flip_angle` is 180 at the edge of a band.
+            A map may be 0 everywhere (no signal); 180 is what `effective_flip_angle` gives at the edge of a band.
     """
     is_map = isinstance(flip_angle_deg, torch.Tensor)
     _, largest = _range(flip_angle_deg)
@@ -27,10 +27,10 @@ def check_flip_angle(flip_angle_deg: NumberOrMap) -> None:
 
 
 def check_positive(**parameters: float) -> None:
-    """Refuse parameters that are not above 0, by their name.
+    """Refuse parameters that are not above 0.
 
     Raises:
-        ValueError: naming the first that is not.
+        ValueError: names the first such parameter.
     """
     for name, value in parameters.items():
         if not value > 0:
@@ -38,10 +38,10 @@ def check_positive(**parameters: float) -> None:
 
 
 def check_not_negative(**parameters: float) -> None:
-    """Refuse parameters that are below 0, by their name.
+    """Refuse parameters that are below 0.
 
     Raises:
-        ValueError: naming the first that is.
+        ValueError: names the first such parameter.
     """
     for name, value in parameters.items():
         if not value >= 0:
@@ -49,10 +49,10 @@ def check_not_negative(**parameters: float) -> None:
 
 
 def check_share(**parameters: NumberOrMap) -> None:
-    """Refuse shares (numbers or maps) that leave 0 to 1, by their name.
+    """Refuse shares (numbers or maps) outside 0 to 1.
 
     Raises:
-        ValueError: naming the first that does.
+        ValueError: names the first such parameter.
     """
     for name, value in parameters.items():
         least, largest = _range(value)
@@ -61,10 +61,10 @@ def check_share(**parameters: NumberOrMap) -> None:
 
 
 def check_efficiency(**parameters: float) -> None:
-    """Refuse efficiencies of a preparation pulse that are not above 0 and at most 1, by their name.
+    """Refuse efficiencies of a preparation pulse that are not above 0 and at most 1.
 
     Raises:
-        ValueError: naming the first that is not.
+        ValueError: names the first such parameter.
     """
     for name, value in parameters.items():
         if not 0 < value <= 1:
@@ -75,14 +75,14 @@ def check_centre(pulses: int, centre_pulse: int) -> None:
     """Refuse a centre of k-space outside the train.
 
     Raises:
-        ValueError: `centre_pulse`, from 0, is none of so many pulses.
+        ValueError: `centre_pulse`, counted from 0, is not one of the train's pulses.
     """
     if not 0 <= centre_pulse < pulses:
         raise ValueError(f"centre_pulse must lie between 0 and pulses - 1 = {pulses - 1}, got {centre_pulse}")
 
 
 def check_echo(tr_ms: float, te_ms: float, r2_prime_hz: NumberOrMap) -> None:
-    """Refuse the times of a gradient echo that make no sense.
+    """Refuse impossible times of a gradient echo.
 
     Raises:
         ValueError: TR not positive; TE negative or beyond TR; R2' negative.
@@ -99,7 +99,7 @@ def check_flow(inflow_pulses: float | None, blood: NumberOrMap | None) -> None:
     """Refuse impossible flow.
 
     Raises:
-        ValueError: fewer than 1 pulse seen; a share of blood outside 0 to 1.
+        ValueError: blood sees less than 1 pulse; a share of blood outside 0 to 1.
     """
     if inflow_pulses is not None and not inflow_pulses >= 1:
         raise ValueError(f"inflow_pulses must be at least 1, got {inflow_pulses:g}")

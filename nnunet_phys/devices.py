@@ -1,4 +1,4 @@
-"""The device a user asks for."""
+"""The device that a user asks for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def torch_device(name: str) -> torch.device:
     """The torch device of that name (cpu, cuda, cuda:1, mps).
 
     Raises:
-        InputError: no such device here.
+        InputError: this machine has no such device.
     """
     try:
         torch.empty(1, device=name)

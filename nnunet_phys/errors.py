@@ -1,4 +1,4 @@
-"""The one exception for input that a user can mend, and what messages share."""
+"""The exception for input that a user can correct, and helpers that write messages."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from difflib import get_close_matches
 
 
 class InputError(RuntimeError):
-    """Faults of the input, one line each, which names case, file and remedy.
+    """Faults of the input: one line per fault, which names the case, the file and the remedy.
 
     The command line prints the lines without a traceback and exits with 1. Inside nnU-Net's commands it is a
     RuntimeError whose message is those lines.
 
     Args:
-        faults: one line each. Line breaks and other control characters, which names and texts from files may bring, are
-            written as Python writes them.
+        faults: one line per fault. Line breaks and other control characters, which may come from names and texts in
+            files, are escaped as in Python's repr.
 
     Attributes:
-        faults: these lines.
+        faults: the escaped lines.
     """
 
     def __init__(self, *faults: str) -> None:
-        super().__init__(*map(_on_one_line, faults))  # as arguments: the error keeps them from process to process
+        super().__init__(*map(_on_one_line, faults))  # as the exception's arguments, which pickling keeps
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ class InputError(RuntimeError):
         return "\n".join(self.args)
 
     def prefixed(self, prefix: str) -> InputError:
-        """The same faults, each line after a prefix, such as the case they concern."""
+        """The same faults with a prefix before every line, such as the case that they concern."""
         return InputError(*(f"{prefix}{fault}" for fault in self.faults))
 
 
@@ -40,7 +40,7 @@ def _on_one_line(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the nearest known word, or nothing."""
+    """The end of a message about an unknown word: a suggestion of the nearest known word, or an empty string."""
     nearest = get_close_matches(word, list(known), 1, 0.5)
     return f" (did you mean '{nearest[0]}'?)" if nearest else ""
 
@@ -52,5 +52,5 @@ def last_line(error: BaseException) -> str:
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number and its noun, such as "1 case" and "2 cases"; `plural` where it does not end in a plain s."""
+    """A number with its noun, such as "1 case" and "2 cases"; `plural` is needed unless it is the noun with an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

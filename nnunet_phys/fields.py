@@ -1,9 +1,11 @@
 """What varies smoothly over the body: B1+, the off-resonance, the coils' sensitivity, a device's field, random regions.
 
-Each is a frozen dataclass of a few numbers and a seed, called on positions; so a draw is short, can be recorded, and
-gives the same value at a voxel in whatever patch it lies. Positions are three tensors in mm along the axes of an array
-(slices, rows, columns), relative to the middle of the case, that broadcast against each other: (n, 1, 1), (1, m, 1) and
-(1, 1, k) for a grid, three of shape (n,) for single points. All fields are of the broadcast shape.
+Every field is a frozen dataclass of a few numbers and a seed, called on positions. So a draw is short and can be
+recorded, and a voxel has the same value in every patch that contains it.
+
+Positions are three tensors in mm along the axes of an array (slices, rows, columns), relative to the middle of the
+case, that broadcast against each other: (n, 1, 1), (1, m, 1) and (1, 1, k) for a grid, three of shape (n,) for single
+points. A field's values have the broadcast shape.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from torch.nn.functional import interpolate
 
 from nnunet_phys.quantities import SHARE, Quantity, check_bounds, number
 
-_LEAST_MM = 15.0  # half the size of a device: within it, its field is that at its surface
+_DEVICE_RADIUS_MM = 15.0
+"""Half the size of a device, an assumption. Inside, its field is set to that at its surface."""
 
 Positions = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -27,10 +30,13 @@ def grid_positions(start: tuple[int, ...], count: tuple[int, ...], shape: tuple,
     """Positions of a box of voxels.
 
     Args:
-        start: first voxel in the case, 3 numbers.
-        count: voxels along each axis.
-        shape: voxels of the whole case.
-        spacing_mm: between them.
+        start: index of the box's first voxel in the case, 3 numbers.
+        count: voxels of the box along each axis.
+        shape: voxels of the whole case along each axis.
+        spacing_mm: voxel spacing along each axis.
+
+    Returns:
+        Three tensors of shape (n, 1, 1), (1, m, 1) and (1, 1, k), mm from the middle of the case.
     """
     axes = []
     for axis, (first, n, whole, step) in enumerate(zip(start, count, shape, spacing_mm, strict=True)):
@@ -39,24 +45,26 @@ def grid_positions(start: tuple[int, ...], count: tuple[int, ...], shape: tuple,
     return axes[0], axes[1], axes[2]
 
 
-def smooth(function: Callable[[Positions], torch.Tensor], positions: Positions, step_mm: float = 8.0) -> torch.Tensor:
-    """A field that varies over some 50 mm or more: on a grid of about `step_mm`, and linear between.
+def on_coarse_grid(
+    function: Callable[[Positions], torch.Tensor], positions: Positions, step_mm: float = 8.0
+) -> torch.Tensor:
+    """A field that varies over some 50 mm or more, computed on a grid of about `step_mm` and interpolated linearly.
 
-    It saves most of its cost. Points, and grids no finer than that, get the field itself.
+    This saves most of the cost. At single points, and on grids no finer than `step_mm`, the field itself is computed.
 
     Args:
         function: the field, called on positions.
         positions: see the module.
-        step_mm: the error is about (step / scale)^2 / 8, 0.3 % for 8 and 50 mm.
+        step_mm: spacing of the coarse grid; the error is about (step / scale)^2 / 8, 0.3 % for 8 and 50 mm.
     """
     if positions[0].ndim == 1:
         return function(positions)
     coarse, shape = [], []
     for axis, line in enumerate(positions):
-        ends, n = (float(line.reshape(-1)[0]), float(line.reshape(-1)[-1])), line.numel()
-        nodes = min(n, max(2, math.ceil((ends[1] - ends[0]) / step_mm) + 1))
-        coarse.append(torch.linspace(*ends, nodes).reshape([-1 if a == axis else 1 for a in range(3)]))
-        shape.append(n)
+        first, last = float(line.reshape(-1)[0]), float(line.reshape(-1)[-1])
+        nodes = min(line.numel(), max(2, math.ceil((last - first) / step_mm) + 1))
+        coarse.append(torch.linspace(first, last, nodes).reshape([-1 if a == axis else 1 for a in range(3)]))
+        shape.append(line.numel())
     values = function((coarse[0], coarse[1], coarse[2]))
     if values.shape == tuple(shape):
         return values
@@ -69,14 +77,15 @@ def smooth_noise(seed: int, positions: Positions, scale_mm: float) -> torch.Tens
     """A smooth random field: a sum of 16 plane waves of random direction, length and phase (spectral method).
 
     Args:
-        seed: of the waves.
+        seed: decides the waves.
         positions: see the module.
         scale_mm: standard deviation of the Gaussian that the field's correlation follows.
 
     Returns:
-        float32 tensor, about zero mean and unit variance over seeds.
+        float32 tensor; over seeds, its mean is about 0 and its variance about 1.
     """
-    rng, waves = np.random.default_rng(seed), 16
+    rng = np.random.default_rng(seed)
+    waves = 16
     wave_vectors = torch.from_numpy((rng.standard_normal((3, waves)) / scale_mm).astype(np.float32))
     phases = torch.from_numpy(rng.uniform(0, 2 * np.pi, waves).astype(np.float32))
     if positions[0].ndim == 1:
@@ -96,13 +105,15 @@ class TransmitField:
     """B1+ relative to the nominal flip angle.
 
     Attributes:
-        mean: over the case. In the heart at 3 T it is 0.81 +- 0.13 over people, 0.89 +- 0.15 with local shimming
+        mean: mean over the case. In the heart at 3 T it is 0.81 +- 0.13 over people, 0.89 +- 0.15 with local shimming
             (Krishnamurthy et al., JCMR 15:68, 2013).
         variation: standard deviation within the case, relative to the mean; 0.1 is an assumption.
-        seed: of its shape.
+        seed: decides its shape.
     """
 
-    mean: float = field(metadata=number(Quantity("", 0.2, 2), "B1+ over the nominal flip angle, over the case"))
+    mean: float = field(
+        metadata=number(Quantity("", 0.2, 2), "actual over nominal flip angle (B1+), mean over the case")
+    )
     variation: float = field(metadata=number(SHARE, "its standard deviation within the case, relative to the mean"))
     seed: int
 
@@ -110,28 +121,28 @@ class TransmitField:
         check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
-        """Factor of every flip angle, 0.3 to 1.5."""
+        """Factor of the flip angle, 0.3 to 1.5."""
         return (self.mean * (1 + self.variation * smooth_noise(self.seed, positions, 80.0))).clamp_(0.3, 1.5)
 
 
 @dataclass(frozen=True)
 class OffResonance:
-    """What shimming leaves: a linear ramp and a smooth remainder.
+    """Off-resonance that shimming leaves: a linear ramp and a smooth remainder.
 
     Attributes:
-        span_hz: about the largest deviation within 100 mm of the middle, up to twice that in some draws. +-60-130 Hz
+        span_hz: approximate largest deviation within 100 mm of the middle; some draws reach twice that. +-60-130 Hz
             over the heart at 3 T is an assumption.
-        seed: of its shape.
+        seed: decides its shape.
     """
 
-    span_hz: float = field(metadata=number(Quantity("Hz", 0, 1e4), "about the largest deviation near the middle"))
+    span_hz: float = field(metadata=number(Quantity("Hz", 0, 1e4), "approximate largest deviation near the middle"))
     seed: int
 
     def __post_init__(self) -> None:
         check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
-        """Hz."""
+        """Off-resonance in Hz."""
         slope = np.random.default_rng(self.seed).uniform(-0.5, 0.5, 3)
         slices, rows, columns = positions
         per_mm = [float(change) / 100 for change in slope]
@@ -143,22 +154,27 @@ class OffResonance:
 class ReceiveBias:
     """Sensitivity of a surface-coil array, about 1 in the middle.
 
-    One element sits in the plane at a random angle. Around it, sensitivity falls as 1 + (distance / reach)^2 to a power
-    that the factor decides; a smooth factor stands for the other elements and for the scanner's own normalisation.
+    One coil element lies in the plane at a random angle. Around it, sensitivity falls with a power of
+    1 + (distance / reach)^2 that `factor` determines. A smooth random factor represents the other elements and the
+    scanner's own normalisation.
 
     Attributes:
-        factor: sensitivity at the element. 1.5-3 over the field of view is an assumption; in real MOLLI readouts
+        factor: sensitivity at the coil element. 1.5-3 over the field of view is an assumption; in real MOLLI readouts
             chest-wall fat was 3-5 times as bright as the heart.
-        distance_mm: from the middle to the element, 80-140 an assumption.
+        distance_mm: from the middle to the coil element; 80-140 is an assumption.
         remainder: standard deviation of the smooth factor's logarithm, an assumption.
-        seed: of angle and smooth factor.
+        seed: decides the angle and the smooth factor.
     """
 
     factor: float = field(
         metadata=number(Quantity("", 0.1, 100), "sensitivity at the coil element over that in the middle")
     )
-    distance_mm: float = field(metadata=number(Quantity("mm", 10, 1000), "from the middle to the element"))
-    remainder: float = field(metadata=number(Quantity("", 0, 2), "standard deviation of a smooth factor's logarithm"))
+    distance_mm: float = field(
+        metadata=number(Quantity("mm", 10, 1000), "distance from the middle to the coil element")
+    )
+    remainder: float = field(
+        metadata=number(Quantity("", 0, 2), "standard deviation of a smooth random factor's logarithm")
+    )
     seed: int
 
     def __post_init__(self) -> None:
@@ -179,23 +195,24 @@ class ReceiveBias:
 
 @dataclass(frozen=True)
 class Device:
-    """A pacemaker's or defibrillator's magnetic dipole, magnetised along B0, in the plane's periphery.
+    """A pacemaker or defibrillator at the edge of the plane: a magnetic dipole along B0.
 
     Attributes:
-        frequency_hz: off-resonance at 100 mm from it across B0. Assumed: some kHz at 50-100 mm from a defibrillator,
-            for which wideband inversion pulses were made (PMC4661130), and much less from a pacemaker, whose LGE is
-            free of artefacts in over 94 % of segments (Eur Heart J Cardiovasc Imaging 19:1051, 2018).
+        frequency_hz: off-resonance at 100 mm from the device, perpendicular to B0. Assumed: some kHz at 50-100 mm from
+            a defibrillator, for which wideband inversion pulses were made (PMC4661130), and much less from a pacemaker,
+            with which LGE is free of artefacts in over 94 % of segments (Eur Heart J Cardiovasc Imaging 19:1051, 2018).
         distance_mm: from the middle of the case.
-        bandwidth_hz_per_pixel: of the read-out, which displaces off-resonant spins; 500-1,500 for cine (an assumption).
-        seed: of its place and of the direction of B0, which an array's axes do not tell.
+        bandwidth_hz_per_pixel: read-out bandwidth, which decides how far off-resonant spins are displaced; 500-1,500
+            for cine (an assumption).
+        seed: decides the device's place, and the direction of B0, which cannot be known from an array's axes.
     """
 
     frequency_hz: float = field(
-        metadata=number(Quantity("Hz", 0, 1e5), "off-resonance at 100 mm from the device, across B0")
+        metadata=number(Quantity("Hz", 0, 1e5), "off-resonance at 100 mm from the device, perpendicular to B0")
     )
-    distance_mm: float = field(metadata=number(Quantity("mm", 0, 1000), "from the middle of the case"))
+    distance_mm: float = field(metadata=number(Quantity("mm", 0, 1000), "distance from the middle of the case"))
     bandwidth_hz_per_pixel: float = field(
-        metadata=number(Quantity("Hz/pixel", 10, 1e5), "of the read-out, which displaces spins")
+        metadata=number(Quantity("Hz/pixel", 10, 1e5), "read-out bandwidth, which decides how far spins are displaced")
     )
     seed: int
 
@@ -203,16 +220,21 @@ class Device:
         check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
-        """Off-resonance in Hz: frequency_hz (100 mm / r)^3 (1 - 3 cos^2) away from the device, finite in it."""
+        """Off-resonance in Hz: frequency_hz (100 mm / r)^3 (1 - 3 cos^2) outside the device, finite inside."""
         _, _, along, inverse = self._geometry(positions)
         return self._scale(inverse) * (1 - 3 * along * along * inverse)
 
     def remaining(self, positions: Positions, voxel_mm: tuple[float, float, float], te_ms: float) -> torch.Tensor:
-        """What a gradient echo keeps of the signal, 0 to 1.
+        """Share of the signal that a gradient echo keeps, 0 to 1.
 
-        Across a voxel the frequency changes by d, gradient times size: the spins' sum is sinc(d TE) of what it was, for
-        each axis. Spins more than some 2 kHz off are not excited at all (an assumption about the bandwidth of the
-        pulses).
+        Along each axis, the frequency changes across a voxel by d, gradient times size, which multiplies the signal by
+        sinc(d TE). Spins more than some 2 kHz off resonance are not excited at all (an assumption about the bandwidth
+        of the pulses).
+
+        Args:
+            positions: see the module.
+            voxel_mm: voxel size along each axis.
+            te_ms: how long the echo dephases.
         """
         axes, direction, along, inverse = self._geometry(positions)
         cosine_squared, scale = along * along * inverse, self._scale(inverse)
@@ -229,7 +251,7 @@ class Device:
         unit = [float(d) for d in direction / np.linalg.norm(direction)]
         centre = (rng.uniform(-30, 30), self.distance_mm * math.sin(angle), self.distance_mm * math.cos(angle))
         axes = [axis - float(c) for axis, c in zip(positions, centre, strict=True)]
-        inverse = 1 / (axes[0] ** 2 + axes[1] ** 2 + axes[2] ** 2).clamp_min(_LEAST_MM**2)
+        inverse = 1 / (axes[0] ** 2 + axes[1] ** 2 + axes[2] ** 2).clamp_min(_DEVICE_RADIUS_MM**2)
         along = axes[0] * unit[0] + axes[1] * unit[1] + axes[2] * unit[2]
         return axes, unit, along, inverse
 
@@ -243,20 +265,20 @@ class Region:
     """Random soft-edged blobs, such as scars.
 
     Attributes:
-        share: of space that they fill.
-        scale_mm: their size.
-        seed: of their places.
+        share: share of space that the blobs fill.
+        scale_mm: size of a blob.
+        seed: decides their places.
     """
 
-    share: float = field(metadata=number(SHARE, "of space that they fill"))
-    scale_mm: float = field(metadata=number(Quantity("mm", 0.5, 1000), "their size"))
+    share: float = field(metadata=number(SHARE, "share of space that the blobs fill"))
+    scale_mm: float = field(metadata=number(Quantity("mm", 0.5, 1000), "size of a blob"))
     seed: int
 
     def __post_init__(self) -> None:
         check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
-        """Weight, 0 to 1."""
+        """Weight of the region, 0 to 1."""
         share = min(max(self.share, 1e-6), 1 - 1e-6)
         threshold = math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * share)))
         return torch.sigmoid((smooth_noise(self.seed, positions, self.scale_mm) - threshold) / 0.15)

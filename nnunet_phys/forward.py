@@ -19,19 +19,20 @@ def signals(
 ) -> torch.Tensor:
     """Signed signals of a sequence, images first.
 
-    What counts as flowing blood is decided by the maps as they are given, before contrast agent or disease change
-    them, unless the sequence has a share of blood of its own.
+    Where blood flows is decided by the maps that are passed, before contrast agent or disease changes them, unless the
+    sequence has its own share of blood.
 
     Args:
         sequence: the pulse sequence.
-        maps: of any shape.
-        state: of the tissue at the time of the scan; None: as in the maps.
-        kinds: `TissueKinds.of` these maps, where it is at hand.
+        maps: tissue, of any shape.
+        state: state of the tissue at the time of the scan; None: as in the maps.
+        kinds: `TissueKinds.of(maps)`, if it was computed before.
         flip_angle_deg: actual flip angles, broadcastable to the maps; None: the sequence's own. Sequences without a
             flip angle ignore them.
 
     Returns:
-        Tensor (images, *maps.shape), or as maps and flip angles broadcast; one image gives a length of 1.
+        Tensor (images, *shape), with the shape to which maps and flip angles broadcast; images is 1 unless the sequence
+        is a series.
     """
     blood = None
     if state is not None:
@@ -41,5 +42,5 @@ def signals(
 
 
 def shown(sequence: PulseSequence, signal: torch.Tensor) -> torch.Tensor:
-    """What an image shows of a signed signal: its magnitude, or the signal itself where phase-sensitive (PSIR)."""
+    """The image of a signed signal: its magnitude, or the signal itself if the sequence is phase-sensitive (PSIR)."""
     return signal if sequence.phase_sensitive else signal.abs()

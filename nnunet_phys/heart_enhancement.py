@@ -1,6 +1,6 @@
 """The digital heart after contrast agent: scars, and how much agent each tissue takes up.
 
-Not what training uses (`tissue_state`): concentrations follow the true tissue, and scars the layers of the wall.
+Training uses `tissue_state` instead. Here, concentrations follow the true tissue, and scars the layers of the wall.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nnunet_phys.tissues import TISSUE_NAMES
 
 _BLOOD = ("blood", "venous blood")
 _WITHOUT_AGENT = ("air", "fat", "marrow", "fluid")
-"""Fat and closed pools of fluid take up no agent within minutes: an assumption."""
+"""Tissues without agent. Assumed: fat, marrow and closed pools of fluid take up none within minutes."""
 
 
 def draw_scar(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
@@ -57,9 +57,9 @@ def agent_concentration(
     Args:
         tissue: index into `tissues.TISSUE_NAMES`, any shape.
         scar: bool, of that shape.
-        blood_mmol_l: in blood.
-        tissue_of_blood: in all other tissue that takes up agent, relative to blood.
-        scar_of_tissue: in scar, relative to that.
+        blood_mmol_l: concentration in blood.
+        tissue_of_blood: concentration in all other tissue that takes up agent, relative to blood.
+        scar_of_tissue: concentration in scar, relative to that tissue.
 
     Returns:
         float64 array of that shape, mmol/l.

@@ -1,7 +1,7 @@
 """How the digital heart is scanned: receive bias, off-resonance and noise, as numpy arrays with rows and columns last.
 
-Not what training uses (`fields`, `scanner`): as test images come from `bloch` and not from `sequences`, their scanner
-is another one, too.
+Training uses `fields` and `scanner` instead. Test images, which come from `bloch` and not from `sequences`, thus also
+have a scanner model of their own.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ def receive_bias(
 ) -> np.ndarray:
     """Sensitivity of a surface-coil array, 1 at the heart.
 
-    A coil element sits at a random angle some 80-140 mm from the heart and its sensitivity falls with distance; a
-    smooth random factor stands for the other elements and for the scanner's own normalisation.
+    A coil element lies at a random angle some 80-140 mm from the heart, and its sensitivity falls with distance. A
+    smooth random factor represents the other elements and the scanner's own normalisation.
 
     Args:
         rng: source of the draw.
         shape: rows and columns.
         pixel_mm: pixel size.
-        maximum: greatest factor, and its inverse the least. A factor of 1.5-3 over the field of view is an
-            assumption (no measurement at hand); chest-wall fat 3-5 times the heart was seen in real MOLLI.
+        maximum: largest factor; the smallest is its inverse. A factor of 1.5-3 over the field of view is an
+            assumption (no measurement at hand); in real MOLLI readouts chest-wall fat was 3-5 times as bright as the
+            heart.
         centre_mm: the heart's position (row, column) relative to the image centre.
 
     Returns:
@@ -59,12 +60,12 @@ def receive_bias(
 
 
 def off_resonance_hz(rng: np.random.Generator, shape: tuple[int, int], span_hz: float) -> np.ndarray:
-    """A shimmed field map: a linear ramp and a smooth remainder.
+    """Off-resonance that shimming leaves: a linear ramp and a smooth remainder.
 
     Args:
         rng: source of the draw.
         shape: rows and columns.
-        span_hz: about the largest deviation; +-60-130 Hz over the heart at 3 T is an assumption.
+        span_hz: approximate largest deviation; +-60-130 Hz over the heart at 3 T is an assumption.
 
     Returns:
         float32 array (rows, columns) in Hz.

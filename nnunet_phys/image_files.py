@@ -24,25 +24,28 @@ from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import whole_file
 
 UNREADABLE = (RuntimeError, OSError, ValueError, EOFError, zlib.error, ImageFileError)
-TIFF = (".tif", ".tiff")  # which hold no spacing
-SLICE_OF_2D_MM = 8.0  # what a 2D image, which does not tell, is taken for; usual in the heart
+"""What SimpleITK and nibabel raise where a file cannot be read or written."""
+TIFF = (".tif", ".tiff")
+"""Endings of TIFF files, which do not hold their spacing."""
+SLICE_OF_2D_MM = 8.0
+"""Slice spacing assumed for a 2D image, whose file does not state it; usual in the heart."""
 PIXEL_MM = (0.1, 10.0)
 """Plausible pixel sizes. Assumed: a tenth of the finest clinical cardiac pixel (1 mm), five times the coarsest (2 mm of
-real-time imaging). Micrometres and metres lie a factor of 50 and more outside."""
+real-time imaging). Pixels in micrometres or metres are outside by a factor of 50 or more."""
 SLICE_MM = (0.1, 200.0)
 """Plausible slice spacings: a projection slab may be as thick as the chest."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the voxels of a volume lie, in SimpleITK's order and meaning; of each volume of a 4-D file.
+    """Where the voxels of a volume lie, in SimpleITK's order and meaning. All volumes of a 4-D file share it.
 
     Attributes:
         size: columns, rows, slices; columns, rows for a 2D image.
         spacing: of the same length, mm.
         origin: of the same length, mm.
         direction: rows of the direction matrix, one after the other.
-        volumes: of the file.
+        volumes: number of volumes in the file.
     """
 
     size: tuple[int, ...]
@@ -53,17 +56,17 @@ class Geometry:
 
     @classmethod
     def read(cls, path: str | Path) -> Geometry:
-        """That of a file, without reading its voxels.
+        """Read the geometry of a file without its voxels.
 
-        The spacing of a TIFF file stands in a JSON file beside it, as nnU-Net has it: CASE.json for CASE_0000.tif,
-        CASE_T1map.tif and CASE.tif. Without that it is 1 mm, as for nnU-Net.
+        The spacing of a TIFF file comes from a JSON file beside it, as in nnU-Net: CASE.json for CASE_0000.tif,
+        CASE_T1map.tif and CASE.tif. Without that file it is 1 mm, as in nnU-Net.
 
         Raises:
             InputError: the file cannot be read, holds colours or more than four dimensions, or its pixels have an
                 implausible size.
         """
         path = Path(path)
-        if not path.is_file():  # which a pipe is not either: reading one would wait for ever
+        if not path.is_file():  # nor is a pipe, from which reading would wait for ever
             raise InputError(f"{path} is not a file. Give an image.")
         header = _read_header(str(path), *_state(path))
         size = header.size
@@ -89,12 +92,12 @@ class Geometry:
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
-        """Slice, row and column spacing; a 2D image is taken for a slice of 8 mm, usual in the heart."""
+        """Slice, row and column spacing; `SLICE_OF_2D_MM` is the slice spacing of a 2D image."""
         slice_mm = self.spacing[2] if len(self.spacing) > 2 else SLICE_OF_2D_MM
         return slice_mm, self.spacing[1], self.spacing[0]
 
     def difference(self, other: Geometry) -> str | None:
-        """The first attribute in which two differ, or None."""
+        """Name of the first attribute in which another geometry differs, or None."""
         for name in ("size", "spacing", "origin", "direction"):
             a, b = np.array(getattr(self, name)), np.array(getattr(other, name))
             if a.shape != b.shape or not np.allclose(a, b, rtol=1e-4, atol=1e-3):
@@ -102,7 +105,7 @@ class Geometry:
         return None
 
     def agrees(self, other: Geometry) -> bool:
-        """Whether two are one grid."""
+        """Whether another geometry is the same grid."""
         return self.difference(other) is None
 
 
@@ -119,7 +122,7 @@ class _Header:
 
 @lru_cache(maxsize=100_000)
 def _read_header(path: str, *state: int) -> _Header:
-    """The header of a file, read once for as long as the file stays as it is."""
+    """The header of a file, which is read again only after the file has changed."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(path)
     try:
@@ -149,24 +152,25 @@ def _tiff_spacing(path: Path, dimensions: int) -> tuple[float, ...]:
 
 
 def _check_spacing(path: Path, spacing: tuple[float, ...]) -> None:
-    """Refuse what can only be another unit; a single slice's thickness included."""
+    """Refuse spacings that can only be in another unit, including the slice spacing of a single slice."""
     for axis, mm in zip(("column", "row", "slice"), spacing, strict=False):
         least, greatest = SLICE_MM if axis == "slice" else PIXEL_MM
         if not least <= mm <= greatest:
             raise InputError(
-                f"{path}: the {axis} spacing is {mm:g} mm, expected {least:g} to {greatest:g}. Mend its header: "
+                f"{path}: the {axis} spacing is {mm:g} mm, expected {least:g} to {greatest:g}. Fix its header: "
                 "spacings are in mm."
             )
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of a name in a folder.
+    """The path of a file in a folder, by its name.
 
-    Every path that is made from text in a file, such as a case's name, must come from here before it is written to.
+    Every path that is made from text in a file, such as a case's name, must come from this function before anything is
+    written to it.
 
     Args:
         folder: the folder.
-        name: of a file in it, or relative to it.
+        name: the file's name, or its path relative to the folder.
 
     Raises:
         InputError: the name is empty, or leads out of the folder.
@@ -174,7 +178,7 @@ def inside(folder: Path, name: str) -> Path:
     base = os.path.abspath(folder)
     path = os.path.abspath(os.path.join(base, name)) if "\0" not in name else base
     if path == base or os.path.commonpath((base, path)) != base:
-        raise InputError(f"{name!r} is no name of a file in {folder}. Rename the case.")
+        raise InputError(f"{name!r} does not name a file in {folder}. Rename the case.")
     return folder / name
 
 
@@ -183,7 +187,7 @@ def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
 
     Args:
         image_path: the file.
-        frame: of a 4-D file.
+        frame: which volume of a 4-D file to read, from 0.
 
     Raises:
         InputError: the file cannot be read, is cut short or holds NaN.
@@ -201,19 +205,22 @@ def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
 
 
 def read_volumes(path: Path) -> np.ndarray:
-    """A file's values as (volumes, z, y, x), of one volume and one slice where it has no more.
+    """A file's values as (volumes, z, y, x); axes that the file lacks get length 1.
 
     Raises:
-        one of UNREADABLE: it is cut short.
+        an error of `UNREADABLE`: the file is cut short.
     """
     values = voxels(path)
     return values.reshape((1,) * (4 - values.ndim) + values.shape)
 
 
 def voxels(path: Path, frame: int | None = None) -> np.ndarray:
-    """A file's values, (..., z, y, x), or a frame's of a 4-D file; raises one of UNREADABLE where it is cut short.
+    """A file's values, (..., z, y, x), or those of one frame of a 4-D file.
 
-    SimpleITK reads NaN in a NIfTI file as 0 and half a file as if it were whole, nibabel doesn't.
+    NIfTI is read by nibabel: SimpleITK reads NaN as 0, and half a file as if it were whole.
+
+    Raises:
+        an error of `UNREADABLE`: the file is cut short.
     """
     if path.name.endswith((".nii", ".nii.gz")):
         image = nibabel.load(path)
@@ -230,15 +237,15 @@ def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterat
     """Write a volume as float32, whole or not at all: it takes its place when the context ends.
 
     Args:
-        path: where to.
+        path: the file to write.
         values: (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D geometry.
-        geometry: of the volume.
+        geometry: geometry of the volume.
 
     Yields:
-        The temporary file that holds it until then.
+        The temporary file that holds the volume until then.
 
     Raises:
-        InputError: another shape than the geometry's, a full disk, or a format that holds no float32 (such as .png).
+        InputError: the shape is not the geometry's, the disk is full, or the format (such as .png) cannot hold float32.
     """
     array, shape = np.asarray(values, dtype=np.float32), geometry.size[::-1]
     if len(shape) == 2 and array.shape[:1] == (1,):
@@ -264,16 +271,16 @@ def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterat
 
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits; computed once for as long as the file stays as it is.
+    """SHA-256 of a file, as hexadecimal digits; computed again only after the file has changed.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: the file cannot be read, or is not a regular file.
     """
     return _sha256(str(path), *_state(path))
 
 
 def _state(path: str | Path) -> tuple[int, int, int]:
-    """What changes with a regular file's content."""
+    """Modification time, size and inode of a regular file, which change with its content."""
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode):
         raise OSError(f"{path} is not a regular file")

@@ -1,8 +1,8 @@
-"""JSON from disk, structured by a dataclass that says what the file may hold; all faults of a file at once.
+"""JSON from disk, structured by a dataclass that says what a file may hold; all its faults are reported at once.
 
-One schema a file: the dataclass's fields and their types. A number must be a finite number, neither a text nor true
-or false; a tuple comes from a list. A field may bring a check of its own, a function of its value that raises a
-ValueError: `field(metadata={"check": ...})`.
+The schema of a file is a dataclass: its fields and their types. A number must be finite, and neither a text nor true or
+false; a tuple is read from a list. A field may have its own check, a function of its value that raises a ValueError:
+`field(metadata={"check": ...})`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nnunet_phys.errors import InputError, did_you_mean, last_line
 _Schema = TypeVar("_Schema")
 
 LARGEST_BYTES = 64 << 20
-"""A larger file is no JSON of ours or of nnU-Net's."""
+"""Larger files are refused. Assumed: no JSON file of this package or of nnU-Net is as large."""
 
 
 def read_json(path: Path, schema: type[_Schema], remedy: str, extra: bool = False) -> _Schema:
@@ -35,11 +35,11 @@ def read_json(path: Path, schema: type[_Schema], remedy: str, extra: bool = Fals
     Args:
         path: the file.
         schema: a dataclass, or another type that `structure` takes, such as dict[str, float].
-        remedy: a sentence that tells what to do about a faulty file; ends each line.
-        extra: keys that the schema does not name are ignored, as in files of nnU-Net; else they are faults.
+        remedy: a sentence on how to correct a faulty file, with which every line ends.
+        extra: ignore keys that the schema does not name, as in files of nnU-Net; otherwise they are faults.
 
     Raises:
-        InputError: the file cannot be read, is no JSON, or holds something else, one line per fault.
+        InputError: the file cannot be read, is not JSON, or does not follow the schema, one line per fault.
     """
     return structure(load_json(path, remedy), schema, str(path), remedy, extra)
 
@@ -48,7 +48,7 @@ def load_json(path: Path, remedy: str) -> Any:
     """The content of a JSON file, whatever it is.
 
     Raises:
-        InputError: the file cannot be read or is no JSON.
+        InputError: the file cannot be read or is not JSON.
     """
     try:
         if not path.is_file():
@@ -61,13 +61,13 @@ def load_json(path: Path, remedy: str) -> Any:
 
 
 def structure(content: Any, schema: type[_Schema], where: str, remedy: str, extra: bool = False) -> _Schema:
-    """Plain JSON as a dataclass.
+    """Convert plain JSON to a dataclass.
 
     Args:
-        content: what `json.loads` gives.
+        content: what `json.loads` returns.
         schema: a dataclass, or another type that cattrs structures.
-        where: the file or its part, which begins each line.
-        remedy: ends each line.
+        where: the file or part of it, with which every line begins.
+        remedy: as for `read_json`.
         extra: as for `read_json`.
 
     Raises:
@@ -118,7 +118,7 @@ def _exactly(kind: type, name: str) -> Callable[[Any, type], Any]:
 
 
 def _checked(hook: Callable, kinds: type | tuple[type, ...], name: str) -> Callable[[Any, type], Any]:
-    """A hook that refuses what is no object, or no list, by that name."""
+    """A hook that first refuses values of other kinds than an object or a list, which `name` describes."""
 
     def structure_checked(value: Any, kind: type) -> Any:
         if not isinstance(value, kinds):
@@ -186,6 +186,6 @@ def _converter(extra: bool) -> cattrs.Converter:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON shows it, cut short."""
+    """A value as JSON, cut to 40 characters."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 40 else text[:37] + "..."

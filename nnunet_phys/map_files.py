@@ -1,7 +1,7 @@
 """The map files: `<case>_PDmap`, `<case>_T1map`, `<case>_T2map` and `<case>.json`, in the image's geometry.
 
-Maps from anybody are welcome: three float images in the geometry of the case's image, T1 and T2 in ms. Where a record
-of this project vouches for them (`case_records`), it is checked; maps without a record must have plausible values.
+Maps may come from any source: three float images in the geometry of the case's image, T1 and T2 in ms. Maps with a
+record of this project (`case_records`) are checked against it; maps without a record must have plausible values.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAP_NAMES = ("PDmap", "T1map", "T2map")
 _MAP_FILE = re.compile(rf"(?P<case>[^.].*)_(?:{'|'.join(MAP_NAMES)})(?P<ending>\.nii\.gz|\.[A-Za-z]+)")
 
 VolumeReader = Callable[[Path], np.ndarray]
-"""Reads a file as (volumes, z, y, x), or in another order of the axes; raises one of `image_files.UNREADABLE`."""
+"""Reads a file as (volumes, z, y, x), or in another order of the axes; raises errors of `image_files.UNREADABLE`."""
 
 
 def map_paths(folder: str | Path, case: str, ending: str) -> dict[str, Path]:
@@ -38,13 +38,13 @@ def map_paths(folder: str | Path, case: str, ending: str) -> dict[str, Path]:
 
 
 def find_maps(folder: Path) -> dict[str, str]:
-    """Cases of which a folder holds any map, by their names, and the file ending of each, with the dot.
+    """Names of the cases with at least one map in a folder, and the file ending of their maps, with the dot.
 
     Raises:
         InputError: no such folder, no maps in it, or a case with maps of several endings.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder. Give one with CASE_PDmap, CASE_T1map and CASE_T2map.")
+        raise InputError(f"{folder}: no such folder. Give a folder with CASE_PDmap, CASE_T1map and CASE_T2map.")
     endings: dict[str, set[str]] = {}
     for path in sorted(folder.iterdir()):
         match = _MAP_FILE.fullmatch(path.name)
@@ -54,7 +54,7 @@ def find_maps(folder: Path) -> dict[str, str]:
         raise InputError(f"{folder} holds no maps, such as CASE_PDmap.nii.gz. Make them with `nnunet_phys reverse`.")
     for case, several in endings.items():
         if len(several) > 1:
-            raise InputError(f"{case}: maps in {folder} end in {' and '.join(sorted(several))}. Remove those of one.")
+            raise InputError(f"{case}: maps in {folder} end in {' and '.join(sorted(several))}. Keep one format.")
     return {case: ending for case, (ending,) in endings.items()}
 
 
@@ -71,17 +71,17 @@ def save_maps(
     """Write a case's maps as float32 in the geometry of its image, each whole or not at all; its record last.
 
     Args:
-        folder: where to, made if absent.
+        folder: the folder to write to, made if absent.
         case: the case's name.
         maps: PD, T1 and T2 (ms) of shape (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D image.
-        image_path: the image that the maps were made from; its geometry and its hash are kept.
+        image_path: the image that the maps were made from. The maps get its geometry, the record its hash.
         ending: file ending with the dot, the data set's own so that nnU-Net's reader reads the maps too.
         record: provenance and quality, plain JSON. `image`, `more_images` and `maps` (names and SHA-256) are added.
         more_images: further images of a series, on the same grid.
-        more_files: written before, which belong to the case: without them it does not count as finished.
+        more_files: files written before that belong to the case, which counts as finished only with them.
 
     Raises:
-        InputError: the maps' shape is not the image's, or the format holds no float32 (such as .png).
+        InputError: the maps' shape is not the image's, or the format (such as .png) cannot hold float32.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,8 +108,9 @@ def load_maps(
         folder: where the maps lie.
         case: the case's name.
         ending: their file ending, with the dot.
-        image_path: the case's image, for its geometry and hash; None: the maps alone, on the PD map's grid.
-        read: reads a map; it decides the order of the axes.
+        image_path: the case's image, whose geometry and hash the maps must match; None: the maps need only share the
+            PD map's grid.
+        read: reads a map, and decides the order of the axes.
 
     Returns:
         float32 tensors of the shape that `read` gives, usually (z, y, x). Values out of bounds (a background of zeros,
@@ -117,7 +118,7 @@ def load_maps(
 
     Raises:
         InputError: a map is missing, cut short, not finite, or of another geometry than the image; the maps were made
-            from another image (where a record tells), or have implausible values (where no record vouches for them).
+            from another image by their record, or have implausible values and no record.
     """
     paths = map_paths(folder, case, ending)
     loaded = read_record(folder, case)

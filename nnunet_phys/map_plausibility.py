@@ -1,7 +1,7 @@
-"""Whether PD, T1 and T2 maps can be what they say: units mistaken, maps exchanged, rates for times.
+"""Whether PD, T1 and T2 maps are plausible: not in wrong units, not exchanged, not rates instead of times.
 
-Judged by the bright voxels of a case where all three maps are above 0, so that a background of zeros, or of anything
-else, does not matter.
+Only the bright voxels of a case where all three maps are above 0 are judged, so the values of the background do not
+matter.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ BRIGHT_SHARE = 0.25
 myocardium (0.8 of blood's), after a receive bias of 0.6."""
 T1_MEDIAN_MS = (150.0, 3500.0)
 """Bounds for the median T1 of tissue. Fat at 0.5 T has about 190 ms, the least of any tissue; blood at 7 T has about
-2600 ms. Seconds and microseconds lie a factor of 40 and more outside, rates (1/s) of 0.3 to 5 do, too."""
+2600 ms. T1 in seconds or microseconds is outside by a factor of 40 or more; so is a rate R1, 0.3 to 5 per
+second, by 30 or more."""
 T2_MEDIAN_MS = (25.0, 500.0)
-"""Bounds for the median T2 of tissue. Skeletal muscle at 3 T has about 30 ms, little more than rates in 1/s: 1/45 ms is
-22 per second, 1/200 ms is 5. Assumed for the upper end: twice the T2 of blood."""
+"""Bounds for the median T2 of tissue. Skeletal muscle at 3 T has about 30 ms, little more than rates R2 in 1/s: 22 for
+45 ms, 5 for 200 ms. The upper bound is an assumption: twice the T2 of blood."""
 MOST_INVERTED = 0.5
-"""The greatest share of tissue whose T2 exceeds its T1, which no tissue's does; noise does it to single voxels."""
+"""Largest plausible share of tissue voxels with T2 above T1. No tissue has that, but noise gives it to some voxels."""
 
 
 def map_faults(case: str, maps: SpinMaps) -> list[str]:
-    """What shows that maps are not PD, T1 in ms and T2 in ms.
+    """Signs that maps are not PD, T1 in ms and T2 in ms.
 
     Args:
-        case: the case's name, which begins each line.
+        case: the case's name, with which every line begins.
         maps: as read, of any shape; values out of bounds are not clamped yet.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Conventional T1 mapping from inversion-recovery images: what a scanner's map is made by."""
+"""Conventional T1 mapping from inversion-recovery images, as scanners make their maps."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ _T1_STAR_MS = (30.0, 6000.0)
 _T1_STARS = 160
 """Values tried in that range, 3.4 % apart; a parabola refines the best to 0.2 % (`test_polarity`)."""
 _PIXELS = 4096
-"""At a time, which bounds the memory."""
+"""How many are fitted at a time, which bounds the memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class InversionRecoveryFit:
     """Three parameters per pixel, S(TI) = A - B exp(-TI/T1*), and what follows from them.
 
+    All tensors have the shape of one image, except the polarity.
+
     Attributes:
-        t1_ms: T1* (B/A - 1), which undoes the read-out's pull on the recovery (the Look-Locker correction; a test
-            holds it to `sequences.LookLocker`). It is biased low in MOLLI, where inversion is imperfect and the
+        t1_ms: T1* (B/A - 1), which corrects for the read-out's effect on the recovery (the Look-Locker correction;
+            tested against `sequences.LookLocker`). It is biased low in MOLLI, where inversion is imperfect and the
             read-out is neither continuous nor of a small angle.
         t1_star_ms: apparent T1.
         a: A.
@@ -48,7 +50,7 @@ def fit_inversion_recovery(images: torch.Tensor, inversion_times_ms: tuple[float
         inversion_times_ms: one per image, in any order.
 
     Returns:
-        The fit, tensors of the shape of one image. Pixels of air come out as anything.
+        The fit; its values in air are meaningless.
 
     Raises:
         ValueError: fewer than four images, or their number is not that of the times.
@@ -81,7 +83,7 @@ def _fit_block(
 ) -> tuple[torch.Tensor, ...]:
     """T1, T1*, A, B (pixels,) and polarity (pixels, images) of magnitudes (pixels, images) in order of TI."""
     smallest = pixels.argmin(1)
-    negative = torch.stack((smallest, smallest + 1), 1)  # how many images are
+    negative = torch.stack((smallest, smallest + 1), 1)  # number of negative images
     tried = pixels[:, None] * signs[negative]
     explained = torch.einsum("pst,gtk->psgk", tried, plane).square().sum(3)
     best = explained.flatten(1).argmax(1)

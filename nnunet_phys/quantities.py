@@ -1,4 +1,4 @@
-"""Kinds of numbers: their unit, their bounds, and what a number outside of them probably is.
+"""Kinds of numbers: their unit, their bounds, and numbers that are probably in another unit.
 
 A dataclass field that a user sets carries its quantity and its meaning as metadata (`number`, `span`); from them come
 the checks of JSON files, their messages, and the tables in the documents.
@@ -23,8 +23,8 @@ class Mistake:
     """Numbers that are probably given in another unit.
 
     Attributes:
-        above, below: between which.
-        unit: which they look like.
+        above, below: the numbers lie between these.
+        unit: the unit that they look like.
     """
 
     above: float
@@ -40,7 +40,7 @@ class Quantity:
         unit: its unit; empty for a ratio or a count.
         least, greatest: bounds.
         excludes_least: `least` itself is out of bounds.
-        mistakes: numbers within the bounds that nobody means.
+        mistakes: numbers within the bounds that are probably in another unit.
     """
 
     unit: str
@@ -53,7 +53,7 @@ class Quantity:
         """Refuse a number.
 
         Raises:
-            ValueError: it leaves the bounds or looks like another unit.
+            ValueError: the number is out of bounds or looks like another unit.
         """
         self._check(shown(value), value, value)
 
@@ -61,13 +61,13 @@ class Quantity:
         """Refuse a range.
 
         Raises:
-            ValueError: it is upside down or leaves the bounds, or its upper end looks like another unit.
+            ValueError: the range is reversed or out of bounds, or its upper end looks like another unit.
         """
         if ends is None:
             return
         low, high = ends
         if low > high:
-            raise ValueError(f"{shown(list(ends))} is upside down: write [{high:g}, {low:g}]")
+            raise ValueError(f"{shown(list(ends))} is reversed: write [{high:g}, {low:g}]")
         self._check(shown([round(low, 12), round(high, 12)]), low, high)
 
     def _check(self, text: str, low: float, high: float) -> None:
@@ -121,16 +121,16 @@ def _check_number(quantity: Quantity, value: Any) -> None:
             quantity.check(single)
 
 
-def quantity_of(of: Field) -> Quantity | None:
-    """The quantity of a dataclass field, if it has one."""
-    return of.metadata.get("quantity")
+def quantity_of(entry: Field) -> Quantity | None:
+    """The quantity of a dataclass field; None if it has none."""
+    return entry.metadata.get("quantity")
 
 
 def check_bounds(instance: Any) -> None:
-    """Refuse a dataclass with a field of plain numbers out of its quantity's bounds, or with a seed that is none.
+    """Refuse an instance of a dataclass whose numbers are out of their quantities' bounds, or whose seed is invalid.
 
     Raises:
-        ValueError: naming the first.
+        ValueError: names the first such field.
     """
     for entry in instance.__dataclass_fields__.values():
         value, quantity = getattr(instance, entry.name), quantity_of(entry)
@@ -140,4 +140,4 @@ def check_bounds(instance: Any) -> None:
                 bounds = f"{quantity.least:g} and {quantity.greatest:g}"
                 raise ValueError(f"{entry.name} must lie between {bounds}, got {value}")
         elif entry.name == "seed" and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63):
-            raise ValueError(f"seed must be a whole number from 0, got {value}")
+            raise ValueError(f"seed must be a whole number, 0 or more, got {value}")

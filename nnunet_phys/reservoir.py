@@ -1,7 +1,7 @@
-"""Some voxels of a case, whose statistics stand for the whole case under any contrast.
+"""A sample of a case's voxels, whose statistics represent the whole case under any contrast.
 
-A segmentation network sees z-scores over a whole case, and a contrast is made patch by patch. So each case has a
-`Reservoir`, a few thousand of its voxels, which goes through the same contrast and gives that mean and deviation.
+Images are z-scored over the whole case, but a contrast is made patch by patch. So every case has a `Reservoir`: a few
+thousand of its voxels, from whose signals under that contrast the mean and standard deviation are computed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-SIZE = 4096  # voxels of a case whose mean and deviation stand for the whole case's
+SIZE = 4096
+"""Number of voxels in the reservoir of a large enough case."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Reservoir:
         voxels: PD, T1 (ms), T2 (ms), float32 (3, n).
         position_mm: where they lie, relative to the middle of the cropped case, along the axes of its arrays,
             float32 (3, n).
-        shape: voxels of the case on the grid that patches are cut from, 3 numbers.
+        shape: shape of the case on the grid that patches are cut from, 3 numbers.
         spacing_mm: of that grid, 3 numbers.
     """
 
@@ -40,7 +41,7 @@ class Reservoir:
         return float(np.partition(t1, place)[place])
 
     def save(self, path: str | Path) -> None:
-        """Write it as .npz, whatever the file's name."""
+        """Write the reservoir in .npz format, whatever the file's name."""
         with open(path, "wb") as file:
             np.savez(file, **vars(self))
 
@@ -63,18 +64,19 @@ def draw_reservoir(
     grid_shape: Sequence[int] | None = None,
     grid_spacing_mm: Sequence[float] | None = None,
 ) -> Reservoir:
-    """A few voxels of a case whose statistics stand for the whole case's under any contrast.
+    """Draw the reservoir of a case.
 
-    The voxels are ordered by their brightness in a bSSFP image, PD / (1 + T1/T2), and one is drawn from each of `SIZE`
-    equal parts: each tissue comes in its proportion, which halves the error of plain drawing. A smaller case comes
-    whole.
+    The voxels are ordered by their brightness in a bSSFP image, PD / (1 + T1/T2), and one voxel is drawn from each of
+    `SIZE` equal parts. This keeps the proportions of the tissues and halves the error of simple random sampling. A case
+    with fewer voxels is taken as a whole.
 
     Args:
         maps: PD, T1, T2 of shape (3, slices, rows, columns), not resampled.
-        inside: mask of the voxels to draw from, or None for all.
-        spacing_mm: of the maps.
-        seed: of the draw.
-        grid_shape, grid_spacing_mm: of the grid that patches are cut from; by default that of the maps.
+        inside: bool mask of the voxels to draw from, (slices, rows, columns), or None for all.
+        spacing_mm: voxel spacing of the maps, 3 numbers.
+        seed: decides the draw.
+        grid_shape, grid_spacing_mm: shape and spacing of the grid that patches are cut from; by default those of the
+            maps.
     """
     shape = maps.shape[1:]
     candidates = np.arange(np.prod(shape)) if inside is None else np.flatnonzero(inside)
@@ -83,7 +85,8 @@ def draw_reservoir(
         order = np.argsort(pd / (1 + t1 / t2), kind="stable")
         drawn = ((np.arange(SIZE) + np.random.default_rng(seed).random(SIZE)) * (len(candidates) / SIZE)).astype(int)
         candidates = candidates[order[drawn]]
-    middle, spacing = (np.array(shape)[:, None] - 1) / 2, np.array(spacing_mm, float)[:, None]
+    middle = (np.array(shape)[:, None] - 1) / 2
+    spacing = np.array(spacing_mm, float)[:, None]
     position_mm = (np.stack(np.unravel_index(candidates, shape)) - middle) * spacing
     return Reservoir(
         voxels=np.ascontiguousarray(maps.reshape(3, -1)[:, candidates], np.float32),

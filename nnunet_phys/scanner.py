@@ -1,7 +1,7 @@
 """What a scanner does to an image: blur, cut k-space, ghosts, noise, displacement; rows and columns last.
 
-Each is a frozen dataclass of physical parameters, called on the signed signal (before the magnitude is taken) of a
-slice or of any stack of slices. What varies over the body is in `fields`.
+Every effect is a frozen dataclass of physical parameters, called on the signed signal (before the magnitude is taken)
+of a slice or of any stack of slices. What varies over the body is in `fields`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from nnunet_phys.quantities import SHARE, Quantity, check_bounds, number
 
 @dataclass(frozen=True)
 class PartialVolume:
-    """Blur within the plane, of the signed signal: where it changes sign, the magnitude shows a dark rim.
+    """In-plane blur of the signed signal. Where the signal changes sign, the magnitude shows a dark rim.
 
     Attributes:
-        sigma_pixels: standard deviation; a point spread of 1-1.5 pixels full width (0.4-0.65) comes with any k-space of
-            finite extent, motion within the read-out adds to it (an assumption).
+        sigma_pixels: standard deviation. K-space of finite extent has a point spread of 1-1.5 pixels full width (sigma
+            0.4-0.65), to which motion during the read-out adds (an assumption).
     """
 
     sigma_pixels: float = field(metadata=number(Quantity("pixels", 0.05, 10), "standard deviation of the blur"))
@@ -48,11 +48,11 @@ class PartialVolume:
 
 @dataclass(frozen=True)
 class ZeroFilling:
-    """K-space acquired up to a fraction of its extent, zero beyond: coarser, with Gibbs ringing.
+    """K-space acquired up to a fraction of its extent and zero beyond: lower resolution, with Gibbs ringing.
 
     Attributes:
-        kept: fraction along each axis. Assumed around that of a usual single shot, with 78 % phase resolution (J
-            Cardiovasc Magn Reson 16 Suppl 1:M9, 2014); here it holds for both axes.
+        kept: fraction acquired along each axis. Assumed to be near the 78 % phase resolution of a usual single shot (J
+            Cardiovasc Magn Reson 16 Suppl 1:M9, 2014), here along both axes.
     """
 
     kept: float = field(metadata=number(Quantity("", 0.1, 1), "share of k-space acquired along each axis"))
@@ -74,13 +74,15 @@ class Ghost:
     """Respiration: faint copies of the image, displaced along one axis on both sides.
 
     Attributes:
-        amplitude: of each copy, relative to the image; up to some 0.1 where breath-holding fails (an assumption).
-        displacement: in fractions of the image's extent: that of the field of view over which one breath is spread.
-        along_rows: the displacement goes from row to row, or else from column to column.
+        amplitude: amplitude of a copy, relative to the image; up to 0.1 where breath-holding fails (an assumption).
+        displacement: displacement of the copies, as a fraction of the image's extent.
+        along_rows: the copies are displaced from row to row; otherwise, from column to column.
     """
 
-    amplitude: float = field(metadata=number(SHARE, "of each copy, relative to the image"))
-    displacement: float = field(metadata=number(SHARE, "in widths of the image"))
+    amplitude: float = field(metadata=number(SHARE, "amplitude of each copy, relative to the image"))
+    displacement: float = field(
+        metadata=number(SHARE, "displacement of the copies, as a fraction of the image's extent")
+    )
     along_rows: bool
 
     def __post_init__(self) -> None:
@@ -99,19 +101,19 @@ class Noise:
     """Complex Gaussian noise; the magnitude is Rician (Gudbjartsson and Patz, MRM 34:910, 1995).
 
     Attributes:
-        fraction: standard deviation of real and of imaginary part, relative to the case's bright signal. Blood over
-            sigma of 10-40 is an assumption, so 0.025-0.1.
-        seed: of the noise.
+        fraction: standard deviation of the real and of the imaginary part, relative to the case's bright signal.
+            Assumed: blood is 10-40 times this standard deviation, so 0.025-0.1.
+        seed: decides the noise.
     """
 
-    fraction: float = field(metadata=number(SHARE, "standard deviation over the bright signal"))
+    fraction: float = field(metadata=number(SHARE, "standard deviation relative to the bright signal"))
     seed: int
 
     def __post_init__(self) -> None:
         check_bounds(self)
 
     def __call__(self, signal: torch.Tensor, bright: float, phase_sensitive: bool = False) -> torch.Tensor:
-        """Magnitude; with the phase known (PSIR), the signed real part. Changes `signal`."""
+        """Magnitude, or the signed real part if phase-sensitive (PSIR), with noise. Changes `signal`."""
         sigma = self.fraction * bright
         real, imaginary = standard_normal(2 * signal.numel(), self.seed).view(2, *signal.shape)
         signal.add_(real, alpha=sigma)
@@ -119,12 +121,15 @@ class Noise:
 
 
 def displace(signal: torch.Tensor, pixels: torch.Tensor | float, along_rows: bool) -> torch.Tensor:
-    """Where off-resonance or breathing moved things: the value at x is read at x - pixels, the edge's beyond the edge.
+    """A signal displaced by off-resonance or breathing: the value at x is that of x - pixels, or of the edge beyond it.
 
     Args:
         signal: (..., rows, columns).
         pixels: displacement, a number or broadcastable to the signal.
-        along_rows: from row to row, or else from column to column.
+        along_rows: displace from row to row; otherwise, from column to column.
+
+    Returns:
+        tensor of the signal's shape, interpolated linearly.
     """
     planes = signal.reshape(-1, 1, *signal.shape[-2:])
     moved = torch.broadcast_to(torch.as_tensor(pixels, dtype=signal.dtype), signal.shape).reshape(planes[:, 0].shape)
@@ -142,14 +147,15 @@ def displace(signal: torch.Tensor, pixels: torch.Tensor | float, along_rows: boo
 
 @cache
 def _normal_bank() -> torch.Tensor:
+    """About a million standard normal numbers, drawn once."""
     return torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
 
 
 def standard_normal(count: int, seed: int) -> torch.Tensor:
-    """Standard normal numbers that the seed decides; not to be written to.
+    """Standard normal numbers determined by the seed, (count,); do not modify them.
 
-    Up to half a million are a stretch of one fixed bank of a million, which begins where the seed says: drawing them
-    anew was a third of a 2D sample's cost. More of them, as in 3D, are drawn.
+    Up to half a million numbers are a section of a fixed bank of a million, whose start the seed determines: new draws
+    took a third of a 2D sample's time. More numbers, as in 3D, are drawn anew.
     """
     bank = _normal_bank()
     if 2 * count > len(bank):

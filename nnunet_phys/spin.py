@@ -12,6 +12,7 @@ NumberOrMap = float | torch.Tensor
 
 T1_MIN_MS, T1_MAX_MS = 50.0, 5000.0
 T2_MIN_MS, T2_MAX_MS = 5.0, 2500.0
+"""Bounds of T1 and T2 in maps. Assumed: beyond all tissues and fluids at 1.5 and 3 T without contrast agent."""
 
 
 @dataclass(frozen=True)

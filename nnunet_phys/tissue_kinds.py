@@ -1,6 +1,6 @@
-"""What a voxel's T1 and T2 say about its tissue. No label is asked, so that none can be painted into an image.
+"""What a voxel's T1 and T2 say about its tissue. No label is read, so no outline of a label can get into an image.
 
-This is the one definition of flowing blood: training, inference, translation and pictures share it.
+This is the only definition of flowing blood: training, inference, translation and pictures share it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ BLOOD_T1_MS, BLOOD_T2_MS = 800.0, 88.0
 """Where the factors of `flowing_blood` are one half: T1 between post-contrast and native blood, T2 between spleen
 (79 ms) and venous blood (110 ms), low enough for the right ventricle, whose inferred T2 is often below 100; assumed."""
 _BLOOD_T1_STEEPNESS, _BLOOD_T2_STEEPNESS = 12.0, 9.0
+"""Slopes of these factors over log T1 and log T2; assumed."""
 FAT_T1_MS = 480.0
 """Between fat (250-410 ms) and the shortest native T1 of other tissue (liver, 550-660 ms); assumed."""
 MUSCLE_T1_MS, MUSCLE_T2_MS = 700.0, 75.0
@@ -27,7 +28,7 @@ def flowing_blood(t1: torch.Tensor, t2: torch.Tensor) -> torch.Tensor:
     An ASSUMPTION, not a published formula: a product of logistic functions of log T2 and of log T1. It is above 0.94 in
     arterial blood (T1 1250-2000, T2 above 120 ms), about 0.88 in venous blood (T2 110 ms), 0.27 in spleen (T2 79 ms),
     0.06 in oedema (T2 65 ms), and below 0.01 in myocardium, muscle, liver and fat. It knows no flow: fluid at rest
-    counts as blood, post-contrast blood does not. A sequence that is given the share of blood uses that instead.
+    counts as blood, post-contrast blood does not. A sequence with its own share of blood uses that instead.
 
     Args:
         t1: ms, any shape, > 0.
@@ -42,7 +43,7 @@ def flowing_blood(t1: torch.Tensor, t2: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class TissueKinds:
-    """What T1 and T2 say of each voxel's tissue: weights from 0 to 1, smooth, each of the maps' shape.
+    """What T1 and T2 say about the tissue: smooth weights from 0 to 1, of the maps' shape.
 
     Attributes:
         blood: flowing blood.
@@ -56,7 +57,7 @@ class TissueKinds:
 
     @classmethod
     def of(cls, maps: SpinMaps) -> TissueKinds:
-        """`flowing_blood`, and logistic functions of log T1 and log T2 for the others, an assumption as that is."""
+        """Blood by `flowing_blood`, the others by logistic functions of log T1 and log T2; an assumption."""
         blood = flowing_blood(maps.t1, maps.t2)
         watery = (1 - blood) * torch.sigmoid(12 * torch.log(maps.t1 / FAT_T1_MS))
         above_t1 = torch.sigmoid(10 * torch.log(maps.t1 / MUSCLE_T1_MS))

@@ -1,6 +1,6 @@
-"""Gadolinium, disease and people: what changes T1 and T2 between one scan of a heart and the next.
+"""What changes T1 and T2 between scans: contrast agent, disease, field strength and method of mapping.
 
-What depends on tissue here depends on it through T1 and T2, smoothly. No label is asked, so none can be painted into an
+All dependence on tissue is a smooth function of T1 and T2. No label is read, so no outline of a label can get into an
 image.
 """
 
@@ -35,8 +35,8 @@ class ContrastAgent:
     doi:10.1002/jmri.20504), 0.56 +- 0.15 in dilated cardiomyopathy (Jerosch-Herold et al., AJP Heart 295:H1234, 2008).
 
     Attributes:
-        blood: 0.3-1 there (T1 of 250-400 ms and more), up to 5 in the first pass.
-        tissue: of myocardium and all else that is neither blood nor fat.
+        blood: concentration in blood: 0.3-1 after that time (T1 of 250-400 ms and more), up to 5 in the first pass.
+        tissue: concentration in myocardium and all other tissue that is neither blood nor fat.
     """
 
     blood: float = field(metadata=number(CONCENTRATION))
@@ -51,13 +51,13 @@ class TissueState:
     """The state of all tissue at one scan.
 
     Attributes:
-        t1_factor, t2_factor: of all tissue; what separates field strengths and mapping methods.
+        t1_factor, t2_factor: factors of T1 and T2 of all tissue, for other field strengths and mapping methods.
         agent: contrast agent.
-        muscle_t1_factor, muscle_t2_factor: of tissue like myocardium in T1 and T2: acute infarction
+        muscle_t1_factor, muscle_t2_factor: factors for tissue whose T1 and T2 are like myocardium's. Acute infarction
             raises T1 by 14 % at 1.5 T (Carrick et al., JACC Cardiovasc Imaging 8:779, 2015), T2 by 24 % at 3 T (57 ms,
             Layland et al., JAHA 6:e004759, 2017, against 46 ms, Hanson et al., Radiology 297:344, 2020), chronic
             infarction T1 by 32 % at 3 T (1621 against 1225 ms in 105 patients, PMC7363195).
-        muscle_uptake: concentration there, relative to `agent.tissue`: 2 in a scar at the time of LGE.
+        muscle_uptake: concentration in that tissue, relative to `agent.tissue`: 2 in a scar at the time of LGE.
     """
 
     t1_factor: float = field(default=1.0, metadata=number(RELAXATION_FACTOR))
@@ -73,11 +73,11 @@ class TissueState:
     def __call__(self, maps: SpinMaps, kinds: TissueKinds | None = None) -> tuple[SpinMaps, torch.Tensor]:
         """Maps at this scan, and the share of flowing blood in each voxel.
 
-        Both depend on T1 and T2 of the maps as they are given, before any factor.
+        The kind of tissue is decided by the maps that are passed, before any factor.
 
         Args:
-            maps: as inferred.
-            kinds: `TissueKinds.of` these maps, where it is at hand.
+            maps: as inferred, of any shape.
+            kinds: `TissueKinds.of(maps)`, if it was computed before.
         """
         kinds = TissueKinds.of(maps) if kinds is None else kinds
         t1 = maps.t1 * self.t1_factor

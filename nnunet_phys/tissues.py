@@ -1,12 +1,12 @@
 """Reference relaxation times of the tissues in a cardiac field of view, at 1.5 T and 3 T.
 
-Sources, by the short name each value carries:
+Sources, by the short names that `Tissue.source` holds:
 
 - ``debazelaire``: de Bazelaire et al., Radiology 230:652 (2004), abdomen and pelvis at 3 T, means as in its abstract.
 - ``between``: within what studies report of these tissues, which differ by tens of per cent (Bojorquez et al., Magn
   Reson Imaging 35:69, 2017); at 1.5 T about 0.8 of the T1 at 3 T (21 % longer at 3 T, de Bazelaire et al.). Where in
   between is an assumption.
-- ``mapping``: ranges over published MOLLI, SASHA and T2-mapping normal values. T1 of one myocardium differs by
+- ``mapping``: ranges over published MOLLI, SASHA and T2-mapping normal values. T1 of the same myocardium differs by
   200-300 ms between MOLLI and SASHA, so the spread covers methods as well as people.
 - ``li``: Li et al., MRM 39:685 (1998), T2* of blood in large arteries and veins at 1.5 T, as in its abstract.
 - ``assumed``: no measurement was at hand; the value is an assumption of this project. So are PD, the T2* of all but
@@ -14,9 +14,9 @@ Sources, by the short name each value carries:
 
 Venous blood, which fills the right ventricle, shares T1 and density with arterial blood. Its T2 is shorter: 0.84 of it
 by T2 preparation at 3 T (80 against 95 ms; Ventricular blood T2 in asymptomatic adults at 3T, 156 adults, means of
-women and men as in its abstract), its T2* 0.54 at 1.5 T (``li``: 108 against 199 ms). `VENOUS_T2` spreads around that,
-an assumption. It shows in cine: over 30 ACDC volumes in diastole the right cavity has 0.80 of the left one's signal
-(5th to 95th percentile 0.63-0.93; `benchmarks/real_scans.py`).
+women and men as in its abstract), its T2* 0.54 at 1.5 T (``li``: 108 against 199 ms). The spread of `VENOUS_T2`
+around that is an assumption. The difference shows in cine: over 30 ACDC volumes in diastole the right cavity has 0.80
+of the left cavity's signal (5th to 95th percentile 0.63-0.93; `benchmarks/real_scans.py`).
 
 Proton density is relative to water in blood (about 0.9), as signal-bearing density: fat shows brighter in bSSFP than
 its proton density, lung and marrow darker.

@@ -1,8 +1,8 @@
-"""Files and folders that are written whole or not at all, and what killed processes leave of them.
+"""Write files and folders whole or not at all, and remove what killed processes leave behind.
 
-Whatever is being written lies in a hidden folder beside its place, `.NAME.nnunet_phys-XXXXXXXX`, whose file `.lock`
-is locked by the writing process for as long as it lives. A process that is killed leaves the folder, but not the lock,
-so that any other process, on this machine or in another container, can tell what is left over.
+A result is written in a hidden folder beside its final place, `.NAME.nnunet_phys-XXXXXXXX`, whose file `.lock` the
+writing process keeps locked. A killed process leaves the folder but not the lock, so any other process, on this machine
+or in another container, can recognise leftovers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if sys.platform != "win32":
 
 _LEFTOVER = re.compile(r"\..+\.nnunet_phys-[a-z0-9_]{8}")  # as tempfile.mkdtemp completes names
 _LOCK = ".lock"
-_LONGEST_NAME = 60  # of what is being made, in the folder's name; file systems allow 255 bytes in all
+_LONGEST_NAME = 60
+"""Characters of the result's name in the hidden folder's name; file systems allow 255 bytes in all."""
 
 
 @contextmanager
@@ -33,11 +34,11 @@ def working_folder(parent: Path, name: str) -> Iterator[Path]:
     """A hidden folder to work in, removed when the context ends.
 
     Args:
-        parent: where it is made; what is finished moves from it into this folder by `os.replace`.
-        name: what is being made, which begins the folder's name.
+        parent: folder that contains it; move finished results there by `os.replace`.
+        name: name of the result, with which the folder's name begins.
 
     Yields:
-        the folder; the name `.lock` in it is taken.
+        the folder, in which the name `.lock` is reserved.
     """
     folder, lock = _locked_folder(parent, name)
     try:
@@ -48,14 +49,14 @@ def working_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def _locked_folder(parent: Path, name: str) -> tuple[Path, IO[str]]:
-    """A new folder and its lock, held; another one where a process took the first for a leftover before that."""
+    """Make a folder and hold its lock; try again if another process removed it as a leftover before it was locked."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{name[:_LONGEST_NAME]}.nnunet_phys-", dir=parent))
         try:
             lock = open(folder / _LOCK, "w")  # noqa: SIM115 - held until the folder is finished
         except FileNotFoundError:
             continue
-        with suppress(OSError):  # a file system without locks: then leftovers stay
+        with suppress(OSError):  # on a file system without locks, leftovers stay
             _lock(lock, wait=True)
         if os.fstat(lock.fileno()).st_nlink > 0:
             return folder, lock
@@ -74,7 +75,7 @@ def _lock(file: IO[str], wait: bool) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; what living ones are writing stays.
+    """Remove what killed processes left half-written in a folder; what running processes are writing stays.
 
     Where the system or the file system has no locks, leftovers stay.
     """
@@ -97,7 +98,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         path: the file's place.
 
     Yields:
-        a path of the same name elsewhere, to write to; that file takes its place when the context ends without an
+        a temporary path with the same file name, to write to; it replaces `path` when the context ends without an
         error.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Work in worker processes, with a progress bar; quiet when it is interrupted."""
+"""Run jobs in worker processes with a progress bar, without tracebacks of workers on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _Result = TypeVar("_Result")
 def run_in_workers(
     function: Callable[[_Job], _Result], jobs: Sequence[_Job], processes: int, description: str, quiet: bool = False
 ) -> list[_Result]:
-    """Do every job, in spawned processes of one thread each as nnU-Net does, or in this process.
+    """Run every job in a spawned process of a single thread, as nnU-Net does, or in this process.
 
     Args:
         function: does one job; picklable.
         jobs: picklable.
-        processes: 1 works in this process.
-        description: of the progress bar.
+        processes: number of worker processes; 1 runs all jobs in this process.
+        description: title of the progress bar.
         quiet: no progress bar.
 
     Returns:
@@ -36,7 +36,7 @@ def run_in_workers(
 
     Raises:
         InputError: a worker process was killed.
-        Whatever a job raises; the jobs that have not begun are then dropped.
+        Any error of a job; jobs that have not started are then dropped.
     """
     with tqdm(total=len(jobs), desc=description, disable=quiet) as progress:
         if processes <= 1 or len(jobs) <= 1:
@@ -48,7 +48,7 @@ def run_in_workers(
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(processes, len(jobs)), context, initializer=_prepare_worker) as pool:
             try:
-                with _interrupts_put_off():  # workers start here, and are quiet from their first moment on
+                with _interrupts_deferred():  # workers start here, before `_prepare_worker` can silence Ctrl-C
                     futures = [pool.submit(function, job) for job in jobs]
                 for _ in as_completed(futures):
                     progress.update()
@@ -62,7 +62,7 @@ def run_in_workers(
 
 
 def _prepare_worker() -> None:
-    """Compute in one thread, and end without a word on Ctrl-C, which the terminal sends to all processes."""
+    """Compute in one thread, and end silently on Ctrl-C, which the terminal sends to all processes."""
     os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch reads it when a job's function imports it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
@@ -70,8 +70,8 @@ def _prepare_worker() -> None:
 
 
 @contextmanager
-def _interrupts_put_off() -> Iterator[None]:
-    """Put off Ctrl-C. Processes that start meanwhile inherit that."""
+def _interrupts_deferred() -> Iterator[None]:
+    """Hold back Ctrl-C until the context ends. Processes that start meanwhile inherit the blocked signal."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

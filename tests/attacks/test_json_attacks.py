@@ -252,7 +252,7 @@ SEQUENCES = {
         "1000 sequences",
         recipe(sequences=[{"sequence": "bssfp"}] * 1000),
     ),
-    "recipe's range is upside down": (SYNTHESIZE + " -recipe {file}", "upside down", recipe(t1_factor=[2, 1])),
+    "recipe's range is reversed": (SYNTHESIZE + " -recipe {file}", "is reversed", recipe(t1_factor=[2, 1])),
     "recipe's chance is NaN": (SYNTHESIZE + " -recipe {file}", "probability", recipe(probability=float("nan"))),
     "recipe's scanner is a list": (SYNTHESIZE + " -recipe {file}", "scanner", recipe(scanner=[])),
     "recipe's weights are 0": (

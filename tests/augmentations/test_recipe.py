@@ -177,7 +177,7 @@ def test_no_such_recipe(tmp_path):
 FAULTS = [
     (("sequences", 1, "sequence"), "moli", "sequences[1]: no sequence 'moli' (did you mean 'molli'?"),
     (("sequences", 1, "flip_angel_deg"), [1, 2], "there is no 'flip_angel_deg' (did you mean 'flip_angle_deg'?"),
-    (("sequences", 1, "flip_angle_deg"), [50, 25], "flip_angle_deg: [50.0, 25.0] is upside down: write [25, 50]"),
+    (("sequences", 1, "flip_angle_deg"), [50, 25], "flip_angle_deg: [50.0, 25.0] is reversed: write [25, 50]"),
     (("sequences", 1, "flip_angle_deg"), [0.4, 0.9], "flip_angle_deg: [0.4, 0.9] looks like radians: give degrees"),
     (("sequences", 1, "flip_angle_deg"), 35, "flip_angle_deg: 35 is not a list of 2 values"),
     (("sequences", 1, "rr_ms"), [0.6, 1.2], "rr_ms: [0.6, 1.2] looks like seconds: give ms"),

@@ -217,7 +217,7 @@ def test_what_is_finished_is_kept(maps, tmp_path, refused, capsys):
     (out / "a.json").unlink()  # somebody else's image
     refused(_synthesize(maps, out, "-sequence", "bssfp"), "a: images in", "or by something else")
     (out / "a.json").write_text('{"maps": {"PDmap": {"file": "a_0000.nii.gz"}}}')
-    refused(_synthesize(maps, out, "-sequence", "bssfp", "--overwrite"), "is no record of nnunet_phys: move it away")
+    refused(_synthesize(maps, out, "-sequence", "bssfp", "--overwrite"), "is not a record of nnunet_phys: move it away")
     assert (out / "a_0000.nii.gz").is_file()
 
 

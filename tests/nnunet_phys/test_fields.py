@@ -106,7 +106,7 @@ def test_a_gradient_echo_loses_signal_near_the_device_and_the_more_the_later():
         (lambda: Device(100.0, 100.0, 0.0, 1), "bandwidth_hz_per_pixel must lie"),
         (lambda: Region(0.2, 0.0, 1), "scale_mm must lie"),
         (lambda: Region("a", 10.0, 1), "share must lie between 0 and 1, got a"),
-        (lambda: Region(0.2, 10.0, 1.5), "seed must be a whole number from 0, got 1.5"),
+        (lambda: Region(0.2, 10.0, 1.5), "seed must be a whole number, 0 or more, got 1.5"),
         (lambda: PartialVolume(0.0), "sigma_pixels must lie"),
         (lambda: ZeroFilling(1.5), "kept must lie"),
         (lambda: Ghost(2.0, 0.2, True), "amplitude must lie"),

@@ -136,7 +136,7 @@ def test_maps_alone_are_found_and_read(stored):
 def test_maps_of_a_case_share_an_ending(stored):
     folder = stored[0]
     (folder / "a_T1map.gipl").touch()
-    with pytest.raises(InputError, match=r"a: maps in .* end in \..* and \..*. Remove those of one"):
+    with pytest.raises(InputError, match=r"a: maps in .* end in \..* and \..*. Keep one format"):
         find_maps(folder)
 
 
@@ -300,7 +300,7 @@ def test_no_record_leads_out_of_its_folder(stored, tmp_path):
     discard(folder, "a")
     assert other.read_text() == "dear" and list(folder.iterdir()) == []
     for case in ("../a", str(tmp_path / "a"), "b/../../a"):
-        with pytest.raises(InputError, match="no name of a file in"):
+        with pytest.raises(InputError, match="does not name a file in"):
             save_maps(folder, case, some_maps(), image, ending, {})
 
 
