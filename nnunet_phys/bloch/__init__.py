@@ -1,12 +1,12 @@
-"""The slow, independent truth: rotations and relaxation, event by event (numpy, float64).
+"""A slow, independent reference simulation: rotations and relaxation, event by event (numpy, float64).
 
 No formula is shared with `sequences`, whose closed forms are tested against this module and whose test images
 come from it. An event is a matrix (..., 4, 4) that acts on (Mx, My, Mz, 1), one per voxel; the 1 carries the
-recovery to equilibrium. A sequence is a product of events: `events` holds these, the other modules a kind of sequence
-each.
+recovery to equilibrium. A sequence is a product of events: `events` defines them, every other module simulates one
+kind of sequence.
 
-All functions take T1 and T2 in ms as arrays of any one shape (or numbers) and PD = 1. Flip angles (degrees)
-and off-resonance (Hz) may be arrays of that shape, too. Times are in ms. Pulses are instantaneous.
+All functions take T1 and T2 in ms as arrays of one common shape (or numbers), with PD = 1. Flip angles (degrees) and
+off-resonance (Hz) may be arrays of that shape, too. Times are in ms. Pulses are instantaneous.
 """
 
 from nnunet_phys.bloch.balanced import inversion_recovery_bssfp, single_shot_bssfp, steady_state_bssfp

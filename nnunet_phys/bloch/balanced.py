@@ -22,7 +22,7 @@ from nnunet_phys.bloch.events import (
 def bssfp_events(
     t1: ArrayLike, t2: ArrayLike, flip_angle_deg: ArrayLike, tr_ms: float, off_resonance_hz: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Events of a bSSFP train: catalyst to first echo, echo to echo, half a TR. Echoes at TR/2.
+    """Events of a bSSFP train: from catalyst to first echo, from echo to echo, and half a TR. Echoes are at TR/2.
 
     Pulses alternate in sign; the frame (and so the receiver) turns with them.
     """
@@ -43,8 +43,8 @@ def steady_state_bssfp(
 ) -> np.ndarray:
     """Signed bSSFP signal at TE = TR/2, of the shape of `t1`.
 
-    In the steady state; or with `pulses_seen`, for spins that flow through the slice as a plug: they enter at rest, are
-    not prepared by a half angle, see that many pulses, and the slice holds the ages 0 ... N-1 in equal parts.
+    It is that of the steady state, or with `pulses_seen` = N that of plug flow through the slice: spins enter in
+    equilibrium, without a half-angle pulse, see N pulses, and the slice holds the pulse ages 0 ... N-1 in equal parts.
     """
     _, next_echo, half = bssfp_events(t1, t2, flip_angle_deg, tr_ms, off_resonance_hz)
     if pulses_seen is None:
@@ -65,7 +65,7 @@ def inversion_recovery_bssfp(
     pulses: int,
     off_resonance_hz: ArrayLike = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Perfect inversion and, at once, a continuous bSSFP train with a half-angle catalyst.
+    """Perfect inversion, immediately followed by a continuous bSSFP train with a half-angle catalyst.
 
     Returns:
         Times of the echoes after the inversion in ms, (pulses,), and their signed signals, (pulses, *shape).
@@ -88,7 +88,7 @@ def shot_events(
     centre_pulse: int,
     off_resonance_hz: ArrayLike,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Events of a single shot: from before it to the centre echo, and from there to the spoiled end."""
+    """Events of a single shot: from its start to the centre echo, and from there to its spoiled end."""
     start, next_echo, half = bssfp_events(t1, t2, flip_angle_deg, tr_ms, off_resonance_hz)
     to_centre = np.linalg.matrix_power(next_echo, centre_pulse) @ start
     to_end = SPOIL @ half @ np.linalg.matrix_power(next_echo, pulses - 1 - centre_pulse)

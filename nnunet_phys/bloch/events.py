@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 SPOIL = np.diag([0.0, 0.0, 1.0, 1.0])
-"""Event: the transverse magnetisation is gone."""
+"""Event: the transverse magnetisation vanishes."""
 
 
 def rotation(axis: tuple[float, float, float], angle: ArrayLike) -> np.ndarray:
@@ -46,7 +46,7 @@ def free(time_ms: float, t1: ArrayLike, t2: ArrayLike, off_resonance_hz: ArrayLi
 
 
 def equilibrium(shape: tuple[int, ...]) -> np.ndarray:
-    """Magnetisation (*shape, 4) at rest."""
+    """Magnetisation (*shape, 4) in equilibrium."""
     return np.broadcast_to(np.array([0.0, 0.0, 1.0, 1.0]), (*shape, 4))
 
 
@@ -62,9 +62,10 @@ def fixed_point(event: np.ndarray) -> np.ndarray:
 
 
 def longitudinal(mz: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Magnetisation (*shape, 4) along z, of a length `mz` (a number or of that shape)."""
+    """Magnetisation (*shape, 4) along z, of length `mz` (a number or an array of that shape)."""
     magnetisation = np.zeros((*shape, 4))
-    magnetisation[..., 2], magnetisation[..., 3] = mz, 1
+    magnetisation[..., 2] = mz
+    magnetisation[..., 3] = 1
     return magnetisation
 
 
@@ -79,7 +80,7 @@ def saturate(efficiency: float = 1.0) -> np.ndarray:
 
 
 def shorten_t2(t2: ArrayLike, r2_prime_hz: ArrayLike) -> np.ndarray:
-    """T2* in ms: with a further transverse decay R2' in 1/s."""
+    """T2* in ms, from T2 in ms and a further rate of transverse decay, R2' in 1/s."""
     return 1 / (1 / np.asarray(t2, float) + np.asarray(r2_prime_hz) * 1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Spoiled gradient echo pulse by pulse: steady, flowing in, spoiled by RF, after a T2 preparation."""
+"""Spoiled gradient echo pulse by pulse: steady state, inflow, RF spoiling, after T2 preparation or saturation."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def spoiled_gre(
     rf_spoiling_deg: float | None = None,
     isochromats: int = 128,
 ) -> np.ndarray:
-    """Gradient echo whose transverse magnetisation vanishes before each pulse, or is spoiled by RF and
-    gradient.
+    """Gradient echo, spoiled ideally or by RF and gradient.
 
     Args:
-        t1, t2: ms, any one shape.
+        t1, t2: ms, arrays of one common shape.
         flip_angle_deg: a number or an array of the shape of `t1`.
         tr_ms, te_ms: repetition and echo time.
         r2_prime_hz: further transverse decay from pulse to echo, 1/s.
-        pulses_seen: N, for spins that flow through the slice as a plug: they enter at rest and see N pulses,
-            and the slice holds the ages 0 ... N-1 in equal parts. None: the steady state.
-        rf_spoiling_deg: increment of the quadratic RF phase, such as 117 or 50; None: ideal spoiling. With
-            it, time and memory grow by `isochromats`: for a list of tissues, not for a slice.
+        pulses_seen: N, for plug flow through the slice: spins enter in equilibrium and see N pulses, and the slice
+            holds the pulse ages 0 ... N-1 in equal parts. None: the steady state.
+        rf_spoiling_deg: increment of the quadratic RF phase, such as 117 or 50. It multiplies time and memory by
+            `isochromats`, so it suits a list of tissues but not a slice. None: ideal spoiling, where the transverse
+            magnetisation vanishes before each pulse.
         isochromats: spins over which the gradient turns a full circle per TR.
 
     Returns:
@@ -132,7 +132,7 @@ def saturation_recovery_gre(
     saturation_efficiency: float = 1.0,
     r2_prime_hz: ArrayLike = 0.0,
 ) -> np.ndarray:
-    """Signed signal of a saturation and a spoiled train in every heartbeat, repeated until steady.
+    """Signed signal of a saturation and an ideally spoiled train in every heartbeat, repeated until steady.
 
     The echo of pulse `centre_pulse` comes `ts_ms` after the saturation.
     """

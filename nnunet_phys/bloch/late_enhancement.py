@@ -1,4 +1,4 @@
-"""Late enhancement on one clock: an inversion every few heartbeats and a segmented read-out, in their steady state."""
+"""Late enhancement in its steady state: an inversion every few heartbeats, and a segmented read-out."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ def turbo_spin_echo(
     """Signed signal of one echo of a train with ideal 90 and 180 degree pulses, repeated until steady.
 
     Args:
-        t1, t2: ms, any one shape.
-        echo: which one, from 1.
+        t1, t2: ms, arrays of one common shape.
+        echo: number of the echo that is read, from 1.
         tr_ms: from one excitation to the next.
         echo_spacing_ms, echo_train_length: the train; spoiled after its last echo.
-        inversion_time_ms: from a perfect inversion to each excitation; None: none.
+        inversion_time_ms: from a perfect inversion to the next excitation; None: no inversion.
         off_resonance_hz: a number or an array of the shape of `t1`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The images of T1 mapping on one clock: MOLLI, SASHA and what mSASHA reads out."""
+"""T1 mapping event by event: MOLLI and SASHA images, and the magnetisation that mSASHA reads out."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def molli(
     off_resonance_hz: ArrayLike = 0.0,
     rr_intervals_ms: tuple[float, ...] | None = None,
 ) -> np.ndarray:
-    """A whole MOLLI series on one clock.
+    """A whole MOLLI series, event by event.
 
     Within a set, shots start one heartbeat apart. From the last shot of a set to the first of the next passes one
     heartbeat and the pause: '(3)' three heartbeats, '(3s)' three seconds. The inversion precedes a set so that the
     centre of k-space comes at that set's first inversion time.
 
     Args:
-        t1, t2: ms, any one shape.
+        t1, t2: ms, arrays of one common shape.
         scheme: such as '5(3)3', '5(3s)3', '4(1)3(1)2'.
         flip_angle_deg, off_resonance_hz: numbers or arrays of the shape of `t1`.
         tr_ms, pulses, centre_pulse: the single shot; `centre_pulse` counts from 0.
@@ -85,7 +85,7 @@ def msasha(
 ) -> np.ndarray:
     """Longitudinal magnetisation that mSASHA reads out, of the shape of `t1`.
 
-    Saturation (not where `ts_ms` is None), recovery for `ts_ms`, T2 preparation, recovery for `delay_ms`.
+    Saturation (none if `ts_ms` is None), recovery for `ts_ms`, T2 preparation, recovery for `delay_ms`.
     """
     magnetisation = equilibrium(np.shape(t1))
     if ts_ms is not None:
@@ -108,7 +108,7 @@ def sasha(
 ) -> np.ndarray:
     """Signed signal of one SASHA image, of the shape of `t1`.
 
-    From equilibrium: saturation (not where `ts_ms` is None), recovery for `ts_ms`, T2 preparation, single-shot bSSFP.
+    From equilibrium: saturation (none if `ts_ms` is None), recovery for `ts_ms`, T2 preparation, single-shot bSSFP.
     """
     magnetisation = equilibrium(np.shape(t1))
     if ts_ms is not None:

@@ -11,32 +11,30 @@ import sys
 from nnunet_phys.errors import InputError, did_you_mean
 
 COMMANDS = {
-    "demo": "the whole chain on a digital heart: a table and a picture",
+    "demo": "run the whole chain on digital hearts: a table of Dice and a picture",
     "phantom": "write a data set of digital hearts in nnU-Net's raw format",
-    "train_prior": "learn a spin prior from maps or digital hearts",
-    "reverse": "images to PD, T1 and T2 maps",
-    "report": "one page to look through the maps, suspicious cases first",
-    "translate": "images of one sequence as another would have made them",
-    "synthesize": "maps to images of any contrast: a sequence, a recipe's draws, a recorded draw",
-    "gallery": "one case in all contrasts: a page, or a figure",
-    "preprocess": "maps into nnU-Net's preprocessed geometry",
+    "train_prior": "train a spin prior on maps or digital hearts",
+    "reverse": "infer PD, T1 and T2 maps from images",
+    "report": "show images and maps on one page, suspicious cases first",
+    "translate": "turn images of one sequence into images of another",
+    "synthesize": "make images of any contrast from maps: by a sequence, a recipe or a recorded draw",
+    "gallery": "show one case in all contrasts, as a page or a figure",
+    "preprocess": "bring maps into nnU-Net's preprocessed geometry",
     "trainers": "print the folder for nnUNet_extTrainer",
 }
 
-
 INTERRUPTED = 130
-"""What a shell gives for a process that Ctrl-C ended: 128 and the number of the signal."""
-
+"""Exit status after Ctrl-C, as shells report it: 128 plus the number of the signal."""
 
 _NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
-"""What argparse takes for a value, not an option."""
+"""Arguments that argparse reads as values although they begin with a dash."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one sub-command.
 
     Returns:
-        0; 1 with one line per fault on stderr; 130 where it was interrupted.
+        0; 1 with one line per fault on stderr; 130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -49,11 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("Interrupted; run again to go on")
         return INTERRUPTED
-    except BrokenPipeError:  # `nnunet_phys ... | head`: nobody reads on
+    except BrokenPipeError:  # `nnunet_phys ... | head`: the reader has ended
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes stdout once more as it ends
         return 1
     except OSError as error:
-        _complain(f"{error}. Is the disk full, or a file not yours to read or write?")
+        _complain(f"{error}. Is the disk full, or a file protected?")
         return 1
     return 0
 
@@ -63,7 +61,7 @@ def _complain(line: str) -> None:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    """The arguments of the one command that is called; the others need not be imported."""
+    """Parse the arguments; only the module of the command that is called is imported."""
     parser = argparse.ArgumentParser(
         prog="nnunet_phys",
         description="Train nnU-Net on bSSFP cine, segment contrasts never seen.",
@@ -88,5 +86,5 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _is_option(argument: str) -> bool:
-    """Whether argparse would take an argument for an option, which may be none: -overwrite for `-o verwrite`."""
+    """Whether an argument looks like an option. argparse would read an unknown one, -overwrite, as `-o verwrite`."""
     return len(argument) > 1 and argument.startswith("-") and not _NEGATIVE_NUMBER.fullmatch(argument)

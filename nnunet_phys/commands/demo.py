@@ -1,6 +1,6 @@
-"""`nnunet_phys demo`: the main job on digital hearts, from images to a table and a picture.
+"""`nnunet_phys demo`: the whole chain on digital hearts, from images to a table and a picture.
 
-A self-consistency check, not evidence about patients: training and test hearts are drawn by one program, though the
+A self-consistency check, not evidence about patients: one program draws training and test hearts, though the
 test contrasts come from a Bloch simulation with protocols that training does not see.
 """
 
@@ -20,14 +20,14 @@ _DATASET = 900
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much the demo does.
+    """Size of the demo.
 
     Attributes:
-        train: training cases.
-        test: test anatomies.
-        slices: slices a case.
-        steps: network evaluations of reverse imaging.
-        trainers: plain nnU-Net's, and that with Phys.
+        train: number of training cases.
+        test: number of test anatomies.
+        slices: slices per case.
+        steps: network evaluations of reverse imaging per slice.
+        trainers: class names of the trainers without and with Phys.
     """
 
     train: int
@@ -43,15 +43,21 @@ _TITLES = ("plain nnU-Net", "with Phys")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the results go, and how they are made."""
     parser.add_argument(
-        "-o", type=named_path, default=Path("nnunet_phys_demo"), metavar="FOLDER", help="default %(default)s"
+        "-o",
+        type=named_path,
+        default=Path("nnunet_phys_demo"),
+        metavar="FOLDER",
+        help="new folder (default %(default)s)",
     )
     parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
     parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: everything runs, nothing is learned")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: every step runs, nothing is learned")
 
 
 def run(args: argparse.Namespace) -> None:
+    """Make the hearts and their maps, train both models, and compare them."""
     from nnunet_phys.devices import torch_device
     from nnunet_phys.experiments.small_training import DEMO_TRAINERS, own_folders
     from nnunet_phys.precomputed_spin.prior_files import find_prior
@@ -77,10 +83,10 @@ def run(args: argparse.Namespace) -> None:
     write_heart_dataset(raw, size.train, size.test, size.slices)
     _stage(2, "PD, T1 and T2 maps by reverse imaging")
     reverse = ["reverse", "-d", str(_DATASET), "-device", args.device, "-steps", str(size.steps), "-prior", args.prior]
-    _must(main(reverse))
+    _exit_on_failure(main(reverse))
     _stage(3, "nnU-Net's plan and preprocessing, then the maps'")
     plan_and_preprocess(_DATASET, patch_size=(96, 96))
-    _must(main(f"preprocess -d {_DATASET} -c 2d -np 2".split()))
+    _exit_on_failure(main(f"preprocess -d {_DATASET} -c 2d -np 2".split()))
     scores = {}
     predictions = {}
     for number, (trainer, title) in enumerate(zip(size.trainers, _TITLES, strict=True), start=4):
@@ -101,15 +107,15 @@ def run(args: argparse.Namespace) -> None:
         f"\n{dice_table(scores)}\n\n{minutes:.1f} min. Table: {folder / 'scores.json'}, picture: {folder / 'demo.png'}"
     )
     folders = " ".join(f"{name}={folder / name}" for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"))
-    print(f"To go on with its data set {_DATASET}: export {folders}")
+    print(f"To continue with its data set {_DATASET}: export {folders}")
     if args.quick:
-        print("--quick shows that the chain runs. These networks have learned nothing: the numbers mean nothing.")
+        print("--quick shows only that the chain runs. The networks have learned nothing, so the numbers mean nothing.")
 
 
 def _stage(number: int, title: str) -> None:
     print(f"\n== {number} of 5: {title}", flush=True)
 
 
-def _must(status: int) -> None:
+def _exit_on_failure(status: int) -> None:
     if status:
         raise SystemExit(status)

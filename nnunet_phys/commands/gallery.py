@@ -26,30 +26,41 @@ if TYPE_CHECKING:
 _PHANTOM_SEED = 3_000_000  # beyond those of the shipped prior's hearts and of `nnunet_phys phantom`
 _FIGURE_CROP_MM = 190.0
 CROP_MM = (20.0, 1000.0)
-"""From a few pixels to beyond the bore of a scanner."""
+"""Bounds of -crop: from a few pixels to beyond the bore of a scanner."""
 MOST_SLICES = 10_000
+"""Upper bound of -slice; the number of slices is checked when the maps are read."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which slice of which case is shown, and where the page or figure goes."""
     parser.add_argument(
-        "-i", required=True, metavar="CASE", help="maps without name and ending, spinTr/CASE; or: phantom"
+        "-i",
+        required=True,
+        metavar="CASE",
+        help="folder of the maps and name of the case, such as spinTr/CASE; or: phantom",
     )
     parser.add_argument(
-        "-o", required=True, type=named_path, metavar="FILE", help="page.html; or figure.png, a compact figure"
+        "-o",
+        required=True,
+        type=named_path,
+        metavar="FILE",
+        help="name.html for a page, or name.png for a compact figure",
     )
     parser.add_argument(
-        "-slice", type=whole_number(0, MOST_SLICES), metavar="Z", help="from 0 (default: the middle one)"
+        "-slice", type=whole_number(0, MOST_SLICES), metavar="Z", help="slice, from 0 (default: the middle slice)"
     )
     parser.add_argument(
-        "-image", type=named_path, metavar="FILE", help="the case's image (default: found beside the maps)"
+        "-image", type=named_path, metavar="FILE", help="the case's image (default: looked up beside the maps)"
     )
     parser.add_argument(
         "-crop",
         type=number(*CROP_MM),
         metavar="MM",
-        help="show a square of this size about the middle (figure.png: 190)",
+        help="show a square of this size about the middle (default for .png: 190)",
     )
-    parser.add_argument("-seed", type=SEED, default=0, help="of scars, fields and the phantom (default %(default)s)")
+    parser.add_argument(
+        "-seed", type=SEED, default=0, help="seed of scars, fields and the phantom (default %(default)s)"
+    )
     parser.add_argument("--disable_progress_bar", action="store_true")
 
 
@@ -58,12 +69,12 @@ class Case:
     """One slice of one case.
 
     Attributes:
-        name: for the heading.
-        maps: of shape (1, rows, columns).
+        name: name in the heading.
+        maps: maps of shape (1, rows, columns).
         voxel_mm: slice, row and column spacing.
-        image: (rows, columns), where there is one.
-        crop_mm: side of the square that is shown; None: all.
-        centre_mm: row and column of its middle, from that of the slice.
+        image: the image, (rows, columns), or None.
+        crop_mm: side of the square that is shown; None: the whole slice is shown.
+        centre_mm: row and column of the square's middle, relative to the middle of the slice.
     """
 
     name: str
@@ -94,36 +105,40 @@ class Case:
             axis.figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.02).ax.tick_params(labelsize=7)
 
     def show_image(self, axis: Axes, values: np.ndarray, title: str, size: int = 8) -> None:
-        """The same for an image in grey: black is 0, or its least value where it is signed."""
+        """Draw an image in grey from 0, or from its 0.5th percentile if that is negative, to its 99.5th percentile."""
         import numpy as np
 
         low, high = np.quantile(values, (0.005, 0.995))
         self.show(axis, values, title, size, vmin=min(0.0, float(low)), vmax=max(float(high), 1e-6))
 
     def show_source(self, axes: list[Axes], size: int = 8) -> None:
-        """Image, PD, T1 and T2 into as many axes; without an image, the maps."""
+        """Draw image, PD, T1 and T2 into four axes; without an image, the maps into three."""
         if self.image is not None:
             self.show_image(axes[0], self.image, "image", size)
         for axis, (title, top), values in zip(axes[-3:], MAP_WINDOWS.items(), self.maps.stack(), strict=True):
             self.show(axis, values[0].numpy(), title, size, cmap="viridis", vmin=0, vmax=top)
 
     def show_draw(self, axis: Axes, draw: ContrastDraw, title: str, size: int = 8) -> None:
-        """The image that a draw makes of the slice."""
+        """Draw the image that a contrast draw makes of the slice."""
         self.show_image(axis, draw.scan(self.maps.stack(), self.voxel_mm)[0].numpy(), title, size)
 
 
 def run(args: argparse.Namespace) -> None:
+    """Write the page or the figure."""
     ending = args.o.suffix.lower()
     check_file_target(args.o, (".html", ".htm", ".png"))
     if args.crop is None and ending == ".png":
         args.crop = _FIGURE_CROP_MM
     case = _phantom(args) if args.i == "phantom" else _load(args)
     (_write_figure if ending == ".png" else _write_gallery)(args, case)
-    print(f"{args.o}: {case.name}" + (" (no image found that the maps are of: -image)" if case.image is None else ""))
+    print(
+        f"{args.o}: {case.name}"
+        + (" (without its image, which was not found; name it with -image)" if case.image is None else "")
+    )
 
 
 def _phantom(args: argparse.Namespace) -> Case:
-    """A digital heart, its cine for an image."""
+    """A digital heart, with its cine as the image."""
     from nnunet_phys.augmentations.contrast_draw import ContrastDraw
     from nnunet_phys.digital_heart import digital_heart
     from nnunet_phys.scanner import Noise
@@ -160,7 +175,7 @@ def _load(args: argparse.Namespace) -> Case:
     grid = Geometry.read(map_paths(folder, name, cases[name])["PDmap"])
     z, image = _slice(args, len(maps.pd)), args.image or _recorded_image(folder, name)
     if image is not None and not Geometry.read(image).agrees(grid):
-        raise InputError(f"-image {image} lies on another grid than the maps of {name}. Give the image they are of.")
+        raise InputError(f"-image {image} lies on another grid than the maps of {name}. Give the image of the maps.")
     pixels = None if image is None else read_image(image)[z]
     return Case(f"{name}, slice {z}", maps.map(lambda m: m[z : z + 1]), grid.voxel_mm, pixels, args.crop)
 
@@ -173,7 +188,7 @@ def _slice(args: argparse.Namespace, count: int) -> int:
 
 
 def _recorded_image(folder: Path, case: str) -> Path | None:
-    """The image that the maps were made from: beside them or in imagesTr, and unchanged; else None."""
+    """The image that the maps were made from, if it lies beside them or in imagesTr and is unchanged; else None."""
     from nnunet_phys.case_records import load_record
     from nnunet_phys.image_files import Geometry, file_sha256
 
@@ -198,9 +213,11 @@ def _write_gallery(args: argparse.Namespace, case: Case) -> None:
     case.show_source(list(figure.subplots(1, 3 if case.image is None else 4)))
     heading = html.escape(f"{case.name}: contrasts of its PD, T1 and T2")
     parts = [f"<h1>{heading}</h1>", picture(figure)]
-    parts.append("<p>Each image has its own grey scale, from 0 to its 99.5th percentile; signed ones from their least.")
+    parts.append(
+        "<p>Each image has its own grey scale up to its 99.5th percentile, from 0, or if signed, its 0.5th percentile."
+    )
     t1_ms, t2_ms = muscle_t1_t2(case.maps, case.voxel_mm[1:])
-    sections = {"Sequences": sequence_rows(t1_ms, t2_ms, args.seed), "Faults of the scanner": effect_rows(args.seed)}
+    sections = {"Sequences": sequence_rows(t1_ms, t2_ms, args.seed), "Scanner effects": effect_rows(args.seed)}
     with tqdm(total=sum(map(len, sections.values())), unit="row", disable=args.disable_progress_bar) as progress:
         for title, rows in sections.items():
             parts.append(f"<h1>{title}</h1>")

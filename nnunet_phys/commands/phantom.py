@@ -8,7 +8,7 @@ from nnunet_phys.commands.shared.numbers import PROCESSES, whole_number
 from nnunet_phys.errors import InputError, counted
 
 _GREATEST_ID = 999
-"""nnU-Net reads three digits of a data set's name as its id."""
+"""nnU-Net reads the id from three digits of a data set's name."""
 _MOST_HEARTS = 100_000
 """Assumed: some 200 GB of images, and days of work."""
 _MOST_SLICES = 40
@@ -21,16 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-d", type=whole_number(1, _GREATEST_ID), required=True, metavar="ID", help="id of the new data set"
     )
     parser.add_argument(
-        "-train", type=whole_number(1, _MOST_HEARTS), default=20, help="training cases (default %(default)s)"
+        "-train", type=whole_number(1, _MOST_HEARTS), default=20, help="number of training cases (default %(default)s)"
     )
     parser.add_argument(
-        "-test", type=whole_number(0, _MOST_HEARTS), default=6, help="test anatomies (default %(default)s)"
+        "-test", type=whole_number(0, _MOST_HEARTS), default=6, help="number of test anatomies (default %(default)s)"
     )
     parser.add_argument(
-        "-slices", type=whole_number(1, _MOST_SLICES), default=6, help="slices a case (default %(default)s)"
+        "-slices", type=whole_number(1, _MOST_SLICES), default=6, help="slices per case (default %(default)s)"
     )
-    parser.add_argument("-np", type=PROCESSES, default=2, help="processes (default %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the data set if it is there")
+    parser.add_argument("-np", type=PROCESSES, default=2, help="worker processes (default %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the data set if it exists")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
 
     raw = require_folder(nnUNet_raw)
     if not raw.is_dir():
-        raise InputError(f"nnUNet_raw is {raw}, and there is no such folder. Make it, or mend the variable.")
+        raise InputError(f"nnUNet_raw is {raw}, and there is no such folder. Make it, or correct the variable.")
     folder = raw / f"Dataset{args.d:03d}_DigitalHeart"
     taken = [path for path in raw.glob(f"Dataset{args.d:03d}_*") if path != folder]
     if taken:

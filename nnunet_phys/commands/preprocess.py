@@ -10,8 +10,8 @@ from nnunet_phys.commands.shared.targets import named_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """nnU-Net's dialect: `-d -c -plans_name -np`, and `-maps`."""
-    parser.add_argument("-d", required=True, help="data set, id or name")
+    """nnU-Net's own options `-d -c -plans_name -np`, and `-maps`."""
+    parser.add_argument("-d", required=True, help="id or name of the data set")
     parser.add_argument("-c", required=True, nargs="+", help="configurations, such as 2d 3d_fullres")
     parser.add_argument("-plans_name", default="nnUNetPlans", help="name of the plans (default: %(default)s)")
     parser.add_argument("-maps", type=named_path, help="folder of the maps (default: nnUNet_raw/<data set>/spinTr)")

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.quality_record import InferredRecord
 
 _MOST_PICTURES = 10_000
-"""Assumed: a page of more, at about 0.1 MB each, opens in no browser."""
+"""Assumed: browsers cannot open a page with more pictures, of about 0.1 MB each."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which maps, and where the page goes."""
     parser.add_argument("-d", required=True, metavar="DATASET", help="id or name of a data set in nnUNet_raw")
-    parser.add_argument("-maps", type=named_path, metavar="FOLDER", help="default: its spinTr/")
-    parser.add_argument("-o", type=named_path, default=Path("report.html"), metavar="HTML", help="default %(default)s")
+    parser.add_argument(
+        "-maps", type=named_path, metavar="FOLDER", help="folder of the maps (default: spinTr/ of the data set)"
+    )
+    parser.add_argument(
+        "-o", type=named_path, default=Path("report.html"), metavar="HTML", help="the page (default %(default)s)"
+    )
     parser.add_argument(
         "-cases",
         type=whole_number(0, _MOST_PICTURES),
@@ -78,7 +82,8 @@ def run(args: argparse.Namespace) -> None:
     parts = [
         f"<h1>{html.escape(dataset.name)}: PD, T1 and T2 maps</h1>",
         f"<p>{len(records)} of {counted(len(dataset.images), 'case')} have maps in {html.escape(str(folder))}, "
-        f"{flagged} of them flagged. Below: {counted(len(pictures), 'case')}, flagged and worst explained first.</p>",
+        f"{flagged} of them flagged. Below: {counted(len(pictures), 'case')}, flagged cases first, then by their "
+        "residual.</p>",
         fault_lines(faults),
         histograms.page(),
         *pictures,

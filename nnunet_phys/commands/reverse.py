@@ -24,26 +24,30 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
 
 MOST_SAMPLES = 1000
+"""Posterior samples. Assumed: far more than their mean and spread need."""
 _VOLUMES_OF_MAPS = 3
+"""PD, T1 and T2."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which images are read, how they were made, and how maps are inferred from them."""
     parser.add_argument("-d", metavar="DATASET", help="id or name of a data set in nnUNet_raw; maps go to its spinTr/")
     parser.add_argument("-i", type=named_path, metavar="FOLDER", help="instead of -d: a folder of images, 3-D or 4-D")
-    parser.add_argument("-o", type=named_path, metavar="FOLDER", help="where the maps go (needed with -i)")
+    parser.add_argument("-o", type=named_path, metavar="FOLDER", help="folder for the maps (needed with -i)")
     add_protocol_arguments(parser)
-    parser.add_argument("--labels", action="store_true", help="with -d: let labelsTr say what is blood and myocardium")
+    parser.add_argument("--labels", action="store_true", help="with -d: labelsTr decides what is blood and myocardium")
     parser.add_argument(
         "-samples",
         type=whole_number(1, MOST_SAMPLES),
         default=1,
-        help="draw so many posterior samples; their mean and spread are kept",
+        help="number of posterior samples; their mean and spread are kept",
     )
-    parser.add_argument("--save_samples", action="store_true", help="keep each sample, too, in samples/K")
+    parser.add_argument("--save_samples", action="store_true", help="also keep the samples, in samples/K")
     add_work_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
+    """Infer and write the maps of all cases that are not finished."""
     from nnunet_phys.precomputed_spin.map_inference import map_result_paths, save_inferred
 
     if args.save_samples and args.samples < 2:
@@ -78,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _read_labels(dataset: RawDataset | None, decide: bool) -> CaseLabels:
-    """Labels of the cases, and whether they decide; none where they are unknown and not needed.
+    """Labels of the cases, and whether they decide about the tissue; none where they are not needed and cannot be read.
 
     Raises:
         InputError: labels that are to decide but do not exist, or name no structure.

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which maps are read, which contrasts are made of them, and where the images go."""
     parser.add_argument(
         "-i", type=named_path, required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map"
     )
-    parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="where CASE_0000 images go")
+    parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="folder for the images, CASE_0000")
     add_contrast_arguments(parser)
-    parser.add_argument("--overwrite", action="store_true", help="make again what is there")
+    parser.add_argument("--overwrite", action="store_true", help="make existing images again")
     parser.add_argument("--disable_progress_bar", action="store_true")
 
 
 def run(args: argparse.Namespace) -> None:
+    """Check all maps, then make all images that are not finished."""
     from tqdm import tqdm
 
     from nnunet_phys.image_files import Geometry
@@ -63,7 +65,7 @@ def _write(
     contrasts: Contrasts,
     ending: str,
 ) -> None:
-    """Write a set of images and, last, the record of what they are."""
+    """Write a set of images, then the record of how they were made."""
     from nnunet_phys.case_records import begin_case, save_record
     from nnunet_phys.image_files import Geometry, write_volume
 
@@ -90,15 +92,15 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
     """Case -> numbers of the sets of images that are left to do; all of them with --overwrite.
 
     Raises:
-        InputError: files in the way that nnunet_phys synthesize did not make, or made otherwise, or that were changed
-            since.
+        InputError: existing files that nnunet_phys synthesize did not make, made with other settings, or that were
+            changed since.
     """
     from nnunet_phys.case_records import foreign_results, is_finished, load_record
     from nnunet_phys.map_files import map_paths
 
     expected = json.loads(json.dumps(contrasts.settings))
     todo: dict[str, list[int]] = {}
-    otherwise: list[str] = []
+    other_settings: list[str] = []
     changed: list[str] = []
     finished = 0
     for case, ending in cases.items():
@@ -106,12 +108,12 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
         for number, name in enumerate(contrasts.names(case)):
             record = load_record(args.o, name)
             if record is not None and "synthesized" not in record:
-                raise InputError(f"{args.o / name}.json is not of nnunet_phys synthesize. Choose another folder.")
+                raise InputError(f"{args.o / name}.json was not made by nnunet_phys synthesize. Choose another folder.")
             there = any(path.exists() for path in _paths(args.o, name, contrasts.count, ending))
             if args.overwrite or (record is None and not there):
                 todo.setdefault(case, []).append(number)
             elif record is None or record["synthesized"] != expected:
-                otherwise.append(name)
+                other_settings.append(name)
             elif all(p.is_file() for p in sources) and is_finished(args.o, name, sources):
                 finished += 1
             else:
@@ -119,10 +121,10 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
                 todo.setdefault(case, []).append(number)
     if changed:
         raise InputError(*changed)
-    if otherwise:
-        more = f" and {len(otherwise) - 1} more" if len(otherwise) > 1 else ""
+    if other_settings:
+        more = f" and {len(other_settings) - 1} more" if len(other_settings) > 1 else ""
         raise InputError(
-            f"{otherwise[0]}{more}: images in {args.o} were made with other settings, or by something else. Add "
+            f"{other_settings[0]}{more}: images in {args.o} were made with other settings, or by something else. Add "
             "--overwrite to replace them, or choose another folder with -o."
         )
     if finished:
@@ -131,10 +133,10 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
 
 
 def _check_maps(folder: Path, cases: dict[str, str], contrasts: Contrasts) -> int:
-    """Read all maps once, before anything is written; bytes that the images may take.
+    """Read all maps once, before anything is written, and return the bytes that the images may take.
 
     Raises:
-        InputError: all maps that cannot be used, a line each.
+        InputError: maps that cannot be used, one line per fault.
     """
     from nnunet_phys.map_files import load_maps
 

@@ -1,4 +1,4 @@
-"""`nnunet_phys train_prior`: learn a spin prior from digital hearts or from maps on disk."""
+"""`nnunet_phys train_prior`: train a spin prior on digital hearts or on maps on disk."""
 
 from __future__ import annotations
 
@@ -18,22 +18,30 @@ if TYPE_CHECKING:
     MapSource = Callable[[], torch.Tensor]
 
 MOST_STEPS = 1_000_000
-"""Optimiser steps. Assumed: 150 times the default's, weeks on a CPU."""
+"""Optimiser steps. Assumed: 150 times the default, which takes weeks on a CPU."""
 MOST_HEARTS = 20_000
-"""Digital hearts; their maps take 1 MB each, twice while they are put together."""
-DEFAULT_HEARTS, DEFAULT_PROCESSES = 2000, 2
-HELD_OUT_HEARTS, FIRST_SEED = 8, 1000
-"""Hearts for the denoising error have the seeds from 0, those to learn from the seeds from 1000 on."""
+"""Digital hearts, whose maps take 1 MB each, and 2 MB while they are put together."""
+DEFAULT_HEARTS = 2000
+DEFAULT_PROCESSES = 2
+HELD_OUT_HEARTS = 8
+"""Hearts on which the denoising error is measured; their seeds start at 0."""
+FIRST_SEED = 1000
+"""The seeds of the hearts to train on start here."""
 PIXEL_MM = (0.5, 10.0)
-"""As `prior_files.PIXEL_MM`, which would import diffusers for every `-h`."""
+"""Same as `prior_files.PIXEL_MM`, whose import would load diffusers for every `-h`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the prior is trained on, for how long, and where it goes."""
     parser.add_argument("-i", required=True, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map; or: phantom")
     parser.add_argument(
-        "-o", required=True, type=named_path, metavar="PRIOR", help="new folder for the prior; a rerun goes on"
+        "-o",
+        required=True,
+        type=named_path,
+        metavar="PRIOR",
+        help="new folder for the prior; a rerun continues the training",
     )
-    parser.add_argument("-init", metavar="PRIOR", help="a prior to start from (folder or name of a shipped one)")
+    parser.add_argument("-init", metavar="PRIOR", help="prior to start from: a folder, or the name of a shipped prior")
     parser.add_argument(
         "-steps", type=whole_number(1, MOST_STEPS), default=6400, help="optimiser steps (default %(default)s)"
     )
@@ -50,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Train and write the prior."""
     from nnunet_phys.devices import torch_device
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.prior_training import Schedule, train_prior
@@ -75,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _digital_hearts(args: argparse.Namespace) -> tuple[MapSource, MapSource]:
-    """Maps to learn from, and held-out ones."""
+    """Functions that make the maps to train on, and held-out maps."""
     from nnunet_phys.precomputed_spin.prior_maps import phantom_maps
 
     hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np or DEFAULT_PROCESSES)
@@ -83,7 +92,7 @@ def _digital_hearts(args: argparse.Namespace) -> tuple[MapSource, MapSource]:
 
 
 def _maps_on_disk(args: argparse.Namespace) -> tuple[MapSource, MapSource]:
-    """Maps to learn from, and held-out ones; read when the first are asked for."""
+    """Functions that return the maps to train on, and held-out maps; the first call reads both."""
     from nnunet_phys.precomputed_spin.prior_maps import folder_maps
 
     if args.hearts is not None or args.np is not None:

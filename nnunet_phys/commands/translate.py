@@ -1,4 +1,4 @@
-"""`nnunet_phys translate`: images of one sequence as another would have made them, by way of their maps."""
+"""`nnunet_phys translate`: turn images of one sequence into images of another, by way of their maps."""
 
 from __future__ import annotations
 
@@ -30,19 +30,23 @@ _DEFAULT_TARGET = "bssfp"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-i", type=named_path, required=True, metavar="FOLDER", help="images, 3-D or 4-D")
-    parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="where CASE_0000 images go")
+    """Which images are read, how they were made, and which sequence is made of them."""
+    parser.add_argument("-i", type=named_path, required=True, metavar="FOLDER", help="folder of images, 3-D or 4-D")
+    parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="folder for the images, CASE_0000")
     add_protocol_arguments(parser, "-from")
-    parser.add_argument("-to", metavar="SEQUENCE", help=f"to make (default {_DEFAULT_TARGET})")
+    parser.add_argument("-to", metavar="SEQUENCE", help=f"sequence to make (default {_DEFAULT_TARGET})")
     parser.add_argument(
         "-to_fa", type=finite, metavar="DEG", help="its flip angle, degrees (default: bssfp 45, gre 15)"
     )
-    parser.add_argument("-to_protocol", type=named_path, metavar="JSON", help='instead: {"sequence": ..., parameters}')
+    parser.add_argument(
+        "-to_protocol", type=named_path, metavar="JSON", help='instead of -to: {"sequence": ..., parameters}'
+    )
     add_work_arguments(parser)
     parser.set_defaults(d=None)
 
 
 def run(args: argparse.Namespace) -> None:
+    """Infer maps, and make and write images of the other sequence, for all cases that are not finished."""
     from nnunet_phys.precomputed_spin.map_inference import save_translation, translation_paths
     from nnunet_phys.sequences.description import describe_sequence
 
@@ -66,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _read_target(args: argparse.Namespace) -> PulseSequence:
-    """The sequence to make images of."""
+    """The sequence whose images are made."""
     from nnunet_phys.sequences.description import make_sequence
 
     if args.to_protocol is None:

@@ -1,4 +1,4 @@
-"""Two models on the same test images: a table of Dice, and a picture with both segmentations."""
+"""Models compared on the same test images: a table of Dice, and a picture with their segmentations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nnunet_phys.image_files import read_image
 
 _COLOURS = {"RV": "#4cc9f0", "MYO": "#ffd166", "LV": "#ef476f"}
 _MARGIN = 1.45
-"""Side of the square that is shown, relative to the heart's greatest extent."""
+"""Side of the square that is shown, relative to the heart's largest extent."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class Example:
     """A test image to show.
 
     Attributes:
-        contrast: names the folders imagesTs_<contrast>, labelsTs_<contrast> and that of the predictions.
-        case: its name in these folders.
-        title: how the picture names it.
+        contrast: what follows the underscore in imagesTs_<contrast> and labelsTs_<contrast>; names the folder of its
+            predictions.
+        case: name of the case in these folders.
+        title: its title in the picture.
     """
 
     contrast: str
@@ -43,7 +44,7 @@ def dice_table(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """Dice as text: a row per contrast and structure, a column per model, and the means.
 
     Args:
-        scores: by model, contrast and structure.
+        scores: Dice by model, contrast and structure.
     """
     models = list(scores)
     lines = [f"{'Dice':<12}" + "".join(f"{model:>16}" for model in models)]
@@ -72,13 +73,13 @@ def draw_comparison(
 
     Args:
         raw: raw data set, with imagesTs_<contrast> and labelsTs_<contrast>.
-        predictions: by the model's title, its folder with a folder per contrast.
+        predictions: by the model's title, the folder that holds a folder of segmentations per contrast.
         examples: the rows.
-        z: slice to show.
+        z: slice to show, from 0.
         figure_file: the picture to write, a .png, 250 pixels wide per column.
     """
     columns = ["image", "truth", *predictions]
-    plt.rcdefaults()  # nnU-Net's progress plot leaves large type behind
+    plt.rcdefaults()  # nnU-Net's progress plot sets large fonts for all figures
     size = (2.5 * len(columns), 2.44 * len(examples) + 0.55)
     figure, axes = plt.subplots(len(examples), len(columns), figsize=size, layout="constrained", squeeze=False)
     for row, example in zip(axes, examples, strict=True):

@@ -28,13 +28,13 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
     """Write the whole data set, or nothing.
 
     Args:
-        folder: its folder in nnUNet_raw; replaced if it is there. Gets imagesTr and labelsTr (cine),
-            imagesTs_<contrast> (MOLLI with one case a readout) and labelsTs_<contrast>, and trueTr with the true maps
+        folder: the data set's folder in nnUNet_raw, replaced if it exists. It gets imagesTr and labelsTr (cine),
+            imagesTs_<contrast> (MOLLI with one case per readout) and labelsTs_<contrast>, and trueTr with the true maps
             of the training cases, named as `reverse` names its maps.
-        train: training cases, diastole and systole in turn.
-        test: test anatomies.
-        slices: short-axis slices a case.
-        processes: worker processes.
+        train: number of training cases, alternately in diastole and systole.
+        test: number of test anatomies.
+        slices: short-axis slices per case.
+        processes: number of worker processes.
 
     Raises:
         InputError: a file cannot be written, or a worker process was killed.

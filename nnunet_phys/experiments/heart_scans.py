@@ -21,10 +21,10 @@ from nnunet_phys.tissues import TISSUE_NAMES
 
 CONTRASTS = ("cine", "molli", "gre", "lge")
 _TRAIN_SEED, _TEST_SEED = 2_000_000, 4_000_000  # the shipped prior learned from seeds below a million
-_LGE_STREAM = 1  # of random numbers, apart from those of the other contrasts
+_LGE_STREAM = 1  # makes LGE's random numbers independent of those of the other contrasts
 _NOISE, _LGE_NOISE = 0.004, 0.0015
-"""Standard deviation of the test images' noise, per unit PD. LGE's makes the contrast-to-noise ratio of blood and
-myocardium some 10, as in healthy subjects (Han et al., JMRI 2009, PMC2862561); that of the others is assumed."""
+"""Standard deviation of the noise in test images, per unit PD. In LGE it makes the contrast-to-noise ratio of blood and
+myocardium about 10, as in healthy subjects (Han et al., JMRI 2009, PMC2862561); in the others it is assumed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,8 @@ class HeartScans:
 
     Attributes:
         heart: the anatomy; its labels and spacing hold for all images.
-        images: magnitudes by contrast, then by what is appended to the case's name: "" or a MOLLI readout as "_ti03";
-            float32 (slices, rows, columns).
+        images: magnitudes by contrast, then by the suffix of the case's name: "", or for a MOLLI readout such as
+            "_ti03"; float32 (slices, rows, columns).
     """
 
     heart: DigitalHeart
@@ -57,7 +57,7 @@ class HeartScans:
 
 
 def scan_training_heart(index: int, slices: int) -> TrainingScan:
-    """Scan the training heart of a number, in diastole if it is even, in systole if it is odd."""
+    """Scan training heart number `index`, in diastole if it is even, in systole if it is odd."""
     rng = np.random.default_rng([_TRAIN_SEED, index])
     heart = digital_heart(_TRAIN_SEED + index, slices, systole=bool(index % 2))
     signal = BSSFP(flip_angle_deg=rng.uniform(40, 60))(heart.maps).numpy()
@@ -67,7 +67,7 @@ def scan_training_heart(index: int, slices: int) -> TrainingScan:
 
 
 def scan_test_heart(index: int, slices: int) -> HeartScans:
-    """Scan the test heart of a number in all of `CONTRASTS`, in diastole if it is even, in systole if it is odd.
+    """Scan test heart number `index` in all `CONTRASTS`, in diastole if it is even, in systole if it is odd.
 
     LGE shows a scar in two of three hearts.
     """
@@ -116,7 +116,7 @@ def _r2_prime_hz(heart: DigitalHeart) -> np.ndarray:
 
 
 def _gradient_echo(heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.ndarray:
-    """GRE cine with blood that flows in, of the labels' shape, per unit PD."""
+    """GRE cine with inflowing blood, of the labels' shape, per unit PD."""
     r2_prime = _r2_prime_hz(heart)
     blood = np.isin(heart.tissue, [TISSUE_NAMES.index(name) for name in ("blood", "venous blood")])
     signal = bloch.spoiled_gre(t1, t2, flip_angle_deg=28.0, tr_ms=2.8, te_ms=1.1, r2_prime_hz=r2_prime)
@@ -127,8 +127,8 @@ def _gradient_echo(heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.nd
 def _late_enhancement(rng: np.random.Generator, heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.ndarray:
     """Segmented inversion-recovery GRE, 0-12 % after the null of the myocardium; of the labels' shape, per unit PD.
 
-    Agent as some 15 minutes after the injection (`tissue_state.ContrastAgent`); an inversion every heartbeat, as in
-    bradycardia.
+    Contrast agent is as some 15 minutes after the injection (`tissue_state.ContrastAgent`). Every heartbeat has an
+    inversion, as in bradycardia.
     """
     agent = {"blood_mmol_l": rng.uniform(0.4, 0.8), "tissue_of_blood": rng.uniform(0.42, 0.56)}
     agent["scar_of_tissue"] = rng.uniform(1.8, 2.4)

@@ -1,6 +1,6 @@
-"""nnU-Net experiments that a CPU finishes: folders of their own, a plan cut down, training, prediction and Dice.
+"""nnU-Net experiments small enough for a CPU: separate folders, a reduced plan, training, prediction and Dice.
 
-nnunetv2 reads some variables when it is imported, so the functions import it, after `own_folders` has set them.
+nnunetv2 reads its variables when it is imported, so it is imported inside functions, after `own_folders` has set them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 def own_folders(folder: Path, trainers: Path) -> None:
-    """Give this process, and those it starts, nnU-Net folders of their own inside a folder.
+    """Set nnU-Net's variables, for this process and those it starts, to new folders inside a folder.
 
     Args:
-        folder: gets nnUNet_raw, nnUNet_preprocessed and nnUNet_results.
+        folder: the folder that gets nnUNet_raw, nnUNet_preprocessed and nnUNet_results.
         trainers: the folder of the experiment's trainers, for nnUNet_extTrainer.
     """
     for name in _FOLDERS:
@@ -46,12 +46,12 @@ def run_command(*command: str) -> None:
 
 
 def shrink_plan(plans_file: Path, patch_size: tuple[int, int], batch_size: int, features: tuple[int, ...]) -> None:
-    """Cut the 2d configuration of a plan down to what a CPU can train.
+    """Reduce the 2d configuration of a plan to what a CPU can train.
 
     Args:
         plans_file: nnU-Net's plans, edited in place.
         patch_size: rows and columns of a patch; multiples of 2 ** (len(features) - 1).
-        batch_size: patches an iteration.
+        batch_size: patches per iteration.
         features: channels of each stage of the U-Net.
     """
     plans = json.loads(plans_file.read_text())
@@ -71,7 +71,7 @@ def shrink_plan(plans_file: Path, patch_size: tuple[int, int], batch_size: int, 
 
 
 def plan_and_preprocess(dataset_id: int, patch_size: tuple[int, int]) -> None:
-    """nnU-Net's 2d plan of a raw data set, shrunk to five stages and batches of 6, and its preprocessing.
+    """Plan a raw data set in 2d, shrink the plan to five stages and batches of 6, and preprocess the data set.
 
     Args:
         dataset_id: the data set's number.
@@ -113,9 +113,9 @@ def predict_and_score(
 
     Args:
         raw: the raw data set, with imagesTs_<contrast> and labelsTs_<contrast>.
-        contrasts: of the test images.
-        trainer: the trainer of the model that `train` has made.
-        output: gets a folder of segmentations for each contrast, with nnU-Net's summary.json.
+        contrasts: contrasts of the test images.
+        trainer: class name of the trainer that `train` has run.
+        output: the folder that gets, for each contrast, a folder of segmentations with nnU-Net's summary.json.
         device: cpu, cuda or mps.
 
     Returns:

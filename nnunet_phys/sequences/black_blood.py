@@ -30,7 +30,7 @@ from nnunet_phys.tissue_state import TissueState
 
 @dataclass(frozen=True)
 class BlackBloodTSE(PulseSequence):
-    """Double inversion, which does not change static tissue, and turbo spin echo with ideal pulses.
+    """Double inversion, which does not change static tissue, then turbo spin echo with ideal pulses.
 
         S = PD w mz exp(-TE/T2),   w = 1 - blood (1 - residual_blood)
 
@@ -50,7 +50,7 @@ class BlackBloodTSE(PulseSequence):
         tr_ms: TR, one or two heartbeats.
         echo_spacing_ms: ESP.
         echo_train_length: n.
-        inversion_time_ms: STIR; None: without. Fat is nulled at about its T1 times ln 2.
+        inversion_time_ms: inversion time of STIR, which nulls fat at about its T1 times ln 2; None: no inversion.
         residual_blood: share of its signal that flowing blood keeps, 0-1; 0-0.3 is usual (an assumption).
         blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None:
             `tissue_kinds.flowing_blood`.
@@ -115,12 +115,12 @@ class BlackBloodRanges(ProtocolRanges):
     rr_ms: Range = field(default=(600.0, 1200.0), metadata=span(HEARTBEAT, "heartbeat"))
     tr_beats: Whole = field(default=(1, 2), metadata=span(BEATS, "heartbeats between excitations"))
     echo_spacing_ms: Range = field(default=(4.0, 8.0), metadata=span(ECHO_SPACING, "echo spacing of the train"))
-    stir: float = field(default=0.5, metadata=number(SHARE, "share with an inversion that nulls fat"))
+    stir: float = field(default=0.5, metadata=number(SHARE, "share of images with an inversion that nulls fat (STIR)"))
     stir_inversion_time_ms: Range = field(
-        default=(140.0, 220.0), metadata=span(RECOVERY_TIME, "inversion time of these")
+        default=(140.0, 220.0), metadata=span(RECOVERY_TIME, "inversion time of these images")
     )
     residual_blood: Range = field(
-        default=(0.0, 0.3), metadata=span(SHARE, "share of blood's signal that double inversion leaves")
+        default=(0.0, 0.3), metadata=span(SHARE, "share of its signal that blood keeps after double inversion")
     )
 
     def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BlackBloodTSE:

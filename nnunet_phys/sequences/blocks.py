@@ -1,7 +1,7 @@
 """What the sequences share: events on the longitudinal magnetisation, and how trains of pulses change it.
 
 `mz` is the longitudinal magnetisation per unit PD, 1 at equilibrium: a tensor of the maps' shape, or a float as long as
-all voxels have the same. `r1` and `r2` are 1/T1 and 1/T2 in 1/ms, computed once per signal.
+it is the same in all voxels. `r1` and `r2` are 1/T1 and 1/T2 in 1/ms, computed once per signal.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ def bssfp_approach(
 
 
 def effective_flip_angle(flip_angle_deg: NumberOrMap, tr_ms: float, off_resonance_hz: NumberOrMap) -> NumberOrMap:
-    """The flip angle at which a bSSFP train on resonance acts as this one does off resonance.
+    """The flip angle of the bSSFP train on resonance that acts as this train does off resonance.
 
-    With alternating pulses and echoes at TR/2, the rotation from echo to echo is one by phi/2 + 90 degrees about z, by
-    a about x, and by phi/2 + 90 degrees about z again, phi = 2 pi df TR. Its axis is tilted from z by theta,
+    With alternating pulses and echoes at TR/2, the rotation from echo to echo consists of phi/2 + 90 degrees about z, a
+    about x, and phi/2 + 90 degrees about z again, where phi = 2 pi df TR. Its axis is tilted from z by theta,
 
         tan(theta) = tan(a/2) / |cos(phi/2)|
 
@@ -144,8 +144,9 @@ def single_shot_bssfp(
     """Single-shot bSSFP: a/2 - TR/2 catalyst, then `pulses` pulses, TE = TR/2, spoiled after the last echo.
 
     Both results follow from `bssfp_approach`: the echo at t = (centre_pulse + 1) TR, and the magnetisation
-    cos(a/2) S(t) / sin(a/2) at the last echo, t = pulses TR, from where it recovers freely. No source was found for the
-    second, an assumption that `bloch` confirms. Both agree with it within 0.1 % of M0 (T2 > 15 ms, 15-80 degrees).
+    cos(a/2) S(t) / sin(a/2) at the last echo, t = pulses TR, from where it recovers freely. The second has no
+    published source: it is an assumption that `bloch` confirms. Both agree with `bloch` within 0.1 % of M0 (T2 > 15 ms,
+    15-80 degrees).
 
     Args:
         r1: 1/T1 in 1/ms, any shape.
@@ -153,7 +154,7 @@ def single_shot_bssfp(
         flip_angle_deg: degrees, a number or broadcastable to the maps.
         tr_ms: repetition time in ms.
         pulses: pulses in the shot, without the catalyst.
-        centre_pulse: the pulse, from 0, whose echo is the centre of k-space and so the image's contrast.
+        centre_pulse: the pulse, from 0, whose echo is at the centre of k-space and decides the image's contrast.
 
     Returns:
         echo: mz before the shot -> signal per unit PD.
@@ -199,7 +200,7 @@ def single_shot_gre(
         flip_angle_deg: degrees, a number or broadcastable to the maps.
         tr_ms: repetition time in ms.
         pulses: pulses in the train.
-        centre_pulse: the pulse, from 0, whose echo is the centre of k-space.
+        centre_pulse: the pulse, from 0, whose echo is at the centre of k-space.
 
     Returns:
         echo: mz before the train -> signal per unit PD at TE = 0.
@@ -217,5 +218,5 @@ def t2_star_decay(r2: torch.Tensor, r2_prime_hz: NumberOrMap, te_ms: float) -> t
 
 
 def blood_share(t1: torch.Tensor, t2: torch.Tensor, blood: NumberOrMap | None) -> NumberOrMap:
-    """`blood` where it is given, else an estimate from T1 and T2 in ms (`tissue_kinds.flowing_blood`)."""
+    """The share of blood; if it is None, an estimate from T1 and T2 in ms (`tissue_kinds.flowing_blood`)."""
     return flowing_blood(t1, t2) if blood is None else blood

@@ -25,7 +25,7 @@ from nnunet_phys.tissue_state import TissueState
 
 @dataclass(frozen=True)
 class BSSFP(BalancedSequence):
-    """Steady-state bSSFP signal at TE = TR/2, optionally with blood that flows in.
+    """Steady-state bSSFP signal at TE = TR/2, optionally with inflowing blood.
 
     On resonance, for TR << T2 (within 0.5 % of a Bloch simulation; no further exp(-TE/T2) belongs here):
 
@@ -51,7 +51,7 @@ class BSSFP(BalancedSequence):
     Attributes:
         flip_angle_deg: a, a number or broadcastable to the maps.
         tr_ms: TR; matters off resonance and with inflow only.
-        off_resonance_hz: df, a number or broadcastable to the maps. The second form is used unless it is the
+        off_resonance_hz: df, a number or broadcastable to the maps. The second equation is used unless this is the
             number 0.
         inflow_pulses: N >= 1, whole or not: slice thickness / (velocity TR). None: blood is at rest.
         blood: share of flowing blood in each voxel, a number or broadcastable to the maps. None:
@@ -95,7 +95,7 @@ class BSSFP(BalancedSequence):
         return isinstance(self.off_resonance_hz, torch.Tensor) or self.off_resonance_hz != 0
 
     def _inflow(self, r1: torch.Tensor, r2: torch.Tensor, pulses: float) -> torch.Tensor:
-        """What blood that sees so many pulses has more than the steady state."""
+        """Signal per unit PD above the steady state, of blood that sees this many pulses."""
         flip = self.flip_angle_deg
         if self._off_resonance:
             flip = effective_flip_angle(flip, self.tr_ms, self.off_resonance_hz)
@@ -105,6 +105,7 @@ class BSSFP(BalancedSequence):
         return sine * (cosine - steady) * torch.exp(fading / 2) * mean_age
 
     def _freeman_hill(self, r1: torch.Tensor, r2: torch.Tensor) -> torch.Tensor:
+        """Steady-state signal per unit PD at any off-resonance."""
         sine, _ = sine_cosine(self.flip_angle_deg)
         half_sine, _ = sine_cosine(self.flip_angle_deg * 0.5)
         _, half_cosine = sine_cosine(self.off_resonance_hz * (0.18 * self.tr_ms))  # of phi/2 in degrees

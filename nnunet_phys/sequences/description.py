@@ -20,7 +20,7 @@ from nnunet_phys.spin import SpinMaps
 TYPICAL: dict[str, dict[str, float]] = {
     "gre": {"inflow_pulses": 50.0},  # GRE cine has bright blood; 50 pulses seen on its way through are an assumption
 }
-"""Parameters of a sequence where they differ from its class's defaults."""
+"""Default parameters of a sequence that a command or file names, where they differ from its class's defaults."""
 
 _MOLLI_TIMES = "inversion_times_ms"
 _IMPLIED_BY_TIMES = ("first_inversion_times_ms", "rr_intervals_ms")
@@ -34,7 +34,8 @@ def make_sequence(description: Mapping[str, Any]) -> PulseSequence:
             `inversion_times_ms` of all images in acquisition order may replace scheme and timing.
 
     Raises:
-        InputError: an unknown name (the nearest is given), or values that the sequence refuses, one line each.
+        InputError: an unknown name (the nearest known one is suggested), or values that the sequence refuses, one line
+            each.
     """
     name = description.get("sequence")
     if not isinstance(name, str) or name not in SEQUENCES:
@@ -57,25 +58,25 @@ def describe_sequence(sequence: PulseSequence) -> dict[str, Any]:
     return {"sequence": sequence.name, **asdict(sequence)}  # type: ignore[call-overload]
 
 
-def _parameters(kind: type[PulseSequence], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of a sequence, with typical values where none are given, converted to the types of its fields.
+def _parameters(kind: type[PulseSequence], described: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a sequence, converted to the types of its fields; typical values where the description has none.
 
     Raises:
         InputError: unknown parameters and values of another type or unit, one line each.
     """
     types, faults = _json_types(kind), []
-    if kind is MOLLI and _MOLLI_TIMES in given:
+    if kind is MOLLI and _MOLLI_TIMES in described:
         types = {**types, _MOLLI_TIMES: tuple[float, ...]}
         faults += [
             f"Sequence molli: {_MOLLI_TIMES} implies {name}, too. Leave one of them out."
             for name in _IMPLIED_BY_TIMES
-            if name in given
+            if name in described
         ]
     quantities = {field.name: quantity_of(field) for field in fields(kind)}  # type: ignore[arg-type]
     quantities[_MOLLI_TIMES] = RECOVERY_TIME
-    is_record = set(quantities) - {_MOLLI_TIMES} <= set(given)  # it holds all, and its values are what they are
+    is_record = set(quantities) - {_MOLLI_TIMES} <= set(described)  # its values were in use: none is in another unit
     values: dict[str, Any] = dict(TYPICAL.get(kind.name, {}))
-    for name, value in given.items():
+    for name, value in described.items():
         if name not in types:
             known = ", ".join(sorted(types))
             near = did_you_mean(name, types)

@@ -62,7 +62,7 @@ class ErnstRanges(ProtocolRanges):
     flip_angle_deg: Range = field(default=(3.0, 15.0), metadata=span(FLIP_ANGLE, "flip angle"))
     tr_ms: Range = field(default=(15.0, 100.0), metadata=span(REPETITION_TIME, "repetition time"))
     te_of_tr: Range = field(default=(0.1, 0.8), metadata=span(SHARE, "echo time as a share of TR"))
-    least_te_ms: float = field(default=5.0, metadata=number(ECHO_TIME, "the echo time is never less"))
+    least_te_ms: float = field(default=5.0, metadata=number(ECHO_TIME, "shortest echo time"))
 
     def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> Ernst:
         """See `ProtocolRanges`."""

@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 class InversionRecovery(PulseSequence):
     """Common to both read-outs: a cycle of one or more heartbeats, repeated to its steady state.
 
-    Each block of the cycle is a map mz -> A + B mz, hence the whole cycle is one, too, and mz before an inversion is
-    its fixed point A / (1 - B). Subclasses add the train.
+    Every block of the cycle is a map mz -> A + B mz. So the whole cycle is such a map, whose fixed point A / (1 - B) is
+    mz before an inversion. Subclasses add the train.
     """
 
     inversion_time_ms: float = field(default=300.0, metadata=number(RECOVERY_TIME))
@@ -119,7 +119,7 @@ class InversionRecovery(PulseSequence):
         Zero signal determines mz before the train, hence mz after it, hence the recovery between the two.
 
         Raises:
-            ValueError: no time within the cycle does that.
+            ValueError: there is no such time within the cycle.
         """
         r1, r2 = torch.tensor([1 / t1_ms, 1 / t2_ms], dtype=torch.float64)
         echo, remainder = self._train(r1, r2)
@@ -138,10 +138,10 @@ class InversionRecovery(PulseSequence):
 
         Args:
             tissue: state at the scan, such as contrast agent.
-            t1_ms, t2_ms: of the tissue in the maps, before that.
+            t1_ms, t2_ms: T1 and T2 of the tissue in the maps, before the state changes them.
 
         Raises:
-            ValueError: its cycle has no such time.
+            ValueError: there is no such time within the cycle.
         """
         now, _ = tissue(SpinMaps(*torch.tensor([[1.0], [t1_ms], [t2_ms]])))
         return replace(self, inversion_time_ms=self.null_inversion_time_ms(float(now.t1), float(now.t2)))
@@ -158,7 +158,7 @@ class InversionRecoveryGRE(InversionRecovery):
 
     Attributes:
         inversion_time_ms: from the inversion to the echo at the centre of k-space. `null_inversion_time_ms` gives the
-            one that makes a tissue black.
+            time that makes a tissue black.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms, te_ms: TR and TE.
         pulses: pulses (views) of one segment.
@@ -226,7 +226,7 @@ class InversionRecoveryBSSFP(InversionRecovery, BalancedSequence):
 
 @dataclass(frozen=True)
 class InversionRecoveryRanges(ProtocolRanges):
-    """Ranges of both read-outs. The inversion time follows the null of the myocardium, as an operator sets it."""
+    """Ranges of both read-outs. The inversion time is drawn relative to the myocardium's null, as operators set it."""
 
     sequence: ClassVar[type[InversionRecovery]]
 
@@ -236,8 +236,10 @@ class InversionRecoveryRanges(ProtocolRanges):
             RELAXATION_TIME, "T1 of the myocardium that is nulled, before contrast agent and the recipe's factors"
         ),
     )
-    nulled_t2_ms: Range = field(default=(45.0, 60.0), metadata=span(RELAXATION_TIME, "its T2"))
-    of_null: Range = field(default=(0.8, 1.5), metadata=span(RATIO, "inversion time relative to that null"))
+    nulled_t2_ms: Range = field(default=(45.0, 60.0), metadata=span(RELAXATION_TIME, "T2 of that myocardium"))
+    of_null: Range = field(
+        default=(0.8, 1.5), metadata=span(RATIO, "inversion time relative to the null of that myocardium")
+    )
     beats: Whole = field(default=(1, 2), metadata=span(BEATS, "heartbeats from one inversion to the next"))
     phase_sensitive: float = field(default=0.3, metadata=number(SHARE, "share of phase-sensitive images (PSIR)"))
     flip_angle_deg: Range = field(default=(15.0, 25.0), metadata=span(FLIP_ANGLE, "flip angle"))
@@ -246,7 +248,9 @@ class InversionRecoveryRanges(ProtocolRanges):
         default=(15, 30), metadata=span(COUNT, "pulses of a read-out; the middle one is at the centre of k-space")
     )
     rr_ms: Range = field(default=(600.0, 1200.0), metadata=span(HEARTBEAT, "heartbeat"))
-    inversion_efficiency: Range = field(default=(0.88, 1.0), metadata=span(EFFICIENCY, "1 is a perfect inversion"))
+    inversion_efficiency: Range = field(
+        default=(0.88, 1.0), metadata=span(EFFICIENCY, "efficiency of the inversion; 1 is perfect")
+    )
 
     def draw_sequence(
         self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS
@@ -256,7 +260,7 @@ class InversionRecoveryRanges(ProtocolRanges):
         t1_ms, t2_ms = rng.uniform(*self.nulled_t1_ms), rng.uniform(*self.nulled_t2_ms)
         try:
             null_ms = untimed.at_null(tissue, t1_ms, t2_ms).inversion_time_ms
-        except ValueError:  # so much contrast agent that the train comes too late for the null
+        except ValueError:  # with so much contrast agent, the null comes before the train can start
             null_ms = 0.0
         earliest = (untimed.centre_pulse + 1) * untimed.tr_ms
         latest = untimed.beats * untimed.rr_ms - (untimed.pulses + 1) * untimed.tr_ms

@@ -62,9 +62,9 @@ class LookLockerRanges(ProtocolRanges):
     sequence = LookLocker
 
     flip_angle_deg: Range = field(default=(4.0, 15.0), metadata=span(FLIP_ANGLE, "flip angle"))
-    earliest_ms: float = field(default=180.0, metadata=number(RECOVERY_TIME, "least time after the inversion"))
+    earliest_ms: float = field(default=180.0, metadata=number(RECOVERY_TIME, "shortest time after the inversion"))
     latest_of_t1: float = field(
-        default=1.5, metadata=number(RATIO, "greatest time, as a multiple of the case's longest T1")
+        default=1.5, metadata=number(RATIO, "longest time after the inversion, as a multiple of the case's longest T1")
     )
 
     def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> LookLocker:

@@ -38,14 +38,14 @@ from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
 
 PUBLISHED_SCHEMES = {(5, 3): "5(3)3", (4, 3, 2): "4(1)3(1)2", (3, 3, 5): "3(3)3(3)5", (5, 1, 1): "5(1)1(1)1"}
-"""By images per inversion."""
+"""Published schemes by their images per inversion."""
 
 
 def parse_scheme(scheme: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Images per inversion and the pauses between: '5(3s)3' -> (5, 3), ('3s',).
 
     Raises:
-        ValueError: it is no such scheme.
+        ValueError: the text is not such a scheme.
     """
     if not re.fullmatch(r"[1-9]\d?(\(\d{1,3}(\.\d+)?s?\)[1-9]\d?){0,9}", scheme):
         raise ValueError(
@@ -78,7 +78,7 @@ class MOLLI(BalancedSequence):
         first_inversion_times_ms: per set, from the inversion to the first image's centre of k-space; surplus
             entries are ignored.
         inversion_efficiency: 1 is a perfect inversion.
-        readout: return only this one (from 0, in acquisition order); None: all of them.
+        readout: return only this readout (from 0, in acquisition order); None: return all readouts.
 
     Raises:
         ValueError: a flip angle outside 0-180 degrees or looking like radians, a scheme that cannot be read,
@@ -131,17 +131,18 @@ class MOLLI(BalancedSequence):
 
     @classmethod
     def from_inversion_times(cls, inversion_times_ms: Sequence[float], **protocol: Any) -> MOLLI:
-        """The series that was read out at these times.
+        """The series that was read out at these inversion times.
 
-        Intervals between images are the measured ones.
+        The heartbeats between images of a set follow from the times.
 
         Args:
-            inversion_times_ms: of every image in acquisition order.
-            protocol: further attributes; without a scheme, the published one that the times fit (5(3)3, 4(1)3(1)2,
-                3(3)3(3)5 or 5(1)1(1)1), or a single set of rising times; without `rr_ms` the mean interval.
+            inversion_times_ms: inversion times of all images in acquisition order.
+            protocol: further attributes. Without `scheme`, it is the published scheme that the times fit (5(3)3,
+                4(1)3(1)2, 3(3)3(3)5 or 5(1)1(1)1), or a single set of rising times. Without `rr_ms`, it is the mean
+                interval.
 
         Raises:
-            ValueError: the times fit neither the scheme nor a published one, or as for the class.
+            ValueError: the times do not fit the scheme, or any published one; or as for the class.
         """
         times = tuple(float(time) for time in inversion_times_ms)
         if not times:
@@ -181,7 +182,7 @@ class MOLLI(BalancedSequence):
         return sum(parse_scheme(self.scheme)[0]) if self.is_series else 1
 
     def single_images(self) -> list[MOLLI]:
-        """Its readouts."""
+        """One sequence per readout."""
         if not self.is_series:
             return [self]
         return [replace(self, readout=number) for number in range(self.image_count)]
@@ -221,7 +222,7 @@ class MOLLI(BalancedSequence):
         return torch.stack([maps.pd * echo(mz) for mz in before_shots])
 
     def _before_shots(self, r1: torch.Tensor, remainder: Affine) -> Iterator[torch.Tensor]:
-        """Longitudinal magnetisation just before each shot, computed as it is asked for."""
+        """Longitudinal magnetisation just before each shot, computed one shot at a time."""
         mz: NumberOrMap = 1.0
 
         @cache
@@ -254,10 +255,10 @@ def _scheme_of(times_ms: tuple[float, ...]) -> str:
 
 
 def _sets_of(times_ms: tuple[float, ...], images: tuple[int, ...]) -> list[tuple[float, ...]] | None:
-    """Inversion times in acquisition order, inversion by inversion; None where they do not fit so many images.
+    """Inversion times in acquisition order, inversion by inversion; None where they do not fit these numbers of images.
 
     Times rise within a set, and every set starts within the first heartbeat after its inversion: before the second
-    image of any other.
+    image of any other set.
     """
     if sum(images) != len(times_ms):
         return None
@@ -275,11 +276,11 @@ def _listed(times_ms: tuple[float, ...]) -> str:
 
 @dataclass(frozen=True)
 class MOLLIRanges(ProtocolRanges):
-    """Single MOLLI readouts, each as likely as any other.
+    """Single MOLLI readouts, all equally likely.
 
-    Around flip angle 35 degrees, first inversion time 100 ms and steps of 80 ms (Messroghli et al., JMRI 26:1081,
-    2007), the schemes and 50 degrees of McDiarmid et al. (QIMS 5:503, 2015), ShMOLLI (Piechnik et al., JCMR 12:69,
-    2010).
+    The ranges lie around flip angle 35 degrees, first inversion time 100 ms and steps of 80 ms (Messroghli et al., JMRI
+    26:1081, 2007). They include the schemes and the 50 degrees of McDiarmid et al. (QIMS 5:503, 2015), and ShMOLLI
+    (Piechnik et al., JCMR 12:69, 2010).
     """
 
     sequence = MOLLI
@@ -287,7 +288,7 @@ class MOLLIRanges(ProtocolRanges):
     schemes: tuple[str, ...] = field(
         default=("5(3)3", "5(3s)3", "4(1)3(1)2", "3(3)3(3)5", "5(1)1(1)1"),
         metadata=described(
-            "schemes: images per inversion, with the pauses between in beats, or in seconds as in 5(3s)3"
+            "schemes: images per inversion, and the pauses between them in beats, or in seconds as in 5(3s)3"
         ),
     )
     flip_angle_deg: Range = field(default=(20.0, 50.0), metadata=span(FLIP_ANGLE, "flip angle"))
@@ -300,9 +301,11 @@ class MOLLIRanges(ProtocolRanges):
         metadata=span(RECOVERY_TIME, "inversion time of the first image; later where the shot itself takes longer"),
     )
     inversion_step_ms: float = field(
-        default=80.0, metadata=number(RECOVERY_TIME, "what each further inversion adds to it")
+        default=80.0, metadata=number(RECOVERY_TIME, "what each further inversion adds to that time")
     )
-    inversion_efficiency: Range = field(default=(0.88, 1.0), metadata=span(EFFICIENCY, "1 is a perfect inversion"))
+    inversion_efficiency: Range = field(
+        default=(0.88, 1.0), metadata=span(EFFICIENCY, "efficiency of the inversion; 1 is perfect")
+    )
 
     def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
         """See `ProtocolRanges`."""

@@ -22,15 +22,15 @@ class MultiEchoGRE(TimeSeries):
 
         S(TE) = PD sin(a) (1 - E1) / (1 - E1 cos(a)) exp(-TE/T2*),   1/T2* = 1/T2 + R2'
 
-    The steady state of `SpoiledGRE` with blood at rest. (With a black-blood preparation blood has no signal, without
-    one it is bright by inflow; T2* of the septum is read from either.) Iron shortens T2*: below 20 ms at 1.5 T is
-    abnormal, below 10 ms severe (Anderson et al. 2001, Eur Heart J 22:2171).
+    The steady state of `SpoiledGRE` with blood at rest. (Blood has no signal after a black-blood preparation
+    and is bright by inflow without it; T2* of the septum is measured from either image.) Iron shortens T2*: below 20 ms
+    at 1.5 T is abnormal, below 10 ms severe (Anderson et al. 2001, Eur Heart J 22:2171).
 
     Attributes:
-        te_ms: echo times, one image each. The default has the eight of a common protocol.
+        te_ms: echo times, one image per time. The default is like a common protocol of eight echoes.
         flip_angle_deg: a, a number or broadcastable to the maps.
         tr_ms: TR.
-        r2_prime_hz: R2', as in `SpoiledGRE`; iron of T2* 10 ms has about 80.
+        r2_prime_hz: R2', as in `SpoiledGRE`; about 80 where iron shortens T2* to 10 ms.
 
     Raises:
         ValueError: no echo time, or as `SpoiledGRE`.
@@ -73,7 +73,7 @@ class MultiEchoGRERanges(ProtocolRanges):
     flip_angle_deg: Range = field(default=(15.0, 35.0), metadata=span(FLIP_ANGLE, "flip angle"))
     tr_ms: Range = field(default=(18.5, 25.0), metadata=span(REPETITION_TIME, "repetition time"))
     r2_prime_hz: Range = field(
-        default=(5.0, 100.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2; iron of T2* 10 ms has about 80")
+        default=(5.0, 100.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2; about 80 where iron shortens T2* to 10 ms")
     )
 
     def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MultiEchoGRE:

@@ -136,7 +136,9 @@ class SaturationRecoveryGRERanges(ProtocolRanges):
     pulses: Whole = field(default=(40, 70), metadata=span(COUNT, "pulses of the train"))
     centre_pulse: Whole = field(default=(10, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
     rr_ms: Range = field(default=(600.0, 1200.0), metadata=span(HEARTBEAT, "heartbeat"))
-    saturation_efficiency: Range = field(default=(0.95, 1.0), metadata=span(EFFICIENCY, "1 is a perfect saturation"))
+    saturation_efficiency: Range = field(
+        default=(0.95, 1.0), metadata=span(EFFICIENCY, "efficiency of the saturation; 1 is perfect")
+    )
     r2_prime_hz: Range = field(default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2"))
 
     def draw_sequence(

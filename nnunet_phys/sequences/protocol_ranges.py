@@ -1,7 +1,7 @@
-"""Protocols as they vary from hospital to hospital: the ranges that recipes draw from and that priors learn from.
+"""Ranges of protocols, which differ from hospital to hospital: recipes draw from them, and priors are trained on them.
 
-Every sequence has its ranges beside it, in its own file. The defaults span clinical protocols; a recipe overrides those
-that it wants to differ.
+The ranges of a sequence are defined beside it, in its own file. The defaults span clinical protocols; a recipe may
+override them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RANGES: dict[str, type[ProtocolRanges]] = {}
 """The ranges of every sequence by the sequence's name."""
 
 LONGEST_T1_MS = 1550.0
-"""Assumed for the longest T1 of an unknown case: that of blood at 1.5 T (`tissues`)."""
+"""Longest T1 that is assumed for an unknown case: that of blood at 1.5 T (`tissues`)."""
 
 
 class Uniform(typing.Protocol):
@@ -32,7 +32,7 @@ class ProtocolRanges(ABC):
     """Ranges of one sequence's parameters; subclasses are frozen dataclasses.
 
     Attributes:
-        sequence: what is drawn.
+        sequence: class of the sequences that are drawn.
     """
 
     sequence: ClassVar[type[PulseSequence]]
@@ -44,17 +44,20 @@ class ProtocolRanges(ABC):
 
     @abstractmethod
     def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> PulseSequence:
-        """A sequence of one image.
+        """Draw a sequence that makes one image.
 
         Args:
             rng: source of the draw.
             tissue: state of the tissue at the scan; an operator adapts the protocol to it.
-            longest_t1_ms: of the case, about its 99th percentile.
+            longest_t1_ms: longest T1 of the case, about the 99th percentile.
+
+        Raises:
+            ValueError: the drawn parameters do not fit together.
         """
 
 
 def whole_number(rng: Uniform, lowest: int, highest: int) -> int:
-    """Uniform whole number, both ends included; np.random and Generator name their own methods differently."""
+    """Uniform whole number, both ends included. The methods of np.random and Generator for this differ in name."""
     return min(int(rng.uniform(lowest, highest + 1)), highest)
 
 

@@ -28,8 +28,8 @@ class PulseSequence(ABC):
         name: short name.
         balanced: the read-out is bSSFP, where off-resonance acts as a larger flip angle.
         flip_angle_deg: of the read-out, in degrees, a number or a map; None where the sequence has none.
-        blood: share of flowing blood in each voxel, 0 to 1, for sequences that depend on flow; None: not given.
-        phase_sensitive: its images show the signed signal; else the magnitude.
+        blood: share of flowing blood in each voxel, 0 to 1, for sequences that depend on flow; None: by T1 and T2.
+        phase_sensitive: its images show the signed signal; otherwise, the magnitude.
     """
 
     name: ClassVar[str]
@@ -64,7 +64,7 @@ class PulseSequence(ABC):
         return 0.0
 
     def single_images(self) -> list[Self]:
-        """A series as sequences of one image each, in its order; a sequence of one image as it is."""
+        """One sequence per image of a series, in its order; the sequence itself if it makes one image."""
         return [self]
 
     def given(self, flip_angle_deg: NumberOrMap | None = None, blood: NumberOrMap | None = None) -> Self:
@@ -83,7 +83,7 @@ class PulseSequence(ABC):
         return replace(self, **changes) if changes else self  # type: ignore[type-var]
 
     def effective_flip_angle(self, flip_angle_deg: NumberOrMap, off_resonance_hz: NumberOrMap) -> NumberOrMap:
-        """The flip angle (degrees) that acts as both together; the given one unless the read-out is bSSFP."""
+        """The flip angle (degrees) that acts as both together; without a bSSFP read-out, the flip angle itself."""
         return flip_angle_deg
 
 
@@ -123,5 +123,5 @@ class TimeSeries(PulseSequence):
         return len(getattr(self, self.times))
 
     def single_images(self) -> list[Self]:
-        """One for each time."""
+        """One sequence per time."""
         return [replace(self, **{self.times: (time_ms,)}) for time_ms in getattr(self, self.times)]  # type: ignore[type-var]

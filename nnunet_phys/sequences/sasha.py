@@ -57,15 +57,15 @@ class SASHA(BalancedSequence):
     of M0 (T2 > 25 ms, 35-80 degrees).
 
     Attributes:
-        ts_ms: TS, from the saturation to what follows: the T2 preparation, or the start of the shot without it (a
-            convention; it reaches the centre of k-space t2_prep_ms + (centre_pulse + 1) TR later). None or infinity: no
+        ts_ms: TS, from the saturation to the T2 preparation, or without that to the start of the shot (a convention;
+            the shot reaches the centre of k-space t2_prep_ms + (centre_pulse + 1) TR later). None or infinity: no
             saturation (the anchor image, fully recovered).
         t2_prep_ms: echo time of the T2 preparation, right before the shot; 0: none.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms: echo spacing.
         pulses: pulses of the shot.
         centre_pulse: the pulse, from 0, at the centre of k-space.
-        saturation_efficiency: 1 is a perfect saturation. With less, spins are taken to be at equilibrium before it.
+        saturation_efficiency: 1 is a perfect saturation. Below 1, spins are assumed in equilibrium before it.
 
     Raises:
         ValueError: a negative time, a flip angle outside 0-180 degrees or looking like radians, a centre outside the

@@ -39,7 +39,8 @@ class SpoiledGRE(PulseSequence):
 
     Blood that flows through the slice arrives relaxed and sees N pulses on its way. In plug flow, the slice
     holds the pulse ages 0 ... N-1 in equal parts, and their mean is m_ss + (1 - m_ss)(1 - q^N)/(N (1 - q)):
-    the geometric sum of the train (derived here, confirmed by `bloch`). It is weighted by the share of blood.
+    the geometric sum of the train (derived here, confirmed by `bloch`). Its second term is weighted by the share of
+    blood.
 
     Attributes:
         flip_angle_deg: a, a number or broadcastable to the maps. With inflow, angles above 90 degrees in a tensor count
@@ -104,7 +105,7 @@ class SpoiledGRERanges(ProtocolRanges):
     te_ms: Range = field(default=(1.2, 5.0), metadata=span(ECHO_TIME, "echo time"))
     te_of_tr: float = field(
         default=0.7,
-        metadata=number(SHARE, "the echo time is not drawn beyond this share of TR, where its range admits"),
+        metadata=number(SHARE, "upper limit of the echo time as a share of TR, unless its range starts above"),
     )
     inflow_pulses: Range | None = field(
         default=(30.0, 1000.0),

@@ -53,11 +53,11 @@ class T2PreparedBSSFP(_T2Prepared, BalancedSequence):
     """T2 preparation from equilibrium, then `single_shot_bssfp`, for each of several preparation times.
 
     As in Akcakaya et al., Magn Reson Med 74:93 (2015), with full recovery between images. The train of pulses mixes T1
-    into the contrast: if the preparation leaves 1/3 of the magnetisation, the echo still has 0.40 of the unprepared
-    one. Agrees with `bloch` within 0.3 % of M0 (T2 > 25 ms).
+    into the contrast: if the preparation leaves 1/3 of the magnetisation, the echo still has 0.40 of the signal without
+    preparation. Agrees with `bloch` within 0.3 % of M0 (T2 > 25 ms).
 
     Attributes:
-        t2_prep_ms: echo times of the preparation, 0 for none; one image each.
+        t2_prep_ms: echo times of the preparation, 0 for none; one image per time.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms: echo spacing.
         pulses: pulses of one shot.
@@ -96,11 +96,11 @@ class T2PreparedGRE(_T2Prepared):
     against `bloch`.
 
     Attributes:
-        t2_prep_ms: echo times of the preparation, 0 for none; one image each.
+        t2_prep_ms: echo times of the preparation, 0 for none; one image per time.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms: TR.
         te_ms: TE.
-        centre_pulse: the pulse, from 0, at the centre of k-space; the first one follows the preparation immediately.
+        centre_pulse: the pulse, from 0, at the centre of k-space; the first pulse follows the preparation immediately.
         r2_prime_hz: R2', as in `SpoiledGRE`.
 
     Raises:
@@ -149,7 +149,7 @@ class T2PreparedBSSFPRanges(ProtocolRanges):
 
     unprepared: float = field(default=0.25, metadata=number(SHARE, "share of images without preparation"))
     t2_prep_ms: Range = field(
-        default=(20.0, 80.0), metadata=span(PREPARATION_TIME, "echo time of the preparation of the others")
+        default=(20.0, 80.0), metadata=span(PREPARATION_TIME, "echo time of the preparation in the other images")
     )
     flip_angle_deg: Range = field(default=(40.0, 70.0), metadata=span(FLIP_ANGLE, "flip angle"))
     tr_ms: Range = field(default=(2.3, 3.0), metadata=span(REPETITION_TIME, "echo spacing of the shot"))
@@ -175,7 +175,7 @@ class T2PreparedGRERanges(ProtocolRanges):
 
     unprepared: float = field(default=0.25, metadata=number(SHARE, "share of images without preparation"))
     t2_prep_ms: Range = field(
-        default=(20.0, 80.0), metadata=span(PREPARATION_TIME, "echo time of the preparation of the others")
+        default=(20.0, 80.0), metadata=span(PREPARATION_TIME, "echo time of the preparation in the other images")
     )
     flip_angle_deg: Range = field(default=(8.0, 20.0), metadata=span(FLIP_ANGLE, "flip angle"))
     tr_ms: Range = field(default=(2.5, 5.0), metadata=span(REPETITION_TIME, "repetition time"))

@@ -1,4 +1,4 @@
-"""Which contrasts a command makes: a sequence by options or a protocol, the draws of a recipe, or recorded ones."""
+"""Which contrasts a command makes: a sequence by options or a protocol, a recipe's draws, or recorded draws."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from nnunet_phys.tissue_state import ContrastAgent
 
 MOST_DRAWS = 1000
-"""Of a recipe, per case. Assumed: more images than a network needs of one heart."""
+"""Draws of a recipe per case. Assumed: more images than a network needs of one heart."""
 MOST_BREATHING_MM = 100.0
-"""Assumed: several times as far as breathing moves a heart."""
+"""Displacement. Assumed: several times as far as breathing moves a heart."""
 MUSCLE_T1_MS, MUSCLE_T2_MS = 1000.0, 50.0
-"""Myocardium that --null makes black, before contrast agent."""
+"""T1 and T2, before contrast agent, of the myocardium that --null makes black. Assumed: about those at 1.5 T."""
 
 _PARAMETERS = {
     "fa": "flip_angle_deg",
@@ -37,7 +37,9 @@ _PARAMETERS = {
     "ts": "ts_ms",
     "t2_prep": "t2_prep_ms",
 }
-_TI_OF = {"molli": "inversion_times_ms", "looklocker": "time_ms"}  # elsewhere as above
+"""The attribute that each option sets."""
+_TI_OF = {"molli": "inversion_times_ms", "looklocker": "time_ms"}
+"""What -ti sets instead, by sequence."""
 _BY_SEQUENCE = (*_PARAMETERS, "null", "gd", "noise", "breathing")
 _SOURCES = {
     "sequence": (*_BY_SEQUENCE, "seed"),
@@ -49,17 +51,19 @@ _SOURCES = {
 
 
 def saturation_time(text: str) -> float:
-    """A type of argument: a finite number, or infinity, where nothing is saturated."""
+    """An argparse type: a finite number, or infinity for no saturation."""
     return math.inf if text.strip().lower() in ("inf", "infinity") else finite(text)
 
 
 def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
-    """One of four sources, and the options of each."""
-    source = parser.add_argument_group("what to make, one of")
+    """Add the four sources of contrasts, of which one must be given, and the options of each."""
+    source = parser.add_argument_group("what to make: one of")
     source.add_argument("-sequence", metavar="SEQUENCE", help="bssfp, gre, molli, sasha, t2prep, lge_gre, ...")
     source.add_argument("-protocol", type=named_path, metavar="JSON", help='{"sequence": ..., parameters}')
-    source.add_argument("-recipe", metavar="NAME", help="draws of a recipe: default, molli, gre, lge, paper or a file")
-    source.add_argument("-draw", type=named_path, metavar="JSON", help="again, bit for bit, what a CASE.json records")
+    source.add_argument("-recipe", metavar="NAME", help="draws of a recipe: default, molli, gre, lge, paper, or a file")
+    source.add_argument(
+        "-draw", type=named_path, metavar="JSON", help="what a CASE.json records, again and bit for bit"
+    )
     of_sequence = parser.add_argument_group("with -sequence or -protocol; several values make a series")
     of_sequence.add_argument("-fa", type=finite, metavar="DEG", help="flip angle, degrees")
     of_sequence.add_argument("-tr", type=finite, metavar="MS", help="TR; the echo spacing of single shots")
@@ -73,22 +77,28 @@ def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
     )
     of_sequence.add_argument("-ts", type=saturation_time, nargs="+", metavar="MS", help="saturation time; inf: none")
     of_sequence.add_argument("-t2_prep", type=finite, nargs="+", metavar="MS", help="T2 preparation")
-    of_sequence.add_argument("--null", action="store_true", default=None, help="lge: the -ti that blackens myocardium")
     of_sequence.add_argument(
-        "-gd", type=finite, nargs=2, metavar=("BLOOD", "TISSUE"), help="contrast agent, mmol/l (0.5 0.25: 15 min after)"
+        "--null", action="store_true", default=None, help="lge: the -ti at which myocardium is black"
     )
     of_sequence.add_argument(
-        "-noise", type=number(0, 1), metavar="F", help="standard deviation, a share of the bright signal"
+        "-gd",
+        type=finite,
+        nargs=2,
+        metavar=("BLOOD", "TISSUE"),
+        help="contrast agent, mmol/l (0.5 0.25: 15 min after injection)",
+    )
+    of_sequence.add_argument(
+        "-noise", type=number(0, 1), metavar="F", help="standard deviation of noise, as a share of the bright signal"
     )
     of_sequence.add_argument(
         "-breathing",
         type=number(0, MOST_BREATHING_MM),
         metavar="MM",
-        help="shift each image of a series along the rows, at most so far",
+        help="shift each image of a series from row to row, by a random distance up to this",
     )
     of_recipe = parser.add_argument_group("with -recipe")
-    of_recipe.add_argument("-n", type=whole_number(1, MOST_DRAWS), metavar="N", help="draws a case (default 8)")
-    parser.add_argument("-seed", type=SEED, help="of draws, noise and breathing (default 0)")
+    of_recipe.add_argument("-n", type=whole_number(1, MOST_DRAWS), metavar="N", help="draws per case (default 8)")
+    parser.add_argument("-seed", type=SEED, help="seed of draws, noise and breathing (default 0)")
 
 
 @dataclass(frozen=True)
@@ -96,11 +106,11 @@ class Contrasts:
     """What to make of every case.
 
     Attributes:
-        settings: what was asked for, plain JSON.
-        per_case: sets of images a case; None: a single set, which bears the case's name alone.
-        count: images of a set.
-        images: of a set: case, number of the set, maps and voxel_mm -> images in order.
-        times_ms: inversion times of the set, where it is a MOLLI series.
+        settings: what the arguments ask for, as plain JSON.
+        per_case: sets of images per case, which are numbered; None: a single set, which has the case's name.
+        count: images per set.
+        images: makes a set: case, number of the set, maps and voxel_mm -> its images in order.
+        times_ms: inversion times of the set if it is a MOLLI series.
     """
 
     settings: dict
@@ -115,22 +125,23 @@ class Contrasts:
 
 
 def read_contrasts(args: argparse.Namespace) -> Contrasts:
-    """What the arguments ask for.
+    """The contrasts that the arguments ask for.
 
     Raises:
-        InputError: none or several of the four sources, options of another one, or what the source itself refuses.
+        InputError: none or several of the four sources, options of another source, or faults of the source itself.
     """
-    given = [name for name in _SOURCES if getattr(args, name) is not None]
-    if len(given) != 1:
-        clash = f", not {' and '.join(f'-{name}' for name in given)}" if given else ""
+    sources = [name for name in _SOURCES if getattr(args, name) is not None]
+    if len(sources) != 1:
+        clash = f", not {' and '.join(f'-{name}' for name in sources)}" if sources else ""
         raise InputError(f"Give one of {', '.join(f'-{name}' for name in _SOURCES)}{clash}.")
-    others = {option for options in _SOURCES.values() for option in options} - set(_SOURCES[given[0]])
-    for option in sorted(others):
+    source = sources[0]
+    foreign = {option for options in _SOURCES.values() for option in options} - set(_SOURCES[source])
+    for option in sorted(foreign):
         if getattr(args, option) is not None:
             dashes = "--" if option == "null" else "-"
             belongs = [f"-{name}" for name, options in _SOURCES.items() if option in options]
-            raise InputError(f"{dashes}{option} goes with {' or '.join(belongs)}, not with -{given[0]}.")
-    return {"recipe": _of_recipe, "draw": _of_record}.get(given[0], _of_sequence)(args)
+            raise InputError(f"{dashes}{option} goes with {' or '.join(belongs)}, not with -{source}.")
+    return {"recipe": _of_recipe, "draw": _of_record}.get(source, _of_sequence)(args)
 
 
 def _of_sequence(args: argparse.Namespace) -> Contrasts:
@@ -179,10 +190,10 @@ def _of_sequence(args: argparse.Namespace) -> Contrasts:
 
 
 def _with_options(description: dict[str, Any], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """A description with the parameters given as options; several where options have several values.
+    """A description with the parameters set by options; several descriptions if options have several values.
 
     Raises:
-        InputError: an option that the sequence has not, or options with different numbers of values.
+        InputError: an option that the sequence lacks, or options with different numbers of values.
     """
     from nnunet_phys.sequences.description import make_sequence
     from nnunet_phys.sequences.late_enhancement import InversionRecovery
@@ -192,7 +203,7 @@ def _with_options(description: dict[str, Any], args: argparse.Namespace) -> list
     keys = {**_PARAMETERS, "ti": _TI_OF.get(name, _PARAMETERS["ti"])}
     known = [option for option, key in keys.items() if key in attributes or key == "inversion_times_ms"]
     if args.null and (not isinstance(sequence, InversionRecovery) or args.ti):
-        raise InputError("--null sets the inversion time of lge_gre or lge_bssfp: give it with these, without -ti.")
+        raise InputError("--null sets the inversion time of lge_gre or lge_bssfp: use it with these, without -ti.")
     described, varied = dict(description), {}
     for option in _PARAMETERS:
         argument = getattr(args, option)
@@ -265,7 +276,7 @@ def _of_record(args: argparse.Namespace) -> Contrasts:
 
 
 def _rng(seed: int, case: str, number: int) -> np.random.Generator:
-    """Generator of one set of images, which depends on no other case or set."""
+    """Random generator for one set of images, independent of other cases and sets."""
     import numpy as np
 
     return np.random.default_rng([seed, zlib.crc32(case.encode()), number])

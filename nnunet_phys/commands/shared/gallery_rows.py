@@ -1,4 +1,4 @@
-"""What the gallery shows: each sequence over its main parameter, each fault of a scanner over its strength."""
+"""Rows of the gallery: every sequence over its main parameter, every scanner effect over its strength."""
 
 from __future__ import annotations
 
@@ -38,17 +38,18 @@ NATIVE, LATE = ContrastAgent(0.0, 0.0), ContrastAgent(0.5, 0.25)
 
 _FIRST_PASS = ((0.0, 0.0), (0.5, 0.0), (2.0, 0.0), (4.0, 0.2), (3.0, 0.6), (1.5, 0.7))
 _INFLOW = (None, 400.0, 100.0, 50.0, 25.0)
-_DRAWN = 6  # images of a row of draws
+_DRAWN = 6  # images in a row of draws
 _OF_NULL = (0.5, 0.75, 1.0, 1.25, 1.6, 2.2)
+_CINE = BSSFP(flip_angle_deg=50.0, tr_ms=3.6)
 
 
 @dataclass(frozen=True)
 class Row:
-    """Images beside each other.
+    """Images side by side.
 
     Attributes:
-        title: names sequence, fixed parameters and what changes.
-        images: caption and draw of each.
+        title: names the sequence or effect, fixed parameters and what changes.
+        images: captions and draws.
     """
 
     title: str
@@ -56,27 +57,27 @@ class Row:
 
 
 def muscle_t1_t2(maps: SpinMaps, pixel_mm: tuple[float, float]) -> tuple[float, float]:
-    """Median T1 and T2 (ms) of what is like myocardium within 60 mm of a slice's middle; textbook's where nothing is.
+    """Median T1 and T2 (ms) of muscle within 60 mm of a slice's middle; textbook values if there is none.
 
     Args:
-        maps: of shape (1, rows, columns).
+        maps: maps of shape (1, rows, columns).
         pixel_mm: row and column spacing.
     """
     rows, columns = ((torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(maps.shape[1:], pixel_mm, strict=True))
     near = rows[:, None] ** 2 + columns**2 < 60**2
-    solid = maps.pd > 0.4 * torch.quantile(maps.pd, 0.95)  # not lung, whose times are unsure
-    like = near & solid & (maps.t1 > 850) & (maps.t1 < 1400) & (maps.t2 > 35) & (maps.t2 < 70)
-    if like.sum() < 20:
+    solid = maps.pd > 0.4 * torch.quantile(maps.pd, 0.95)  # not lung, whose T1 and T2 are uncertain
+    muscle = near & solid & (maps.t1 > 850) & (maps.t1 < 1400) & (maps.t2 > 35) & (maps.t2 < 70)
+    if muscle.sum() < 20:
         return MUSCLE_T1_MS, MUSCLE_T2_MS
-    return float(maps.t1[like].median()), float(maps.t2[like].median())
+    return float(maps.t1[muscle].median()), float(maps.t2[muscle].median())
 
 
 def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
-    """A row for each sequence, several where contrast agent or inflow change the picture.
+    """A row for each sequence, or several rows where contrast agent or inflow changes the picture.
 
     Args:
-        t1_ms, t2_ms: of the myocardium whose null late enhancement is shown around.
-        seed: of the places of scars.
+        t1_ms, t2_ms: T1 and T2 of the myocardium around whose null late enhancement is shown.
+        seed: decides the places of scars.
     """
     scar = Region(share=0.25, scale_mm=10.0, seed=seed)
     readouts = MOLLI().single_images()
@@ -165,7 +166,7 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
 
 
 def _drawn_row(name: str, seed: int) -> Row:
-    """A series' images, or draws of the sequence's ranges, captioned by what varies between them."""
+    """The images of a series, or draws from the sequence's ranges, with captions of what varies between them."""
     made = make_sequence({"sequence": name}).single_images()
     title = f"{name}: a series"
     if len(made) == 1:
@@ -188,7 +189,7 @@ def _short(value: Any) -> str:
 
 
 def effect_rows(seed: int) -> list[Row]:
-    """A row for each fault of a scanner, on a bSSFP cine of 50 degrees; `seed` is that of all places."""
+    """A row for each scanner effect, on a bSSFP cine of 50 degrees; the seed decides all places and the noise."""
 
     def over(part: str, kind: Callable[..., Any], strengths: Iterable[float], caption: str) -> list:
         images = [("ideal", ContrastDraw(_CINE))]
@@ -227,7 +228,7 @@ def effect_rows(seed: int) -> list[Row]:
 
 
 def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, ContrastDraw]]:
-    """Nine contrasts that stand for all, with short captions; arguments as of `sequence_rows`."""
+    """Nine contrasts that represent all others, with short captions; arguments as for `sequence_rows`."""
     early, _, late_readout, *_ = MOLLI().single_images()
     scar = Region(share=0.25, scale_mm=10.0, seed=seed)
     null = InversionRecoveryGRE().at_null(TissueState(agent=LATE), t1_ms, t2_ms)
@@ -244,11 +245,8 @@ def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, Con
     ]
 
 
-_CINE = BSSFP(flip_angle_deg=50.0, tr_ms=3.6)
-
-
 def _draw(sequence: PulseSequence, agent: ContrastAgent = NATIVE, scar: Region | None = None) -> ContrastDraw:
-    """A draw without faults; scars take up twice the agent."""
+    """A draw without scanner effects; scars take up twice as much agent as other tissue."""
     tissue = TissueState(agent=agent)
     in_scar = None if scar is None else replace(tissue, muscle_uptake=2.0)
     return ContrastDraw(sequence, tissue, scar, in_scar)

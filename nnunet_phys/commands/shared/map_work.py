@@ -1,4 +1,4 @@
-"""What the commands that infer maps share: arguments about the work, and the work as these ask for it."""
+"""Shared by the commands that infer maps: their arguments on this work, and the work itself."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
 
 MOST_SLICES = 256
-"""Of a batch. Batches are filled up to their size, so that a larger one wastes time where there are fewer slices."""
+"""Slices of a batch. Batches are padded to full size, so a batch larger than the number of slices wastes time."""
 MOST_PARTS = 100_000
 MOST_STEPS = 1000
-"""Of a sampler: the steps of the priors' noise schedule."""
+"""Steps of a sampler: those of the priors' noise schedule."""
 _MOST_FLAGS = 20
-"""Printed; the records hold all."""
+"""Flags that are printed; the records hold all of them."""
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
-    """How the maps are made, and which part of them by this process."""
+    """Add arguments on how the maps are made, and on which part of the cases this process does."""
     parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
     parser.add_argument("-sampler", default="proximal", choices=("proximal", "dps"), help="default %(default)s")
     parser.add_argument(
-        "-steps", type=whole_number(2, MOST_STEPS), help="network evaluations a slice (default 12; dps: 200)"
+        "-steps", type=whole_number(2, MOST_STEPS), help="network evaluations per slice (default 12; dps: 200)"
     )
     parser.add_argument("-seed", type=SEED, default=0)
     parser.add_argument(
-        "-batch", type=whole_number(1, MOST_SLICES), default=8, help="slices a network call (default %(default)s)"
+        "-batch", type=whole_number(1, MOST_SLICES), default=8, help="slices per network call (default %(default)s)"
     )
     parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
     parser.add_argument(
         "-num_parts", type=whole_number(1, MOST_PARTS), default=1, help="split the cases into this many parts"
     )
     parser.add_argument("-part_id", type=whole_number(0, MOST_PARTS), default=0, help="which part to do, from 0")
-    parser.add_argument("--overwrite", action="store_true", help="make again what is there")
+    parser.add_argument("--overwrite", action="store_true", help="make existing results again")
     parser.add_argument("--disable_progress_bar", action="store_true")
 
 
 def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels: CaseLabels | None = None) -> MapWork:
-    """What arguments ask for.
+    """The work that the arguments ask for.
 
     Args:
-        args: of `add_work_arguments` and `add_protocol_arguments`.
+        args: the arguments of `add_work_arguments` and `add_protocol_arguments`.
         inputs: what is read, and where the results go.
-        samples: of the posterior, per case.
-        labels: of the cases.
+        samples: posterior samples per case.
+        labels: labels of the cases; None: no labels.
 
     Raises:
         InputError: a protocol, prior, device or number that makes no sense.
@@ -97,9 +97,9 @@ def left_to_do(
     Args:
         work: all cases.
         overwrite: make all of them again.
-        settings: that all records must share.
+        settings: settings that the records of all cases must have.
         settings_of: further settings of a case.
-        paths_of: what will be written for a case.
+        paths_of: files that will be written for a case.
 
     Raises:
         InputError: results that were made with other settings, or files that are not this command's.
@@ -121,19 +121,19 @@ def left_to_do(
 def infer_cases(
     work: MapWork, todo: list[ScanJob], volumes: int, show_progress: bool
 ) -> Iterator[tuple[ScanJob, Inferred, dict[str, Any]]]:
-    """Check all images and the room for the results, then infer maps case by case; at the end, print what looks wrong.
+    """Check all images and the disk space, then infer maps case by case; at the end, print which slices look wrong.
 
     Args:
         work: all cases.
-        todo: those to do.
-        volumes: to be written per case.
+        todo: the cases to infer.
+        volumes: number of volumes that will be written per case.
         show_progress: a bar on stderr.
 
     Yields:
         a case, its maps, and what `quality` says about them.
 
     Raises:
-        InputError: images that cannot be used, or no room.
+        InputError: images that cannot be used, or too little disk space.
     """
     from nnunet_phys.precomputed_spin.map_work import bytes_of_results
     from nnunet_phys.precomputed_spin.quality import quality
@@ -157,7 +157,7 @@ def infer_cases(
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what decides about maps, for a record."""
+    """Versions of the packages on which maps depend, for a record."""
     from importlib.metadata import version
 
     return {name: version(name) for name in ("nnunet_phys", "nnunetv2", "torch", "diffusers", "numpy")}

@@ -20,7 +20,7 @@ GREATEST_SEED = 2**32 - 1
 
 
 def whole_number(least: int, greatest: int) -> Callable[[str], int]:
-    """A type of argument: a whole number from `least` to `greatest`, both included."""
+    """An argparse type: a whole number from `least` to `greatest`, both included."""
 
     def parse(text: str) -> int:
         try:
@@ -33,7 +33,7 @@ def whole_number(least: int, greatest: int) -> Callable[[str], int]:
 
 
 def number(least: float, greatest: float) -> Callable[[str], float]:
-    """A type of argument: a finite number from `least` to `greatest`, both included."""
+    """An argparse type: a finite number from `least` to `greatest`, both included."""
 
     def parse(text: str) -> float:
         return _within(finite(text), least, greatest)
@@ -42,7 +42,7 @@ def number(least: float, greatest: float) -> Callable[[str], float]:
 
 
 def finite(text: str) -> float:
-    """A type of argument: a finite number, whose bounds the sequence knows."""
+    """An argparse type: a finite number, whose bounds the sequence checks."""
     try:
         value = float(text)
     except ValueError:

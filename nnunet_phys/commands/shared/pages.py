@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MADE_BY = "made by nnunet_phys"
-"""Stands near the beginning of each page and picture, so that only our own are replaced."""
+"""Mark near the beginning of every page and picture: files without it are never replaced."""
 
 MAP_WINDOWS = {"PD": 1.5, "T1, ms": 2000.0, "T2, ms": 250.0}
 """Title and upper end of the colours of each map."""

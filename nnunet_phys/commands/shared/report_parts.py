@@ -1,4 +1,4 @@
-"""The parts of a report's page. All text from records is escaped."""
+"""The parts of a report's page, as HTML. All text from records is escaped."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
 from nnunet_phys.sequences.description import make_sequence
 from nnunet_phys.spin import SpinMaps
 
-_RANGES = {"t1": (0, 2500), "t2": (0, 320)}  # ms
+_RANGES = {"t1": (0, 2500), "t2": (0, 320)}  # of the histograms, ms
 _BINS = 500
 _BRIGHTEST = 0.995
 """The quantile that is shown as white."""
 
 
 def fault_lines(faults: Iterable[str]) -> str:
-    """What is wrong with records, maps or labels, one line each."""
+    """Faults of records, maps or labels, one line per fault."""
     return "".join(f"<div class=flag>{html.escape(fault)}</div>" for fault in faults)
 
 
 def case_table(qualities: Mapping[str, QualityRecord]) -> str:
-    """All cases with their figures, in the order given."""
+    """A table of all cases and the figures of their quality, in the order of the mapping."""
     rows = ["<tr><th>case<th>flags<th>residual, %<th>at a bound, %<th>spread of T1, %"]
     for case, quality in qualities.items():
         spread = "" if quality.t1_spread is None else f"{100 * quality.t1_spread:.1f}"
@@ -47,7 +47,7 @@ class Histograms:
     """T1 and T2 by labelled structure, over cases.
 
     Args:
-        dataset: whose labels are used.
+        dataset: the data set whose labels are used.
     """
 
     def __init__(self, dataset: RawDataset) -> None:
@@ -99,12 +99,14 @@ def case_pictures(case: str, record: InferredRecord, maps: SpinMaps, image_path:
     """Heading, flags and one row of pictures: of the first flagged slice, or of the middle one.
 
     Raises:
-        InputError: the image cannot be read, or the record names a slice or a sequence that there is not.
+        InputError: the image cannot be read, or the record names a slice or a sequence that does not exist.
     """
     flags, image = record.quality.flags, read_image(image_path)
     z = flags[0].slice if flags else len(image) // 2
     if not 0 <= z < len(image) or not record.sequences:
-        raise InputError(f"{case}: its record flags slice {z} of {len(image)}, or no sequence. Make its maps again.")
+        raise InputError(
+            f"{case}: its record flags slice {z} of {len(image)}, or names no sequence. Make its maps again."
+        )
     slice_maps = maps.map(lambda values: values[z])
     sequence = make_sequence(dict(record.sequences[0]))
     made = shown(sequence, signals(sequence, slice_maps))[0].numpy()

@@ -1,4 +1,4 @@
-"""Arguments about the images that a command reads: which files, how they were imaged, which part of the cases."""
+"""Arguments on the images that a command reads: which files, and by which sequence they were made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEFAULT_SEQUENCE = "bssfp"
 
 
 def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequence") -> None:
-    """How the images were made; `flag` names the sequence."""
+    """Add arguments on how the images were made; `flag` is the option that names the sequence."""
     from nnunet_phys.sequences import SEQUENCES
 
     named = f"{', '.join(SEQUENCES)} (default {_DEFAULT_SEQUENCE})"
@@ -31,13 +31,13 @@ def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequen
         "-protocol",
         type=named_path,
         metavar="JSON",
-        help='instead: {"sequence": ..., parameters}, or a list of these for images of several sequences',
+        help=f'instead of {flag}: {{"sequence": ..., parameters}}, or a list of these for images of several sequences',
     )
     parser.add_argument(
         "-ti",
         type=named_path,
         metavar="FOLDER",
-        help="molli: where CASE.json with inversion_times_ms lies (default: -i)",
+        help="molli: folder of the CASE.json files that hold inversion_times_ms (default: -i)",
     )
     parser.add_argument("--single", action="store_true", help="molli: make each readout a case of its own")
     parser.set_defaults(sequence_flag=flag)
@@ -48,10 +48,10 @@ class Inputs:
     """What a command reads and where it writes.
 
     Attributes:
-        files: name, without ending, to image path.
-        ending: which they share, with the dot; that of the results, too.
-        folder: for the results.
-        dataset: that the images are from; then the names are its cases.
+        files: image paths by their names without ending; names of cases if there is a data set.
+        ending: file ending of all images and of the results, with the dot.
+        folder: folder for the results.
+        dataset: data set that the images belong to; None for a folder of images.
     """
 
     files: dict[str, Path]
@@ -94,7 +94,7 @@ def read_description(path: Path, option: str) -> dict[str, Any]:
     """One sequence as a JSON file describes it.
 
     Raises:
-        InputError: it is something else, or several.
+        InputError: it describes something else, or several sequences.
     """
     from nnunet_phys.precomputed_spin.scan_protocol import read_descriptions
 
@@ -108,11 +108,11 @@ def read_description(path: Path, option: str) -> dict[str, Any]:
 
 
 def read_protocol(args: argparse.Namespace, inputs: Inputs) -> ScanProtocol:
-    """What the arguments say about how the images were made.
+    """How the images were made, by the arguments.
 
     Raises:
-        InputError: a protocol file that is none, a sequence both named and described, or a sequence or parameter that
-            does not exist.
+        InputError: an invalid protocol file, a sequence both named and described, or a sequence or parameter that does
+            not exist.
     """
     from dataclasses import replace
 
@@ -138,14 +138,14 @@ def refuse_both(name: str | None, name_flag: str, path: Path, path_flag: str) ->
     """Refuse a sequence that is named by one option and described by a file of another.
 
     Raises:
-        InputError: it is.
+        InputError: both are given.
     """
     if name is not None:
         raise InputError(f"{name_flag} {name} and {path_flag} {path} both say which sequence. Leave one of them out.")
 
 
 def find_cases(inputs: Inputs, protocol: ScanProtocol) -> tuple[list[ScanJob], list[str]]:
-    """All cases with their sequences, by name; and a line for each case that has none.
+    """All cases with their sequences, ordered by name; and one line for every case whose sequences do not fit.
 
     Raises:
         InputError: a data set holds 4-D images.

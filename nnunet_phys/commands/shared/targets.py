@@ -1,4 +1,4 @@
-"""Where results go: never among what is read, over what is not ours, or where there is no room."""
+"""Checks of the place for results: not among the inputs, not over files of others, and with enough disk space."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from nnunet_phys.errors import InputError, last_line
 
 
 def named_path(text: str) -> Path:
-    """A type of argument: a path, which an empty text is not (it would mean the current folder)."""
+    """An argparse type: a path. An empty text, which would mean the current folder, is refused."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty: name a file or folder")
     if "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path")
     return Path(text)
 
 
 def refuse_as_target(folder: Path, *sources: Path) -> None:
-    """Refuse a folder for the results that is one of those that are read.
+    """Refuse a folder for the results that is also read from.
 
     Raises:
-        InputError: it is.
+        InputError: it is one of the sources.
     """
     if folder.resolve() in {source.resolve() for source in sources}:
         raise InputError(f"-o {folder} is a folder that is read from. Choose another.")
 
 
 def check_target(folder: Path, needed: int) -> None:
-    """Refuse a folder that cannot take so many bytes, before hours are spent; make it if it is not there.
+    """Refuse a folder that cannot hold `needed` bytes, before hours of work; make it if it does not exist.
 
     Raises:
         InputError: it is a file, cannot be written to, or has too little room.
@@ -55,15 +55,15 @@ def check_target(folder: Path, needed: int) -> None:
 
 
 def check_file_target(path: Path, endings: tuple[str, ...]) -> None:
-    """Refuse a place for a page or a picture where it cannot lie, or where something else lies already.
+    """Refuse a path for a page or a picture that cannot be written, or that holds another file already.
 
     Args:
-        path: the place.
-        endings: of which its name must have one, with the dot.
+        path: the path.
+        endings: accepted file endings, with the dot.
 
     Raises:
-        InputError: another ending; no folder to hold it; a folder in its place; or a file that no command of this
-            package made.
+        InputError: the ending is another; its folder does not exist or cannot be written to; or the path is a folder,
+            or a file that no command of this package made.
     """
     if path.suffix.lower() not in endings:
         raise InputError(f"-o {path}: name a file that ends in {' or '.join(endings)}.")

@@ -1,4 +1,4 @@
-"""The demo's short schedule, with and without contrast synthesis: how PhysMixin goes on any trainer."""
+"""The demo's short schedule, with and without contrast synthesis: an example of PhysMixin on another trainer."""
 
 import torch
 from nnunetv2.training.nnUNetTrainer.variants.optimizer.nnUNetTrainerAdam import nnUNetTrainerAdam1en3
@@ -12,8 +12,8 @@ class nnUNetTrainerDemo(nnUNetTrainerAdam1en3):
     AdamW, since nnU-Net's SGD is made for 250,000 iterations: in the demo's 1,500 it stops far from the optimum.
 
     Attributes:
-        epochs: of the training.
-        iterations: of an epoch.
+        epochs: epochs of the training.
+        iterations: iterations of an epoch.
     """
 
     epochs = 15
