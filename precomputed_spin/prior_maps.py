@@ -122,7 +122,11 @@ def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def reference_voxels(maps: torch.Tensor, count: int = 4096) -> torch.Tensor:
-    """A few of the voxels of maps (slices, 3, rows, columns), evenly from all slices, as (3, count)."""
-    slices, area = len(maps), maps[0, 0].numel()
-    index = torch.arange(count) * (slices * area) // count
-    return maps.flatten(2)[index // area, :, index % area].T.contiguous()
+    """Voxels of maps (slices, 3, rows, columns) at random places, as many from each slice as from any, (3, count).
+
+    The places are the same in every run. A fixed stride would meet the same few rows and columns of all slices, and
+    tissues that never lie there would be missing.
+    """
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randint(maps[0, 0].numel(), (count,), generator=generator)
+    return maps.flatten(2)[torch.arange(count) * len(maps) // count, :, places].T.contiguous()
