@@ -1,1 +1,1 @@
-"""PD, T1 and T2 maps -> randomised contrasts, as a batchgeneratorsv2 transform."""
+"""Random contrasts from PD, T1 and T2 maps, as batchgeneratorsv2 transforms."""

@@ -20,12 +20,12 @@ from nnunet_phys.spin import T1_MIN_MS, T2_MIN_MS
 class ContrastFromMaps:
     """Replace a sample's image by one synthesised from its maps, z-scored as a whole.
 
-    Needs nothing from nnU-Net, neither reservoir nor index plane. Put it before cropping and spatial transforms, so
-    that they move one image and the z-score is that of the volume.
+    It needs nothing from nnU-Net, neither reservoir nor index plane. Put it before cropping and spatial transforms, so
+    that they move only the image and the z-score is that of the volume.
 
     Args:
         recipe: name, JSON file or `ContrastRecipe`.
-        spacing_mm: of slices, rows and columns.
+        spacing_mm: spacing of slices, rows and columns.
         image, maps: keys of the image, (1, slices, rows, columns), and of PD, T1 (ms) and T2 (ms), (3, slices, ...).
         rng: source of the draws. The default, np.random, differs from worker to worker and from epoch to epoch of a
             torch DataLoader; a Generator would be copied into each worker and repeat itself there.
@@ -43,10 +43,13 @@ class ContrastFromMaps:
         rng: Uniform = np.random,
     ) -> None:
         self.recipe = recipe if isinstance(recipe, ContrastRecipe) else load_recipe(recipe)
-        self.spacing_mm, self.image, self.maps, self.rng = spacing_mm, image, maps, rng
+        self.spacing_mm = spacing_mm
+        self.image = image
+        self.maps = maps
+        self.rng = rng
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """The sample with another image, and `contrast`: the draw as plain JSON, None where the image is kept.
+        """The sample with a new image, and `contrast`: the draw as plain JSON, or None if the image is kept.
 
         Raises:
             InputError: maps of another shape, not finite, or in seconds.

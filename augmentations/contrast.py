@@ -1,4 +1,4 @@
-"""The transforms: from an image with its maps to an image of another contrast, anew for each sample.
+"""The transforms: an image with its maps becomes an image of another contrast, drawn anew for every sample.
 
 `SynthesizeContrast` comes first in the pipeline, before the spatial transform, since signals mix where voxels mix: the
 image may be interpolated, T1 may not. It leaves the signed signal. `AcquireImage` comes after the spatial transform and
@@ -28,8 +28,9 @@ class Acquisition:
 
     Attributes:
         draw: the contrast.
-        reservoir: signed signal of voxels of the whole case, (n,).
-        mean, deviation: of the reservoir; the signal is passed on as a z-score, so that 0 is the padding.
+        reservoir: signed signal of the case's reservoir, (n,).
+        mean, deviation: mean and standard deviation of `reservoir`. The signal passes the spatial transform as a
+            z-score by these, since padding is 0.
     """
 
     draw: ContrastDraw
@@ -85,7 +86,7 @@ class SynthesizeContrast(BasicTransform):
     Args:
         recipe: what to draw.
         cases: the training cases, which the index plane names.
-        masked: the configuration normalises within the nonzero mask only (use_mask_for_norm); voxels outside,
+        masked: the configuration normalises within the nonzero mask only (use_mask_for_norm), so voxels outside it,
             labelled -1, stay 0.
     """
 
@@ -97,7 +98,7 @@ class SynthesizeContrast(BasicTransform):
         return f"SynthesizeContrast(recipe {self.recipe.name}, {len(self.cases)} cases, masked={self.masked})"
 
     def get_parameters(self, image: torch.Tensor, segmentation: torch.Tensor | None = None, **_: Any) -> dict:
-        """The draw (None: the real image), the patch's place, and where the image must stay 0."""
+        """The draw (None: keep the real image), the patch, and a mask of voxels that must stay 0."""
         patch = self.cases.locate(image[1].numpy())
         reservoir = None if patch is None else patch.case.reservoir
         outside = segmentation[0] < 0 if self.masked and segmentation is not None else None
@@ -123,7 +124,7 @@ class SynthesizeContrast(BasicTransform):
 
 
 class AcquireImage(BasicTransform):
-    """Image faults, noise, magnitude, and the z-score that nnU-Net would compute over the whole case.
+    """Image effects, noise, magnitude, and the z-score that nnU-Net would compute over the whole case.
 
     Takes the result of `SynthesizeContrast`, after any spatial transform; real images stay as they are. Padding stays
     0, nnU-Net's value for it. Leaves the `ContrastDraw` in the sample's `contrast`, whose `describe` is its record, or
@@ -144,9 +145,9 @@ def synthesize(
     """Signed signal of a patch, as a z-score.
 
     Args:
-        maps: PD, T1 (ms), T2 (ms), (3, slices, rows, columns).
-        start: its first voxel in the case, three numbers.
-        case: voxels of the case that it is cut from.
+        maps: PD, T1 (ms), T2 (ms) of the patch, (3, slices, rows, columns).
+        start: index of the patch's first voxel in the case, three numbers.
+        case: reservoir of the case.
         draw: the contrast.
 
     Returns:
@@ -154,13 +155,14 @@ def synthesize(
     """
     patch = grid_positions(start, tuple(maps.shape[1:]), tuple(case.shape), tuple(case.spacing_mm))
     z, y, x = torch.from_numpy(case.position_mm)
-    points = z, y, x
+    points = z, y, x  # a tuple of three, for type checkers
     slice_mm, row_mm, column_mm = (float(spacing) for spacing in case.spacing_mm)
     voxel_mm = slice_mm, row_mm, column_mm
-    flips = draw.flip_angles(patch), draw.flip_angles(points)
-    table = draw.table(flips[1])
-    signal = draw.tabulated_signal(table, maps, patch, flips[0], voxel_mm)
-    reservoir = draw.tabulated_signal(table, torch.from_numpy(case.voxels), points, flips[1], voxel_mm)
+    flips_of_patch = draw.flip_angles(patch)
+    flips_of_points = draw.flip_angles(points)
+    table = draw.table(flips_of_points)
+    signal = draw.tabulated_signal(table, maps, patch, flips_of_patch, voxel_mm)
+    reservoir = draw.tabulated_signal(table, torch.from_numpy(case.voxels), points, flips_of_points, voxel_mm)
     deviation, mean = torch.std_mean(reservoir, correction=0)
     deviation = deviation.clamp_min(SMALLEST_DEVIATION)
     acquisition = Acquisition(draw, reservoir, float(mean), float(deviation))
@@ -172,7 +174,7 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     """The image that the scanner makes of a signal, as nnU-Net normalises it.
 
     nnU-Net takes mean and deviation of the whole case. Here they come from the case's reservoir, with the same noise.
-    The effect of blur, ghosts and cut k-space on them does not show in single voxels, so it is measured on this image.
+    How blur, ghosts and cut k-space change them cannot be seen in single voxels, so it is measured on this image.
 
     Args:
         image: what `synthesize` returned, after any spatial transform, (1, ...); 0 is padding.
@@ -187,15 +189,15 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
     # 2. Blur, cut k-space and ghosts
     finished = draw.finish(signal)
-    # 3. Mean and deviation of the case's image, with the noise that it has
+    # 3. Mean and deviation of the case's image, noise included
     reference = noise_reference(case)
     deviation_of_case, mean_of_case = torch.std_mean(draw.shown(case.clone(), reference), correction=0)
     deviation, mean = float(deviation_of_case), float(mean_of_case)
-    # 4. What step 2 changed of them, measured on this image
+    # 4. How step 2 changes them, measured on this image
     if finished is not signal:
         before = _statistics(shown(draw.sequence, signal), padding)
         after = _statistics(shown(draw.sequence, finished), padding)
-        half = 0.5 * deviation * deviation  # a patch may differ from the case: no fault changes the case by more
+        half = 0.5 * deviation * deviation  # a patch may differ from the case: no effect changes the case by more
         deviation = math.sqrt(deviation**2 + min(max(after[1] ** 2 - before[1] ** 2, -half), half))
         mean += after[0] - before[0]
     deviation = max(deviation, SMALLEST_DEVIATION)
@@ -205,7 +207,7 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
 
 
 def _statistics(image: torch.Tensor, padding: torch.Tensor) -> tuple[float, float]:
-    """Mean and standard deviation outside the padding; selecting by the mask would take longer."""
+    """Mean and standard deviation outside the padding, by sums: selecting by the mask would take longer."""
     count = image.numel() - int(padding.sum())
     if count < image.numel():
         image = image.masked_fill(padding, 0)

@@ -27,8 +27,8 @@ from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
 
-SMALLEST_DEVIATION = 1e-8  # of a z-score, as in nnU-Net's ZScoreNormalization
-
+SMALLEST_DEVIATION = 1e-8
+"""Least standard deviation by which a z-score divides, as in nnU-Net's ZScoreNormalization."""
 
 Effect = TransmitField | OffResonance | Device | ReceiveBias | PartialVolume | ZeroFilling | Ghost | Noise
 """An effect of the scanner."""
@@ -39,11 +39,11 @@ class ContrastDraw:
     """What was drawn for one image; `describe` and `from_description` record and replay it.
 
     Attributes:
-        sequence: the pulse sequence, one image of it.
+        sequence: the pulse sequence, which makes one image.
         tissue: state of all tissue.
-        region, region_tissue: where it is in another state, and in which.
+        region, region_tissue: a region where the tissue is in another state, and that state; None: no region.
         transmit, off_resonance, device, receive_bias: fields over the case; None: ideal.
-        partial_volume, zero_filling, ghost, noise: faults of the image; None: without.
+        partial_volume, zero_filling, ghost, noise: effects on the image; None: without the effect.
     """
 
     sequence: PulseSequence
@@ -89,9 +89,9 @@ class ContrastDraw:
         if faults:
             raise InputError(*faults)
         if parts["sequence"].image_count > 1:
-            raise InputError("A draw is of one image, but its sequence makes a series: name its readout or one time.")
+            raise InputError("A draw is of one image, but its sequence makes a series: name one readout or one time.")
         if ("region" in parts) != ("region_tissue" in parts):
-            raise InputError("A draw with a region needs region_tissue, and the reverse.")
+            raise InputError("A draw with a region needs region_tissue, and vice versa.")
         return cls(**parts)
 
     @property
@@ -101,7 +101,7 @@ class ContrastDraw:
 
     @property
     def _states(self) -> list[TissueState]:
-        """State of all tissue, and of that in the region, where there is one."""
+        """State of all tissue, and if there is a region, of the tissue in it."""
         return [self.tissue] if self.region_tissue is None else [self.tissue, self.region_tissue]
 
     def flip_angles(self, positions: Positions) -> torch.Tensor | None:
@@ -126,7 +126,7 @@ class ContrastDraw:
         return torch.as_tensor(self.sequence.effective_flip_angle(flip, sum(shifts)))
 
     def table(self, flip_angles: torch.Tensor | None) -> SignalTable:
-        """Signals of this draw's states of tissue, over the range of these flip angles."""
+        """Table of the signals of this draw's tissue states, over the range of these flip angles."""
         ends = None
         if flip_angles is not None:
             least, greatest = float(flip_angles.amin()), float(flip_angles.amax())
@@ -141,13 +141,13 @@ class ContrastDraw:
         flip_angles: torch.Tensor | None,
         voxel_mm: tuple[float, float, float],
     ) -> torch.Tensor:
-        """Signed signal, looked up in a table, with all effects on single voxels but without the faults of the image.
+        """Signed signal, looked up in a table, with all effects on single voxels but without those on the image.
 
         Args:
-            table: of this draw.
+            table: table of this draw.
             maps: PD, T1 (ms), T2 (ms), (3, ...).
-            positions: of the voxels; they broadcast to the maps' shape.
-            flip_angles: at these positions.
+            positions: positions of the voxels, which broadcast to the maps' shape.
+            flip_angles: flip angles at these positions.
             voxel_mm: size of a voxel.
 
         Returns:
@@ -158,7 +158,7 @@ class ContrastDraw:
         return self._received(self._mixed(by_state, positions) * pd, positions, voxel_mm)
 
     def _mixed(self, by_state: torch.Tensor | list[torch.Tensor], positions: Positions) -> torch.Tensor:
-        """Signals of all states of the tissue, mixed by the region."""
+        """Signals of both tissue states, mixed by the region's weight; without a region, of the only one."""
         if self.region is None:
             return by_state[0]
         return torch.lerp(by_state[0], by_state[1], self.region(positions))
@@ -174,7 +174,7 @@ class ContrastDraw:
         return signal
 
     def displaced(self, signal: torch.Tensor, positions: Positions) -> torch.Tensor:
-        """The signal, displaced along the columns by the device's field; as it is without a device."""
+        """The signal, displaced from column to column by the device's field; unchanged without a device."""
         if self.device is None:
             return signal
         return displace(signal, self.device(positions) / self.device.bandwidth_hz_per_pixel, along_rows=False)
@@ -184,7 +184,7 @@ class ContrastDraw:
 
         Args:
             maps: PD, T1 (ms), T2 (ms), (3, slices, rows, columns).
-            spacing_mm: of slices, rows and columns.
+            spacing_mm: spacing of slices, rows and columns.
 
         Returns:
             tensor (slices, rows, columns): magnitude, or the signed signal where phase-sensitive.
@@ -198,16 +198,16 @@ class ContrastDraw:
         return self.shown(self.finish(self.displaced(signal, positions)), bright)
 
     def shown(self, signal: torch.Tensor, bright: float) -> torch.Tensor:
-        """Noise and magnitude, or the noisy signed signal where phase-sensitive; may change `signal`."""
+        """Magnitude with noise, or if phase-sensitive the signed signal with noise; may change `signal`."""
         if self.noise is not None:
             return self.noise(signal, bright, self.phase_sensitive)
         return shown(self.sequence, signal)
 
     def finish(self, signal: torch.Tensor) -> torch.Tensor:
-        """Apply the faults of the image (blur, cut k-space, ghosts) to a signed signal without noise."""
-        for fault in (self.partial_volume, self.zero_filling, self.ghost):
-            if fault is not None:
-                signal = fault(signal)
+        """Apply the effects on the image (blur, cut k-space, ghosts) to a signed signal without noise."""
+        for effect in (self.partial_volume, self.zero_filling, self.ghost):
+            if effect is not None:
+                signal = effect(signal)
         return signal
 
 
@@ -227,6 +227,6 @@ EFFECTS: dict[str, type[Effect]] = {
     "ghost": Ghost,
     "noise": Noise,
 }
-"""Class of each effect of the scanner, by the part of a draw that it is."""
+"""Class of each scanner effect, by its name in draws and recipes."""
 
 _PARTS: dict[str, type] = {"tissue": TissueState, "region": Region, "region_tissue": TissueState, **EFFECTS}

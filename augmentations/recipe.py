@@ -1,4 +1,4 @@
-"""What to synthesise: which sequences, in which ranges, how often, with which scanner effects."""
+"""What to synthesise: which sequences, how often, in which ranges, and with which scanner effects."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class EffectRanges:
     """Ranges of one scanner effect.
 
     Attributes:
-        name: the part of a draw that it is.
-        probability: share of images with it.
-        ranges: of the parameters of its class.
+        name: name of the effect, a key of `EFFECTS`.
+        probability: share of images with the effect.
+        ranges: ranges of its parameters by their names.
     """
 
     name: str
@@ -31,7 +31,7 @@ class EffectRanges:
     ranges: Mapping[str, Range] = field(hash=False)
 
     def draw_effect(self, rng: Uniform) -> Effect | None:
-        """The effect, or None. Its numbers are drawn from their ranges, seeds from all seeds, a direction from two."""
+        """Draw the effect, or None: numbers from their ranges, seeds from 0 to 2^31 - 1, a direction by chance."""
         if not chance(rng, self.probability):
             return None
         values: dict[str, Any] = {}
@@ -50,9 +50,9 @@ class SequenceEntry:
     """One sequence of a recipe.
 
     Attributes:
-        ranges: of its protocol.
-        weight: how often it is drawn, relative to the others.
-        contrast_agent, region: see `tissue_ranges`; None: without.
+        ranges: ranges of its protocol.
+        weight: how often it is drawn, relative to the other sequences.
+        contrast_agent, region: see `tissue_ranges`; None: never drawn.
     """
 
     ranges: ProtocolRanges
@@ -71,13 +71,13 @@ class ContrastRecipe:
     """How training images are drawn.
 
     Attributes:
-        name: where it comes from.
+        name: name of the recipe, or its file.
         probability: share of synthesised samples; the others keep the real image.
-        t1_factor, t2_factor: one factor each for all tissues of a sample. They cover the spread between field
-            strengths and between mapping methods (T1 of myocardium is 996 ms by MOLLI and 1,170 by SASHA at 1.5 T,
-            1,523 by mSASHA at 3 T), of which a map represents one.
-        sequences: what is drawn.
-        scanner: its effects.
+        t1_factor, t2_factor: ranges of one factor for the T1 and one for the T2 of all tissues in a sample. They cover
+            the spread between field strengths and between mapping methods (T1 of myocardium is 996 ms by MOLLI and
+            1,170 by SASHA at 1.5 T, 1,523 by mSASHA at 3 T), since a map represents only one of these.
+        sequences: the sequences that are drawn.
+        scanner: the scanner effects.
     """
 
     name: str
@@ -104,14 +104,14 @@ class ContrastRecipe:
         }
 
     def draw_sample(self, rng: Uniform, case: Reservoir | None = None) -> ContrastDraw | None:
-        """One contrast, or None for the real image."""
+        """Draw a contrast, or None to keep the real image."""
         return self.draw_contrast(rng, case) if chance(rng, self.probability) else None
 
     def draw_contrast(self, rng: Uniform, case: Reservoir | None = None) -> ContrastDraw:
-        """One contrast, always."""
+        """Draw a contrast, whatever the probability."""
         weights = [entry.weight for entry in self.sequences]
-        which = np.searchsorted(np.cumsum(weights), rng.uniform(0, sum(weights)), side="right")
-        entry = self.sequences[min(int(which), len(weights) - 1)]
+        index = np.searchsorted(np.cumsum(weights), rng.uniform(0, sum(weights)), side="right")
+        entry = self.sequences[min(int(index), len(weights) - 1)]
         factors = float(rng.uniform(*self.t1_factor)), float(rng.uniform(*self.t2_factor))
         agent = ContrastAgent(0.0, 0.0) if entry.contrast_agent is None else entry.contrast_agent.draw_agent(rng)
         tissue = TissueState(*factors, agent)

@@ -1,4 +1,4 @@
-"""Read recipes from JSON; all faults are reported, one line each.
+"""Read recipes from JSON. All faults of a recipe are reported, one line each.
 
     {"probability": 0.7, "t1_factor": [0.75, 1.35], "t2_factor": [0.8, 1.25],
      "sequences": [{"sequence": "bssfp", "weight": 1, "flip_angle_deg": [35, 80], ...}, ...],
@@ -33,15 +33,18 @@ from nnunet_phys.tissue_state import RELAXATION_FACTOR
 
 SHIPPED = Path(__file__).parent / "recipes"
 VARIABLE = "nnUNet_phys_recipe"
+"""Environment variable that names a recipe, which overrides the trainer's."""
 MOST_SEQUENCES = 100
-"""Of one recipe. Each is tried before the first batch: 0.1 to 1.5 s on one core, late enhancement longest."""
+"""Sequences in a recipe. The trial of a sequence before the first batch takes 0.1 to 1.5 s on one core."""
 
-_TRIALS = 500  # draws of each sequence, without images: few combinations of values may be the ones that do not fit
+_TRIALS = 500
+"""Draws without images in the trial of a sequence, since only a few combinations of values may not fit together."""
 _TRIAL_IMAGES = 24
+"""Images in the trial of a sequence, at the ends of its ranges."""
 
 
 def load_recipe(recipe: str | Path) -> ContrastRecipe:
-    """A shipped recipe by its name (default, gre, lge, molli, paper), or one from a file.
+    """A shipped recipe by its name (default, gre, lge, molli, paper), or the recipe in a file.
 
     Raises:
         InputError: no such recipe, or faults in it, one line each.
@@ -51,8 +54,8 @@ def load_recipe(recipe: str | Path) -> ContrastRecipe:
         path = Path(recipe)
     if not path.exists():
         known = shipped_recipes()
-        near = did_you_mean(str(recipe), known) or f"; there are {', '.join(known)}"
-        raise InputError(f"No recipe '{recipe}'{near}: name {', '.join(known)}, or a file.")
+        near = did_you_mean(str(recipe), known)
+        raise InputError(f"No recipe '{recipe}'{near}. Name a file, or one of {', '.join(known)}.")
     return read_recipe(load_json(path, "Give a recipe as docs/contrasts.md describes it."), str(recipe))
 
 
@@ -62,7 +65,7 @@ def shipped_recipes() -> list[str]:
 
 
 def recipe_in_force(default: str | Path | ContrastRecipe) -> ContrastRecipe:
-    """The recipe that the variable nnUNet_phys_recipe names, or else the given one."""
+    """The recipe that the variable nnUNet_phys_recipe names; if it is unset, the default."""
     named = os.environ.get(VARIABLE)
     if named:
         return load_recipe(named)
@@ -70,7 +73,7 @@ def recipe_in_force(default: str | Path | ContrastRecipe) -> ContrastRecipe:
 
 
 def read_recipe(description: Any, name: str) -> ContrastRecipe:
-    """Make a recipe from parsed JSON, and try it out.
+    """Make a recipe from parsed JSON, and try it.
 
     Raises:
         InputError: faults, one line each.
@@ -98,7 +101,7 @@ def read_recipe(description: Any, name: str) -> ContrastRecipe:
         else:
             entries.append(part(content, schema, f".sequences[{index}] ({content['sequence']})"))
     if top is not None and not faults and not any(entry.weight > 0 for entry in entries):
-        faults.append(f"{where}: all weights are 0, so that nothing would be drawn.")
+        faults.append(f"{where}: all weights are 0, so nothing would be drawn.")
     if faults:
         raise InputError(*faults)
     recipe = ContrastRecipe(
@@ -116,7 +119,7 @@ def read_recipe(description: Any, name: str) -> ContrastRecipe:
 
 
 def _effect_fields(effect: str) -> list[Field]:
-    """The numbers of an effect's class."""
+    """The fields of an effect's class that hold numbers."""
     return [entry for entry in fields(EFFECTS[effect]) if quantity_of(entry)]
 
 
@@ -138,7 +141,7 @@ def _count(sequences: list[Any]) -> None:
 
 @dataclass(frozen=True)
 class _Top:
-    """A recipe's JSON; its sequences are read by themselves."""
+    """A recipe's JSON; its sequences are structured separately."""
 
     probability: float = field(metadata=number(SHARE))
     t1_factor: Range = field(metadata=span(RELAXATION_FACTOR, ""))
@@ -148,7 +151,7 @@ class _Top:
 
 
 def _entry_schema(content: Any) -> type | None:
-    """The schema of a sequence in JSON: the fields of its ranges, and those of every entry; None: no such sequence."""
+    """The schema of a sequence in JSON: the fields of its ranges and of `SequenceEntry`; None: no such sequence."""
     name = content.get("sequence") if isinstance(content, Mapping) else None
     return _schema_of(RANGES[name]) if isinstance(name, str) and name in RANGES else None
 
@@ -181,7 +184,7 @@ def _effect_ranges(effect: str, ranges: Any) -> EffectRanges:
 
 @lru_cache(maxsize=32)
 def _trial_faults(recipe: ContrastRecipe) -> tuple[str, ...]:
-    """Faults that show only in a trial: each sequence is drawn many times, and imaged at the ends of its ranges."""
+    """Faults that only a trial shows: each sequence is drawn many times, and imaged at the ends of its ranges."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the images are small: the threads that nnU-Net sets on a CPU only slow it
     try:
@@ -224,7 +227,7 @@ def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
 
 
 class _Ends:
-    """Stands in for a random generator: draws one end of a range or the other."""
+    """A source of draws that returns one end of a range or the other."""
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.RandomState(seed)

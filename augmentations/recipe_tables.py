@@ -2,7 +2,7 @@
 
     python -m nnunet_phys.augmentations.recipe_tables docs/contrasts.md
 
-writes them between their marks.
+updates them between the document's comments.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _MARK = re.compile(r"(<!-- fields of (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL
 
 
 def tables() -> dict[str, str]:
-    """Markdown tables by their marks: sequences, tissue, scanner."""
+    """Markdown tables by the names in the document's comments: sequences, tissue, scanner."""
     sequences = [
         _row(f"`{name}`" if first else "", field, _kind(get_type_hints(ranges)[field.name]), field.default)
         for name, ranges in sorted(RANGES.items())
-        for first, field in _first_marked(fields(ranges))  # type: ignore[arg-type]
+        for first, field in _with_first(fields(ranges))  # type: ignore[arg-type]
     ]
     tissue = [
         _row(f"`{name}`" if first else "", field, _kind(get_type_hints(ranges)[field.name]))
         for name, ranges in (("contrast_agent", AgentRanges), ("region", RegionRanges))
-        for first, field in _first_marked(fields(ranges))
+        for first, field in _with_first(fields(ranges))
     ]
     scanner = [
         _row(f"`{name}`" if first else "", field, "range")
         for name, effect in EFFECTS.items()
-        for first, field in _first_marked(field for field in fields(effect) if quantity_of(field))
+        for first, field in _with_first(field for field in fields(effect) if quantity_of(field))
     ]
     with_defaults = "| Sequence | Field | Meaning | Unit | Value | Default |\n|---|---|---|---|---|---|\n"
     without = "| Part | Field | Meaning | Unit | Value |\n|---|---|---|---|---|\n"
@@ -49,12 +49,13 @@ def tables() -> dict[str, str]:
 
 
 def fill(text: str) -> str:
-    """A document with up-to-date tables between its marks."""
+    """The text of a document with up-to-date tables."""
     current = tables()
     return _MARK.sub(lambda marked: f"{marked[1]}{current[marked[2]]}{marked[3]}", text)
 
 
-def _first_marked(entries: Iterable[Field]) -> list[tuple[bool, Field]]:
+def _with_first(entries: Iterable[Field]) -> list[tuple[bool, Field]]:
+    """Fields, each with whether it is the first of them."""
     return [(number == 0, entry) for number, entry in enumerate(entries)]
 
 
@@ -68,13 +69,13 @@ def _row(part: str, field: Field, kind: str, default: Any = MISSING) -> str:
 
 
 def _kind(hint: Any) -> str:
-    """What JSON holds: a number, a range, or a list of texts."""
+    """The kind of value in JSON: a number, a range, or a list of texts."""
     options = [hint, *get_args(hint)]
     tuples = [option for option in options if get_origin(option) is tuple]
     if not tuples:
         return "number"
     first = get_args(tuples[0])[0]
-    return "texts" if first is str else "range of whole numbers" if first is int else "range"
+    return "list of texts" if first is str else "range of whole numbers" if first is int else "range"
 
 
 if __name__ == "__main__":

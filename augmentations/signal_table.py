@@ -1,10 +1,10 @@
-"""A sequence's signal as a table: whatever the sequence, a voxel costs one bilinear look-up.
+"""A sequence's signal as a table: for every sequence, a voxel costs one bilinear look-up.
 
 For one draw, the signal per unit PD depends on T1 and T2, and on the flip angle where B1+ or off-resonance vary. It is
-computed on a grid, equidistant in log T1 and log T2, and interpolated. Errors of the worst voxel, over T1 of 200-3,000
-ms and T2 of 25-400 ms, relative to the greatest signal: at most 0.6 % in most draws of the default recipe, 1.5 % in the
-worst (late enhancement, where contrast agent makes the signal steep between tissue and blood); with varying flip
-angles, 1.5 and 3.5 %.
+computed on a grid, equidistant in log T1 and log T2, and interpolated. The error of the worst voxel, over T1 of
+200-3,000 ms and T2 of 25-400 ms and relative to the largest signal, is at most 0.6 % in most draws of the default
+recipe and 1.5 % in the worst draw (late enhancement, where contrast agent makes the signal steep between tissue and
+blood). With varying flip angles, these errors are 1.5 and 3.5 %.
 """
 
 from __future__ import annotations
@@ -21,19 +21,23 @@ from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMap
 from nnunet_phys.tissue_kinds import TissueKinds
 from nnunet_phys.tissue_state import TissueState
 
-_NODES = (80, 96)  # of T1 and T2
-_NODES_WITH_FLIPS, _FLIP = (56, 56), 12
+_NODES = (80, 96)
+"""Grid points of T1 and T2; these and the following give the errors above."""
+_NODES_WITH_FLIPS = (56, 56)
+"""Grid points of T1 and T2 where flip angles vary, too."""
+_FLIPS = 12
+"""Grid points of the flip angle."""
 _LOG_T1 = (math.log(T1_MIN_MS), math.log(T1_MAX_MS))
 _LOG_T2 = (math.log(T2_MIN_MS), math.log(T2_MAX_MS))
 
 
 class SignalTable:
-    """Signals of one or several states of the tissue, tabulated together.
+    """Signals of one or several tissue states, tabulated together.
 
     Args:
-        sequence: of one image.
-        states: of the tissue, at least one.
-        flip_angles_deg: least and greatest, where they vary.
+        sequence: a sequence that makes one image.
+        states: one or more states of the tissue.
+        flip_angles_deg: least and greatest flip angle, if flip angles vary.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class SignalTable:
         shape: tuple[int, ...] = (n1, n2)
         flip = None
         if flip_angles_deg is not None:
-            shape, flip = (_FLIP, n1, n2), torch.linspace(*flip_angles_deg, _FLIP)[:, None, None]
+            shape, flip = (_FLIPS, n1, n2), torch.linspace(*flip_angles_deg, _FLIPS)[:, None, None]
         maps, kinds = _grid(n1, n2)
         tables = [torch.broadcast_to(signals(sequence, maps, state, kinds, flip)[0], shape) for state in states]
         self.atlas = torch.stack(tables).reshape(1, len(states), -1, n2)  # flip angles one below the other
@@ -57,7 +61,13 @@ class SignalTable:
 
         Args:
             t1, t2: ms, any shape; values beyond the bounds of `spin` count as the bound.
-            flip_angle_deg: of that shape, where the table has flip angles.
+            flip_angle_deg: flip angles of that shape, if the table has flip angles.
+
+        Returns:
+            tensor (states, *shape).
+
+        Raises:
+            ValueError: the table has flip angles, but none are passed.
         """
         shape, count = t1.shape, t1.numel()
         where = torch.empty((2, count))  # columns, then rows of the atlas, -1 to 1
@@ -68,22 +78,22 @@ class SignalTable:
         if flip_angle_deg is None:
             raise ValueError("the table is over flip angles: give them")
         low, high = self.flips
-        step = (high - low) / (_FLIP - 1)
-        node = flip_angle_deg.reshape(-1).sub(low).div_(step).clamp_(0, _FLIP - 1)
-        below = node.floor().clamp_(max=_FLIP - 2)
+        step = (high - low) / (_FLIPS - 1)
+        node = flip_angle_deg.reshape(-1).sub(low).div_(step).clamp_(0, _FLIPS - 1)
+        below = node.floor().clamp_(max=_FLIPS - 2)
         node.sub_(below)
-        # The same T1 in the tables of the two neighbouring flip angles: 0.56 of the time of one look-up by grid_sample
-        # in three dimensions (25,600 voxels on one core)
+        # Two look-ups, at the same T1 in the tables of the two neighbouring flip angles, take 0.56 of the time of one
+        # look-up by grid_sample in three dimensions (25,600 voxels on one core)
         rows = torch.empty((2, count))
         n1, _ = self.nodes
         torch.add(where[1].clamp_(-1, 1).mul_((n1 - 1) / 2), below, alpha=n1, out=rows[0])
-        rows[0].add_((n1 - 1) / 2).mul_(2 / (_FLIP * n1 - 1)).sub_(1)
-        torch.add(rows[0], 2 * n1 / (_FLIP * n1 - 1), out=rows[1])
+        rows[0].add_((n1 - 1) / 2).mul_(2 / (_FLIPS * n1 - 1)).sub_(1)
+        torch.add(rows[0], 2 * n1 / (_FLIPS * n1 - 1), out=rows[1])
         neighbours = self._look_up(torch.stack((where[:1].expand(2, -1), rows)))
         return torch.lerp(neighbours[:, 0], neighbours[:, 1], node).reshape(-1, *shape)
 
     def _look_up(self, where: torch.Tensor) -> torch.Tensor:
-        """(states, lines, n) at places (2, lines, n)."""
+        """Signals (states, lines, n) at coordinates (2, lines, n) of the atlas, -1 to 1."""
         return grid_sample(self.atlas, where.permute(1, 2, 0)[None], padding_mode="border", align_corners=True)[0]
 
 

@@ -19,7 +19,7 @@ class SyntheticImage:
 
     Attributes:
         draw: the contrast.
-        shift_mm: how far breathing moved the image from row to row.
+        shift_mm: how far breathing moved the image, from row to row.
     """
 
     draw: ContrastDraw
@@ -29,17 +29,17 @@ class SyntheticImage:
         """The image, in the signal's unit.
 
         Args:
-            maps: of shape (slices, rows, columns).
+            maps: maps of shape (slices, rows, columns).
             voxel_mm: slice, row and column spacing.
 
         Returns:
-            (slices, rows, columns): magnitude, or signed where phase-sensitive.
+            tensor (slices, rows, columns): magnitude, or the signed signal if phase-sensitive.
         """
         if self.shift_mm == 0:
             return self.draw.scan(maps.stack(), voxel_mm)
         still = replace(self.draw, noise=None).scan(maps.stack(), voxel_mm)
         moved = displace(still, self.shift_mm / voxel_mm[1], along_rows=True)
-        return self.draw.shown(moved, noise_reference(moved))  # noise does not move, nor is it smoothed
+        return self.draw.shown(moved, noise_reference(moved))  # noise is neither moved nor interpolated
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -51,12 +51,12 @@ class SyntheticImage:
 
         Args:
             record: plain JSON.
-            where: the file, which begins each line of a refusal.
+            where: the file, with which every line of an error begins.
 
         Raises:
-            InputError: it is something else, or holds a draw that cannot be made.
+            InputError: the record is something else, or holds an invalid draw.
         """
-        remedy = "Give a CASE.json that `nnunet_phys synthesize` wrote, or one draw of it."
+        remedy = "Give a CASE.json that `nnunet_phys synthesize` wrote, or a draw from it."
         is_list = isinstance(record, dict) and "images" in record
         content = record if is_list else {"images": [{"draw": record, "shift_mm": 0.0}]}
         entries = structure(content, _Record, where, remedy, extra=True).images

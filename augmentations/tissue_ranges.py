@@ -1,4 +1,4 @@
-"""Ranges of the state of the tissue: contrast agent and random regions."""
+"""Ranges of the state of the tissue: contrast agent, and random regions in another state."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class AgentRanges:
 
     probability: float = field(metadata=number(SHARE, "share of images with contrast agent"))
     blood_mmol_l: Range = field(metadata=span(DOSE, "concentration in blood"))
-    tissue_of_blood: Range = field(metadata=span(Quantity("", 0, 10), "that in tissue, relative to blood's"))
+    tissue_of_blood: Range = field(metadata=span(Quantity("", 0, 10), "concentration in tissue, relative to blood"))
 
     def draw_agent(self, rng: Uniform) -> ContrastAgent:
-        """Concentrations, zero where there is none."""
+        """Draw concentrations; both are 0 if there is no agent."""
         if not chance(rng, self.probability):
             return ContrastAgent(0.0, 0.0)
         blood = rng.uniform(*self.blood_mmol_l)
@@ -34,14 +34,24 @@ class RegionRanges:
 
     probability: float = field(metadata=number(SHARE, "share of images with such regions"))
     share: Range = field(metadata=span(SHARE, "share of the volume that they fill"))
-    scale_mm: Range = field(metadata=span(Quantity("mm", 0.5, 1000), "their size"))
-    t1_factor: Range = field(metadata=span(RELAXATION_FACTOR, "factor of T1 of tissue like myocardium there"))
-    t2_factor: Range = field(metadata=span(RELAXATION_FACTOR, "factor of its T2"))
-    uptake: Range = field(metadata=span(UPTAKE, "its uptake of contrast agent, relative to other tissue's"))
-    blood_factor: Range = field(metadata=span(Quantity("", 0, 10), "factor of the contrast agent in blood there"))
+    scale_mm: Range = field(metadata=span(Quantity("mm", 0.5, 1000), "size of the regions"))
+    t1_factor: Range = field(
+        metadata=span(RELAXATION_FACTOR, "factor of T1 in the regions, for tissue like myocardium")
+    )
+    t2_factor: Range = field(
+        metadata=span(RELAXATION_FACTOR, "factor of T2 in the regions, for tissue like myocardium")
+    )
+    uptake: Range = field(
+        metadata=span(
+            UPTAKE, "uptake of contrast agent by tissue like myocardium in the regions, relative to other tissue"
+        )
+    )
+    blood_factor: Range = field(
+        metadata=span(Quantity("", 0, 10), "factor of the concentration in blood in the regions")
+    )
 
     def draw_region(self, rng: Uniform, tissue: TissueState) -> tuple[Region, TissueState] | tuple[None, None]:
-        """The region and the state of its tissue, or neither."""
+        """Draw a region and the state of its tissue, or neither."""
         if not chance(rng, self.probability):
             return None, None
         region = Region(rng.uniform(*self.share), rng.uniform(*self.scale_mm), whole_number(rng, 0, 2**31 - 1))

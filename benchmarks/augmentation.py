@@ -1,11 +1,11 @@
-"""Cost of contrast synthesis beside nnU-Net's own training, on one core, both sides in one run.
+"""Cost of contrast synthesis compared with nnU-Net's own augmentation, on one core and in the same run.
 
     OMP_NUM_THREADS=1 python benchmarks/augmentation.py
 
-First the transforms alone: nnU-Net hands them a patch larger than the network's (rotation needs the margin), which the
-image fills or ends within. Then `generate_train_batch` of nnU-Net's loader as a whole, with reading from disk, plain
-and with the maps; 2d and 3d. Cases are random blocks of tissue, written to a temporary folder as nnU-Net and
-`nnunet_phys preprocess` write them.
+First the transforms alone. nnU-Net passes them a patch larger than the network's, since rotation needs a margin; the
+image fills this patch, or only the network's patch size. Then `generate_train_batch` of nnU-Net's loader as a whole,
+with reading from disk, without and with the maps; in 2d and 3d. Cases are random blocks of tissue, written to a
+temporary folder as nnU-Net and `nnunet_phys preprocess` write them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ QUIET = replace(DEFAULT, scanner=tuple(effect for effect in DEFAULT.scanner if e
 def write_cases(
     folder: Path, shape: tuple[int, ...], spacing: tuple[float, ...], patch: tuple[int, ...]
 ) -> SpinDataset:
-    """Three cases of random blocks of tissue, as nnU-Net and we preprocess them."""
+    """Write three cases of random blocks of tissue, preprocessed as by nnU-Net and `nnunet_phys preprocess`."""
     images, maps_folder = folder / "images", folder / "images_spin"
     images.mkdir(parents=True)
     maps_folder.mkdir(parents=True)
@@ -70,20 +70,22 @@ def write_cases(
     return SpinDataset(nnUNetDatasetBlosc2(str(images)))
 
 
-def transforms_of(patch: tuple[int, ...], rotation: tuple[float, float], mirrored: tuple[int, ...], dummy: bool):
+def transforms_of(
+    patch: tuple[int, ...], rotation: tuple[float, float], mirrored: tuple[int, ...], dummy: bool
+) -> ComposeTransforms:
     """nnU-Net's default training transforms."""
     scales = [[1 / 2**i] * len(patch) for i in range(5)]
     return nnUNetTrainer.get_training_transforms(patch, rotation, scales, mirrored, dummy)
 
 
 def with_synthesis(theirs: ComposeTransforms, recipe: ContrastRecipe, dataset: SpinDataset) -> ComposeTransforms:
-    """The same with ours, as `PhysMixin` places them."""
+    """nnU-Net's transforms with those of this package, in the places where `PhysMixin` puts them."""
     spatial, *others = theirs.transforms
     return ComposeTransforms([SynthesizeContrast(recipe, dataset.cases), spatial, AcquireImage(), *others])
 
 
 class _Between(AcquireImage):
-    """The crop that the spatial transform would hand on, so that ours are timed without it."""
+    """`AcquireImage` on the crop that the spatial transform would pass on, so that our transforms are timed alone."""
 
     def __init__(self, patch: tuple[int, ...]) -> None:
         super().__init__()
@@ -94,9 +96,10 @@ class _Between(AcquireImage):
 
 
 def milliseconds(calls: dict[str, Callable[[dict], object]], inputs: dict, repeats: int) -> dict[str, float]:
-    """Mean time of one call of each, in turns, so that other load falls on all alike.
+    """Mean time of a call of each function, ms. They are called in turn, so that other load affects all equally.
 
-    The mean, not the median: most transforms are applied by chance. The first tenth warms up.
+    It is the mean and not the median, since most transforms are applied by chance. The first tenth of the calls is a
+    warm-up and not counted.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
@@ -109,7 +112,7 @@ def milliseconds(calls: dict[str, Callable[[dict], object]], inputs: dict, repea
 
 
 def show(title: str, times: dict[str, float]) -> None:
-    """One block of the table; the first line is the measure of the others."""
+    """Print one block of the table; percentages are relative to its first line."""
     print(title)
     base = next(iter(times.values()))
     for name, spent in times.items():
@@ -117,7 +120,7 @@ def show(title: str, times: dict[str, float]) -> None:
 
 
 def transforms_alone(dataset: SpinDataset, repeats: int) -> None:
-    """2d: nnU-Net's transforms, and ours for each sequence and for all."""
+    """Time nnU-Net's 2d transforms, and ours for each sequence and for all sequences."""
     patch, _, _, _, rotation, mirrored, dummy = TWO_D
     large = tuple(int(n) for n in get_patch_size(patch, rotation, rotation, rotation, (0.85, 1.25)))
     theirs = transforms_of(patch, rotation, mirrored, dummy)
@@ -145,7 +148,7 @@ def transforms_alone(dataset: SpinDataset, repeats: int) -> None:
 
 
 def whole_batches(name: str, dataset: SpinDataset, setting: tuple, repeats: int) -> None:
-    """generate_train_batch of nnU-Net's loader, plain and ours."""
+    """Time `generate_train_batch` of nnU-Net's loader, without and with the synthesis."""
     patch, _, _, batch, rotation, mirrored, dummy = setting
     angles = (rotation,) * 3 if len(patch) == 3 else (rotation, rotation, rotation)
     large = get_patch_size(patch, *angles, (0.85, 1.25))

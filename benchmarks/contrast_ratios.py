@@ -1,9 +1,9 @@
 """Do the contrasts of real scans lie among those that a recipe draws? Blood over myocardium, drawn and real.
 
-Draws come from the maps of a data set (`nnunet_phys reverse`, its labels tell blood and myocardium), real ratios from
-the folder in NNUNET_PHYS_DATA (not part of the project): cine and LGE by their labels, MOLLI readouts by the mid-wall
-ring and what it encloses. The ratio is that of the medians of magnitudes, with the recipe's noise and without receive
-bias.
+Draws are made from the maps of a data set (`nnunet_phys reverse`), whose labels define blood and myocardium. Real
+ratios come from the folder in NNUNET_PHYS_DATA (not part of the project): cine and LGE by their labels, MOLLI readouts
+by the mid-wall ring and what it encloses. The ratio is that of the median magnitudes, with the recipe's noise and
+without receive bias.
 
     NNUNET_PHYS_DATA=... python benchmarks/contrast_ratios.py -d 27 -o ratios.png
 """
@@ -23,7 +23,7 @@ from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import convert_id_to_dataset_name
 from scipy.ndimage import binary_erosion
 
-from nnunet_phys.augmentations.recipe import ContrastRecipe
+from nnunet_phys.augmentations.recipe import ContrastRecipe, SequenceEntry
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.image_files import read_image
 from nnunet_phys.reservoir import Reservoir
@@ -96,7 +96,7 @@ def inner_disc(ring: np.ndarray) -> np.ndarray:
 
 
 def read_tissue(raw: Path) -> list[tuple[Reservoir, int]]:
-    """Per case the voxels of blood, then of myocardium, and how many are blood."""
+    """Per case, a reservoir of blood voxels followed by myocardium voxels, and the number of blood voxels."""
     cases = []
     for file in sorted((raw / "labelsTr").glob("*.nii.gz")):
         name, labels = file.name.removesuffix(".nii.gz"), read_image(file)
@@ -107,9 +107,12 @@ def read_tissue(raw: Path) -> list[tuple[Reservoir, int]]:
     return cases
 
 
-def draw_ratios(recipe: ContrastRecipe, entry, cases: list, count: int) -> np.ndarray:
-    """Ratios of so many draws of one sequence."""
-    rng, ratios = np.random.default_rng(0), []
+def draw_ratios(
+    recipe: ContrastRecipe, entry: SequenceEntry, cases: list[tuple[Reservoir, int]], count: int
+) -> np.ndarray:
+    """Ratios in `count` draws of one sequence."""
+    rng = np.random.default_rng(0)
+    ratios = []
     alone = replace(
         recipe, sequences=(replace(entry, region=None),), scanner=tuple(e for e in recipe.scanner if e.name == "noise")
     )
@@ -130,10 +133,8 @@ def real_ratios(data: Path) -> dict[str, np.ndarray]:
     ratios: dict[str, list[float]] = {}
     for kind, folder, part in (("cine", data / "Dataset027_ACDC", "Tr"), ("LGE", data / "mscmr_lge", "")):
         for file in sorted((folder / f"labels{part}").glob("*.nii.gz")):
-            labels, image = (
-                read_image(file),
-                read_image(folder / f"images{part}" / file.name.replace(".nii", "_0000.nii")),
-            )
+            labels = read_image(file)
+            image = read_image(folder / f"images{part}" / file.name.replace(".nii", "_0000.nii"))
             ratio = np.median(image[core(labels == LV)]) / np.median(image[labels == MYO])
             ratios.setdefault(kind, []).append(ratio)
     molli = data / "molli_t1net"

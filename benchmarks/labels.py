@@ -1,9 +1,10 @@
-"""Do labels paint the answer's outline into the images? Trainings on digital hearts, whose true maps are known.
+"""Does using labels leave their outline in synthetic images? Trainings on digital hearts, whose true maps are known.
 
-If an outline were painted in, a network would lean on it and lose on test images, which have none. Same schedule and
-test sets for maps made without labels, with labels, and the true ones, all on recipes/three_sequences.json; and, on the
-true maps, for cine at rest with GRE whose inflow goes into what looks like blood by T1 and T2, or into the labelled
-cavities. Dice, mean over structures, a line per training:
+If synthetic images contained the outline, a network would rely on it and do worse on test images, which lack it. All
+trainings have the same schedule and test sets. Three kinds differ in their maps (made without labels, made with labels,
+and true maps), with recipes/three_sequences.json. Two more, on the true maps, draw cine with blood at rest and GRE with
+inflow, either where T1 and T2 are like blood's or in the labelled cavities. Prints the mean Dice over structures, in
+a line per training:
 
     python benchmarks/labels.py -work FOLDER
 """
@@ -35,13 +36,13 @@ TRAININGS = {
     "inflow by tissue": ("true", "nnUNetTrainerTissueInflow"),
     "inflow by labels": ("true", "nnUNetTrainerLabelInflow"),
 }
-"""Maps, and trainer."""
+"""Maps and trainer of each kind of training."""
 
 
 def main() -> None:
-    """Train what is not trained yet, and print the table."""
+    """Run the trainings that are not finished, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes; a rerun goes on")
+    parser.add_argument("-work", type=Path, required=True, help="folder for all files; a rerun continues")
     parser.add_argument("-repeat", type=int, default=3, help="trainings of each kind (default %(default)s)")
     parser.add_argument("-only", nargs="+", default=list(TRAININGS), choices=tuple(TRAININGS))
     parser.add_argument("-device", default="cpu")
@@ -78,7 +79,7 @@ def main() -> None:
 def train_and_score(
     work: Path, raw: Path, maps: Path, trainer: str, name: str, device: str
 ) -> dict[str, dict[str, float]]:
-    """Train on these maps, in a results folder of its own, and score all contrasts."""
+    """Train on these maps, in a separate results folder, and score all contrasts."""
     results = work / "results" / name
     results.mkdir(parents=True, exist_ok=True)
     os.environ["nnUNet_results"] = str(results)

@@ -1,7 +1,8 @@
-"""T1 from whole MOLLI series: the joint estimate of reverse imaging beside the conventional three-parameter fit.
+"""T1 from whole MOLLI series: the joint estimate of reverse imaging compared with the usual three-parameter fit.
 
-On digital hearts, imaged by the Bloch simulation with noise, against the truth; on real series, where NNUNET_PHYS_DATA
-names a folder of them (not part of the project), against the scanner's map over a ring of myocardium:
+On digital hearts, imaged by the Bloch simulation with noise, both are compared with the truth. If NNUNET_PHYS_DATA
+names a folder of real series (not part of the project), they are compared with the scanner's map over a ring of
+myocardium:
 
     NNUNET_PHYS_DATA=... python benchmarks/molli_t1.py
 """

@@ -1,11 +1,10 @@
-"""Are training patches normalised as inference will normalise the same scan?
+"""Are training patches normalised as nnU-Net normalises the same scan at inference?
 
-For each of many draws of a recipe: the whole volume is synthesised from the maps in their own geometry and
-preprocessed by nnU-Net, as a test image is; and a patch of random place goes the way of a training worker. Printed are
-the differences of their means over the patch, in standard deviations of the case, and of their standard deviations, in
-per cent.
+For each of many draws of a recipe, the whole volume is synthesised from the maps in their own geometry and preprocessed
+by nnU-Net like a test image, and a random patch is synthesised as in training. Prints how far the two differ in that
+patch: their means, in standard deviations of the case, and their standard deviations, in per cent.
 
-    python benchmarks/normalisation.py -d 27 [-c 2d] [-recipe default] [--no_image_faults]
+    python benchmarks/normalisation.py -d 27 [-c 2d] [-recipe default] [--no_image_effects]
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 from nnunet_phys.precomputed_spin.spin_copies import reservoir_path, spin_folder
 from nnunet_phys.reservoir import Reservoir
 
-IMAGE_FAULTS = ("partial_volume", "zero_filling", "ghost")
+IMAGE_EFFECTS = ("partial_volume", "zero_filling", "ghost")
 
 
 def main() -> None:
@@ -39,16 +38,16 @@ def main() -> None:
     parser.add_argument("-p", default="nnUNetPlans")
     parser.add_argument("-recipe", default="default")
     parser.add_argument("-n", type=int, default=200, help="draws (default %(default)s)")
-    parser.add_argument("--no_image_faults", action="store_true", help="without blur, cut k-space and ghosts")
+    parser.add_argument("--no_image_effects", action="store_true", help="without blur, cut k-space and ghosts")
     args = parser.parse_args()
     raw = open_raw_dataset(args.d)
     target = open_preprocessed_dataset(raw.name, args.p, args.c)
     plans, configuration = target.plans, target.configuration
     if list(plans.transpose_forward) != [0, 1, 2]:
-        parser.error(f"the plans {args.p} transpose the axes, which this comparison does not")
+        parser.error(f"the plans {args.p} transpose the axes, which this comparison does not support")
     recipe, rng = load_recipe(args.recipe), np.random.default_rng(0)
-    if args.no_image_faults:
-        recipe = replace(recipe, scanner=tuple(e for e in recipe.scanner if e.name not in IMAGE_FAULTS))
+    if args.no_image_effects:
+        recipe = replace(recipe, scanner=tuple(e for e in recipe.scanner if e.name not in IMAGE_EFFECTS))
     cases, means, deviations = target.cases(), [], []
     for index in tqdm(range(args.n)):
         case = cases[index % len(cases)]

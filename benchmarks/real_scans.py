@@ -1,10 +1,11 @@
-"""Plain nnU-Net against nnUNetTrainerPhys on real scans: cine of patients left out, LGE, and MOLLI readouts.
+"""Plain nnU-Net against nnUNetTrainerPhys on real scans: cine of other patients, LGE, and MOLLI readouts.
 
-Phys with the default recipe, with the three sequences of recipes/three_sequences.json, with the published plugin's
-contrasts (recipe `paper`), and with the default recipe with more MOLLI and fewer real images, all on the same maps.
+Phys is trained with the default recipe, with the three sequences of recipes/three_sequences.json, with the published
+plugin's contrasts (recipe `paper`), and with more MOLLI and fewer real images than in the default recipe, all on the
+same maps.
 
-Reads the folder in NNUNET_PHYS_DATA (Dataset027_ACDC, mscmr_lge, molli_t1net; not part of the project). Stages
-finished in the work folder are skipped, so a killed run goes on. Prints one table, and what the maps hold:
+Reads the folder in NNUNET_PHYS_DATA (Dataset027_ACDC, mscmr_lge, molli_t1net; not part of the project). Stages that are
+finished in the work folder are skipped, so a rerun continues. Prints one table, and what the maps hold:
 
     NNUNET_PHYS_DATA=... python benchmarks/real_scans.py -work FOLDER
 """
@@ -34,15 +35,15 @@ TRAINERS = {
 
 
 def main() -> None:
-    """Run what is not done yet, and print the table."""
+    """Run the stages that are not finished, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes")
+    parser.add_argument("-work", type=Path, required=True, help="folder for all files")
     parser.add_argument("-patients", type=int, default=30, help="training patients (default %(default)s)")
     parser.add_argument("-left_out", type=int, default=15, help="test patients (default %(default)s)")
     parser.add_argument("-frames", default="ED", choices=("ED", "both"), help="default %(default)s")
     parser.add_argument("-iterations", type=int, default=6000, help="of each training (default %(default)s)")
     parser.add_argument("-only", nargs="+", default=list(TRAINERS), choices=tuple(TRAINERS))
-    parser.add_argument("--no_labels", action="store_true", help="maps by the images alone")
+    parser.add_argument("--no_labels", action="store_true", help="make the maps without labels")
     parser.add_argument("-prior", default="digital_heart")
     parser.add_argument("-device", default="cpu")
     args = parser.parse_args()
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 def copy_patients(source: Path, raw: Path, train: int, test: int, frames: str) -> None:
-    """Every second patient to train on, the last of the others to test on: no patient is on both sides."""
+    """Copy every second patient for training, and the last of the others for testing."""
     cases = sorted(p.name.removesuffix("_0000.nii.gz") for p in (source / "imagesTr").iterdir())
     if frames == "ED":
         cases = [c for c in cases if c.endswith("frame01")]
@@ -99,7 +100,7 @@ def copy_patients(source: Path, raw: Path, train: int, test: int, frames: str) -
 
 
 def split_by_patient(pre: Path) -> None:
-    """Write nnU-Net's split: every patient's frames on one side."""
+    """Write nnU-Net's split, with all frames of a patient on the same side."""
     cases = sorted(p.name[: -len(".nii.gz")] for p in (pre / "gt_segmentations").iterdir())
     patients = sorted({c[:10] for c in cases})
     validation = set(patients[:: max(2, len(patients) // 3)])
@@ -113,8 +114,8 @@ def split_by_patient(pre: Path) -> None:
 def table(work: Path, data: Path, raw: Path, methods: list[str]) -> str:
     """Mean Dice over cases for cine and LGE; for MOLLI the share of ring pixels called myocardium, per readout.
 
-    "Least of best": the worst share of a series over its best. "Dice": mean of RV, MYO and LV against the segmentation
-    of the series' best readout.
+    "Least of best" is the smallest share of a series over its largest. "Dice" of a readout is the mean of RV, MYO and
+    LV against the segmentation of the readout with the largest share.
     """
     rows: dict[str, dict[str, float]] = {}
     for method in methods:
@@ -173,7 +174,7 @@ def dice(predictions: Path, labels: Path) -> dict[int, float]:
 
 
 def agreement(path: Path, reference: Path) -> float:
-    """Mean Dice of RV, MYO and LV between two segmentations, over those that either has."""
+    """Mean Dice of RV, MYO and LV between two segmentations, over the structures that are in either."""
     mask, best = read_image(path), read_image(reference)
     sizes = {code: (mask == code).sum() + (best == code).sum() for code in NAMES}
     scores = [2 * ((mask == code) & (best == code)).sum() / size for code, size in sizes.items() if size]
@@ -181,7 +182,7 @@ def agreement(path: Path, reference: Path) -> float:
 
 
 def ring_shares(predictions: Path, molli: Path) -> dict[str, dict[str, tuple[Path, float]]]:
-    """By series and inversion time: the segmentation, and the share of the mid-wall ring called myocardium."""
+    """By series and inversion time: the file of the segmentation, and the share of the ring called myocardium."""
     shares: dict[str, dict[str, tuple[Path, float]]] = {}
     for description in sorted((molli / "reference").glob("*.json")):
         series = description.stem

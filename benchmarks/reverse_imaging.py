@@ -1,9 +1,9 @@
-"""How well maps made from one cine image give other contrasts, on held-out digital hearts whose maps are known.
+"""How well maps made from one cine image reproduce other contrasts, on held-out digital hearts whose maps are known.
 
-Every method sees the same images (bSSFP, receive bias in PD, noise, an unknown gain, another pixel size than
-the prior's) and passes the same steps around it (gain, resampling, last correction on the image's own grid), which
-favours those that have no such steps of their own. What counts is the contrasts: MOLLI over its readouts, GRE and
-T2-prepared bSSFP made from the estimated maps against those from the true ones, after one gain per image.
+Every method gets the same images (bSSFP, receive bias in PD, noise, an unknown gain, another pixel size than the
+prior's) and the same steps around it (gain, resampling, last correction on the image's own grid), which favours methods
+without such steps. What counts is the contrasts: MOLLI over its readouts, GRE and T2-prepared bSSFP made from the
+estimated maps, compared with those from the true maps after one gain per image.
 
     python benchmarks/reverse_imaging.py
 """
@@ -42,7 +42,7 @@ XI = (0.05, 0.2, 0.8, 3.0, 12.0)
 
 @dataclass(frozen=True)
 class PriorMean(Sampler):
-    """Baseline: one T1 and T2 everywhere, the prior's mean; the image goes into PD."""
+    """Baseline: T1 and T2 are the prior's mean everywhere; the image goes into PD."""
 
     uses_labels = False
     draws_samples = False
@@ -53,7 +53,7 @@ class PriorMean(Sampler):
 
 @dataclass(frozen=True)
 class TissueLookup(Sampler):
-    """Baseline: the mean of what each pixel's own brightness may be, no neighbourhood, no network."""
+    """Baseline: the mean of the tissues that fit a pixel's brightness, without neighbours or network."""
 
     uses_labels = True
     draws_samples = False
@@ -64,7 +64,7 @@ class TissueLookup(Sampler):
 
 @dataclass(frozen=True)
 class Unguided(Sampler):
-    """A sampler with the prior that does not see the image, as the paper's."""
+    """A sampler whose prior does not see the image, as in the paper."""
 
     uses_labels = True
 
@@ -80,7 +80,7 @@ class Unguided(Sampler):
 
 @dataclass(frozen=True)
 class Heart:
-    """A held-out digital heart: its image, true maps and tissues, (slices, rows, columns)."""
+    """A held-out digital heart: its image, true maps, labels and tissues, (slices, rows, columns)."""
 
     name: str
     image: np.ndarray
@@ -99,7 +99,7 @@ def draw_heart(seed: int, slices: int) -> Heart:
 
 
 def psnr(truth: torch.Tensor, estimate: torch.Tensor, region: torch.Tensor) -> float:
-    """Mean over images (images, rows, columns) of the PSNR in a region after one least-squares gain each, dB."""
+    """PSNR in a region after one least-squares gain per image, in dB; mean over images (images, rows, columns)."""
     values = []
     for a, b in zip(truth[:, region], estimate[:, region], strict=True):
         gain = (a * b).sum() / b.square().sum()
@@ -108,10 +108,10 @@ def psnr(truth: torch.Tensor, estimate: torch.Tensor, region: torch.Tensor) -> f
 
 
 def measure(hearts: list[Heart], prior_name: str, sampler: Sampler, device: str, batch: int) -> dict:
-    """Run one method over all hearts, in a process of its own so that its memory can be measured.
+    """Run one method over all hearts; called in a separate process, so that its memory can be measured.
 
     Returns:
-        Per slice figures by name, medians of T1 and T2 by structure, and the cost per slice.
+        Figures per slice by name, medians of T1 and T2 by structure, and the cost per slice.
     """
     calls = 0
     prior = SpinPrior.load(prior_name, device)
@@ -162,7 +162,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-hearts", type=int, default=12, help="test hearts (default %(default)s)")
-    parser.add_argument("-slices", type=int, default=1, help="slices a heart (default %(default)s)")
+    parser.add_argument("-slices", type=int, default=1, help="slices per heart (default %(default)s)")
     parser.add_argument("-prior", default="digital_heart")
     parser.add_argument("-device", default="cpu")
     parser.add_argument("-batch", type=int, default=4)
@@ -171,7 +171,7 @@ def main() -> None:
     args = parser.parse_args()
 
     def run(hearts: list[Heart], sampler: Sampler) -> dict:
-        batch = min(args.batch, sum(len(h.image) for h in hearts))  # a larger one would be filled up
+        batch = min(args.batch, sum(len(h.image) for h in hearts))  # a larger batch would be padded
         with get_context("spawn").Pool(1) as process:
             return process.apply(measure, (hearts, args.prior, sampler, args.device, batch))
 

@@ -1,1 +1,1 @@
-"""Trainer classes for nnU-Net. Point the variable nnUNet_extTrainer at this folder (`nnunet_phys trainers`)."""
+"""Trainer classes for nnU-Net, in the folder that `nnunet_phys trainers` prints for nnUNet_extTrainer."""

@@ -1,8 +1,8 @@
 """nnU-Net trainers that synthesise MR contrasts from tissue maps while they train.
 
-nnU-Net imports this file from the folder in `nnUNet_extTrainer` and then removes it from `sys.modules`, so whatever a
-worker process unpickles (transform, dataset, recipe) lives outside this folder. Network, plans and input channels are
-nnU-Net's own.
+nnU-Net imports this file from the folder in `nnUNet_extTrainer` and then removes it from `sys.modules`. So everything
+that worker processes unpickle (transform, dataset, recipe) lies outside this folder. Network, plans and input channels
+are nnU-Net's own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset, require_one_channel
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
-if TYPE_CHECKING:  # what the mixin is mixed with
+if TYPE_CHECKING:  # the class with which the mixin is combined
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as _Trainer
 else:
     _Trainer = object
@@ -51,26 +51,26 @@ class PhysMixin(_Trainer):
     stage stays unchanged.
 
     Attributes:
-        recipe: what to synthesise: a recipe's name, a JSON file or a `ContrastRecipe`. The variable nnUNet_phys_recipe
-            overrides it. The recipe in force is written to recipe.json in the fold's folder.
+        recipe: what to synthesise: the name of a recipe, a JSON file or a `ContrastRecipe`. The variable
+            nnUNet_phys_recipe overrides it. The recipe in force is written to recipe.json in the fold's folder.
     """
 
     recipe: str | Path | ContrastRecipe = "default"
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        parents = cls.__mro__
-        plain = [p for p in parents if issubclass(p, nnUNetTrainer) and not issubclass(p, PhysMixin)]
-        if plain and parents.index(plain[0]) < parents.index(PhysMixin):
+        order = cls.__mro__
+        plain = [p for p in order if issubclass(p, nnUNetTrainer) and not issubclass(p, PhysMixin)]
+        if plain and order.index(plain[0]) < order.index(PhysMixin):
             raise TypeError(f"{cls.__name__}: name PhysMixin before the nnU-Net trainer, or it has no effect")
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
-        """The parent's transforms, after the synthesis. Not static, as it needs this training's cases."""
-        parents = super().get_training_transforms(*args, **kwargs)
+        """The parent's transforms with the synthesis; not static like nnU-Net's, as it needs this training's cases."""
+        inherited = super().get_training_transforms(*args, **kwargs)
         training, _ = self._datasets
         masked = self.configuration_manager.use_mask_for_norm[0]
         synthesis = SynthesizeContrast(self._recipe, training.cases, masked)
-        transforms = parents.transforms if isinstance(parents, ComposeTransforms) else [parents]
+        transforms = inherited.transforms if isinstance(inherited, ComposeTransforms) else [inherited]
         spatial = [index for index, transform in enumerate(transforms) if isinstance(transform, _SPATIAL)]
         after = spatial[-1] + 1 if spatial else 0
         return ComposeTransforms([synthesis, *transforms[:after], AcquireImage(), *transforms[after:]])
@@ -89,7 +89,7 @@ class PhysMixin(_Trainer):
             maybe_mkdir_p(self.output_folder)
             path.write_text(described)
             named = f" (named by {VARIABLE})" if os.environ.get(VARIABLE) else ""
-            note = ", another one than this fold had before" if changed else ""
+            note = ", which differs from the recipe that this fold had before" if changed else ""
             self.print_to_log_file(f"nnunet_phys: recipe {recipe.name}{named}, in full in {path}{note}")
         return recipe
 
@@ -98,7 +98,7 @@ class PhysMixin(_Trainer):
         dataset, plans = self.plans_manager.dataset_name, self.plans_manager.plans_name
         require_one_channel(dataset, describe_dataset(self.dataset_json, f"dataset.json of {dataset}"))
         require_z_score(dataset, self.configuration_manager)
-        _ = self._recipe  # whose faults come first
+        _ = self._recipe  # so that its faults are reported first
         training, validation = super().get_tr_and_val_datasets()
         remedy = f"Run `nnunet_phys preprocess -d {convert_dataset_name_to_id(dataset)} -c {self.configuration_name}"
         remedy += f" -plans_name {plans}`." if plans != "nnUNetPlans" else "`."
@@ -109,7 +109,7 @@ class PhysMixin(_Trainer):
 
 
 class nnUNetTrainerPhys(PhysMixin, nnUNetTrainer):
-    """Every sequence of a cardiac exam."""
+    """All sequences of a cardiac exam."""
 
 
 class nnUNetTrainerPhysMOLLI(nnUNetTrainerPhys):
@@ -137,7 +137,7 @@ class nnUNetTrainerPhysPaper(nnUNetTrainerPhys):
 
 
 class nnUNetTrainerPhys_5epochs(PhysMixin, nnUNetTrainer_5epochs):
-    """For trying things out."""
+    """A short schedule for trials."""
 
 
 class nnUNetTrainerPhys_100epochs(PhysMixin, nnUNetTrainer_100epochs):

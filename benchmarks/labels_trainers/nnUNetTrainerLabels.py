@@ -1,4 +1,4 @@
-"""The trainings of `labels.py`: on three sequences; with inflow by T1 and T2, as the package has it, or by labels."""
+"""Trainers of `labels.py`: on three sequences; with inflow by T1 and T2, as in the package, or by labels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 class nnUNetTrainerThreeSequences(PhysMixin, Demo):
-    """bSSFP, MOLLI and GRE without contrast agent or a scanner's faults but noise."""
+    """bSSFP, MOLLI and GRE without contrast agent, with noise as the only scanner effect."""
 
     recipe = RECIPES / "three_sequences.json"
 
 
 class nnUNetTrainerTissueInflow(PhysMixin, Demo):
-    """Cine at rest and GRE with inflow into what looks like blood."""
+    """Cine with blood at rest, and GRE with inflow where T1 and T2 are like blood's."""
 
     recipe = RECIPES / "inflow.json"
 
@@ -32,7 +32,7 @@ class nnUNetTrainerLabelInflow(nnUNetTrainerTissueInflow):
     """The same with inflow into the labelled cavities."""
 
     def get_training_transforms(self, *args, **kwargs):
-        """The parent's, with the synthesis replaced."""
+        """The parent's transforms, with the synthesis replaced."""
         transforms = super().get_training_transforms(*args, **kwargs)
         ours = transforms.transforms[0]
         transforms.transforms[0] = PaintedInflow(ours.recipe, ours.cases, ours.masked)
@@ -40,7 +40,7 @@ class nnUNetTrainerLabelInflow(nnUNetTrainerTissueInflow):
 
 
 class PaintedInflow(SynthesizeContrast):
-    """Blood flows inside the label's outline and rests elsewhere."""
+    """The synthesis with blood that flows inside the labelled cavities and rests elsewhere."""
 
     def apply(self, data_dict: dict, draw, place, outside) -> dict:
         if draw is None or place is None or not getattr(draw.sequence, "inflow_pulses", None):

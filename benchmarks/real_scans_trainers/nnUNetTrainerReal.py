@@ -13,7 +13,7 @@ from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
 
 
 class nnUNetTrainerReal(nnUNetTrainer):
-    """Epochs of 100 iterations; no validation at the end, `real_scans.py` predicts patients left out."""
+    """Epochs of 100 iterations; no validation at the end, since `real_scans.py` predicts other patients."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class nnUNetTrainerReal(nnUNetTrainer):
         self.save_every = 5
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Nothing."""
+        """Nothing: see the class."""
 
 
 class nnUNetTrainerPhysReal(PhysMixin, nnUNetTrainerReal):
@@ -37,7 +37,7 @@ class nnUNetTrainerPhysReal(PhysMixin, nnUNetTrainerReal):
 
 
 class nnUNetTrainerPhysThreeReal(nnUNetTrainerPhysReal):
-    """bSSFP, MOLLI and GRE without contrast agent or a scanner's faults but noise."""
+    """bSSFP, MOLLI and GRE without contrast agent, with noise as the only scanner effect."""
 
     recipe = Path(__file__).parents[1] / "recipes" / "three_sequences.json"
 
@@ -49,11 +49,11 @@ class nnUNetTrainerPhysPaperReal(nnUNetTrainerPhysReal):
 
 
 class nnUNetTrainerPhysMoreMOLLIReal(nnUNetTrainerPhysReal):
-    """The default recipe with fewer real images, 20 %, and MOLLI in five of sixteen of the others."""
+    """The default recipe with fewer real images (20 %) and more MOLLI (five of sixteen of the others)."""
 
     @property
     def recipe(self) -> ContrastRecipe:
-        """Read where it is used: nnU-Net imports this file for every trainer in it."""
+        """Read only when it is used, since nnU-Net imports this file for every trainer in it."""
         default = load_recipe("default")
         weights = {"molli": 5.0}
         sequences = (replace(e, weight=weights.get(e.name, e.weight)) for e in default.sequences)

@@ -129,7 +129,10 @@ def test_the_recipe_in_force_is_kept_and_named(ready, monkeypatch):
     trainer.get_dataloaders()
     assert json.loads(kept.read_text())["probability"] == 0.25
     said = Path(trainer.log_file).read_text()
-    assert f"recipe {mine} (named by nnUNet_phys_recipe)" in said and "another one than this fold had before" in said
+    assert (
+        f"recipe {mine} (named by nnUNet_phys_recipe)" in said
+        and "which differs from the recipe that this fold had before" in said
+    )
 
     mine.write_text(json.dumps({**load_recipe("molli").describe(), "probability": 25}))
     with pytest.raises(InputError, match=r"probability: 25.0 must lie between 0 and 1"):
