@@ -1,9 +1,10 @@
-"""Do labels decide? How much of the labelled cavities and wall gets the relaxation times of another tissue.
+"""Do labels decide about the tissue? How much of the labelled cavities and wall gets T1 or T2 of another tissue.
 
-Makes maps of labelled cine with `nnunet_phys reverse --labels`, and reads them one pixel inside each structure, where
-the contour leaves no doubt: the share below 700 ms (fat's T1), the volumes where that is more than a tenth and a
-twentieth, medians of T1 and T2, and the muscle in the left cavity (T2 below 90 ms: papillary muscles, trabeculae).
-Outlines: how much T1 changes across a label's edge where the image hardly does, over the same in maps without labels.
+Makes maps of labelled cine with and without `nnunet_phys reverse --labels`, and reads them one pixel inside each
+structure, where the contour leaves no doubt. Prints the share of pixels with T1 of fat (below 700 ms), the number of
+volumes where this share exceeds a twentieth and a tenth, medians of T1 and T2, and the share of pixels with T2 of
+muscle (below 90 ms; in the left cavity, papillary muscles and trabeculae). Also prints how much T1 changes across edges of
+labels where the image hardly changes, which shows whether labels leave their outline in the maps.
 
     NNUNET_PHYS_DATA=... python benchmarks/labelled_tissue.py -work FOLDER
 """
@@ -26,15 +27,15 @@ STRUCTURES = {"RV": 1, "MYO": 2, "LV": 3}
 FAT_T1_MS, MUSCLE_T2_MS = 700.0, 90.0
 """Between fat (below 400 ms) and blood or muscle (above 900 ms); between muscle (about 50 ms) and blood (above 150)."""
 INVISIBLE = 0.05
-"""Of the heart's mean brightness: neighbours that differ by less show no edge."""
+"""Share of the heart's mean brightness. Assumed: neighbours that differ by less show no edge."""
 
 
 def main() -> None:
     """Make the maps that are missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-work", type=Path, required=True, help="folder for everything it makes; a rerun goes on")
+    parser.add_argument("-work", type=Path, required=True, help="folder for all files; a rerun continues")
     parser.add_argument("-every", type=int, default=1, help="take every n-th volume (default %(default)s: all)")
-    parser.add_argument("-cases", nargs="*", help="these volumes instead")
+    parser.add_argument("-cases", nargs="*", help="take these volumes instead")
     parser.add_argument("-prior", default="digital_heart")
     parser.add_argument("-device", default="cpu")
     args = parser.parse_args()
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def link_cases(source: Path, raw: Path, cases: list[str]) -> None:
-    """A data set of these volumes, as links to the source's files."""
+    """Make a data set of these volumes, as links to the source's files."""
     for folder, ending in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
         (raw / folder).mkdir(parents=True, exist_ok=True)
         for case in cases:
@@ -65,7 +66,7 @@ def link_cases(source: Path, raw: Path, cases: list[str]) -> None:
 
 
 def table(raw: Path, maps: Path, cases: list[str]) -> str:
-    """What the maps hold, a row per structure, and the worst volumes."""
+    """T1 and T2 in the maps, with one row per structure, and the worst volumes."""
     cells: dict[str, list[dict[str, float]]] = {name: [] for name in STRUCTURES}
     steps, fat_pixels, pixels = [], dict.fromkeys(STRUCTURES, 0), dict.fromkeys(STRUCTURES, 0)
     for case in cases:

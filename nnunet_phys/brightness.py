@@ -54,7 +54,7 @@ def saturation_mask(image: torch.Tensor, least_share: float = 1e-3) -> torch.Ten
 
     Args:
         image: any shape, not all zero.
-        least_share: of the pixels that must share the maximum.
+        least_share: share of the pixels that must be at the maximum.
 
     Returns:
         bool tensor of the image's shape.

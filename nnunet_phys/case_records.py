@@ -117,7 +117,7 @@ def foreign_results(folder: Path, case: str, paths: Iterable[Path]) -> list[str]
     the user asks for it.
 
     Args:
-        folder: for the results.
+        folder: folder for the results.
         case: the case's name.
         paths: all files that will be written, except the record.
 
@@ -144,11 +144,11 @@ def foreign_results(folder: Path, case: str, paths: Iterable[Path]) -> list[str]
 def begin_case(folder: Path, case: str, paths: Iterable[Path], settings: dict | None = None) -> None:
     """Make room for a case's results: remove earlier ones, and say in a first record which files will be written.
 
-    The first record tells the next run, should this one be killed, that these files are its own. The case does not
+    If this run is killed, the first record shows the next run that these files are its own. The case does not
     count as finished until `save_record` replaces it.
 
     Args:
-        folder: for the results, made if absent.
+        folder: folder for the results, made if absent.
         case: the case's name.
         paths: all files that will be written, except the record, inside the folder.
         settings: plain JSON to keep in the first record.
@@ -179,7 +179,7 @@ def claim(folder: Path, case: str, paths: Iterable[Path], settings: dict) -> Non
     """Write a record that names the files that are being written.
 
     Args:
-        folder: for the results.
+        folder: folder for the results.
         case: the case's name.
         paths: the files, inside the folder.
         settings: plain JSON to keep in the record.
@@ -202,7 +202,7 @@ def save_record(
     """Write a case's record, which makes it count as finished.
 
     Args:
-        folder: of the case's files.
+        folder: folder of the case's files.
         case: the case's name.
         record: plain JSON; `case`, `image`, `more_images` and `more_files` (names and SHA-256) are added.
         images: the images that the case was made from.

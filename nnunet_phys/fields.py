@@ -48,7 +48,7 @@ def grid_positions(start: tuple[int, ...], count: tuple[int, ...], shape: tuple,
 def on_coarse_grid(
     function: Callable[[Positions], torch.Tensor], positions: Positions, step_mm: float = 8.0
 ) -> torch.Tensor:
-    """A field that varies over some 50 mm or more, computed on a grid of about `step_mm` and interpolated linearly.
+    """A field that varies over about 50 mm or more, computed on a grid of about `step_mm` and interpolated linearly.
 
     This saves most of the cost. At single points, and on grids no finer than `step_mm`, the field itself is computed.
 
@@ -161,7 +161,7 @@ class ReceiveBias:
     Attributes:
         factor: sensitivity at the coil element. 1.5-3 over the field of view is an assumption; in real MOLLI readouts
             chest-wall fat was 3-5 times as bright as the heart.
-        distance_mm: from the middle to the coil element; 80-140 is an assumption.
+        distance_mm: distance from the middle to the coil element; 80-140 is an assumption.
         remainder: standard deviation of the smooth factor's logarithm, an assumption.
         seed: decides the angle and the smooth factor.
     """
@@ -201,7 +201,7 @@ class Device:
         frequency_hz: off-resonance at 100 mm from the device, perpendicular to B0. Assumed: some kHz at 50-100 mm from
             a defibrillator, for which wideband inversion pulses were made (PMC4661130), and much less from a pacemaker,
             with which LGE is free of artefacts in over 94 % of segments (Eur Heart J Cardiovasc Imaging 19:1051, 2018).
-        distance_mm: from the middle of the case.
+        distance_mm: distance from the middle of the case.
         bandwidth_hz_per_pixel: read-out bandwidth, which decides how far off-resonant spins are displaced; 500-1,500
             for cine (an assumption).
         seed: decides the device's place, and the direction of B0, which cannot be known from an array's axes.
@@ -228,7 +228,7 @@ class Device:
         """Share of the signal that a gradient echo keeps, 0 to 1.
 
         Along each axis, the frequency changes across a voxel by d, gradient times size, which multiplies the signal by
-        sinc(d TE). Spins more than some 2 kHz off resonance are not excited at all (an assumption about the bandwidth
+        sinc(d TE). Spins more than about 2 kHz off resonance are not excited at all (an assumption about the bandwidth
         of the pulses).
 
         Args:

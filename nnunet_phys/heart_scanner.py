@@ -35,7 +35,7 @@ def receive_bias(
 ) -> np.ndarray:
     """Sensitivity of a surface-coil array, 1 at the heart.
 
-    A coil element lies at a random angle some 80-140 mm from the heart, and its sensitivity falls with distance. A
+    A coil element lies at a random angle about 80-140 mm from the heart, and its sensitivity falls with distance. A
     smooth random factor represents the other elements and the scanner's own normalisation.
 
     Args:

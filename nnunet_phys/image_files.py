@@ -42,8 +42,8 @@ class Geometry:
 
     Attributes:
         size: columns, rows, slices; columns, rows for a 2D image.
-        spacing: of the same length, mm.
-        origin: of the same length, mm.
+        spacing: voxel spacing along these axes, mm.
+        origin: position of the first voxel, mm, of the same length.
         direction: rows of the direction matrix, one after the other.
         volumes: number of volumes in the file.
     """

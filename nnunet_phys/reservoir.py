@@ -25,7 +25,7 @@ class Reservoir:
         position_mm: where they lie, relative to the middle of the cropped case, along the axes of its arrays,
             float32 (3, n).
         shape: shape of the case on the grid that patches are cut from, 3 numbers.
-        spacing_mm: of that grid, 3 numbers.
+        spacing_mm: voxel spacing of that grid, 3 numbers.
     """
 
     voxels: np.ndarray

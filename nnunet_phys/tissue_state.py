@@ -18,7 +18,7 @@ RELAXIVITY_R1 = 4.5
 """L/(mmol s). Extracellular agents in whole blood at 37 C have 3.9-4.6 at 1.5 T and 3.4-4.5 at 3 T (Shen et al., Invest
 Radiol 50:330, 2015; without gadobenate and gadoxetate, which bind to protein)."""
 RELAXIVITY_R2 = 5.5
-"""The same for 1/T2. Assumed: r2 of small chelates is some 10-30 % above r1; no table for blood was at hand."""
+"""The same for 1/T2. Assumed: r2 of small chelates is about 10-30 % above r1; no table for blood was at hand."""
 
 
 CONCENTRATION = Quantity("mmol/l", 0, 50)

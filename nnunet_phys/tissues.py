@@ -58,7 +58,7 @@ class TissueValue:
     pd: float
 
 
-# T1 and T2 of air say nothing (its PD is 0); they sit mid-range so that no map has a needless step there.
+# T1 and T2 of air have no effect (its PD is 0). Mid-range values avoid needless steps in the maps.
 _AIR = Tissue((1000.0, 0.0), (60.0, 0.0), 50.0, (0.0, 0.01), "assumed")
 _FLUID = Tissue((3000.0, 400.0), (450.0, 100.0), 200.0, (0.9, 1.0), "assumed")
 

@@ -56,7 +56,7 @@ def apply(event: np.ndarray, magnetisation: np.ndarray) -> np.ndarray:
 
 
 def fixed_point(event: np.ndarray) -> np.ndarray:
-    """Magnetisation (..., 4) that the event leaves as it is: a 3x3 linear system per voxel."""
+    """Magnetisation (..., 4) that the event leaves unchanged: a 3x3 linear system per voxel."""
     steady = np.linalg.solve(np.eye(3) - event[..., :3, :3], event[..., :3, 3:])[..., 0]
     return np.concatenate([steady, np.ones_like(steady[..., :1])], -1)
 
@@ -85,7 +85,7 @@ def shorten_t2(t2: ArrayLike, r2_prime_hz: ArrayLike) -> np.ndarray:
 
 
 def until_steady(cycle: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Magnetisation (*shape, 4) before a cycle of events, repeated from equilibrium until it changes no more.
+    """Magnetisation (*shape, 4) before a cycle of events, repeated from equilibrium until it no longer changes.
 
     Raises:
         RuntimeError: it still changes by 1e-12 after 1000 cycles.

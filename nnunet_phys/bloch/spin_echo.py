@@ -23,9 +23,9 @@ def turbo_spin_echo(
     Args:
         t1, t2: ms, arrays of one common shape.
         echo: number of the echo that is read, from 1.
-        tr_ms: from one excitation to the next.
+        tr_ms: time from one excitation to the next.
         echo_spacing_ms, echo_train_length: the train; spoiled after its last echo.
-        inversion_time_ms: from a perfect inversion to the next excitation; None: no inversion.
+        inversion_time_ms: time from a perfect inversion to the next excitation; None: no inversion.
         off_resonance_hz: a number or an array of the shape of `t1`.
 
     Returns:

@@ -10,7 +10,7 @@ from nnunet_phys.errors import InputError, counted
 _GREATEST_ID = 999
 """nnU-Net reads the id from three digits of a data set's name."""
 _MOST_HEARTS = 100_000
-"""Assumed: some 200 GB of images, and days of work."""
+"""Assumed: about 200 GB of images, and days of work."""
 _MOST_SLICES = 40
 """Assumed: 40 slices of 8 mm are longer than a chest is deep."""
 

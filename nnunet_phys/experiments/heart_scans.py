@@ -127,7 +127,7 @@ def _gradient_echo(heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.nd
 def _late_enhancement(rng: np.random.Generator, heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.ndarray:
     """Segmented inversion-recovery GRE, 0-12 % after the null of the myocardium; of the labels' shape, per unit PD.
 
-    Contrast agent is as some 15 minutes after the injection (`tissue_state.ContrastAgent`). Every heartbeat has an
+    Contrast agent is as about 15 minutes after the injection (`tissue_state.ContrastAgent`). Every heartbeat has an
     inversion, as in bradycardia.
     """
     agent = {"blood_mmol_l": rng.uniform(0.4, 0.8), "tissue_of_blood": rng.uniform(0.42, 0.56)}

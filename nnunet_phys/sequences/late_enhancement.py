@@ -157,8 +157,8 @@ class InversionRecoveryGRE(InversionRecovery):
     describe its use.
 
     Attributes:
-        inversion_time_ms: from the inversion to the echo at the centre of k-space. `null_inversion_time_ms` gives the
-            time that makes a tissue black.
+        inversion_time_ms: time from the inversion to the echo at the centre of k-space. `null_inversion_time_ms` gives
+            the time that makes a tissue black.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms, te_ms: TR and TE.
         pulses: pulses (views) of one segment.

@@ -53,12 +53,12 @@ class SaturationRecoveryGRE(PulseSequence):
     saturation. Exact against `bloch`.
 
     Attributes:
-        ts_ms: from the saturation to the echo at the centre of k-space.
+        ts_ms: time from the saturation to the echo at the centre of k-space.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms, te_ms: TR and TE.
         pulses: pulses of the train.
         centre_pulse: the pulse, from 0, at the centre of k-space.
-        rr_ms: from one saturation to the next.
+        rr_ms: time from one saturation to the next.
         saturation_efficiency: 1 is a perfect saturation.
         r2_prime_hz: R2', as in `SpoiledGRE`.
 

@@ -27,7 +27,7 @@ class PulseSequence(ABC):
     Attributes:
         name: short name.
         balanced: the read-out is bSSFP, where off-resonance acts as a larger flip angle.
-        flip_angle_deg: of the read-out, in degrees, a number or a map; None where the sequence has none.
+        flip_angle_deg: flip angle of the read-out, degrees, a number or a map; None where the sequence has none.
         blood: share of flowing blood in each voxel, 0 to 1, for sequences that depend on flow; None: by T1 and T2.
         phase_sensitive: its images show the signed signal; otherwise, the magnitude.
     """
@@ -91,7 +91,7 @@ class BalancedSequence(PulseSequence):
     """A pulse sequence that is read out by bSSFP with echoes at TR/2.
 
     Attributes:
-        flip_angle_deg: of the read-out, degrees, a number or broadcastable to the maps.
+        flip_angle_deg: flip angle of the read-out, degrees, a number or broadcastable to the maps.
         tr_ms: TR, or the echo spacing of a shot.
     """
 

@@ -34,7 +34,7 @@ from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
 NATIVE, LATE = ContrastAgent(0.0, 0.0), ContrastAgent(0.5, 0.25)
-"""Before contrast agent, and some 15 minutes after it, mmol/l."""
+"""Before contrast agent, and about 15 minutes after it, mmol/l."""
 
 _FIRST_PASS = ((0.0, 0.0), (0.5, 0.0), (2.0, 0.0), (4.0, 0.2), (3.0, 0.6), (1.5, 0.7))
 _INFLOW = (None, 400.0, 100.0, 50.0, 25.0)
