@@ -81,11 +81,11 @@ class ContrastDraw:
                 faults.append(f"A draw has no part '{name}'; it has sequence, {', '.join(_PARTS)}.")
                 continue
             try:
-                made = make_sequence(values) if name == "sequence" else structure(values, _PARTS[name], name, "")
+                part = make_sequence(values) if name == "sequence" else structure(values, _PARTS[name], name, "")
             except InputError as error:
                 faults.extend(f"Draw, {fault}" for fault in error.faults)
             else:
-                parts[name] = made
+                parts[name] = part
         if faults:
             raise InputError(*faults)
         if parts["sequence"].image_count > 1:

@@ -92,9 +92,9 @@ class ContrastRecipe:
         sequences: list[dict[str, Any]] = []
         for entry in self.sequences:
             parts = {"contrast_agent": entry.contrast_agent, "region": entry.region}
-            more = {key: asdict(part) for key, part in parts.items() if part is not None}
+            optional = {key: asdict(part) for key, part in parts.items() if part is not None}
             protocol = asdict(entry.ranges)  # type: ignore[call-overload]
-            sequences.append({"sequence": entry.name, "weight": entry.weight, **protocol, **more})
+            sequences.append({"sequence": entry.name, "weight": entry.weight, **protocol, **optional})
         return {
             "probability": self.probability,
             "t1_factor": self.t1_factor,

@@ -54,8 +54,8 @@ def load_recipe(recipe: str | Path) -> ContrastRecipe:
         path = Path(recipe)
     if not path.exists():
         known = shipped_recipes()
-        near = did_you_mean(str(recipe), known)
-        raise InputError(f"No recipe '{recipe}'{near}. Name a file, or one of {', '.join(known)}.")
+        suggestion = did_you_mean(str(recipe), known)
+        raise InputError(f"No recipe '{recipe}'{suggestion}. Name a file, or one of {', '.join(known)}.")
     return read_recipe(load_json(path, "Give a recipe as docs/contrasts.md describes it."), str(recipe))
 
 
@@ -95,9 +95,9 @@ def read_recipe(description: Any, name: str) -> ContrastRecipe:
         schema = _entry_schema(content)
         if schema is None:
             known = ", ".join(sorted(RANGES))
-            wanted = content.get("sequence") if isinstance(content, Mapping) else content
-            near = did_you_mean(str(wanted), RANGES) or f"; there are {known}"
-            faults.append(f"{where}.sequences[{index}]: no sequence '{str(wanted)[:40]}'{near}.")
+            named = content.get("sequence") if isinstance(content, Mapping) else content
+            hint = did_you_mean(str(named), RANGES) or f"; there are {known}"
+            faults.append(f"{where}.sequences[{index}]: no sequence '{str(named)[:40]}'{hint}.")
         else:
             entries.append(part(content, schema, f".sequences[{index}] ({content['sequence']})"))
     if top is not None and not faults and not any(entry.weight > 0 for entry in entries):
@@ -134,7 +134,7 @@ def _effect_schema(effect: str) -> type:
 _Scanner = make_dataclass("scanner", [(effect, _effect_schema(effect) | None, None) for effect in EFFECTS], frozen=True)
 
 
-def _count(sequences: list[Any]) -> None:
+def _check_count(sequences: list[Any]) -> None:
     if not 1 <= len(sequences) <= MOST_SEQUENCES:
         raise ValueError(f"{len(sequences)} sequences: give 1 to {MOST_SEQUENCES}")
 
@@ -146,7 +146,7 @@ class _Top:
     probability: float = field(metadata=number(SHARE))
     t1_factor: Range = field(metadata=span(RELAXATION_FACTOR, ""))
     t2_factor: Range = field(metadata=span(RELAXATION_FACTOR, ""))
-    sequences: list[Any] = field(metadata={"check": _count})
+    sequences: list[Any] = field(metadata={"check": _check_count})
     scanner: _Scanner  # type: ignore[valid-type]
 
 

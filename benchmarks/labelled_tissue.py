@@ -3,8 +3,8 @@
 Makes maps of labelled cine with and without `nnunet_phys reverse --labels`, and reads them one pixel inside each
 structure, where the contour leaves no doubt. Prints the share of pixels with T1 of fat (below 700 ms), the number of
 volumes where this share exceeds a twentieth and a tenth, medians of T1 and T2, and the share of pixels with T2 of
-muscle (below 90 ms; in the left cavity, papillary muscles and trabeculae). Also prints how much T1 changes across edges of
-labels where the image hardly changes, which shows whether labels leave their outline in the maps.
+muscle (below 90 ms; in the left cavity, papillary muscles and trabeculae). Also prints how much T1 changes across
+edges of labels where the image hardly changes, which shows whether labels leave their outline in the maps.
 
     NNUNET_PHYS_DATA=... python benchmarks/labelled_tissue.py -work FOLDER
 """

@@ -73,8 +73,8 @@ def real(imager: ReverseImager, folder: Path) -> None:
         maps = estimate(imager, images, sequence, Geometry.read(paths[0]).pixel_mm, case)
         print(f"{case}, {sequence.scheme}, ring: scanner's map {np.median(scanner):.0f} ms")
         for method, t1 in maps.items():
-            away = np.median(np.abs(t1[ring] / scanner - 1))
-            print(f"  {method:<22}{np.median(t1[ring]):6.0f} ms, {100 * away:.1f} % from it (median over pixels)")
+            deviation = np.median(np.abs(t1[ring] / scanner - 1))
+            print(f"  {method:<22}{np.median(t1[ring]):6.0f} ms, {100 * deviation:.1f} % from it (median over pixels)")
 
 
 def main() -> None:

@@ -61,6 +61,7 @@ class _Canvas:
         return np.hypot(u, v) < 1 + sum(a * np.cos(k * angle + p) for k, a, p in wave)
 
     def paint(self, mask: np.ndarray, tissue: str, label: str | None = None) -> None:
+        """Set the tissue, and unless it is None the label, of the pixels in a mask."""
         self.tissue[mask] = _ID[tissue]
         if label is not None:
             self.labels[mask] = LABELS[label]
@@ -233,9 +234,10 @@ def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> N
     if a.fat_pad >= 2:
         c.paint(lv(epi + rng.uniform(0.8, 2.0)) & ~lv(epi), "muscle")
     if level < 0.12 and rng.random() < 0.5:
-        away = epi + rng.uniform(8, 20)
+        distance = epi + rng.uniform(8, 20)
         c.paint(
-            c.inside(-away * cos, -away * sin + rng.normal(0, 8), rng.uniform(10, 18), rng.uniform(12, 24)), "blood"
+            c.inside(-distance * cos, -distance * sin + rng.normal(0, 8), rng.uniform(10, 18), rng.uniform(12, 24)),
+            "blood",
         )
     if has_rv:
         c.paint(rv(rng.uniform(*a.rv_wall_mm)), "myocardium")

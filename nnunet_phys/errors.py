@@ -25,6 +25,7 @@ class InputError(RuntimeError):
 
     @property
     def faults(self) -> tuple[str, ...]:
+        """The escaped lines, one per fault."""
         return self.args
 
     def __str__(self) -> str:

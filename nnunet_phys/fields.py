@@ -39,8 +39,8 @@ def grid_positions(start: tuple[int, ...], count: tuple[int, ...], shape: tuple,
         Three tensors of shape (n, 1, 1), (1, m, 1) and (1, 1, k), mm from the middle of the case.
     """
     axes = []
-    for axis, (first, n, whole, step) in enumerate(zip(start, count, shape, spacing_mm, strict=True)):
-        line = (torch.arange(n, dtype=torch.float32) + (first - (float(whole) - 1) / 2)) * float(step)
+    for axis, (first, n, total, step) in enumerate(zip(start, count, shape, spacing_mm, strict=True)):
+        line = (torch.arange(n, dtype=torch.float32) + (first - (float(total) - 1) / 2)) * float(step)
         axes.append(line.reshape([-1 if a == axis else 1 for a in range(3)]))
     return axes[0], axes[1], axes[2]
 

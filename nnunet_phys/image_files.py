@@ -143,11 +143,11 @@ class _Spacing:
 def _tiff_spacing(path: Path, dimensions: int) -> tuple[float, ...]:
     """Column, row and slice spacing of a TIFF file, mm."""
     of_file, of_case = path.with_suffix(".json"), path.with_name(f"{path.stem.rpartition('_')[0]}.json")
-    beside = next((file for file in (of_file, of_case) if file.is_file()), None)
+    spacing_file = next((file for file in (of_file, of_case) if file.is_file()), None)
     spacing = None
-    if beside is not None and dimensions == 3:
+    if spacing_file is not None and dimensions == 3:
         remedy = 'Write {"spacing": [slice, row, column]} in mm.'
-        spacing = read_json(beside, _Spacing, remedy, extra=True).spacing
+        spacing = read_json(spacing_file, _Spacing, remedy, extra=True).spacing
     return (1.0,) * dimensions if spacing is None else spacing[::-1]
 
 

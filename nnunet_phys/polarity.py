@@ -66,15 +66,15 @@ def fit_inversion_recovery(images: torch.Tensor, inversion_times_ms: tuple[float
     signs = 1 - 2 * torch.ones(len(times) + 1, len(times)).tril(-1).double()  # the first k negative
     parts = [_fit_block(block, plane, signs, t1_star, times) for block in pixels.split(_PIXELS)]
     t1, apparent, a, b, polarity = (torch.cat(blocks) for blocks in zip(*parts, strict=True))
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order))
+    inverse_order = torch.empty_like(order)
+    inverse_order[order] = torch.arange(len(order))
     shape = images.shape[1:]
     return InversionRecoveryFit(
         t1.float().reshape(shape),
         apparent.float().reshape(shape),
         a.float().reshape(shape),
         b.float().reshape(shape),
-        polarity[:, back].T.float().reshape(images.shape),
+        polarity[:, inverse_order].T.float().reshape(images.shape),
     )
 
 
@@ -84,14 +84,14 @@ def _fit_block(
     """T1, T1*, A, B (pixels,) and polarity (pixels, images) of magnitudes (pixels, images) in order of TI."""
     smallest = pixels.argmin(1)
     negative = torch.stack((smallest, smallest + 1), 1)  # number of negative images
-    tried = pixels[:, None] * signs[negative]
-    explained = torch.einsum("pst,gtk->psgk", tried, plane).square().sum(3)
+    candidates = pixels[:, None] * signs[negative]
+    explained = torch.einsum("pst,gtk->psgk", candidates, plane).square().sum(3)
     best = explained.flatten(1).argmax(1)
     side, peak = best // len(t1_star), (best % len(t1_star)).clamp(1, len(t1_star) - 2)
     pixel = torch.arange(len(pixels))
     flips = negative[pixel, side]
-    around = explained[pixel[:, None], side[:, None], peak[:, None] + torch.tensor([-1, 0, 1])]
-    low, mid, high = around.unbind(1)
+    neighbours = explained[pixel[:, None], side[:, None], peak[:, None] + torch.tensor([-1, 0, 1])]
+    low, mid, high = neighbours.unbind(1)
     curvature = low - 2 * mid + high
     shift = torch.where(curvature < 0, 0.5 * (low - high) / curvature, 0.0).clamp(-1, 1)
     apparent = t1_star[peak] * (t1_star[1] / t1_star[0]) ** shift

@@ -54,9 +54,9 @@ def molli(
     beat_start, schedule, beats = 0.0, [], list(rr_intervals_ms or [])
     for (images, pause, unit), first_ms in zip(sets, first_inversion_times_ms, strict=False):
         schedule.append((beat_start + to_shot_centre - first_ms, "inversion"))
-        for left in range(int(images), 0, -1):
+        for remaining in range(int(images), 0, -1):
             schedule.append((beat_start, "shot"))
-            beat_start += beats.pop(0) if beats and left > 1 else rr_ms
+            beat_start += beats.pop(0) if beats and remaining > 1 else rr_ms
         beat_start += float(pause or 0) * (1000.0 if unit else rr_ms)
 
     inversion = invert(inversion_efficiency)

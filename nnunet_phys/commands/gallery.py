@@ -98,11 +98,11 @@ class Case:
                 first = min(max(round((n - kept) / 2 + centre / mm), 0), n - kept)
                 values = values[first : first + kept].T  # rows, then columns
         options = {"cmap": "gray", "aspect": self.voxel_mm[1] / self.voxel_mm[2], **options}
-        shown = axis.imshow(values, **options)
+        mappable = axis.imshow(values, **options)
         axis.set_title(title, fontsize=size)
         axis.axis("off")
         if options["cmap"] != "gray":
-            axis.figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.02).ax.tick_params(labelsize=7)
+            axis.figure.colorbar(mappable, ax=axis, fraction=0.046, pad=0.02).ax.tick_params(labelsize=7)
 
     def show_image(self, axis: Axes, values: np.ndarray, title: str, size: int = 8) -> None:
         """Draw an image in grey from 0, or from its 0.5th percentile if that is negative, to its 99.5th percentile."""
@@ -167,9 +167,9 @@ def _load(args: argparse.Namespace) -> Case:
     folder, name = Path(args.i).parent, Path(args.i).name
     cases = find_maps(folder)
     if name not in cases:
-        near = get_close_matches(name, cases, 1) or list(cases)[:1]
+        example, *_ = get_close_matches(name, cases, 1) or cases
         raise InputError(
-            f"-i {args.i}: {folder} holds no maps of {name}, but of {counted(len(cases), 'case')}, such as {near[0]}."
+            f"-i {args.i}: {folder} holds no maps of {name}, but of {counted(len(cases), 'case')}, such as {example}."
         )
     maps = load_maps(folder, name, cases[name], None)
     grid = Geometry.read(map_paths(folder, name, cases[name])["PDmap"])

@@ -109,8 +109,8 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
             record = load_record(args.o, name)
             if record is not None and "synthesized" not in record:
                 raise InputError(f"{args.o / name}.json was not made by nnunet_phys synthesize. Choose another folder.")
-            there = any(path.exists() for path in _paths(args.o, name, contrasts.count, ending))
-            if args.overwrite or (record is None and not there):
+            exists = any(path.exists() for path in _paths(args.o, name, contrasts.count, ending))
+            if args.overwrite or (record is None and not exists):
                 todo.setdefault(case, []).append(number)
             elif record is None or record["synthesized"] != expected:
                 other_settings.append(name)

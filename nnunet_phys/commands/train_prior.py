@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> None:
     if args.i == "phantom" and args.hearts is None:
         args.hearts = DEFAULT_HEARTS
     pool, held_out = _digital_hearts(args) if args.i == "phantom" else _maps_on_disk(args)
-    chosen = ("i", "init", "steps", "hearts", "pixel_mm", "seed")
-    options = [f"-{name} {getattr(args, name)}" for name in chosen if getattr(args, name) is not None]
+    recorded = ("i", "init", "steps", "hearts", "pixel_mm", "seed")
+    options = [f"-{name} {getattr(args, name)}" for name in recorded if getattr(args, name) is not None]
     prior = train_prior(
         pool,
         held_out,

@@ -39,8 +39,8 @@ def make_sequence(description: Mapping[str, Any]) -> PulseSequence:
     """
     name = description.get("sequence")
     if not isinstance(name, str) or name not in SEQUENCES:
-        near = did_you_mean(str(name), SEQUENCES)
-        raise InputError(f"No sequence '{name}'{near}. There are: {', '.join(sorted(SEQUENCES))}.")
+        suggestion = did_you_mean(str(name), SEQUENCES)
+        raise InputError(f"No sequence '{name}'{suggestion}. There are: {', '.join(sorted(SEQUENCES))}.")
     kind = SEQUENCES[name]
     values = _parameters(kind, {key: value for key, value in description.items() if key != "sequence"})
     times = values.pop(_MOLLI_TIMES, None)
@@ -79,8 +79,8 @@ def _parameters(kind: type[PulseSequence], described: Mapping[str, Any]) -> dict
     for name, value in described.items():
         if name not in types:
             known = ", ".join(sorted(types))
-            near = did_you_mean(name, types)
-            faults.append(f"Sequence {kind.name} has no parameter '{name}'{near}. It has: {known}.")
+            suggestion = did_you_mean(name, types)
+            faults.append(f"Sequence {kind.name} has no parameter '{name}'{suggestion}. It has: {known}.")
             continue
         is_list = get_origin(types[name]) is tuple
         try:

@@ -110,8 +110,8 @@ class InversionRecovery(PulseSequence):
         e1 = decay(r1, self._delay_ms)
         prepare = Affine(recovery(0.0, e1), -self.inversion_efficiency * e1)
         rest = recovering(decay(r1, self._free_ms - self._delay_ms))
-        before = prepare.then(remainder).then(rest).steady
-        return maps.pd * echo(prepare(before))
+        before_inversion = prepare.then(remainder).then(rest).steady
+        return maps.pd * echo(prepare(before_inversion))
 
     def null_inversion_time_ms(self, t1_ms: float, t2_ms: float) -> float:
         """The inversion time at which a tissue gives no signal, in closed form; the flip angle must be a number.
@@ -143,8 +143,8 @@ class InversionRecovery(PulseSequence):
         Raises:
             ValueError: there is no such time within the cycle.
         """
-        now, _ = tissue(SpinMaps(*torch.tensor([[1.0], [t1_ms], [t2_ms]])))
-        return replace(self, inversion_time_ms=self.null_inversion_time_ms(float(now.t1), float(now.t2)))
+        at_scan, _ = tissue(SpinMaps(*torch.tensor([[1.0], [t1_ms], [t2_ms]])))
+        return replace(self, inversion_time_ms=self.null_inversion_time_ms(float(at_scan.t1), float(at_scan.t2)))
 
 
 @dataclass(frozen=True)
@@ -264,8 +264,8 @@ class InversionRecoveryRanges(ProtocolRanges):
             null_ms = 0.0
         earliest = (untimed.centre_pulse + 1) * untimed.tr_ms
         latest = untimed.beats * untimed.rr_ms - (untimed.pulses + 1) * untimed.tr_ms
-        wanted = null_ms * rng.uniform(*self.of_null)
-        return replace(untimed, inversion_time_ms=min(max(wanted, earliest), latest))
+        chosen_ms = null_ms * rng.uniform(*self.of_null)
+        return replace(untimed, inversion_time_ms=min(max(chosen_ms, earliest), latest))
 
     def _untimed(self, rng: Uniform) -> InversionRecovery:
         """The protocol with any inversion time that fits."""

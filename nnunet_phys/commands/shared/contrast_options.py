@@ -160,10 +160,10 @@ def _of_sequence(args: argparse.Namespace) -> Contrasts:
         agent = ContrastAgent(*(args.gd or (0.0, 0.0)))
     except ValueError as error:
         raise InputError(f"-gd {args.gd[0]:g} {args.gd[1]:g}: {error}. Give mmol/l.") from None
-    made = [make_sequence(with_options) for with_options in _with_options(description, args)]
+    configured = [make_sequence(with_options) for with_options in _with_options(description, args)]
     if args.null:
-        made = [_nulled(sequence, agent) for sequence in made]
-    sequences = [single for sequence in made for single in sequence.single_images()]
+        configured = [_nulled(sequence, agent) for sequence in configured]
+    sequences = [single for sequence in configured for single in sequence.single_images()]
     if args.breathing is not None and len(sequences) == 1:
         raise InputError("-breathing moves the images of a series against each other, but this is one image.")
     seed, noise, breathing = args.seed or 0, args.noise or 0.0, args.breathing or 0.0
@@ -184,8 +184,8 @@ def _of_sequence(args: argparse.Namespace) -> Contrasts:
         "breathing_mm": breathing,
         "seed": seed if noise or breathing else None,
     }
-    first = made[0]
-    times_ms = first.inversion_times_ms if isinstance(first, MOLLI) and first.is_series and len(made) == 1 else None
+    first, *others = configured
+    times_ms = first.inversion_times_ms if isinstance(first, MOLLI) and first.is_series and not others else None
     return Contrasts(settings, None, len(sequences), images, times_ms)
 
 

@@ -87,12 +87,12 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
     blackened = f"muscle with native T1 {t1_ms:.0f}, T2 {t2_ms:.0f} ms is black at TI"
 
     def late(kind: type, null_ms: float, scars: bool, **fixed: Any) -> list[tuple[str, ContrastDraw]]:
-        made = []
+        images = []
         for factor in _OF_NULL:
             sequence = kind(inversion_time_ms=factor * null_ms, **fixed)
             caption = f"TI {factor * null_ms:.0f} ms" + (" (null)" if factor == 1 else "")
-            made.append((caption, _draw(sequence, LATE, scar if scars else None)))
-        return made
+            images.append((caption, _draw(sequence, LATE, scar if scars else None)))
+        return images
 
     rows = [
         Row("bssfp: cine, over flip angle", _over(BSSFP, "flip_angle_deg", (20, 35, 50, 65, 80), "{:.0f}°")),
@@ -167,18 +167,19 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
 
 def _drawn_row(name: str, seed: int) -> Row:
     """The images of a series, or draws from the sequence's ranges, with captions of what varies between them."""
-    made = make_sequence({"sequence": name}).single_images()
+    sequences = make_sequence({"sequence": name}).single_images()
     title = f"{name}: a series"
-    if len(made) == 1:
-        title, rng = f"{name}: draws of its protocol", np.random.default_rng(seed)
-        made = [RANGES[name]().draw_sequence(rng, TissueState()) for _ in range(_DRAWN)]
-    described = [describe_sequence(sequence) for sequence in made]
+    if len(sequences) == 1:
+        title = f"{name}: draws of its protocol"
+        rng = np.random.default_rng(seed)
+        sequences = [RANGES[name]().draw_sequence(rng, TissueState()) for _ in range(_DRAWN)]
+    described = [describe_sequence(sequence) for sequence in sequences]
     varying = [key for key in described[0] if len({str(values[key]) for values in described}) > 1]
     return Row(
         title,
         [
             (", ".join(f"{key} {_short(values[key])}" for key in varying[:2]), _draw(sequence))
-            for sequence, values in zip(made, described, strict=True)
+            for sequence, values in zip(sequences, described, strict=True)
         ],
     )
 

@@ -109,10 +109,10 @@ def case_pictures(case: str, record: InferredRecord, maps: SpinMaps, image_path:
         )
     slice_maps = maps.map(lambda values: values[z])
     sequence = make_sequence(dict(record.sequences[0]))
-    made = shown(sequence, signals(sequence, slice_maps))[0].numpy()
-    gain = (image[z] * made).sum() / max(np.square(made).sum(), np.finfo(np.float32).tiny)
+    simulated = shown(sequence, signals(sequence, slice_maps))[0].numpy()
+    gain = (image[z] * simulated).sum() / max(np.square(simulated).sum(), np.finfo(np.float32).tiny)
     white = np.quantile(image[z], _BRIGHTEST)
-    panels = [("image", image[z], "gray", white), ("made from the maps", gain * made, "gray", white)]
+    panels = [("image", image[z], "gray", white), ("made from the maps", gain * simulated, "gray", white)]
     for (title, top), values in zip(MAP_WINDOWS.items(), torch.unbind(slice_maps.stack()), strict=True):
         panels.append((title, values.numpy(), "viridis", top))
     figure = Figure(figsize=(11, 2.5), layout="constrained")
