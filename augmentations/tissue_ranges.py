@@ -47,7 +47,7 @@ class RegionRanges:
         )
     )
     blood_factor: Range = field(
-        metadata=span(Quantity("", 0, 10), "factor of the concentration in blood in the regions")
+        metadata=span(Quantity("", 0, 10), "factor of the agent's concentration in blood in the regions")
     )
 
     def draw_region(self, rng: Uniform, tissue: TissueState) -> tuple[Region, TissueState] | tuple[None, None]:
