@@ -1,4 +1,4 @@
-"""The maps' copies lie voxel on voxel with what nnU-Net made of the image."""
+"""The maps' copies have the geometry of nnU-Net's preprocessed image, voxel by voxel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nnunet_phys.spin import SpinMaps
 
 
 def changed_plans(plans: dict, name: str, transpose: list[int], spacing: list[float], masked: bool) -> dict:
-    """Plans with another order of the axes, spacing and mask, under a name and a folder of their own."""
+    """Plans with another order of the axes, spacing and mask, under another name and folder."""
     plans = deepcopy(plans)
     plans["plans_name"] = "changedPlans"
     plans["transpose_forward"] = transpose
@@ -78,7 +78,7 @@ def test_a_map_equal_to_the_image_comes_out_equal(tiny, name, transpose, spacing
             np.testing.assert_allclose(maps[channel], np.clip(expected, low, high), rtol=1e-3, atol=0.05)
 
 
-def test_no_tissue_arises_at_an_edge(tiny):
+def test_resampling_makes_no_other_tissue_at_an_edge(tiny):
     for case in tiny.cases:
         shape = read_image(tiny.image(case)).shape
         left = torch.arange(shape[2]).expand(shape) < shape[2] // 2
@@ -104,7 +104,7 @@ def test_a_mask_keeps_air_out_of_the_reservoir(tiny):
         changed = sitk.GetImageFromArray(array)
         changed.CopyInformation(image)
         sitk.WriteImage(changed, str(path))
-        spin = torch.from_numpy(np.where(array == 0, 9.0, array)).float()  # 9 marks air
+        spin = torch.from_numpy(np.where(array == 0, 9.0, array)).float()  # 9 stands for air
         save_maps(tiny.maps, case, SpinMaps(spin, spin + 200, spin + 20), path, ".nii.gz", {})
     plans = changed_plans(tiny.plans(), "2d", [0, 1, 2], [1.4, 1.4], masked=True)
     (tiny.preprocessed / "changedPlans.json").write_text(json.dumps(plans))
@@ -117,7 +117,7 @@ def test_a_mask_keeps_air_out_of_the_reservoir(tiny):
     assert np.isclose((reservoir.voxels[0] == 9).mean(), ((array == 0) & inside).sum() / inside.sum(), atol=0.02)
 
 
-def test_all_faults_come_at_once_and_nothing_is_written(tiny):
+def test_all_faults_are_reported_at_once_and_nothing_is_written(tiny):
     paths = [map_paths(tiny.maps, case, ".nii.gz") for case in ("case0", "case1", "case2")]
     paths[0]["T1map"].unlink()
     paths[1]["PDmap"].write_bytes(paths[1]["PDmap"].read_bytes()[:200])
@@ -143,7 +143,7 @@ def test_cases_without_maps_are_left_out(tiny):
         preprocess_maps(open_raw_dataset(900), [target], tiny.root, 1)
 
 
-def test_the_image_was_of_another_shape(tiny):
+def test_an_image_that_had_another_shape_is_refused(tiny):
     for path in tiny.maps.glob("case1.json"):
         path.unlink()
     for name in ("PDmap", "T1map", "T2map"):
@@ -155,7 +155,7 @@ def test_the_image_was_of_another_shape(tiny):
         preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
 
 
-def test_the_fingerprint_tells_plans_apart(tiny):
+def test_copies_that_are_faulty_or_of_other_plans_are_not_trained_on(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
 
@@ -197,7 +197,7 @@ def _refused_by_training(target) -> list[str]:
     return faults(images, target.plans, target.configuration, "Do this.")
 
 
-def test_another_image_preprocessed_since_is_not_trained_on(tiny):
+def test_another_image_that_was_preprocessed_since_is_not_trained_on(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
     shutil.rmtree(target.folder)
@@ -227,7 +227,7 @@ def test_a_case_whose_maps_are_gone_is_not_trained_on(tiny):
     assert not list(spin_folder(target.folder).glob("*case3*")) and not list(spin_folder(target.folder).glob(".*"))
 
 
-def test_cut_files_of_nnunet_are_told_before_anything_is_written(tiny):
+def test_truncated_files_of_nnunet_are_reported_before_anything_is_written(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     for name in ("case0.b2nd", "case1.pkl"):
         path = target.folder / name
@@ -243,7 +243,7 @@ def test_cut_files_of_nnunet_are_told_before_anything_is_written(tiny):
         preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
 
 
-def test_a_target_that_cannot_be_written_to(tiny):
+def test_a_target_that_cannot_be_written(tiny):
     target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     spin_folder(target.folder).touch()
     with pytest.raises(InputError, match="cannot be made"):
@@ -256,7 +256,7 @@ def test_a_target_that_cannot_be_written_to(tiny):
 
 
 def test_a_case_named_like_an_image(tiny):
-    """nnU-Net's channel is the last _0000 of a file name; an earlier one belongs to the case."""
+    """Only the last _0000 of a file name is nnU-Net's channel; an earlier one belongs to the case's name."""
     for folder in (tiny.raw / "imagesTr", tiny.raw / "labelsTr", tiny.maps, tiny.preprocessed / "nnUNetPlans_2d"):
         for path in folder.glob("case0*"):
             path.rename(path.with_name(path.name.replace("case0", "case0_0000", 1)))
