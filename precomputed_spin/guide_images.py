@@ -43,8 +43,8 @@ GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], PulseSequence]]] 
     "t2 series": (0.05, _t2_series),
     "sasha": (0.05, lambda rng: MSASHARanges().draw_sequence(rng, _NATIVE)),
 }
-"""Kinds of images that guide a prior: their share, and a function that draws a protocol from the ranges of recipes. The
-shares are a choice: most images that are trained on are cine."""
+"""Kinds of images that guide a prior: the share of each kind, and a function that draws a protocol from the ranges of
+recipes. The shares are a choice: most images that segmentation networks are trained on are cine."""
 
 # How `observe` degrades images. All assumed; the shipped prior was trained with these values.
 _MOST_BLUR_PIXELS = 0.8
@@ -58,7 +58,7 @@ _CLIPPED_QUANTILE = (0.97, 1.0)
 _FLIP_ANGLE_FACTOR = (0.85, 1.15)
 """Range of the assumed flip angle over the actual one: B1+ within 15 %."""
 _MOST_LOG_GAIN = 0.3
-"""Largest logarithm of the gain's error: a third."""
+"""Largest logarithm of the gain's error: a factor of 1.35."""
 
 
 def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rng: np.random.Generator) -> Observation:

@@ -35,7 +35,7 @@ kilobyte."""
 def check_images(
     jobs: list[ScanJob], prior: SpinPrior, reader: ImageReader, faults: list[str] | None = None
 ) -> dict[str, int]:
-    """Check every image, and report all that cannot be used at once.
+    """Check every image, and report all that cannot be used in one error.
 
     Args:
         jobs: cases and their sequences.

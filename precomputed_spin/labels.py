@@ -22,7 +22,7 @@ STRUCTURES = {
     "MYO": {"myocardium": 1.0},
     "LV": {"blood": 0.85, "myocardium": 0.15},
 }
-"""Shares of tissue inside a structure. Assumed; readers count trabeculae and papillary muscles to the cavities."""
+"""Shares of tissue inside a structure. Assumed: the cavities include trabeculae and papillary muscles."""
 _SYNONYMS = {
     "RV": ("rv", "rvc", "rv cavity", "right ventricle", "right ventricular cavity"),
     "MYO": ("myo", "mlv", "lvm", "lv myo", "lv myocardium", "myocardium", "left ventricular myocardium"),

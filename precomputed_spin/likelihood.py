@@ -112,7 +112,9 @@ class Likelihood:
         return torch.tensor(sigmas, device=self.observed.device).view(-1, 1, 1, 1)
 
     def residual(self, u: torch.Tensor) -> torch.Tensor:
-        """Images minus the signals of scaled maps `u` (slices, 3, rows, columns); 0 where these do not contradict.
+        """Images minus the signals of scaled maps `u` (slices, 3, rows, columns).
+
+        It is 0 on padding, and on clipped pixels where the signal is larger than the image.
 
         Returns:
             (images, slices, rows, columns), the images of all observations one after the other.

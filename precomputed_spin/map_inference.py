@@ -55,7 +55,7 @@ def infer_maps(
         the maps of each scan, in the order of the scans.
 
     Raises:
-        ValueError: a field of view too small for the prior, or several samples, but a sampler that averages.
+        ValueError: a field of view too small for the prior, or several samples from a sampler that averages.
         InputError: maps of a scan are not finite.
     """
     if sampler is None:

@@ -62,7 +62,7 @@ class MapWork:
         faults: lines about faults of other cases, which are reported with the faults of the images.
 
     Raises:
-        InputError: labels that are to decide about tissue, but a sampler that does not use them.
+        InputError: the labels decide about tissue, but the sampler does not use them.
     """
 
     jobs: list[ScanJob]
@@ -98,7 +98,7 @@ class MapWork:
         }
 
     def unfinished(self, settings: dict[str, Any], settings_of: Callable[[ScanJob], dict[str, Any]]) -> list[ScanJob]:
-        """The cases that have no results yet, or results of images that have changed.
+        """The cases that have no results yet, or whose images have changed since.
 
         Args:
             settings: settings that all records must share, except for the prior's name, as its folder may have moved.

@@ -6,8 +6,8 @@ from nnunet_phys.errors import InputError
 from nnunet_phys.sequences.molli import PUBLISHED_SCHEMES
 
 BEAT_GAP_MS = 300.0
-"""Inversion times further apart belong to different heartbeats. Assumed: below 200 beats per minute
-a heartbeat takes longer, and the first inversion times of a series lie closer (100, 180 and 260 ms in a ShMOLLI)."""
+"""Inversion times further apart belong to different heartbeats. Assumed: below 200 beats per minute a heartbeat takes
+longer, and the first inversion times of a series lie closer (100, 180 and 260 ms in a ShMOLLI)."""
 CLOSEST_MS = 30.0
 """Inversion times closer together do not show which inversion was first: successive heartbeats differ by tens of ms
 (Shaffer and Ginsberg, Front Public Health 5:258, 2017). Assumed; those of published schemes are 80 ms apart."""
@@ -17,8 +17,8 @@ _IN_ORDER = "Write inversion_times_ms in acquisition order into CASE.json."
 def acquisition_order(times_ms: tuple[float, ...], images: tuple[int, ...] | None = None) -> list[int]:
     """The order in which a MOLLI acquired images with these inversion times.
 
-    Images of the same heartbeat after their inversions have inversion times that differ by less than `BEAT_GAP_MS`;
-    among them, the earlier inversion has the shorter time.
+    Images acquired equally many heartbeats after their inversions have inversion times that differ by less than
+    `BEAT_GAP_MS`; among them, the earlier inversion has the shorter time.
 
     Args:
         times_ms: inversion times, ascending.
@@ -51,7 +51,7 @@ def acquisition_order(times_ms: tuple[float, ...], images: tuple[int, ...] | Non
 
 
 def _beats(times_ms: tuple[float, ...]) -> list[list[int]]:
-    """Indices of ascending times, grouped by heartbeats after the inversion."""
+    """Indices of ascending times, grouped by the number of heartbeats after the inversion."""
     beats: list[list[int]] = []
     for i, time in enumerate(times_ms):
         if not beats or time - times_ms[i - 1] > BEAT_GAP_MS:

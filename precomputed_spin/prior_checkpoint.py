@@ -72,7 +72,7 @@ class Checkpoint:
         """Make sure, before any work, that the disk has room for a checkpoint and for a second one that replaces it.
 
         Args:
-            state: the state before the first step, which is written on trial.
+            state: the state before the first step, which is written as a test and removed.
 
         Raises:
             InputError: there is no room, or the folder cannot be written to.
@@ -85,7 +85,7 @@ class Checkpoint:
         self.save(state)
         size, free = self.path.stat().st_size, shutil.disk_usage(self.path.parent).free
         self.path.unlink()
-        needed = 2 * _GROWTH * size - size  # `free` was measured beside the file on trial
+        needed = 2 * _GROWTH * size - size  # `free` was measured while the test file was there
         if free < needed:
             raise InputError(
                 f"{self.path.parent} has {free / 2**20:.0f} MiB free, but checkpoints need {needed / 2**20:.0f} MiB. "

@@ -21,7 +21,7 @@ _FEWEST_VOXELS = 20
 _AIR_SHARE = 0.1
 """Share of the bright level below which pixels are air or lung (assumed)."""
 _AT_BOUND = 1e-3
-"""Scaled values this close to a bound count as set to it: more than float32 rounds off."""
+"""Scaled values this close to a bound count as set to it; float32 rounds off less."""
 
 
 def body_mask(scan: Scan) -> torch.Tensor:

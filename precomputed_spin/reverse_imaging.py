@@ -30,18 +30,18 @@ from nnunet_phys.spin import SpinMaps
 # from one cine image and 1.5 % from a MOLLI series, and the residual of the cine image is 0.08 %.
 LAST_ABAR = 0.995
 """Noise level (cumulative alpha) whose denoising error is the variance of the last correction, on an image's own grid.
-Measured: 0.95 to 0.999 change the error of T1 by 0.05 percentage points at most; the residual becomes 0.03 % to
+Measured: 0.95 to 0.999 change the error of T1 by 0.05 percentage points at most; the residual is then 0.03 % to
 0.22 %."""
 SHADED_PD = 20.0
 """Upper bound of scaled PD in the last correction: beside a coil, PD with the receive bias exceeds the prior's range.
 Measured: 2 to 100 give the same maps. Digital hearts have no such coil, so that the bound itself is assumed."""
 NOISE_LEVEL = 0.015
 """Standard deviation of noise and of the signal equations' errors, as a share of the bright level. Measured: half and
-twice as much change the error of T1 by 0.1 percentage points; the residual becomes 0.02 % and 0.37 %."""
+twice as much change the error of T1 by 0.1 percentage points; the residual is then 0.02 % and 0.37 %."""
 PD_FREEDOM = 10.0
 """PD's variance in the last correction, as a multiple of the largest of the three variances: shading acts as a gain,
-which PD has to explain. Measured: 1 and 100 change the error of T1 by 0.2 percentage points; the residual becomes
-0.45 % and 0.01 %."""
+which PD has to explain. Measured: 1 to 100 change the error of T1 by 0.2 percentage points; the residual is then
+0.45 % to 0.01 %."""
 _LAST_ITERATIONS = 4
 """Gauss-Newton iterations of the last correction. Measured: 2 and 8 give the same maps."""
 
@@ -60,7 +60,7 @@ class ReverseImager:
         samples: samples drawn per slice; several need a sampler that draws from the posterior (`average` of 1).
 
     Raises:
-        ValueError: several samples, but a sampler that averages.
+        ValueError: several samples from a sampler that averages.
     """
 
     prior: SpinPrior

@@ -51,19 +51,6 @@ def reverse_folder(prior):
 
 
 @pytest.fixture
-def edit_image():
-    """Applies a function to the voxels of an image on disk."""
-
-    def edit(path, change):
-        image = sitk.ReadImage(str(path))
-        edited = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(image)))
-        edited.CopyInformation(image)
-        sitk.WriteImage(edited, str(path))
-
-    return edit
-
-
-@pytest.fixture
 def refused(capsys):
     """Asserts that a command is refused, and that every expected text stands in one of the lines on stderr."""
 
