@@ -42,9 +42,9 @@ def describe(folder, **changes) -> None:
 
 def test_it_finds_the_files_that_nnunet_finds(raw):
     dataset = open_raw_dataset("900")
-    theirs = get_filenames_of_train_images_and_targets(str(raw))
-    assert {case: [str(path)] for case, path in dataset.images.items()} == {c: f["images"] for c, f in theirs.items()}
-    assert {case: str(path) for case, path in dataset.labels.items()} == {c: f["label"] for c, f in theirs.items()}
+    expected = get_filenames_of_train_images_and_targets(str(raw))
+    assert {case: [str(path)] for case, path in dataset.images.items()} == {c: f["images"] for c, f in expected.items()}
+    assert {case: str(path) for case, path in dataset.labels.items()} == {c: f["label"] for c, f in expected.items()}
     assert list(dataset.images) == ["a", "b_0000"] and dataset.codes["heart"] == [1, 2]
     assert dataset.maps_folder == raw / "spinTr"
 
