@@ -124,7 +124,11 @@ def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def reference_voxels(maps: torch.Tensor, count: int = 4096) -> torch.Tensor:
-    """Voxels (3, count) of maps (slices, 3, rows, columns), taken evenly from all slices."""
-    slices, area = len(maps), maps[0, 0].numel()
-    index = torch.arange(count) * (slices * area) // count
-    return maps.flatten(2)[index // area, :, index % area].T.contiguous()
+    """Voxels (3, count) of maps (slices, 3, rows, columns): equally many of each slice, at random positions.
+
+    The positions are the same in every run. A fixed stride would meet the same few rows and columns of all slices, and
+    miss tissues that never lie there.
+    """
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randint(maps[0, 0].numel(), (count,), generator=generator)
+    return maps.flatten(2)[torch.arange(count) * len(maps) // count, :, places].T.contiguous()

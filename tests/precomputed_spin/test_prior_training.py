@@ -181,10 +181,15 @@ def test_denoising_error_is_the_variance_of_the_posterior(small):
     torch.testing.assert_close(error[166], (error[0] + error[333]) / 2, rtol=0.01, atol=0)  # linear in between
 
 
-def test_reference_voxels_come_from_all_slices():
-    maps = torch.arange(5 * 3 * 4 * 4).float().view(5, 3, 4, 4)
-    whole = reference_voxels(maps, 80)
-    assert torch.equal(whole, maps.transpose(0, 1).flatten(1))
-    sampled = reference_voxels(maps, 10)
-    assert sampled.shape == (3, 10) and torch.equal(sampled[1] - sampled[0], torch.full((10,), 16.0))
-    assert len({int(voxel) // 48 for voxel in sampled[0]}) == 5
+def test_reference_voxels_come_from_all_slices_and_from_everywhere_in_them():
+    slices, side = 64, 48  # a fixed stride of this size would meet every slice in one row
+    places = torch.arange(side * side).view(side, side).expand(slices, 3, side, side)
+    voxels = reference_voxels(places.clone(), 1024)
+    rows, columns = voxels[0] // side, voxels[0] % side
+    assert voxels.shape == (3, 1024) and torch.equal(voxels[0], voxels[2])
+    for part in (slice(None), slice(None, None, 8)):  # a prior's library is every eighth of its reference voxels
+        for position in (rows[part], columns[part]):
+            shares = torch.histc(position.float(), 4, 0, side) / len(position)
+            assert shares.min() > 0.12, shares  # a quarter of the voxels in every quarter of the slice
+    numbers = torch.arange(slices).view(slices, 1, 1, 1).expand(slices, 3, 4, 4)
+    assert torch.equal(reference_voxels(numbers, 128)[0], torch.arange(slices).repeat_interleave(2))
