@@ -82,9 +82,7 @@ def table(raw: Path, maps: Path, cases: list[str]) -> str:
                 medians = {"T1": np.median(t1[inside]), "T2": np.median(t2[inside])}
                 muscle = 100 * (t2[inside] < MUSCLE_T2_MS).mean()
                 cells[name].append({"case": case, "fat": 100 * fat.mean(), "muscle": muscle} | medians)
-    lines = [
-        f"{'':<6}{'fat %':>7}{'> 5 %':>7}{'> 10 %':>8}{'worst':>7}{'T1':>7}{'T2':>6}{'muscle %':>10}   worst"
-    ]
+    lines = [f"{'':<6}{'fat %':>7}{'> 5 %':>7}{'> 10 %':>8}{'worst':>7}{'T1':>7}{'T2':>6}{'muscle %':>10}   worst"]
     for name, values in cells.items():
         shares = np.array([v["fat"] for v in values])
         worst = sorted(values, key=lambda v: -v["fat"])[:3]
