@@ -1,4 +1,4 @@
-"""The labels of a data set's cases: which structures they show, and whether they may decide about tissue."""
+"""The labels of a data set's cases: which structures they show, and whether the likelihood uses them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class CaseLabels:
     """Label images of cases.
 
     Attributes:
-        paths: case to label image.
-        codes: of the structures RV, MYO and LV, as far as they are labelled.
-        decide: what they show is told to the likelihood; else they only serve to judge the maps.
+        paths: case to path of its label image.
+        codes: codes of the structures RV, MYO and LV, as far as they are labelled.
+        decide: the likelihood uses the labels as evidence of tissue; otherwise they only serve to judge the maps.
     """
 
     paths: dict[str, Path] = field(default_factory=dict)
@@ -35,28 +35,28 @@ class CaseLabels:
 
     @classmethod
     def of_dataset(cls, dataset: RawDataset, decide: bool) -> CaseLabels:
-        """Those of a data set.
+        """The labels of a data set.
 
         Raises:
-            InputError: its labels name no structure.
+            InputError: none of its labels has the name of a structure.
         """
         return cls(dataset.labels, structure_codes(dataset.codes), decide)
 
     def deciding_path(self, case: str) -> Path | None:
-        """The label image that decides about a case's tissue, where one does."""
+        """The label image that the likelihood of a case uses; None if it uses none."""
         return self.paths[case] if self.decide else None
 
     def deciding_codes(self) -> dict[str, int]:
-        """The codes of the structures that decide; none where labels do not."""
+        """The codes of the structures that the likelihood uses; empty if it uses no labels."""
         return self.codes if self.decide else {}
 
     def deciding_sha256(self, case: str) -> str | None:
-        """Hash of that label image; None also where it is missing, which `faults` reports."""
+        """Hash of `deciding_path`; None also if the file is missing, which `faults` reports."""
         path = self.deciding_path(case)
         return file_sha256(path) if path is not None and path.is_file() else None
 
     def structures(self, files: ScanFiles) -> dict[str, np.ndarray]:
-        """Masks (slices, rows, columns) of a case's structures, as far as it has labels on its grid."""
+        """Masks (slices, rows, columns) of a case's structures; none without readable labels on the images' grid."""
         path = self.paths.get(files.case)
         try:
             if path is None or not path.is_file() or not files.geometry.agrees(Geometry.read(path)):
@@ -67,7 +67,7 @@ class CaseLabels:
         return {name: labels == code for name, code in self.codes.items()}
 
     def faults(self, jobs: Iterable[ScanJob]) -> list[str]:
-        """A line for each case whose labels are to decide but lie on another grid or hold no structure."""
+        """A line for each case whose labels cannot be used although `decide` is set; empty otherwise."""
         if not self.decide:
             return []
         return [f"{job.case}: {fault}" for job in jobs for fault in self._faults_of(job.files)]

@@ -1,8 +1,8 @@
-"""An nnU-Net dataset whose patches say which part of which case they are, and the maps that go with them.
+"""An nnU-Net dataset whose patches record which part of which case they show, and the maps of these cases.
 
-A patch comes as two channels, the image and its index plane (`precomputed_spin.index_plane`). By the plane
-`SynthesizeContrast` finds the maps, and reads them where a contrast is made, without the padding: as further channels
-of the patch they would double the time that nnU-Net takes to crop and pad.
+A patch has two channels, the image and its index plane (`precomputed_spin.index_plane`). `SynthesizeContrast` looks up
+the maps by the plane, and reads the patch's part of them only when it makes a contrast. As further channels of every
+patch, the maps would double the time that nnU-Net takes to crop and pad.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from nnunet_phys.precomputed_spin.spin_copies import copy_fault, open_copy, rese
 from nnunet_phys.reservoir import Reservoir
 
 LoadedCase = tuple["IndexedImage", LazyArray, LazyArray | None, dict]
-"""What nnU-Net's data loaders ask for: channels, segmentation, the previous stage's or None, properties."""
+"""What nnU-Net's data loaders expect: channels, segmentation, that of the previous stage or None, properties."""
 
 
 class IndexedImage:
-    """An image and its index plane as one array that is read where it is indexed.
+    """An image and its index plane as one array, of which only the indexed part is read from disk.
 
-    Offers what `acvl_utils.crop_and_pad_nd` asks of an array: `shape`, `dtype`, `ndim` and indexing.
+    Offers what `acvl_utils.crop_and_pad_nd` needs of an array: `shape`, `dtype`, `ndim` and indexing.
 
     Args:
-        image: of shape (1, ...).
+        image: the case's image, (1, ...).
         index: the case's index, for the plane.
     """
 
@@ -44,7 +44,7 @@ class IndexedImage:
         """A part of both channels, read from disk.
 
         Raises:
-            IndexError: the channel axis is left out.
+            IndexError: the key leaves out the channel axis.
         """
         channels, *space = key if isinstance(key, tuple) else (key,)
         if channels is Ellipsis and space:
@@ -62,12 +62,12 @@ class IndexedImage:
 
 @dataclass(frozen=True)
 class SpinCase:
-    """What is kept on disk of a case's maps.
+    """A training case whose maps lie on disk.
 
     Attributes:
-        folder: of the preprocessed maps.
-        name: of the case.
-        reservoir: a few of its voxels.
+        folder: folder of the preprocessed maps.
+        name: the case's name.
+        reservoir: a sample of its voxels.
     """
 
     folder: Path
@@ -106,16 +106,16 @@ class SpinPatch:
 
 
 class SpinCases(tuple[SpinCase, ...]):
-    """Training cases by index, found again by the index planes of their patches."""
+    """The training cases, in the order that index planes refer to."""
 
     def locate(self, plane: np.ndarray) -> SpinPatch | None:
-        """What an index plane says, also after padding; None where all is padding.
+        """The patch that an index plane describes, with or without padding; None if the plane is all padding.
 
         Args:
-            plane: of 2 or 3 axes.
+            plane: (slices, rows, columns) or (rows, columns).
 
         Raises:
-            ValueError: the patch is too small to say where it lies.
+            ValueError: the patch is too small to record where it lies.
         """
         place = read_index_plane(plane)
         if place is None:
@@ -125,14 +125,16 @@ class SpinCases(tuple[SpinCase, ...]):
 
 
 class SpinDataset:
-    """nnU-Net's training dataset of any class, with an index plane beside the image.
+    """A training dataset of any of nnU-Net's dataset classes, with an index plane beside the image.
 
     Args:
-        images: nnU-Net's dataset; the maps lie in the sibling of its folder.
+        images: nnU-Net's dataset; the maps lie in a folder beside its folder (`spin_copies.spin_folder`).
 
     Attributes:
-        identifiers: the cases; a case's index is its place here.
-        cases: by that index, their maps.
+        images: nnU-Net's dataset.
+        folder: folder of the maps.
+        identifiers: names of the cases; a case's index is its position here.
+        cases: the cases' maps, in the same order.
 
     Raises:
         FileNotFoundError: a case has no maps; call `faults` first.
@@ -161,16 +163,16 @@ class SpinDataset:
 def faults(
     images: nnUNetBaseDataset, plans: PlansManager, configuration: ConfigurationManager, remedy: str
 ) -> list[str]:
-    """What keeps the maps of these cases from being trained on (`spin_copies.copy_fault`).
+    """Why the maps of cases must not be trained on (`spin_copies.copy_fault`).
 
     Args:
-        images: nnU-Net's dataset of the cases in question.
+        images: nnU-Net's dataset of the cases to check.
         plans: the plans of the training.
-        configuration: its configuration.
-        remedy: what to do, for the end of each line.
+        configuration: the configuration of the training.
+        remedy: what the user should do; ends each line.
 
     Returns:
-        one line per case; empty where all is well.
+        one line per faulty case.
     """
     folder, lines = spin_folder(images.source_folder), []
     for case in images.identifiers:

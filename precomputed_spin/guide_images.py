@@ -1,4 +1,4 @@
-"""Images that a prior learns to be guided by: protocols at random, and what a scanner might make of them."""
+"""Simulated images that guide a prior in its training: random protocols, and images as a scanner might deliver them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import TissueState
 
 _NATIVE = TissueState()
-_CINE = BSSFPRanges(inflow_pulses=None)  # `reverse` takes blood in cine to be at rest, too
+_CINE = BSSFPRanges(inflow_pulses=None)  # `reverse` assumes blood at rest in cine, too
 
 
 def _t2_series(rng: np.random.Generator) -> T2PreparedBSSFP:
-    """An image without and two with T2 preparation."""
+    """A series of one image without T2 preparation and two with it."""
     ranges = T2PreparedBSSFPRanges()
     times = sorted(rng.uniform(*ranges.t2_prep_ms) for _ in range(2))
     return replace(ranges.draw_sequence(rng, _NATIVE), t2_prep_ms=(0.0, *times))
@@ -43,29 +43,38 @@ GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], PulseSequence]]] 
     "t2 series": (0.05, _t2_series),
     "sasha": (0.05, lambda rng: MSASHARanges().draw_sequence(rng, _NATIVE)),
 }
-"""What a prior learns to be guided by: how often, and a draw of the protocol from the ranges that recipes draw from.
-The shares are a choice: most training images are cine."""
+"""Kinds of images that guide a prior: the share of each kind, and a function that draws a protocol from the ranges of
+recipes. The shares are a choice: most images that segmentation networks are trained on are cine."""
 
-
-_MOST_BLUR_PIXELS, _MOST_NOISE, _CLIPPED_SHARE = 0.8, 0.05, 1 / 3
-_CLIPPED_QUANTILE, _FLIP_ANGLE_FACTOR, _MOST_LOG_GAIN = (0.97, 1.0), (0.85, 1.15), 0.3
-"""What an image may suffer, see `observe`: a point spread of less than a pixel, noise as a share of the bright level,
-clipping, B1+ within 15 %, and a gain that is off by up to a third. Assumed; the shipped prior was trained with them."""
+# How `observe` degrades images. All assumed; the shipped prior was trained with these values.
+_MOST_BLUR_PIXELS = 0.8
+"""Largest standard deviation of the point spread."""
+_MOST_NOISE = 0.05
+"""Largest standard deviation of the noise, as a share of the bright level."""
+_CLIPPED_SHARE = 1 / 3
+"""Share of magnitude images that are clipped."""
+_CLIPPED_QUANTILE = (0.97, 1.0)
+"""Range of the quantile at which an image is clipped."""
+_FLIP_ANGLE_FACTOR = (0.85, 1.15)
+"""Range of the assumed flip angle over the actual one: B1+ within 15 %."""
+_MOST_LOG_GAIN = 0.3
+"""Largest logarithm of the gain's error: a factor of 1.35."""
 
 
 def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rng: np.random.Generator) -> Observation:
-    """Images of maps as a scanner might deliver them and a user describe them, for the prior to learn from.
+    """Simulate images of maps as a scanner might deliver them and a user might describe them.
 
-    Gain off by up to a third, flip angle by up to 15 %, blur up to 0.8 pixels, noise up to 5 % of the bright level,
-    clipping of a third of the magnitude images somewhere in the brightest 3 %. Series keep their sign.
+    The gain is off by up to a third and the flip angle by up to 15 %. Blur is up to 0.8 pixels and noise up to 5 % of
+    the bright level. A third of the magnitude images are clipped somewhere in the brightest 3 %. Series keep their
+    sign.
 
     Args:
-        maps: (slices, rows, columns); PD holds the receive bias.
-        sequence: how they are imaged.
-        reference: voxels, (3, n), over which the images' level is known.
-        rng: source of the draws.
+        maps: (slices, rows, columns); PD includes the receive bias.
+        sequence: the sequence that images them.
+        reference: PD, T1 (ms), T2 (ms) of voxels, (3, n), whose bright level sets the images' gain.
+        rng: random generator.
     """
-    # 1. What the sequence makes of the maps
+    # 1. The signal that the sequence makes of the maps
     signal = signals(sequence, maps)
     signed = len(signal) > 1
     signal = signal if signed else signal.abs()
@@ -96,9 +105,21 @@ def draw_guide(
     rng: np.random.Generator,
     window: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> torch.Tensor:
-    """What images of a slice of scaled maps (3, rows, columns) say about a window of it, (6, rows, columns)."""
-    seen = observe(prior.scaling.decode(scaled[None]), sequence, prior.reference, rng)
+    """Make a guide from simulated images of a slice.
+
+    Args:
+        scaled: scaled maps of the slice, (3, rows, columns).
+        prior: the prior that is to be guided; gives the scaling and the voxels to compare pixels with.
+        sequence: the sequence that images the slice.
+        rng: random generator.
+        window: rows and columns of the slice that the guide is for; by default all.
+
+    Returns:
+        guide of the window (`Likelihood.pixelwise_posterior`), (6, rows, columns).
+    """
+    observation = observe(prior.scaling.decode(scaled[None]), sequence, prior.reference, rng)
     rows, columns = window
-    seen = replace(seen, images=seen.images[..., rows, columns], saturated=seen.saturated[..., rows, columns])
-    everywhere = torch.ones(seen.images.shape[1:], dtype=torch.bool)
-    return Likelihood((seen,), everywhere, prior.scaling).pixelwise_posterior(prior.library)[0]
+    images = observation.images[..., rows, columns]
+    observation = replace(observation, images=images, saturated=observation.saturated[..., rows, columns])
+    everywhere = torch.ones(images.shape[1:], dtype=torch.bool)
+    return Likelihood((observation,), everywhere, prior.scaling).pixelwise_posterior(prior.library)[0]

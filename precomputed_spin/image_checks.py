@@ -1,4 +1,4 @@
-"""What keeps images from being inverted, found in all of them before hours of work are spent."""
+"""Checks of all images before hours of work are spent: whether maps can be inferred from them."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
 
 FEWEST_VALUES = 17
-"""Different values of an image; fewer are labels."""
+"""Fewest different values of an image. Assumed: a file with fewer is a label image."""
 LARGEST_VALUE = 1e9
-"""Scanners store 16 bits. Squares of values far above this leave the range of float32."""
+"""Largest value of an image: scanners store 16 bits, and squares of values far above this overflow float32."""
 SMALLEST_PEAK = 1e-9
-"""The same downwards: the greatest value of an image is at least this."""
+"""Smallest maximum of an image: squares of values far below this underflow float32."""
 LARGEST_VIEW_MM = 1000.0
-"""In plane: the bore of a scanner is 600 or 700 mm wide."""
+"""Largest field of view in plane: the bore of a scanner is 600 or 700 mm wide."""
 MOST_ANISOTROPY = 3.0
-"""Ratio of an image's pixel spacings. Above it, one of them is the distance of slices (8 mm against 1.5)."""
+"""Largest ratio of the row and column spacing. Above it, one of them is the slice spacing (8 mm against 1.5 mm)."""
 MOST_PRIOR_PIXELS = 4_000_000
-"""Of a slice on the prior's grid: the largest view at 0.5 mm. Each takes about a kilobyte in the network."""
+"""Most pixels of a slice on the prior's grid: the largest field of view at 0.5 mm. In the network a pixel takes about a
+kilobyte."""
 
 
 def check_images(
     jobs: list[ScanJob], prior: SpinPrior, reader: ImageReader, faults: list[str] | None = None
 ) -> dict[str, int]:
-    """Look at every image and report all that cannot be used, before the work starts.
+    """Check every image, and report all that cannot be used in one error.
 
     Args:
         jobs: cases and their sequences.
-        prior: that is to explain them.
-        reader: reads the images, and keeps some.
-        faults: found before, a line each.
+        prior: the prior that the maps will be inferred with.
+        reader: reads the images, and keeps some for the inference.
+        faults: lines about faults from earlier checks, which are reported with those of the images.
 
     Returns:
         case -> number of slices.
 
     Raises:
-        InputError: these faults, and images that are unreadable, with NaN, without signal, with values out of bounds,
-            with labels for an image, with the sign where a magnitude is meant, of several grids, too small or too
-            large, or with the slices along a row or column.
+        InputError: `faults`, and images that are unreadable; hold NaN, no signal, values out of bounds or labels; are
+            signed although the sequence gives magnitudes; differ in their grids; are too small or too large; or have
+            their slices along a row or column.
     """
     slices: dict[str, int] = {}
     faults = list(faults or ())
@@ -68,13 +69,13 @@ def check_images(
 
 
 def _grid_faults(files: ScanFiles, prior: SpinPrior) -> Iterator[str]:
-    """What is wrong with the grid of a scan."""
+    """A line for each fault of a scan's grid."""
     geometry, path = files.geometry, files.paths[0]
     pixel_mm = geometry.pixel_mm
     if max(pixel_mm) > MOST_ANISOTROPY * min(pixel_mm):
         yield (
             f"{path} has pixels of {pixel_mm[0]:g} x {pixel_mm[1]:g} mm: its slices seem to lie along a row or column. "
-            "Reorder its axes so that the last one counts the slices."
+            "Reorder its axes so that the last axis counts the slices."
         )
         return
     view = _view_mm(geometry)
@@ -87,17 +88,17 @@ def _grid_faults(files: ScanFiles, prior: SpinPrior) -> Iterator[str]:
     elif max(view) > LARGEST_VIEW_MM:
         yield f"{path} spans {max(view):.0f} mm in plane, more than a scanner. Check the spacing in its header (mm)."
     elif math.prod(length / prior.pixel_mm for length in view) > MOST_PRIOR_PIXELS:
-        yield f"{path} has too many pixels at the prior's {prior.pixel_mm:g} mm. Use a prior of larger pixels."
+        yield f"{path} has too many pixels at the prior's {prior.pixel_mm:g} mm. Use a prior with larger pixels."
 
 
 def _view_mm(geometry: Geometry) -> tuple[float, float]:
-    """Field of view along a column and along a row."""
+    """Field of view along a column and along a row, mm."""
     columns, rows = geometry.size[:2]
     return rows * geometry.pixel_mm[0], columns * geometry.pixel_mm[1]
 
 
 def _value_faults(job: ScanJob, images: np.ndarray) -> Iterator[str]:
-    """What is wrong with the values of a scan's images."""
+    """A line for each fault of the values of a scan's images."""
     sequences = [sequence for sequence in job.sequences for _ in range(sequence.image_count)]
     paths = job.files.paths if len(job.files.paths) > 1 else job.files.paths * len(images)
     for path, sequence, image in zip(paths, sequences, images, strict=True):
@@ -106,19 +107,19 @@ def _value_faults(job: ScanJob, images: np.ndarray) -> Iterator[str]:
             yield f"{path} has no signal above 0. Correct or remove the case."
         elif largest > LARGEST_VALUE or peak < SMALLEST_PEAK:
             yield (
-                f"{path} holds values up to {largest:.3g}, plausible are {SMALLEST_PEAK:g} to {LARGEST_VALUE:g}. "
+                f"{path} holds values up to {largest:.3g}, expected {SMALLEST_PEAK:g} to {LARGEST_VALUE:g}. "
                 "Correct the pixels, or scale the image."
             )
         elif (values := _value_count(image)) < FEWEST_VALUES:
-            yield f"{path} holds {values} different values, as labels do. Give the image."
+            yield f"{path} holds only {values} different values, as label images do. Give the MR image."
         elif not may_be_signed(sequence) and (share := negative_share(image)) > MOST_NEGATIVE:
             yield (
                 f"{path}: {100 * share:.0f} % of its pixels are clearly negative, as after a z-score or in a signed "
-                "image, but its sequence is one of magnitudes. Give the image as the scanner made it."
+                "image, but its sequence gives magnitudes. Give the image as the scanner made it."
             )
 
 
 def _value_count(image: np.ndarray) -> int:
-    """How many different values an image holds; in a sample of it, where that suffices."""
+    """How many different values an image holds; counted in a sample of its voxels if that shows enough of them."""
     in_sample = len(np.unique(image.ravel()[::97]))
     return in_sample if in_sample >= FEWEST_VALUES else len(np.unique(image))

@@ -1,4 +1,4 @@
-"""The images of a folder: regular files of one ending that nnU-Net reads."""
+"""The images of a folder: regular files with the same ending, which nnU-Net reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnunet_phys.errors import InputError
 
 ENDINGS: tuple[str, ...] = tuple(SimpleITKIO.supported_file_endings)
 _UNREAD_ENDINGS = (".nii", ".mhd", ".hdr", ".dcm")
-"""Volumes that nnU-Net's reader does not take: beside those that it takes they would be left out without a word."""
+"""Endings of volumes that nnU-Net does not read. Beside images that it reads they would silently be left out."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ImageFolder:
 
     Attributes:
         files: name, without ending, to path.
-        ending: which they share, with the dot.
+        ending: the file ending that they share, with the dot.
     """
 
     files: dict[str, Path]
@@ -28,13 +28,13 @@ class ImageFolder:
 
     @classmethod
     def read(cls, folder: Path) -> ImageFolder:
-        """Those of a folder, by its listing alone. Hidden files (macOS's `._` files among them) are left out.
+        """List the images of a folder, without opening them. Hidden files, such as macOS's `._` files, are ignored.
 
         Raises:
-            InputError: no such folder, no image, several endings, or a name that belongs to no regular file.
+            InputError: no such folder, no image, several endings, or an image that is not a regular file.
         """
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder. Give one of images.")
+            raise InputError(f"{folder}: no such folder. Give a folder of images.")
         by_ending: dict[str, dict[str, Path]] = {}
         irregular = []
         for path in sorted(folder.iterdir()):
@@ -43,7 +43,7 @@ class ImageFolder:
             if ending is None or name.startswith("."):
                 continue
             if not path.is_file():
-                irregular.append(f"{path} is no regular file. Remove it, or mend the link.")
+                irregular.append(f"{path} is not a regular file. Remove it, or correct the link.")
             by_ending.setdefault(ending, {})[path.name[: -len(ending)]] = path
         if irregular:
             raise InputError(*irregular)

@@ -1,7 +1,7 @@
-"""A plane beside a patch that says which case the patch is cut from, and where in it the patch lies.
+"""An extra channel of a patch that records which case the patch was cut from, and where in that case it lies.
 
-nnU-Net hands its transforms a patch without a name and without a place. It cuts, pads and stacks further channels like
-the image's, so that one more channel can carry both.
+nnU-Net hands its transforms a patch without the case's name or the patch's position. It crops and pads all channels
+alike, so that one more channel can carry both.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import numpy as np
 
 
 def index_plane(case: int, start: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """The plane of a patch.
+    """Make the index plane of a patch.
 
     Its first values, in C order, are case + 1 and start + 1 along each axis; all others are 1. nnU-Net pads with 0, so
-    that the plane is the mask of the padding, too.
+    that the nonzero part of the plane is the patch without its padding.
 
     Args:
         case: index of the case.
         start: first voxel of the patch in the case, per axis.
-        shape: of the patch.
+        shape: the patch's shape.
 
     Returns:
-        float32 array of that shape. A patch too small for the values holds those that fit.
+        float32 array of that shape. A patch with too few voxels for all of the first values holds those that fit.
     """
     plane = np.ones(shape, np.float32)
     header = np.asarray((case, *start), np.float32) + 1
@@ -30,18 +30,19 @@ def index_plane(case: int, start: tuple[int, ...], shape: tuple[int, ...]) -> np
 
 
 def read_index_plane(plane: np.ndarray) -> tuple[int, tuple[int, int, int], tuple[slice, ...]] | None:
-    """Which case a plane names, and where: the reverse of `index_plane`.
+    """Read the case and the position from an index plane: the reverse of `index_plane`.
 
-    Also after zeros were padded around it, and axes of length 1 removed.
+    The plane may have been padded with zeros, and an axis of length 1 may have been removed.
 
     Args:
-        plane: 2- or 3-dimensional.
+        plane: (slices, rows, columns) or (rows, columns).
 
     Returns:
-        case, start in the case (3 axes) and the box that the patch fills in the plane; None where all is padding.
+        index of the case, start in the case (3 axes) and the box that the patch fills in the plane; None if the plane
+        is all padding.
 
     Raises:
-        ValueError: the box holds fewer than four voxels.
+        ValueError: the patch has fewer than four voxels.
     """
     corner = tuple(int(n) for n in np.unravel_index(int(np.argmax(plane != 0)), plane.shape))
     if plane[corner] == 0:
@@ -53,6 +54,8 @@ def read_index_plane(plane: np.ndarray) -> tuple[int, tuple[int, int, int], tupl
         box.append(slice(low, low + int(np.count_nonzero(line))))
     header = plane[tuple(box)].reshape(-1)[:4].astype(np.int64) - 1
     if len(header) < 4:
-        raise ValueError(f"a patch of {len(header)} voxels cannot tell where it lies: choose a larger patch size")
+        raise ValueError(
+            f"a patch of {len(header)} voxels is too small to record where it lies: choose a larger patch size"
+        )
     case, slices, rows, columns = (int(value) for value in header)
     return case, (slices, rows, columns), tuple(box)

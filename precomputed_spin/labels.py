@@ -16,43 +16,44 @@ from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUES, draw_tissue_values
 
 LABELLED_TISSUES = ("blood", "venous blood", "myocardium")
+"""Tissues that labels can make probable."""
 STRUCTURES = {
     "RV": {"venous blood": 0.9, "myocardium": 0.1},
     "MYO": {"myocardium": 1.0},
     "LV": {"blood": 0.85, "myocardium": 0.15},
 }
-"""Shares of tissue inside a structure: trabeculae and papillary muscles belong to cavities. An assumption."""
+"""Shares of tissue inside a structure. Assumed: the cavities include trabeculae and papillary muscles."""
 _SYNONYMS = {
     "RV": ("rv", "rvc", "rv cavity", "right ventricle", "right ventricular cavity"),
     "MYO": ("myo", "mlv", "lvm", "lv myo", "lv myocardium", "myocardium", "left ventricular myocardium"),
     "LV": ("lv", "lvc", "lv cavity", "lvbp", "left ventricle", "left ventricular cavity"),
 }
 _EDGE_MM = 2.5
-"""Closer to an edge than about this, labels say nothing. Assumed: contours of two readers differ by a pixel or two."""
+"""Labels closer to an edge than about this have no weight. Assumed: two readers' contours differ by a pixel or two."""
 _EDGE_SHARE = 0.7
-"""Of the smoothed structure; up to it, labels say nothing (an edge lies at 0.5)."""
+"""Value of the smoothed structure up to which labels have no weight. Assumed; an edge lies at 0.5."""
 _DOUBT = 0.02
-"""That a label is wrong, everywhere. An assumption."""
+"""Probability that a label is wrong, the same everywhere (assumed)."""
 
 
 @dataclass(frozen=True, eq=False)
 class TissueLabels:
-    """How probable labels make each tissue, pixel by pixel.
+    """Probabilities of tissues according to labels, pixel by pixel.
 
     Attributes:
-        weights: of the tissues in `LABELLED_TISSUES`, (slices, 3, rows, columns); what is left to 1 may be anything.
-        scaling: of the maps.
+        weights: probabilities of `LABELLED_TISSUES`, (slices, 3, rows, columns); the rest to 1 is any tissue.
+        scaling: scaling of the maps.
     """
 
     weights: torch.Tensor
     scaling: SpinScaling
 
     def combine(self, mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A Gaussian belief about scaled maps, once labels are known: that of a mixture of tissues, moments matched.
+        """Combine a Gaussian belief about scaled maps with the labels, by the moments of the mixture of tissues.
 
         Args:
-            mean: (slices, 3, rows, columns).
-            variance: of PD, T1 and T2, broadcastable to `mean`.
+            mean: the belief's mean (slices, 3, rows, columns).
+            variance: the belief's variance of PD, T1 and T2, broadcastable to `mean`.
 
         Returns:
             Mean and variance of the shape of `mean`; those of PD are unchanged.
@@ -77,7 +78,7 @@ class TissueLabels:
 
         Args:
             voxels: scaled T1 and T2, (n, 2).
-            pixels: of all (slices * rows * columns).
+            pixels: which of the slices * rows * columns pixels.
 
         Returns:
             (pixels, n).
@@ -105,7 +106,7 @@ def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
     """Which codes of a data set's labels mean RV, MYO and LV, by their names in dataset.json.
 
     Raises:
-        InputError: none does, or labels are regions.
+        InputError: none of them does, or such a label is a region of several codes.
     """
     codes = {}
     for name, code in labels.items():
@@ -123,11 +124,11 @@ def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
 
 
 def tissue_weights(mask: np.ndarray, codes: dict[str, int], pixel_mm: tuple[float, float]) -> np.ndarray:
-    """How probable a label image makes each tissue: certain inside a structure, fading to nothing at its edge.
+    """Probabilities of tissues according to a label image: certain inside a structure, none at its edge.
 
     Args:
         mask: label codes (slices, rows, columns).
-        codes: of the structures.
+        codes: codes of the structures.
         pixel_mm: row and column spacing.
 
     Returns:

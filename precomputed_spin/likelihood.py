@@ -15,12 +15,12 @@ from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 
 _POSTERIOR_NOISE = 0.05
-"""Of the bright level: what noise, gain and protocol may be off by in an image that guides. The prior was trained with
-it: `guide_images.observe` adds up to as much noise, and draws gain and flip angle anew."""
+"""Error of a guiding image by its noise, gain and protocol, as a share of the bright level. The prior was trained with
+it: `guide_images.observe` adds up to as much noise, and changes gain and flip angle at random."""
 _POSTERIOR_PIXELS = 512
-"""Pixels at a time: their weights over a library of 512 voxels are 1 MB, which stays in a processor's cache."""
+"""Pixels processed at once: their weights over a library of 512 voxels take 1 MB, which a processor can cache."""
 _GAIN_BOUNDS = (0.1, 10.0)
-"""Of a calibration: a series' gain is off by less, as its bright level is found in the same body (assumed)."""
+"""Bounds of a gain's correction. Assumed: gains are off by less, as bright levels are measured in one body."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +29,12 @@ class Observation:
 
     Attributes:
         sequence: the signal equation; acts voxel by voxel and gives as many images as there are.
-        images: (images, slices, rows, columns) in the signal's unit, that is divided by their common gain.
+        images: (images, slices, rows, columns) in the signal's unit, that is, divided by their common gain.
         level: `brightness.bright_level` of the sequence's signal over a body, in the same unit.
         sigma: standard deviation of the images' noise and of the model's errors, in the same unit.
-        saturated: bool, of the images' shape: True where they were clipped, so that only a smaller signal contradicts.
+        saturated: bool, of the images' shape: True where they were clipped; a larger signal does not contradict these.
         signed: the images keep the sign of the longitudinal magnetisation; else they are magnitudes.
-        calibrate: the gain is a guess, to be set from the maps of the other observations (`Likelihood.calibrated`).
+        calibrate: the gain is only a guess, to be set from maps of the other observations (`Likelihood.calibrated`).
     """
 
     sequence: PulseSequence
@@ -56,10 +56,10 @@ class Likelihood:
     """Gaussian likelihood of all images of some slices, given scaled maps.
 
     Attributes:
-        observations: what was measured; all on one grid.
+        observations: the images, all on one grid.
         observed: bool (slices, rows, columns): False where nothing was measured (padding).
-        scaling: of the maps.
-        labels: what labels say about the tissue, where there are any.
+        scaling: scaling of the maps.
+        labels: probabilities of tissues according to labels, or None.
     """
 
     observations: tuple[Observation, ...]
@@ -67,8 +67,12 @@ class Likelihood:
     scaling: SpinScaling
     labels: TissueLabels | None = None
 
-    def map(self, of_images: Callable, of_slices: Callable) -> Likelihood:
-        """Apply functions to all that lies on the grid: one to (images, slices, ...), one to (slices, ...)."""
+    def map(
+        self,
+        of_images: Callable[[torch.Tensor], torch.Tensor],
+        of_slices: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Likelihood:
+        """Apply `of_images` to all tensors (images, slices, rows, columns), and `of_slices` to all (slices, ...)."""
         return replace(
             self,
             observations=tuple(
@@ -79,23 +83,23 @@ class Likelihood:
         )
 
     def __getitem__(self, slices: slice) -> Likelihood:
-        """That of some of the slices."""
+        """The likelihood of some of the slices."""
         return self.map(lambda images: images[:, slices], lambda by_slice: by_slice[slices])
 
     def to(self, device: torch.device) -> Likelihood:
-        """The same on another device."""
+        """The same likelihood on another device."""
         return self.map(lambda images: images.to(device), lambda by_slice: by_slice.to(device))
 
     @classmethod
     def join(cls, parts: list[Likelihood]) -> Likelihood:
-        """That of the slices of several, one after the other, which agree in sequences and in the grid's size."""
+        """Join the slices of several likelihoods, which must agree in their sequences and in the grid's size."""
         observations = tuple(
             replace(
-                of_sequence[0],
-                images=torch.cat([o.images for o in of_sequence], 1),
-                saturated=torch.cat([o.saturated for o in of_sequence], 1),
+                matching[0],
+                images=torch.cat([o.images for o in matching], 1),
+                saturated=torch.cat([o.saturated for o in matching], 1),
             )
-            for of_sequence in zip(*(part.observations for part in parts), strict=True)
+            for matching in zip(*(part.observations for part in parts), strict=True)
         )
         weights = [part.labels.weights for part in parts if part.labels is not None]
         labels = parts[0].labels and replace(parts[0].labels, weights=torch.cat(weights))
@@ -108,7 +112,9 @@ class Likelihood:
         return torch.tensor(sigmas, device=self.observed.device).view(-1, 1, 1, 1)
 
     def residual(self, u: torch.Tensor) -> torch.Tensor:
-        """Images minus the signals of scaled maps `u` (slices, 3, rows, columns); 0 where not contradicted.
+        """Images minus the signals of scaled maps `u` (slices, 3, rows, columns).
+
+        It is 0 on padding, and on clipped pixels where the signal is larger than the image.
 
         Returns:
             (images, slices, rows, columns), the images of all observations one after the other.
@@ -139,12 +145,12 @@ class Likelihood:
         """Most probable scaled maps given the images and, per pixel, a Gaussian belief about them (Gauss-Newton).
 
         The linearised images enter one after the other, as measurements enter a Kalman filter (Kalman 1960), so that
-        nothing is inverted but numbers.
+        no matrix has to be inverted.
 
         Args:
-            mean: belief's mean (slices, 3, rows, columns).
-            variance: belief's variance of PD, T1 and T2, broadcastable to `mean`.
-            iterations: linearisations.
+            mean: the belief's mean (slices, 3, rows, columns).
+            variance: the belief's variance of PD, T1 and T2, broadcastable to `mean`.
+            iterations: number of linearisations.
             greatest_pd: upper bound of scaled PD.
 
         Returns:
@@ -171,17 +177,21 @@ class Likelihood:
 
     @torch.no_grad()
     def calibrated(self, u: torch.Tensor) -> Likelihood:
-        """With the gains that are guesses set by least squares against the signals of scaled maps, slice by slice.
+        """This likelihood, guessed gains set by least squares to fit the signals of scaled maps, slice by slice.
 
-        One series alone needs no such thing: PD takes up a wrong gain. Two with independent gains would contradict.
+        A single series needs no such calibration, as PD takes up a wrong gain. The gains of two series would contradict
+        each other.
+
+        Args:
+            u: scaled maps (slices, 3, rows, columns).
         """
         if not any(o.calibrate for o in self.observations):
             return self
         maps, calibrated = self.scaling.decode(u), []
         for o in self.observations:
             if o.calibrate:
-                seen = o.images * (self.observed & ~o.saturated)
-                gain = (seen * o.predict(maps)).sum((0, 2, 3)) / seen.square().sum((0, 2, 3)).clamp(min=1e-12)
+                measured = o.images * (self.observed & ~o.saturated)
+                gain = (measured * o.predict(maps)).sum((0, 2, 3)) / measured.square().sum((0, 2, 3)).clamp(min=1e-12)
                 o = replace(o, images=o.images * gain.clamp(*_GAIN_BOUNDS).view(-1, 1, 1))
             calibrated.append(o)
         return replace(self, observations=tuple(calibrated))
@@ -191,10 +201,10 @@ class Likelihood:
         return self.residual(u).square().sum()
 
     def pixelwise_posterior(self, library: torch.Tensor) -> torch.Tensor:
-        """What each pixel's own values say about its tissue: the guide of a prior, whatever the sequences are.
+        """The tissue of each pixel as its own values suggest: the guide of a prior, for any sequences.
 
-        Mean and standard deviation of the scaled PD, T1 and T2 over a library of voxels, each weighted by how well it
-        explains the pixel and fits its label. Padding is taken at its value: a prior learns from whole images.
+        Mean and standard deviation of the scaled PD, T1 and T2 over a library of voxels, weighted by how well a voxel
+        explains the pixel and fits its label. Padding counts like measured pixels: a prior learns from whole images.
 
         Args:
             library: PD, T1 (ms), T2 (ms) of voxels as frequent as in a body, (3, n).
@@ -208,7 +218,7 @@ class Likelihood:
         moments = torch.cat((scaled, scaled.square()), 1)
         expected = torch.cat([o.predict(voxels) for o in self.observations]).T
 
-        # 2. The pixels' values, (pixels, images); both in units of what they may be off by.
+        # 2. The pixels' values, (pixels, images); pixels and signals in units of the tolerance.
         tolerance = _POSTERIOR_NOISE * torch.tensor([o.level for o in self.observations for _ in o.images])
         tolerance = tolerance.to(self.observed.device)
         expected = expected / tolerance
@@ -226,7 +236,7 @@ class Likelihood:
                 difference = observed[pixels][has_clipped, None] - expected
                 one_sided = torch.where(clipped[pixels][has_clipped, None], difference.clamp(min=0), difference)
                 fit[has_clipped] = -0.5 * one_sided.square().sum(2)
-            # 5. How well it fits the pixel's label.
+            # 5. How well the voxel fits the pixel's label.
             if self.labels is not None:
                 fit = fit + self.labels.log_likelihood(scaled[:, 1:], pixels)
             # 6. Averages over the library with these weights.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
 SPREAD_NAMES = ("PDsd", "T1sd", "T2sd")
-"""Files of the standard deviations over samples, as `MAP_NAMES` for maps."""
+"""Names of the standard deviations over samples in file names, like `MAP_NAMES` of the maps."""
 
 
 def infer_maps(
@@ -45,17 +45,17 @@ def infer_maps(
 
     Args:
         scans: read one by one, as they are needed (`scan_loading.load_scan`, or made from arrays).
-        prior: on its device.
-        sampler: draws the maps; by default `ProximalSampler`, of which several samples are not averages.
-        seed: of the noise. Equal seeds and cases give equal maps, in whatever company.
-        batch: slices that pass the network together; halved where the device's memory does not hold them.
-        samples: of the posterior; of several, the maps are the mean.
+        prior: the prior, on its device.
+        sampler: draws the maps; by default `ProximalSampler`, without averages if there are several samples.
+        seed: random seed of the noise. The same seed and case give the same maps, whatever the other scans are.
+        batch: slices that pass through the network together; halved if the device runs out of memory.
+        samples: posterior samples per scan; the maps are the mean of several.
 
     Yields:
         the maps of each scan, in the order of the scans.
 
     Raises:
-        ValueError: a field of view too small for the prior, or several samples of a sampler that averages.
+        ValueError: a field of view too small for the prior, or several samples from a sampler that averages.
         InputError: maps of a scan are not finite.
     """
     if sampler is None:
@@ -64,7 +64,7 @@ def infer_maps(
 
 
 def map_result_paths(folder: Path, case: str, ending: str, samples: int = 1, save_samples: bool = False) -> list[Path]:
-    """What `save_inferred` writes for a case, but for its record."""
+    """The files that `save_inferred` writes for a case, except its record."""
     paths = [*map_paths(folder, case, ending).values()]
     if samples > 1:
         paths.extend(folder / f"{case}_{name}{ending}" for name in SPREAD_NAMES)
@@ -82,14 +82,14 @@ def save_inferred(
     record: dict[str, Any],
     save_samples: bool = False,
 ) -> None:
-    """Write the maps of a case in the geometry of its images; its record, which makes it count as finished, last.
+    """Write the maps of a case in the geometry of its images. The record, which marks it as finished, is written last.
 
     Args:
-        inferred: its maps; standard deviations over several samples are written, too.
-        files: the images that they were made from.
-        folder: where to, made if absent. Results of this case that its record there names are removed first.
+        inferred: the maps; standard deviations over several samples are written, too.
+        files: the images that the maps were made from.
+        folder: where the files go, made if absent. Earlier results that the case's record names are removed first.
         ending: file ending with the dot.
-        record: how they were made, plain JSON.
+        record: how the maps were made, plain JSON.
         save_samples: also write every sample, into `samples/K`.
 
     Raises:
@@ -130,15 +130,15 @@ def save_translation(
     ending: str,
     record: dict[str, Any],
 ) -> None:
-    """Write the images that a sequence would make of a case's maps; its record last.
+    """Write the images that a sequence would make of a case's maps. The record is written last.
 
     Args:
         inferred: the maps.
-        sequence: to be imaged by; magnitudes, or signed images where it is phase-sensitive.
+        sequence: makes the images: magnitudes, or signed images if it is phase-sensitive.
         files: the images that the maps were made from.
-        folder: where to, made if absent. Results of this case that its record there names are removed first.
+        folder: where the files go, made if absent. Earlier results that the case's record names are removed first.
         ending: file ending with the dot.
-        record: how they were made, plain JSON.
+        record: how the images were made, plain JSON.
 
     Raises:
         InputError: a file cannot be written.

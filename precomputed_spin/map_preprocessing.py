@@ -1,4 +1,4 @@
-"""Maps into nnU-Net's preprocessed geometry: transposed, cropped and resampled as nnU-Net did to the image."""
+"""Bring maps into nnU-Net's preprocessed geometry: transposed, cropped and resampled as nnU-Net did to the image."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class _Job:
 def preprocess_maps(
     raw: RawDataset, targets: list[PreprocessedDataset], maps_folder: str | Path, num_processes: int = 2
 ) -> list[str]:
-    """Put the maps of a data set into the geometry of one or several configurations.
+    """Bring the maps of a data set into the geometry of one or several configurations.
 
-    Everything is checked for every case before the first file is written. Cases without any map are left out, and
-    copies of earlier maps of theirs are removed, so that they are not trained on.
+    All cases are checked before the first file is written. Cases without maps are left out, and copies of their earlier
+    maps are removed, so that they are not trained on.
 
     Args:
         raw: the data set.
@@ -72,32 +72,35 @@ def preprocess_maps(
             f"{raw.name}: no maps such as {map_paths(maps_folder, cases[0], raw.ending)['PDmap']}. Make them with "
             f"`nnunet_phys reverse -d {convert_dataset_name_to_id(raw.name)}` or point -maps at their folder."
         )
-    gone = [
+    faults = [
         f"{case}: its image is no longer in {raw.folder / 'imagesTr'}. Put it back, or remove its maps."
         for case in with_maps
         if case not in raw.images
     ]
-    if gone:
-        raise InputError(*gone)
+    if faults:
+        raise InputError(*faults)
     jobs = [
         _Job(case, maps_folder, raw, target) for target in targets for case in target.cases() if case in set(with_maps)
     ]
-    faults = {fault for lines in run_in_workers(_check_case, jobs, num_processes, "Checking maps") for fault in lines}
+    checked = run_in_workers(_check_case, jobs, num_processes, "Checking maps")
+    faults = sorted({fault for faults_of_case in checked for fault in faults_of_case})
     if faults:
-        raise InputError(*sorted(faults))
+        raise InputError(*faults)
     for target in targets:
-        _make_room(target, set(with_maps))
+        _prepare_folder(target, set(with_maps))
     run_in_workers(_preprocess_case, jobs, num_processes, "Preprocessing maps")
     return with_maps
 
 
-def _make_room(target: PreprocessedDataset, with_maps: set[str]) -> None:
+def _prepare_folder(target: PreprocessedDataset, with_maps: set[str]) -> None:
     """Make a configuration's spin folder, and remove from it what must not be trained on."""
     folder = spin_folder(target.folder)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made ({last_line(error)}). Make room for a folder there.") from None
+        raise InputError(
+            f"{folder} cannot be made ({last_line(error)}). Remove what is there, or make room on the disk."
+        ) from None
     remove_leftovers(folder)
     for case in target.cases():
         if case not in with_maps:
@@ -124,14 +127,14 @@ def _native_maps(job: _Job) -> tuple[np.ndarray, dict]:
     stacked = _transposed(maps.stack().numpy(), job.target.plans)
     if stacked.shape[1:] != tuple(properties["shape_before_cropping"]):
         raise InputError(
-            f"{job.case}: {image_path} was of another shape when nnU-Net preprocessed it. Run "
+            f"{job.case}: {image_path} had another shape when nnU-Net preprocessed it. Run "
             f"`{job.target.preprocess_command}` again."
         )
     return _cropped(stacked, properties), properties
 
 
 def _fingerprint(job: _Job, properties: dict) -> Fingerprint:
-    """That of the case in nnU-Net's folder."""
+    """The fingerprint of the case as nnU-Net preprocessed it."""
     image, _ = job.target.load_case(job.case)
     try:
         return Fingerprint.of(image, properties, job.target.plans, job.target.configuration)
@@ -178,7 +181,7 @@ def _normalised_voxels(job: _Job, properties: dict) -> np.ndarray:
 def _spacings(
     properties: dict, plans: PlansManager, configuration: ConfigurationManager
 ) -> tuple[list[float], list[float]]:
-    """Spacing (mm) of a case, transposed, and of nnU-Net's grid; a 2d configuration keeps that of the slices."""
+    """Spacing (mm) of a case, transposed, and of nnU-Net's grid; a 2d configuration keeps the slice spacing."""
     spacing = [float(properties["spacing"][axis]) for axis in plans.transpose_forward]
     target = [float(d) for d in configuration.spacing]
     return spacing, [*spacing[: len(spacing) - len(target)], *target]
@@ -193,8 +196,8 @@ def _resampled(
 ) -> np.ndarray:
     """The cropped maps on nnU-Net's grid: PD as the configuration resamples images, T1 and T2 linearly.
 
-    Cubic splines, nnU-Net's default, ring at edges: T2 of myocardium beside blood would come out as that of other
-    tissue. A resampling without an order keeps to its own. Nothing leaves the range of the case's values.
+    Cubic splines, nnU-Net's default, ring at edges: T2 of myocardium beside blood would come out as that of another
+    tissue. A resampling function without an `order` is used as it is. Values are clipped to the range of the case.
     """
     resample = configuration.resampling_fn_data
     linear = partial(resample, order=1) if "order" in resample.keywords else resample

@@ -1,4 +1,4 @@
-"""The work of making maps of many cases: which are left to do, whether they can be done, and the doing."""
+"""Inferring the maps of many cases: which are left to do, whether their input is usable, and the inference itself."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from nnunet_phys.precomputed_spin.scan_loading import ImageReader, load_scan
 from nnunet_phys.precomputed_spin.scan_protocol import ScanJob, ScanProtocol
 from nnunet_phys.whole_files import remove_leftovers
 
-_BYTES_OF_VOXEL = 4
+_BYTES_OF_VOXEL = 4  # float32
 
 
 def find_jobs(scans: Iterable[ScanFiles], protocol: ScanProtocol) -> tuple[list[ScanJob], list[str]]:
-    """All cases with their sequences, by name; and a line for each case that has none."""
+    """The cases with their sequences, sorted by name, and a line for each case whose sequences do not fit its files."""
     jobs: list[ScanJob] = []
     faults: list[str] = []
     for files in scans:
@@ -41,7 +41,7 @@ def find_jobs(scans: Iterable[ScanFiles], protocol: ScanProtocol) -> tuple[list[
         first_paths.setdefault(job.case, []).append(str(job.files.paths[0]))
     for case, paths in first_paths.items():
         if len(paths) > 1:
-            faults.append(f"{case}: {' and '.join(paths)} are one case by their names. Rename one.")
+            faults.append(f"{case}: {' and '.join(paths)} have names of the same case. Rename one of them.")
     return sorted(jobs, key=lambda job: job.case), faults
 
 
@@ -51,18 +51,18 @@ class MapWork:
 
     Attributes:
         jobs: the cases.
-        folder: for the results.
-        prior: on its device.
-        prior_name: under which it was loaded.
+        folder: where the results go.
+        prior: the prior, on its device.
+        prior_name: name under which the prior was loaded.
         sampler: draws the maps.
-        seed: of the noise.
-        batch: slices that pass the network together.
-        samples: of the posterior, per case.
-        labels: of the cases.
-        faults: what is wrong with other cases, a line each; reported with the faults of the images.
+        seed: random seed of the noise.
+        batch: slices that pass through the network together.
+        samples: posterior samples per case.
+        labels: label images of the cases.
+        faults: lines about faults of other cases, which are reported with the faults of the images.
 
     Raises:
-        InputError: labels that are to decide, with a sampler that does not heed them.
+        InputError: the labels decide about tissue, but the sampler does not use them.
     """
 
     jobs: list[ScanJob]
@@ -79,18 +79,18 @@ class MapWork:
     def __post_init__(self) -> None:
         if self.labels.decide and not self.sampler.uses_labels:
             raise InputError(
-                f"--labels with -sampler {self.sampler_name}: this sampler does not heed labels. Use -sampler "
+                f"--labels with -sampler {self.sampler_name}: this sampler does not use labels. Use -sampler "
                 "proximal, or leave --labels out."
             )
 
     @property
     def sampler_name(self) -> str:
-        """As in `SAMPLERS`."""
+        """The sampler's name in `SAMPLERS`."""
         return next(name for name, kind in SAMPLERS.items() if type(self.sampler) is kind)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What all records of these results share, plain JSON."""
+        """The settings that all records of these results share, plain JSON."""
         return {
             "prior": {"name": self.prior_name, "sha256": self.prior.sha256(), **self.prior.record},
             "sampler": {"name": self.sampler_name, **asdict(self.sampler)},
@@ -98,14 +98,14 @@ class MapWork:
         }
 
     def unfinished(self, settings: dict[str, Any], settings_of: Callable[[ScanJob], dict[str, Any]]) -> list[ScanJob]:
-        """The cases without results, or with results of other images.
+        """The cases that have no results yet, or whose images have changed since.
 
         Args:
-            settings: that all records must share (but for the prior's name: it may lie elsewhere).
-            settings_of: further settings of a case.
+            settings: settings that all records must share, except for the prior's name, as its folder may have moved.
+            settings_of: gives further settings of a case.
 
         Raises:
-            InputError: results that were made with other settings.
+            InputError: there are results that were made with other settings.
         """
         todo: list[ScanJob] = []
         made_otherwise: dict[str, list[str]] = {}
@@ -122,11 +122,11 @@ class MapWork:
         return todo
 
     def refuse_foreign(self, todo: list[ScanJob], paths_of: Callable[[str], list[Path]]) -> None:
-        """Refuse to replace files that no record of this project vouches for.
+        """Refuse to replace files that this project did not make, going by its records.
 
         Args:
-            todo: cases to make.
-            paths_of: what will be written for a case, but for its record.
+            todo: cases whose maps will be inferred.
+            paths_of: gives the files that will be written for a case, except its record.
 
         Raises:
             InputError: there are such files.
@@ -138,43 +138,46 @@ class MapWork:
     def _made_otherwise(self, names: str, cases: list[str]) -> str:
         more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
         return (
-            f"{cases[0]}{more}: what lies in {self.folder} was made with other settings ({names}). Add --overwrite to "
-            "make it again, or choose another folder with -o."
+            f"{cases[0]}{more}: the results in {self.folder} were made with other settings ({names}). Add --overwrite "
+            "to replace them, or choose another folder with -o."
         )
 
     def check(self, todo: list[ScanJob], reader: ImageReader) -> None:
-        """Look at all images and labels of cases.
+        """Check all images and labels of cases.
 
         Raises:
-            InputError: what cannot be used among them, and this work's `faults`.
+            InputError: images or labels that cannot be used, and this work's `faults`.
         """
         check_images(todo, self.prior, reader, [*self.faults, *self.labels.faults(todo)])
 
     def infer(
         self, todo: list[ScanJob], reader: ImageReader, show_progress: bool = False
     ) -> Iterator[tuple[ScanJob, Inferred]]:
-        """Infer maps case by case, in the order of their sizes.
+        """Infer maps case by case, in the order of image sizes.
 
         Args:
-            todo: the cases, as `check` has found them good.
-            reader: that `check` used.
-            show_progress: a bar on stderr.
+            todo: the cases, which have passed `check`.
+            reader: the reader that `check` used, which still holds some of the images.
+            show_progress: show a progress bar on stderr.
+
+        Yields:
+            each case and its maps.
         """
         ordered = sorted(todo, key=lambda job: (job.files.geometry.size[:2], job.case))
         scans = (
             load_scan(job, self.labels.deciding_path(job.case), self.labels.deciding_codes(), reader) for job in ordered
         )
-        inferred = infer_maps(scans, self.prior, self.sampler, seed=self.seed, batch=self.batch, samples=self.samples)
+        results = infer_maps(scans, self.prior, self.sampler, seed=self.seed, batch=self.batch, samples=self.samples)
         slices = sum(math.prod(job.files.geometry.size[2:]) for job in todo)
         with tqdm(total=slices, unit="slice", disable=not show_progress) as progress:
-            for job, of_case in zip(ordered, inferred, strict=True):
-                yield job, of_case
+            for job, inferred in zip(ordered, results, strict=True):
+                yield job, inferred
                 progress.set_description(job.case)
-                progress.update(len(of_case.error))
+                progress.update(len(inferred.error))
 
 
 def bytes_of_results(todo: Iterable[ScanJob], volumes: int) -> int:
-    """Room that results may take on disk: so many float32 volumes per case, uncompressed."""
+    """Most bytes that results may take on disk: `volumes` uncompressed float32 volumes per case."""
     return _BYTES_OF_VOXEL * volumes * sum(math.prod(job.files.geometry.size) for job in todo)
 
 
@@ -186,7 +189,7 @@ def remove_interrupted(folder: Path) -> None:
 
 
 def _differing(recorded: dict[str, Any] | None, expected: dict[str, Any]) -> list[str]:
-    """The settings in which a record is not as expected."""
+    """Names of the settings in which a record differs from what is expected."""
     plain = json.loads(json.dumps(expected))
     recorded = dict(recorded or {})
     for settings in (recorded, plain):

@@ -1,4 +1,4 @@
-"""In which order a MOLLI acquired images that are told apart by their inversion times."""
+"""The order in which a MOLLI acquired its images, derived from their inversion times."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ from nnunet_phys.errors import InputError
 from nnunet_phys.sequences.molli import PUBLISHED_SCHEMES
 
 BEAT_GAP_MS = 300.0
-"""Inversion times further apart belong to different heartbeats. An assumption: a beat takes longer than this below 200
-beats a minute, and the first inversion times of one series lie closer (100, 180 and 260 ms in a ShMOLLI)."""
+"""Inversion times further apart belong to different heartbeats. Assumed: below 200 beats per minute a heartbeat takes
+longer, and the first inversion times of a series lie closer (100, 180 and 260 ms in a ShMOLLI)."""
 CLOSEST_MS = 30.0
-"""Inversion times closer together may have been swapped by the heart, whose beats differ by tens of ms from one to the
-next (Shaffer and Ginsberg, Front Public Health 5:258, 2017). Assumed; those of published schemes are 80 ms apart."""
+"""Inversion times closer together do not show which inversion was first: successive heartbeats differ by tens of ms
+(Shaffer and Ginsberg, Front Public Health 5:258, 2017). Assumed; those of published schemes are 80 ms apart."""
 _IN_ORDER = "Write inversion_times_ms in acquisition order into CASE.json."
 
 
 def acquisition_order(times_ms: tuple[float, ...], images: tuple[int, ...] | None = None) -> list[int]:
-    """Order in which a MOLLI acquires images of these inversion times.
+    """The order in which a MOLLI acquired images with these inversion times.
 
-    Images of one heartbeat after their inversions lie closer than `BEAT_GAP_MS`, those of earlier inversions first.
+    Images acquired equally many heartbeats after their inversions have inversion times that differ by less than
+    `BEAT_GAP_MS`; among them, the earlier inversion has the shorter time.
 
     Args:
-        times_ms: ascending.
-        images: per inversion; by default those of the published scheme that has such beats, or else the more the
-            earlier.
+        times_ms: inversion times, ascending.
+        images: number of images after each inversion. By default that of the published scheme which the times fit; if
+            none fits, earlier inversions are taken to have more images.
 
     Returns:
-        For each image in acquisition order, its place in `times_ms`.
+        For each image in acquisition order, its index in `times_ms`.
 
     Raises:
-        InputError: two times of one beat are so close that a change of the heart rate may have swapped them, or
-            they cannot come from so many images per inversion.
+        InputError: two times of the same heartbeat are so close that a change of the heart rate may have swapped them,
+            or the times do not fit the numbers of images.
     """
     beats = _beats(times_ms)
     if images is None:
@@ -50,7 +51,7 @@ def acquisition_order(times_ms: tuple[float, ...], images: tuple[int, ...] | Non
 
 
 def _beats(times_ms: tuple[float, ...]) -> list[list[int]]:
-    """The places of ascending times, heartbeat by heartbeat."""
+    """Indices of ascending times, grouped by the number of heartbeats after the inversion."""
     beats: list[list[int]] = []
     for i, time in enumerate(times_ms):
         if not beats or time - times_ms[i - 1] > BEAT_GAP_MS:

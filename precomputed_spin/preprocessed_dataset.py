@@ -20,7 +20,7 @@ Index = int | slice
 
 
 class LazyArray(Protocol):
-    """An array that is read where it is indexed: NumPy's, memory-mapped or not, or Blosc2's."""
+    """An array of which only the indexed part is read: NumPy's, memory-mapped or not, or Blosc2's."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,7 +51,7 @@ class PreprocessedDataset:
         """nnU-Net's class that reads the preprocessed cases.
 
         Raises:
-            InputError: the folder holds other files, too.
+            InputError: the folder also holds other files.
         """
         try:
             return infer_dataset_class(str(self.folder))
@@ -96,7 +96,7 @@ def _preprocess_command(name: str, plans_name: str, configuration_name: str) -> 
 
 @dataclass(frozen=True)
 class _Unresolved:
-    """A configuration before inheritance: some object."""
+    """A configuration before its inheritance is resolved: any JSON object."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _check_not_empty(values: tuple) -> None:
 
 def _check_folder_name(name: str) -> None:
     if Path(name).name != name or name == "..":
-        raise ValueError(f"'{name}' is no name of a folder")
+        raise ValueError(f"'{name}' is not the name of a folder")
 
 
 def _check_positive(values: tuple[float, ...]) -> None:
@@ -147,11 +147,12 @@ def open_preprocessed_dataset(name: str, plans_name: str, configuration_name: st
     """
     base = require_folder(nnUNet_preprocessed) / name
     plans_file = base / f"{plans_name}.json"
-    plan = f"nnUNetv2_plan_and_preprocess -d {convert_dataset_name_to_id(name)}"
+    command = f"nnUNetv2_plan_and_preprocess -d {convert_dataset_name_to_id(name)}"
     if not plans_file.is_file():
-        raise InputError(f"{name}: {plans_file} is missing. Run `{plan}` first, or name other plans by -plans_name.")
-    content = load_json(plans_file, f"Run `{plan}` again.")
-    structure(content, _Plans, str(plans_file), f"Run `{plan}` again.", extra=True)
+        raise InputError(f"{name}: {plans_file} is missing. Run `{command}` first, or name other plans by -plans_name.")
+    remedy = f"Run `{command}` again."
+    content = load_json(plans_file, remedy)
+    structure(content, _Plans, str(plans_file), remedy, extra=True)
     plans = PlansManager(content)
     if configuration_name not in plans.available_configurations:
         known = ", ".join(plans.available_configurations)
@@ -160,18 +161,18 @@ def open_preprocessed_dataset(name: str, plans_name: str, configuration_name: st
     try:
         configuration = plans.get_configuration(configuration_name)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise InputError(f"{where} is broken ({last_line(error)}). Run `{plan}` again.") from None
-    structure(configuration.configuration, _Configuration, where, f"Run `{plan}` again.", extra=True)
+        raise InputError(f"{where} is broken ({last_line(error)}). {remedy}") from None
+    structure(configuration.configuration, _Configuration, where, remedy, extra=True)
     require_z_score(name, configuration)
     folder = base / configuration.data_identifier
     if not folder.is_dir() or not any(folder.glob("*.pkl")):
-        command = _preprocess_command(name, plans_name, configuration_name)
-        raise InputError(f"{name}: {folder} holds no preprocessed case. Run `{command}` first.")
+        preprocess = _preprocess_command(name, plans_name, configuration_name)
+        raise InputError(f"{name}: {folder} holds no preprocessed case. Run `{preprocess}` first.")
     return PreprocessedDataset(folder, plans, configuration, configuration_name)
 
 
 def require_z_score(name: str, configuration: ConfigurationManager) -> None:
-    """Refuse a channel that nnU-Net normalises otherwise: an MR signal in arbitrary units has no other scale.
+    """Refuse a channel that nnU-Net does not z-score: synthesised MR signals are in arbitrary units.
 
     Raises:
         InputError: the first channel's scheme is not ZScoreNormalization.
@@ -179,6 +180,6 @@ def require_z_score(name: str, configuration: ConfigurationManager) -> None:
     scheme = configuration.normalization_schemes[0]
     if scheme != "ZScoreNormalization":
         raise InputError(
-            f"{name}: nnU-Net normalises the image by {scheme}, and synthesised MR signals need a z-score. "
+            f"{name}: nnU-Net normalises the image by {scheme}, but synthesised MR signals need a z-score. "
             "Name the channel MRI in dataset.json and run nnUNetv2_plan_and_preprocess again."
         )

@@ -1,4 +1,4 @@
-"""The spin prior: a denoising diffusion model of PD, T1 and T2 maps, which images of them may guide."""
+"""The spin prior: a denoising diffusion model of PD, T1 and T2 maps, which images can guide."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ from nnunet_phys.spin import SpinMaps
 
 DEFAULT_PRIOR = "digital_heart"
 _LIBRARY = 512
-"""Voxels that each pixel is compared with: enough for several of every tissue, at a cost in proportion. Assumed."""
+"""Number of voxels that each pixel is compared with, and to which the cost is proportional. Assumed: enough for several
+voxels of every tissue."""
 _KNOTS = 33
-"""Timesteps at which the denoising error is saved; it is smooth, and measured at 24."""
+"""Number of timesteps at which the denoising error is saved; it is smooth, and measured at 24."""
 _BF16_CAPABILITY = 8
 """The first generation of NVIDIA's GPUs (Ampere, compute capability 8.0) that calculates in bfloat16."""
 
@@ -50,7 +51,7 @@ class SpinPrior:
         scaling: physical units to network numbers.
         pixel_mm: in-plane pixel size of the maps it learned.
         denoising_error: tensor (timesteps, 3): mean squared error of the denoised PD, T1, T2 (scaled) on held-out
-            maps at each timestep: how far the prior's estimate may be off, which is what a likelihood needs to know.
+            maps at each timestep. The likelihood takes it for the variance of the prior's estimate.
         reference: PD, T1 (ms), T2 (ms) of a few thousand voxels of the maps it learned from, (3, n): what an image's
             brightness and its pixels' values are compared with.
         record: how it was made (training command, steps, data); free form.
@@ -80,6 +81,7 @@ class SpinPrior:
 
     @property
     def device(self) -> torch.device:
+        """The network's device."""
         return self.unet.device
 
     @property
@@ -89,7 +91,7 @@ class SpinPrior:
 
     @property
     def library(self) -> torch.Tensor:
-        """The voxels that pixels are compared with one by one, for a guide: some of `reference`, (3, n)."""
+        """PD, T1 (ms), T2 (ms) of the voxels that pixels are compared with for a guide: some of `reference`, (3, n)."""
         return self.reference[:, :: max(1, self.reference.shape[1] // _LIBRARY)]
 
     @cached_property
@@ -100,10 +102,11 @@ class SpinPrior:
         return torch.cat((scaled.mean(1), scaled.std(1, correction=0))).view(6, 1, 1).to(self.device)
 
     def guided(self, guide: torch.Tensor) -> SpinPrior:
-        """This prior, bound to what images say about the slices that it will see next.
+        """This prior, guided by images of the slices that it will denoise next.
 
-        A guided prior knows tissues from the images' shapes much sooner than from noisy maps alone. The guide speaks of
-        tissue and not of contrast (`Likelihood.pixelwise_posterior`), so that one prior serves every sequence.
+        Guided by the shapes in the images, a prior recognises tissues at much stronger noise than from noisy maps
+        alone. The guide describes tissue and not contrast (`Likelihood.pixelwise_posterior`), so that one prior serves
+        every sequence.
 
         Args:
             guide: (slices, 6, rows, columns), mean and standard deviation of scaled PD, T1 and T2 pixel by pixel.
@@ -133,7 +136,7 @@ class SpinPrior:
         return np.linspace(start, end, steps).round().astype(int).tolist()
 
     def sha256(self) -> str:
-        """Hash of all that decides the maps, weights in fp16 as saved: tells priors apart wherever they lie."""
+        """Hash of all that affects the maps, weights in fp16 as saved: identifies a prior wherever its folder lies."""
         description = asdict(self._description())
         del description["record"]
         digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
@@ -143,7 +146,7 @@ class SpinPrior:
         return digest.hexdigest()
 
     def _description(self) -> PriorDescription:
-        """What is saved beside tensors; the denoising error rounded, at a few timesteps."""
+        """The content of prior.json, with the denoising error rounded, at a few timesteps."""
         knots = torch.linspace(0, len(self.denoising_error) - 1, _KNOTS).round().long()
         error: dict[str, tuple[float, float, float]] = {}
         for knot in knots.tolist():

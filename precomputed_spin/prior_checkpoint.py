@@ -13,17 +13,17 @@ from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.whole_files import remove_leftovers, whole_file
 
 _GROWTH = 2
-"""A checkpoint's size after the first step over that before: AdamW then keeps two moments of each weight, beside the
+"""Factor by which a checkpoint grows at the first step: from then on AdamW keeps two moments of each weight, beside the
 weight and its average."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training's state is kept.
+    """The file that keeps a training's state.
 
     Attributes:
-        path: of the file.
-        identity: what tells this training from another.
+        path: path of the file.
+        identity: describes the training; a checkpoint with another identity is refused.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Checkpoint:
         return cls(folder.with_name(f"{folder.name}.checkpoint.pt"), identity)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The state that was kept, its tensors on a device; None where there is none.
+        """The saved state, its tensors on a device; None if there is none.
 
         Raises:
             InputError: the file is broken, or belongs to another training.
@@ -43,19 +43,21 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
-            kept = torch.load(self.path, map_location=device, weights_only=True)
-            identity, state = kept["identity"], kept["state"]
+            content = torch.load(self.path, map_location=device, weights_only=True)
+            identity, state = content["identity"], content["state"]
         except Exception as error:  # torch.load raises what its pickle, zip and tensor readers raise
-            raise InputError(f"{self.path} is no checkpoint ({last_line(error)}). Remove it to start anew.") from None
+            raise InputError(
+                f"{self.path} is not a checkpoint ({last_line(error)}). Remove it to start over."
+            ) from None
         if identity != self.identity:
-            raise InputError(f"{self.path} belongs to another training: {identity}. Remove it to start anew.")
+            raise InputError(f"{self.path} belongs to another training: {identity}. Remove it to start over.")
         return state
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep a state, whole or not at all: a failure leaves the last one.
+        """Save a state. If that fails, the previous checkpoint is kept.
 
         Raises:
-            InputError: the disk does not take it.
+            InputError: the file cannot be written.
         """
         try:
             with whole_file(self.path) as temporary:
@@ -63,14 +65,17 @@ class Checkpoint:
         except (OSError, RuntimeError) as error:
             raise InputError(
                 f"{self.path} cannot be written ({last_line(error)}). Is the disk full? Make room and run the same "
-                "command again: it goes on from the last checkpoint."
+                "command again: it continues from the last checkpoint."
             ) from None
 
-    def try_out(self, state: dict[str, Any]) -> None:
-        """Make sure, before any work, that the disk takes a checkpoint and a second that replaces it.
+    def check_disk(self, state: dict[str, Any]) -> None:
+        """Make sure, before any work, that the disk has room for a checkpoint and for a second one that replaces it.
+
+        Args:
+            state: the state before the first step, which is written as a test and removed.
 
         Raises:
-            InputError: it does not.
+            InputError: there is no room, or the folder cannot be written to.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +85,7 @@ class Checkpoint:
         self.save(state)
         size, free = self.path.stat().st_size, shutil.disk_usage(self.path.parent).free
         self.path.unlink()
-        needed = 2 * _GROWTH * size - size  # beyond what this one took
+        needed = 2 * _GROWTH * size - size  # `free` was measured while the test file was there
         if free < needed:
             raise InputError(
                 f"{self.path.parent} has {free / 2**20:.0f} MiB free, but checkpoints need {needed / 2**20:.0f} MiB. "

@@ -30,19 +30,24 @@ from nnunet_phys.whole_files import working_folder
 SHIPPED = Path(__file__).parent / "priors"
 FORMAT = 3
 FOLD = 2
-"""Blocks of this many rows and columns are folded into channels, which costs a quarter of the network."""
+"""Blocks of this many rows and columns are folded into channels, which reduces the network's cost to a quarter."""
 IN_CHANNELS = FOLD**2 * (3 + 6)
-"""Folded: PD, T1 and T2 with noise, and their six guides."""
+"""Noisy PD, T1 and T2 and the guide's six channels, folded."""
 OUT_CHANNELS = FOLD**2 * 3
+"""The velocity of PD, T1 and T2, folded."""
 PIXEL_MM = (0.5, 10.0)
-"""Pixel sizes that a prior may have. Assumed: half the finest clinical pixel (1 mm), and a pixel as thick as the left
-ventricle's wall."""
+"""Smallest and largest pixel size of a prior. Assumed: half the finest clinical pixel (1 mm), and a pixel as thick as
+the left ventricle's wall."""
 TIMESTEPS = (1000, 10_000)
-"""Lengths of a noise schedule: a sampler may take 1000 steps, and priors are trained with 1000."""
-_MOST_WIDTH, _MOST_LEVELS, _MOST_LAYERS = 1024, 6, 8
-"""Of a network, before it takes memory. Assumed: five times the width and twice the depth of the shipped prior."""
+"""Fewest and most timesteps of a noise schedule: a sampler may take 1000 steps, and priors are trained with 1000."""
+_MOST_WIDTH = 1024
+"""Most channels of a network's level. Assumed: five times as many as the shipped prior has (192)."""
+_MOST_LEVELS = 6
+"""Most levels of a network. Assumed: the shipped prior has 4."""
+_MOST_LAYERS = 8
+"""Most layers per level. Assumed: the shipped prior has 1."""
 _MOST_REFERENCE = 1_000_000
-"""Voxels of the reference; a prior is trained with a few thousand."""
+"""Most voxels of the reference. Assumed: a prior is trained with a few thousand."""
 _FAULTS_OF_LIBRARIES = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
 """What diffusers and safetensors raise for broken files."""
 
@@ -77,7 +82,7 @@ class PriorDescription:
     """prior.json: all of a prior but its weights, noise schedule and reference voxels.
 
     Attributes:
-        format: of the folder.
+        format: version of the folder's format.
         scaling: physical units to network numbers.
         pixel_mm: in-plane pixel size of the maps it learned.
         denoising_error: by timestep, linear in between: mean squared error of the denoised PD, T1 and T2 (scaled).
@@ -97,7 +102,7 @@ class PriorDescription:
 
 
 def interpolate_knots(knots: list[int], errors: np.ndarray, timesteps: int) -> torch.Tensor:
-    """Errors (knots, 3) of some timesteps at each of them, linear in between, float32 (timesteps, 3)."""
+    """Interpolate errors (knots, 3) at the timesteps `knots` linearly to all timesteps, float32 (timesteps, 3)."""
     steps = np.arange(timesteps)
     return torch.from_numpy(np.stack([np.interp(steps, knots, channel) for channel in errors.T], 1)).float()
 
@@ -219,7 +224,7 @@ def _check_scheduler(scheduler: DDPMScheduler) -> None:
 
 
 def _read_network(folder: Path) -> UNet2DModel:
-    """The network, proven to work by a pass of the smallest input."""
+    """Read the network, and run it on the smallest input to prove that it works."""
     unet, loading = UNet2DModel.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
     )
@@ -248,7 +253,7 @@ def _read_reference(path: Path) -> torch.Tensor:
 
 
 def check_vacant(folder: Path) -> None:
-    """Refuse a place for a prior where something is already.
+    """Refuse a folder for a new prior if something is there already.
 
     Raises:
         InputError: it is a file, or a folder that is not empty.
@@ -265,7 +270,7 @@ def write_prior_files(folder: Path, files: PriorFiles) -> None:
     """Write a prior's folder, whole or not at all.
 
     Raises:
-        InputError: something else is there, or the disk does not take it.
+        InputError: something is there already, or the folder cannot be written.
     """
     check_vacant(folder)
     description = json.dumps(asdict(files.description), indent=1, allow_nan=False) + "\n"

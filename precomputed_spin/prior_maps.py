@@ -18,16 +18,18 @@ from nnunet_phys.image_files import Geometry
 from nnunet_phys.map_files import find_maps, load_maps, map_paths
 
 SLICES_PER_HEART = 4
-MAP_SIZE, HELD_OUT_SIZE = 144, 128
-"""Rows and columns of the maps that a prior learns from, and of those held out, which have the size of the largest
-crop."""
+MAP_SIZE = 144
+"""Rows and columns of the maps that a prior learns from."""
+HELD_OUT_SIZE = 128
+"""Rows and columns of the maps that are held out: those of the largest training crop."""
 CASES_PER_HELD_OUT = 10
+"""One case in this many is held out. A choice."""
 SYSTOLIC_SHARE = 0.4
-"""Hearts in systole. Assumed: systole takes about 40 % of a heart beat at rest."""
+"""Share of hearts in systole. Assumed: systole takes about 40 % of a heart beat at rest."""
 _COARSEST = 2.0
-"""Greatest pixel of maps over the prior's. Assumed: coarser maps become blocks, which it would learn."""
+"""Largest pixel size of maps, in pixels of the prior. Assumed: coarser maps become blocks, which it would learn."""
 _LEAST_FIELD = 0.25
-"""Least field of view over that of the maps to learn from. Assumed: 90 mm at 2.5 mm, about a heart."""
+"""Smallest field of view, as a share of a training map's. Assumed: 90 mm at 2.5 mm, about the size of a heart."""
 
 
 def _phantom_slices(seed: int, shape: tuple[int, int], pixel_mm: float) -> np.ndarray:
@@ -45,9 +47,9 @@ def phantom_maps(hearts: int, pixel_mm: float, first_seed: int = 0, processes: i
     """Maps of digital hearts to learn from.
 
     Args:
-        hearts: how many; each gives `SLICES_PER_HEART` slices.
+        hearts: number of hearts, of `SLICES_PER_HEART` slices each.
         pixel_mm: pixel size.
-        first_seed: seeds are consecutive from here.
+        first_seed: seed of the first heart; the others follow consecutively.
         processes: worker processes.
 
     Returns:
@@ -66,7 +68,7 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[to
     Args:
         folder: holds CASE_PDmap, CASE_T1map (ms) and CASE_T2map (ms) of each case (`map_files`).
         pixel_mm: slices are resampled to this pixel size (nearest neighbour: relaxation times must not be mixed).
-        size: and cropped or padded with air to this many rows and columns.
+        size: rows and columns to which slices are then cropped or padded with air.
 
     Returns:
         float32 (slices, 3, size, size) to learn from, and the same with a size of `HELD_OUT_SIZE` for the denoising
@@ -122,10 +124,10 @@ def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def reference_voxels(maps: torch.Tensor, count: int = 4096) -> torch.Tensor:
-    """Voxels of maps (slices, 3, rows, columns) at random places, as many from each slice as from any, (3, count).
+    """Voxels (3, count) of maps (slices, 3, rows, columns): equally many of each slice, at random positions.
 
-    The places are the same in every run. A fixed stride would meet the same few rows and columns of all slices, and
-    tissues that never lie there would be missing.
+    The positions are the same in every run. A fixed stride would meet the same few rows and columns of all slices, and
+    miss tissues that never lie there.
     """
     generator = torch.Generator().manual_seed(0)
     places = torch.randint(maps[0, 0].numel(), (count,), generator=generator)

@@ -1,4 +1,4 @@
-"""Learn a spin prior from maps."""
+"""Train a spin prior on maps."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from nnunet_phys.spin import SpinMaps
 
 _WEIGHT_DECAY = 1e-4
 _GREATEST_GRADIENT = 1.0  # norm to which gradients are clipped, the usual value for diffusion models
-_AVERAGE_DECAY, _AVERAGE_POWER = 0.999, 0.75  # of the averaged weights; EMAModel advises this power for long trainings
-_LOSS_MEMORY = 0.98  # of the running mean of the loss that is shown: about the last 50 steps
-_MEASURED_TIMESTEPS = 24  # of the denoising error, which is smooth; linear in between
+_AVERAGE_DECAY = 0.999  # largest decay of the averaged weights: about the last 1000 steps
+_AVERAGE_POWER = 0.75  # of the decay's warm-up; EMAModel advises it for long trainings
+_LOSS_MEMORY = 0.98  # decay of the running mean of the loss that is shown: about the last 50 steps
+_MEASURED_TIMESTEPS = 24  # at which the denoising error is measured; it is smooth, and interpolated linearly
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ class Schedule:
     Attributes:
         steps: optimiser steps.
         stages: small crops first, which saves steps; the last stage must end at 1.
-        guided_share: share of crops that come with images of them.
-        learning_rate: of AdamW, after the warm-up; it then falls as a half cosine to 0.
-        warmup_steps: over which the learning rate rises from 0.
-        checkpoint_minutes: how often the state is written.
+        learning_rate: AdamW's learning rate after the warm-up; it then falls as a half cosine to 0.
+        guided_share: share of crops that are guided by images of them.
+        warmup_steps: steps over which the learning rate rises from 0.
+        checkpoint_minutes: time between checkpoints.
 
     Raises:
-        ValueError: no steps, or stages that do not lead to the end.
+        ValueError: no steps, or stages whose ends do not increase to 1.
     """
 
     steps: int = 6400
@@ -92,23 +93,26 @@ class _Learner:
     """Everything that changes while a prior learns, and that a checkpoint keeps.
 
     Attributes:
-        prior: whose network learns.
+        prior: the prior whose network learns.
         step: optimiser steps done.
         loss: running mean of the loss, NaN before the first step.
-        rng: of the crops and their guides.
-        generator: of the noise and the timesteps.
+        rng: random generator of the crops and their guides.
+        generator: random generator of the noise and the timesteps.
     """
 
     def __init__(self, prior: SpinPrior, schedule: Schedule, seed: int) -> None:
-        self.prior, self.step, self.loss = prior, 0, math.nan
-        self.rng, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+        self.prior = prior
+        self.step = 0
+        self.loss = math.nan
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         weights = list(prior.unet.parameters())
         self._optimiser = torch.optim.AdamW(weights, lr=schedule.learning_rate, weight_decay=_WEIGHT_DECAY)
         self._rate = get_cosine_schedule_with_warmup(self._optimiser, schedule.warmup_steps, schedule.steps)
         self._average = EMAModel(weights, decay=_AVERAGE_DECAY, use_ema_warmup=True, power=_AVERAGE_POWER)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state that a checkpoint keeps."""
         return {
             "step": self.step,
             "loss": self.loss,
@@ -121,7 +125,7 @@ class _Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """The reverse of `state`."""
+        """Go on from what `state` returned."""
         self.step, self.loss = state["step"], state["loss"]
         self.rng.bit_generator.state = json.loads(state["rng"])
         self.generator.set_state(state["generator"].cpu())
@@ -134,7 +138,7 @@ class _Learner:
         """One optimiser step on scaled maps (batch, 3, rows, columns) and their guides (batch, 6, rows, columns).
 
         Raises:
-            InputError: the loss is not finite any more.
+            InputError: the loss is not finite.
         """
         scheduler, unet = self.prior.scheduler, self.prior.unet
 
@@ -144,8 +148,8 @@ class _Learner:
         timesteps = cast(torch.IntTensor, levels.to(unet.device))
         noisy = scheduler.add_noise(clean, noise, timesteps)
 
-        # 2. The error of the velocity, weighted so that it is the error of the denoised maps: tissues are decided where
-        # noise is strong
+        # 2. The error of the velocity, weighted so that it is the error of the denoised maps: it then counts most where
+        # noise is strong, which is where tissues are decided
         target = scheduler.get_velocity(clean, noise, timesteps)
         weight = (1 - self.prior.alphas_cumprod[timesteps]).view(-1, 1, 1, 1)
         loss = (weight * (self.prior.guided(guide).velocity(noisy, timesteps) - target).square()).mean()
@@ -174,7 +178,11 @@ class _Learner:
 def _draw_crops(
     pool: torch.Tensor, prior: SpinPrior, stage: Stage, guided_share: float, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random square crops of scaled maps and guides from images of them, turned and mirrored by chance."""
+    """Draw square crops of scaled maps, rotated and mirrored at random, and guides from images of them.
+
+    Returns:
+        crops (batch, 3, rows, columns) and their guides (batch, 6, rows, columns).
+    """
     shares = np.array([share for share, _ in GUIDES.values()])
     protocols = [draw for _, draw in GUIDES.values()]
     size, crops = stage.crop, []
@@ -194,12 +202,12 @@ def _draw_crops(
 
 @torch.inference_mode()
 def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = _MEASURED_TIMESTEPS) -> torch.Tensor:
-    """Mean squared error of the prior's denoised maps, guided by cine, on held-out ones, per timestep and channel.
+    """Mean squared error of held-out maps that the prior denoises, guided by cine images, by timestep and channel.
 
     Args:
         prior: the prior to measure.
         maps: scaled maps (slices, 3, rows, columns).
-        knots: timesteps measured; linear in between.
+        knots: number of timesteps at which the error is measured; it is linear in between.
 
     Returns:
         float32 (timesteps, 3).
@@ -230,27 +238,27 @@ def train_prior(
     record: dict[str, Any] | None = None,
     init: SpinPrior | None = None,
 ) -> SpinPrior:
-    """Train a prior and write it to `folder`, which appears when it is done.
+    """Train a prior and write it to `folder`, which appears when the prior is done.
 
-    Until then the state is kept in `FOLDER.checkpoint.pt` beside it, from which a rerun goes on.
+    Until then the state is kept beside it in `FOLDER.checkpoint.pt`, from which another run continues.
 
     Args:
         make_pool: gives maps to learn from, (slices, 3, rows, columns), PD relative, T1 and T2 in ms.
         held_out: gives maps that training does not see, for the denoising error; rows and columns multiples of 16.
         folder: where the prior goes.
         pixel_mm: pixel size of the maps.
-        schedule: how long and how fast.
+        schedule: how long and how fast to train.
         device: where to train.
-        seed: of the weights, the crops and the noise.
-        record: how it is made, kept in the prior's `prior.json`; a checkpoint goes on under the same record only.
-        init: a prior to start from: its network, noise schedule and scaling; its record is kept too.
+        seed: random seed of the weights, the crops and the noise.
+        record: how the prior is made, kept in its `prior.json`; a checkpoint is only continued with the same record.
+        init: a prior to start from: its network, noise schedule and scaling; its record is kept, too.
 
     Returns:
         The trained prior (averaged weights).
 
     Raises:
         InputError: something is in the folder; the disk has no room for checkpoints, or for the prior; the checkpoint
-            is another training's; the maps are smaller than the largest crop; the loss does not stay finite.
+            belongs to another training; the maps are smaller than the largest crop; the loss does not stay finite.
     """
     # 1. Refuse before any work what could not be written in the end
     folder, device = folder.absolute(), torch.device(device)
@@ -260,7 +268,7 @@ def train_prior(
     checkpoint = Checkpoint.of(folder, repr((schedule, pixel_mm, seed, record)))
     state = checkpoint.load(device)
     if state is None:
-        checkpoint.try_out(learner.state())
+        checkpoint.check_disk(learner.state())
     else:
         learner.restore(state)
 
@@ -292,7 +300,7 @@ def train_prior(
 
 
 def _start(init: SpinPrior | None, pixel_mm: float, device: torch.device, seed: int) -> SpinPrior:
-    """The prior that is going to learn, without reference voxels and denoising error yet."""
+    """The prior before its training, with placeholders for the reference voxels and the denoising error."""
     if init is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -306,7 +314,7 @@ def _start(init: SpinPrior | None, pixel_mm: float, device: torch.device, seed: 
 
 
 def _learn(learner: _Learner, pool: torch.Tensor, schedule: Schedule, checkpoint: Checkpoint) -> None:
-    """All steps that are left, with a checkpoint every few minutes and at the end."""
+    """Take all steps that are left, with a checkpoint every few minutes and at the end."""
     saved = time.monotonic()
     with tqdm(total=schedule.steps, initial=learner.step, desc="prior", mininterval=5) as progress:
         while learner.step < schedule.steps:

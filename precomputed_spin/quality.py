@@ -10,20 +10,22 @@ from nnunet_phys.precomputed_spin.scan import Inferred, Scan
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 
 MOST_RESIDUAL = 0.03
+"""A slice with a larger residual is flagged: root mean square, as a share of the bright level. Assumed."""
 MOST_SPREAD = 0.25
-"""A slice above either is flagged: root mean square residual over the bright level; median relative spread of T1."""
+"""A slice with a larger spread is flagged: median relative standard deviation of T1 over the samples. Assumed."""
 FAT_T1_MS, FAT_T2_MS = 800.0, 100.0
-"""A cavity below both is flagged: native blood has more of both, fat less (`nnunet_phys.tissues`)."""
+"""A cavity with T1 and T2 below these is flagged: native blood has longer times, fat shorter ones
+(`nnunet_phys.tissues`)."""
 _FEWEST_VOXELS = 20
-"""Of a structure in a slice; a median over fewer says little (assumed)."""
+"""Fewest voxels of a structure in a slice that are judged. Assumed: a median over fewer is unreliable."""
 _AIR_SHARE = 0.1
-"""Of the bright level; darker is air or lung (assumed)."""
+"""Share of the bright level below which pixels are air or lung (assumed)."""
 _AT_BOUND = 1e-3
-"""Scaled values this close to a bound were set to it."""
+"""Scaled values this close to a bound count as set to it; float32 rounds off less."""
 
 
 def body_mask(scan: Scan) -> torch.Tensor:
-    """All that stands out of the air in any image, bool (slices, rows, columns)."""
+    """The pixels that are brighter than air in any image, bool (slices, rows, columns)."""
     masks = []
     for series in scan.series:
         signal = torch.from_numpy(np.abs(series.images).max(0)).float()
@@ -35,9 +37,9 @@ def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.n
     """Figures over the body of a scan, and the slices that look wrong.
 
     Args:
-        inferred: maps and what they were made from.
-        scaling: of the prior.
-        structures: masks (slices, rows, columns) of RV, MYO and LV, as far as there are labels.
+        inferred: maps and the scan that they were made from.
+        scaling: the prior's scaling.
+        structures: masks (slices, rows, columns) of RV, MYO and LV, as far as these are labelled.
 
     Returns:
         Plain JSON: `residual_rms` (share of the bright level), `share_at_bound` (of values at the edge of what the
@@ -50,8 +52,8 @@ def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.n
     spread = inferred.spread.t1 / maps.t1 if inferred.samples else None
     flags = []
 
-    def flag_disagreement(z: int, where: torch.Tensor, place: str) -> None:
-        disagreement = 0.0 if spread is None else float(spread[z][where].median())
+    def flag_disagreement(z: int, region: torch.Tensor, place: str) -> None:
+        disagreement = 0.0 if spread is None else float(spread[z][region].median())
         if disagreement > MOST_SPREAD:
             flags.append({"slice": z, "reason": f"samples differ by {100 * disagreement:.0f} % in T1{place}"})
 
@@ -65,11 +67,11 @@ def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.n
         residual_by_slice[z] = round(residual, 5)
         flag_disagreement(z, inside, "")
         for name, mask in (structures or {}).items():
-            where = torch.from_numpy(mask[z])
-            if int(where.sum()) < _FEWEST_VOXELS:
+            region = torch.from_numpy(mask[z])
+            if int(region.sum()) < _FEWEST_VOXELS:
                 continue
-            flag_disagreement(z, where, f" of {name}")
-            t1, t2 = float(maps.t1[z][where].median()), float(maps.t2[z][where].median())
+            flag_disagreement(z, region, f" of {name}")
+            t1, t2 = float(maps.t1[z][region].median()), float(maps.t2[z][region].median())
             if name != "MYO" and t1 < FAT_T1_MS and t2 < FAT_T2_MS:
                 flags.append({"slice": z, "reason": f"{name} has T1 {t1:.0f} and T2 {t2:.0f} ms, as fat has"})
     return {

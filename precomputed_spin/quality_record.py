@@ -22,11 +22,11 @@ class QualityRecord:
     """Figures over the body of a case (`quality.quality`).
 
     Attributes:
-        residual_rms: of the whole case, a share of the bright level.
-        share_at_bound: of values at the edge of what the prior allows.
+        residual_rms: root mean square residual of the whole case, a share of the bright level.
+        share_at_bound: share of values at the edge of what the prior allows.
         flags: slices that look wrong.
-        t1_spread: of posterior samples, or None.
-        residual_by_slice: None where a slice shows no body.
+        t1_spread: relative spread of T1 over posterior samples; None without samples.
+        residual_by_slice: root mean square residual of each slice; None for a slice that shows no body.
     """
 
     residual_rms: float
@@ -37,7 +37,7 @@ class QualityRecord:
 
     @property
     def badness(self) -> tuple[int, float]:
-        """What cases are sorted by: the number of flags, then the residual."""
+        """The key that cases are sorted by: the number of flags, then the residual."""
         return len(self.flags), self.residual_rms
 
 
@@ -46,8 +46,8 @@ class InferredRecord:
     """What a report reads of the record of maps that `nnunet_phys reverse` made.
 
     Attributes:
-        quality: how far they can be trusted.
-        sequences: of the images, plain JSON each, for `make_sequence`.
+        quality: how far the maps can be trusted.
+        sequences: the images' sequences, each as plain JSON for `make_sequence`.
     """
 
     quality: QualityRecord
@@ -55,10 +55,10 @@ class InferredRecord:
 
 
 def load_inferred_record(folder: Path, case: str) -> InferredRecord | None:
-    """How far a case's maps can be trusted; None where there is no record, or one of maps from elsewhere.
+    """Read how far a case's maps can be trusted; None without a record, or if the maps are from elsewhere.
 
     Raises:
-        InputError: a broken record.
+        InputError: the record is broken.
     """
     content = load_record(folder, case)
     if content is None or "quality" not in content:

@@ -16,7 +16,7 @@ from nnunet_phys.json_files import load_json, structure
 
 MAPS_FOLDER = "spinTr"  # beside imagesTr
 _DATASET_NAME = re.compile(r"Dataset\d{3}[^/\\]*")
-_REMEDY = "Mend it as nnU-Net's documentation of dataset.json says."
+_REMEDY = "Correct it as nnU-Net's documentation of dataset.json describes."
 
 
 def _check_ending(ending: str) -> None:
@@ -37,9 +37,9 @@ class DatasetDescription:
     """What this package reads of nnU-Net's dataset.json.
 
     Attributes:
-        file_ending: of the images, with the dot.
+        file_ending: file ending of the images, with the dot.
         labels: structure to its code, or to the codes of a region.
-        channel_names: of the input channels; `modality` in older files.
+        channel_names: number to name of the input channels; `modality` in older files.
         dataset: cases that do not lie in imagesTr and labelsTr.
     """
 
@@ -63,7 +63,7 @@ class RawDataset:
         name: `DatasetXXX_Name`.
         folder: its folder in nnUNet_raw.
         ending: file ending of its images, with the dot.
-        images: case -> path of its one image.
+        images: case -> path of its image.
         labels: case -> path of its label image, which may be missing.
         codes: structure to its code in the label images, or to the codes of a region.
     """
@@ -114,24 +114,24 @@ def require_folder(variable: os.PathLike[str]) -> Path:
 
 
 def describe_dataset(content: object, where: str) -> DatasetDescription:
-    """What a dataset.json says.
+    """Read what a dataset.json holds.
 
     Args:
-        content: plain JSON.
-        where: the file, for messages.
+        content: the file's content, plain JSON.
+        where: path of the file, for messages.
 
     Raises:
-        InputError: it is no description of a data set, one line per fault.
+        InputError: it does not describe a data set; one line per fault.
     """
     return structure(content, DatasetDescription, where, _REMEDY, extra=True)
 
 
 def open_raw_dataset(name_or_id: str | int) -> RawDataset:
-    """Find a data set and its training images by nnU-Net's own rules. Hidden files are no images.
+    """Find a data set and its training images by nnU-Net's own rules. Hidden files are ignored.
 
     Raises:
         InputError: nnUNet_raw is unset; no such data set; a faulty dataset.json; several input channels; a case whose
-            name is no file name, or which has no image, or several.
+            name cannot be a file name, or that has no image, or several.
     """
     raw = require_folder(nnUNet_raw)
     name = dataset_name(name_or_id)
@@ -142,22 +142,22 @@ def open_raw_dataset(name_or_id: str | int) -> RawDataset:
     description = describe_dataset(load_json(path, _REMEDY), str(path))
     require_one_channel(name, description)
     if description.dataset is None:
-        images, labels = _found_cases(folder, description.file_ending)
+        images, labels = _cases_in_folder(folder, description.file_ending)
     else:
-        images, labels = _named_cases(folder, path, description.dataset)
+        images, labels = _cases_in_description(folder, path, description.dataset)
     return RawDataset(name, folder, description.file_ending, images, labels, description.labels)
 
 
-def _found_cases(folder: Path, ending: str) -> tuple[dict[str, Path], dict[str, Path]]:
+def _cases_in_folder(folder: Path, ending: str) -> tuple[dict[str, Path], dict[str, Path]]:
     """Images (`imagesTr/CASE_0000`) and label images (`labelsTr/CASE`) by case, sorted.
 
     Raises:
-        InputError: no imagesTr, or a file in it that is not the one channel of a case.
+        InputError: no imagesTr, or a file in it whose name is not that of a case's only channel.
     """
     images_folder = folder / "imagesTr"
     if not images_folder.is_dir():
         raise InputError(
-            f"{folder.name}: there is no folder {images_folder}. Put the images there, or mend nnUNet_raw."
+            f"{folder.name}: there is no folder {images_folder}. Put the images there, or correct nnUNet_raw."
         )
     pattern = re.compile(rf"(?P<case>.+)_(?P<channel>\d{{4}}){re.escape(ending)}")
     images, faults = {}, []
@@ -166,7 +166,7 @@ def _found_cases(folder: Path, ending: str) -> tuple[dict[str, Path], dict[str, 
             continue
         match = pattern.fullmatch(path.name)
         if match is None or match["channel"] != "0000":
-            faults.append(f"{path}: an image is named CASE_0000{ending}. Rename or remove it.")
+            faults.append(f"{path}: an image must be named CASE_0000{ending}. Rename or remove it.")
         else:
             images[match["case"]] = path
     if faults:
@@ -174,19 +174,19 @@ def _found_cases(folder: Path, ending: str) -> tuple[dict[str, Path], dict[str, 
     return images, {case: folder / "labelsTr" / f"{case}{ending}" for case in images}
 
 
-def _named_cases(
+def _cases_in_description(
     folder: Path, description_path: Path, cases: Mapping[str, _TrainingCase]
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """Images and label images of the cases that dataset.json names itself.
 
     Raises:
-        InputError: a case whose name is no file name, or which has no image, or several.
+        InputError: a case whose name cannot be a file name, or that has no image, or several.
     """
     images, labels, faults = {}, {}, []
     for case, files in cases.items():
         if Path(case).name != case or not case or case.startswith(".") or not case.isprintable():
             faults.append(
-                f"{description_path}: {case!r} is no name for a case, as files are named after it. Rename it."
+                f"{description_path}: {case!r} cannot name a case, as its files are named after it. Rename it."
             )
             continue
         if len(files.images) != 1:
@@ -195,26 +195,26 @@ def _named_cases(
         images[case] = folder / os.path.expandvars(files.images[0])
         labels[case] = folder / os.path.expandvars(files.label)
         if not images[case].is_file():
-            faults.append(f"{case}: there is no image {images[case]}. Mend its path in {description_path}.")
+            faults.append(f"{case}: there is no image {images[case]}. Correct its path in {description_path}.")
     if faults:
         raise InputError(*faults)
     return images, labels
 
 
 def require_one_channel(name: str, description: DatasetDescription) -> None:
-    """Refuse a data set with several input channels: which one the maps image would be a guess.
+    """Refuse a data set with several input channels, as the maps describe the image of one channel.
 
     Args:
-        name: of the data set.
+        name: the data set's name.
         description: its dataset.json.
 
     Raises:
-        InputError: there is not exactly one.
+        InputError: there is not exactly one channel.
     """
     channels = description.channels
     if len(channels) != 1:
         listed = ", ".join(f"{number}: {channel}" for number, channel in channels.items())
         raise InputError(
-            f"{name}: dataset.json has {counted(len(channels), 'input channel')} ({listed}) and maps describe one. "
-            "Make a data set of the one channel that is to be imaged."
+            f"{name}: dataset.json has {counted(len(channels), 'input channel')} ({listed}), but maps describe "
+            "the image of one. Make a data set of that channel."
         )

@@ -26,20 +26,22 @@ from nnunet_phys.precomputed_spin.upsampling import upsample_guided
 from nnunet_phys.sequences import MOLLI
 from nnunet_phys.spin import SpinMaps
 
-# Measured on three digital hearts at 1.5 mm: mean error of T1 in the heart 19.7 % from one cine image, 1.5 % from a
-# MOLLI series, and residual of the cine image 0.08 %, unless said otherwise.
+# "Measured" means on three digital hearts at 1.5 mm. With the values below, the mean error of T1 in the heart is 19.7 %
+# from one cine image and 1.5 % from a MOLLI series, and the residual of the cine image is 0.08 %.
 LAST_ABAR = 0.995
-"""Noise level (cumulative alpha) at which the prior's errors stand for what is left to decide on an image's own grid.
-Measured: 0.95 to 0.999 change the error of T1 by 0.05 points at most, the residual to 0.03 and 0.22 %."""
+"""Noise level (cumulative alpha) whose denoising error is the variance of the last correction, on an image's own grid.
+Measured: 0.95 to 0.999 change the error of T1 by 0.05 percentage points at most; the residual is then 0.03 % to
+0.22 %."""
 SHADED_PD = 20.0
-"""Upper bound of scaled PD on that grid: beside a coil, PD with the receive bias exceeds what the prior knows.
-Measured: 2 to 100 give the same maps; digital hearts have no such coil, so that the bound itself is assumed."""
+"""Upper bound of scaled PD in the last correction: beside a coil, PD with the receive bias exceeds the prior's range.
+Measured: 2 to 100 give the same maps. Digital hearts have no such coil, so that the bound itself is assumed."""
 NOISE_LEVEL = 0.015
-"""Noise and errors of the signal equations, of the bright level. Measured: half and double change the error of T1 by
-0.1 points, the residual to 0.02 and 0.37 %."""
+"""Standard deviation of noise and of the signal equations' errors, as a share of the bright level. Measured: half and
+twice as much change the error of T1 by 0.1 percentage points; the residual is then 0.02 % and 0.37 %."""
 PD_FREEDOM = 10.0
-"""How much larger than the largest variance that of PD is in the last correction: shading, a gain, is PD's to explain.
-Measured: 1 to 100 change the error of T1 by 0.2 points, the residual to 0.45 and 0.01 %."""
+"""PD's variance in the last correction, as a multiple of the largest of the three variances: shading acts as a gain,
+which PD has to explain. Measured: 1 to 100 change the error of T1 by 0.2 percentage points; the residual is then
+0.45 % to 0.01 %."""
 _LAST_ITERATIONS = 4
 """Gauss-Newton iterations of the last correction. Measured: 2 and 8 give the same maps."""
 
@@ -51,14 +53,14 @@ class ReverseImager:
     Attributes:
         prior: the spin prior.
         sampler: draws the maps.
-        seed: of the noise.
-        batch: slices that pass the network together; batches too small are filled up, and all are halved
-            where the device's memory does not hold them.
+        seed: random seed of the noise.
+        batch: slices that pass through the network together. Incomplete batches are filled up; all are halved if the
+            device runs out of memory.
         noise_level: standard deviation of noise and model errors as a share of the signal's bright level.
-        samples: drawn per slice; several ask for a sampler that draws from the posterior (`average` of 1).
+        samples: samples drawn per slice; several need a sampler that draws from the posterior (`average` of 1).
 
     Raises:
-        ValueError: several samples of a sampler that averages.
+        ValueError: several samples from a sampler that averages.
     """
 
     prior: SpinPrior
@@ -74,10 +76,10 @@ class ReverseImager:
 
     @torch.no_grad()
     def __call__(self, scans: Iterable[Scan]) -> Iterator[Inferred]:
-        """Infer maps of volumes, whose slices share batches where neighbours agree in sequences and padded size.
+        """Infer maps of scans. Successive scans share batches if they agree in their sequences and padded size.
 
-        Batches have a size that does not depend on what else there is to do, and are filled up where slices run out:
-        the last bits of a network's results depend on it.
+        The last bits of a network's results depend on the batch size. So the size does not depend on what other scans
+        there are, and batches are filled up when slices run out.
 
         Args:
             scans: read one by one, as they are needed.
@@ -98,7 +100,7 @@ class ReverseImager:
         yield from run.infer(fill_up=True)
 
     def _prepare(self, scan: Scan) -> _Volume:
-        """A scan's likelihood on its own grid, and on the prior's, where labels count, too."""
+        """A scan's likelihood on its own grid, and on the prior's grid, there with its labels."""
         prior = self.prior
         shape = tuple(round(n * mm / prior.pixel_mm) for n, mm in zip(scan.shape[1:], scan.pixel_mm, strict=True))
         if min(shape) < prior.minimum:
@@ -115,7 +117,7 @@ class ReverseImager:
         return _Volume(scan, fine, coarse, window)
 
     def _observations(self, scan: Scan) -> tuple[Observation, ...]:
-        """Images in the units of their signals, on the CPU; the first's bright level sets the gain."""
+        """Images in the units of their signals, on the CPU. The bright level of a series sets its gain."""
         observations: list[Observation] = []
         first_gain: torch.Tensor | None = None
         reference = SpinMaps.unstack(self.prior.reference)
@@ -149,18 +151,18 @@ class ReverseImager:
 
         Args:
             likelihood: on the prior's device.
-            keys: one per slice, of its noise.
+            keys: one string per slice, which determines its noise (`SliceNoise`).
 
         Returns:
             Scaled maps (samples, slices, 3, rows, columns), on the CPU.
         """
-        # 1. What the first series alone says about each pixel, to find the gains of the others.
+        # 1. Estimate the maps from the first series alone, to find the gains of the others.
         first = replace(likelihood, observations=likelihood.observations[:1])
         guess = first.pixelwise_posterior(self.prior.library)[:, :3]
         likelihood = likelihood.calibrated(guess)
-        # 2. What all series say about each pixel guides the prior.
+        # 2. Guide the prior by what the pixels of all series show.
         prior = self.prior.guided(likelihood.pixelwise_posterior(self.prior.library))
-        # 3. Each sample from noise of its own.
+        # 3. Draw each sample from its own noise.
         streams = [[key if k == 0 else f"{key}/{k}" for key in keys] for k in range(self.samples)]
         return torch.stack([self.sampler(prior, likelihood, SliceNoise(s, self.seed)).cpu() for s in streams])
 
@@ -171,38 +173,38 @@ class ReverseImager:
         level = torch.tensor([o.level for o in volume.fine.observations for _ in o.images]).view(-1, 1, 1, 1)
         samples, means, errors = [], [], []
         for z in range(u.shape[1]):
-            # 1. The slice's images on their own grid, with the gains that the samples' mean suggests.
+            # 1. Take the slice's images on their own grid, and set their gains by the samples' mean.
             fine = volume.fine[z : z + 1].to(self.prior.device)
             coarse = u[:, z : z + 1, :, rows, columns].to(self.prior.device)
             fine = fine.calibrated(interpolate(coarse.mean(0), fine.observed.shape[1:], mode="bilinear"))
-            # 2. Each sample on that grid, with edges where the images have them, corrected to explain the images.
+            # 2. Bring each sample to that grid, with edges where the images have them, and let the images correct it.
             correct = partial(
                 fine.correct, variance=self._last_variance(), iterations=_LAST_ITERATIONS, greatest_pd=SHADED_PD
             )
             drawn = [correct(upsample_guided(sample, fine)) for sample in coarse]
-            # 3. Their mean, which has to explain the images, too.
+            # 3. Let the images correct the mean of the samples, too.
             mean = drawn[0] if len(drawn) == 1 else correct(torch.stack(drawn).mean(0))
-            # 4. In physical units, and how far the images are from what the mean predicts.
+            # 4. Convert to physical units, and measure how far the images are from what the mean predicts.
             samples.append(torch.stack([self._decode(sample) for sample in drawn]))
             means.append(self._decode(mean))
             errors.append((fine.residual(mean).cpu() / level).square().mean(0).sqrt())
         maps = torch.cat(means)
         if not maps.isfinite().all():
             raise InputError(f"{volume.scan.case}: its maps are not finite. Look for extreme values in its images.")
-        of_samples: Iterable[torch.Tensor] = torch.cat(samples, 1) if len(u) > 1 else ()
+        sample_maps: Iterable[torch.Tensor] = torch.cat(samples, 1) if len(u) > 1 else ()
         return Inferred(
             volume.scan,
             SpinMaps.unstack(maps, 1),
             torch.cat(errors),
-            tuple(SpinMaps.unstack(sample, 1) for sample in of_samples),
+            tuple(SpinMaps.unstack(sample, 1) for sample in sample_maps),
         )
 
     def _decode(self, scaled: torch.Tensor) -> torch.Tensor:
-        """PD, T1 and T2 (slices, 3, rows, columns) on the CPU."""
+        """PD, T1 (ms) and T2 (ms) of scaled maps, both (slices, 3, rows, columns), on the CPU."""
         return self.prior.scaling.decode(scaled).stack(1).float().cpu()
 
     def _last_variance(self) -> torch.Tensor:
-        """Belief of the last correction: the prior's errors near zero noise; a gain-like rest goes to PD."""
+        """Variance of the last correction, (1, 3, 1, 1): the prior's error near zero noise, larger for PD."""
         last = int((self.prior.alphas_cumprod >= LAST_ABAR).sum()) - 1
         variance = self.prior.denoising_error[last].clone()
         variance[0] = PD_FREEDOM * variance.max()
@@ -211,11 +213,11 @@ class ReverseImager:
 
 @dataclass(eq=False)
 class _Run:
-    """One pass over scans: what changes while it lasts.
+    """The state of one pass over scans.
 
     Attributes:
-        imager: its settings.
-        batch: slices that pass the network together, halved where the memory does not hold them.
+        imager: the settings.
+        batch: slices that pass through the network together, halved if the device runs out of memory.
         waiting: volumes of one kind with slices left to sample, in order.
     """
 
@@ -224,21 +226,21 @@ class _Run:
     waiting: deque[_Volume] = field(default_factory=deque)
 
     def infer(self, fill_up: bool) -> Iterator[Inferred]:
-        """Sample slices batch by batch, and take the volumes out that are complete.
+        """Sample slices batch by batch, and yield the maps of volumes that are complete.
 
         Args:
-            fill_up: sample slices too few for a batch, too; the rest of the batch repeats one of them.
+            fill_up: sample the last slices, too, if they are too few for a batch; the last one is repeated.
         """
         device = self.imager.prior.device
         while slices := [(v, z) for v in self.waiting for z in range(len(v.sampled), v.scan.shape[0])]:
-            # 1. The next batch; a size that depends on the volumes alone keeps results the same to the last bit.
+            # 1. Take the next batch. A size that depends on the volume alone keeps results the same to the last bit.
             size = self.waiting[0].batch(self.batch)
             slices = slices[:size]
             missing = size - len(slices)
             if missing and not fill_up:
                 return
             batch = [*slices, *[slices[-1]] * missing]
-            # 2. Sample it, or halve it where it does not fit into the memory.
+            # 2. Sample it, or halve the batch size if it does not fit into the memory.
             likelihood = Likelihood.join([v.coarse[z : z + 1] for v, z in batch]).to(device)
             try:
                 u = self.imager.sample(likelihood, [f"{v.scan.case}/{z}" for v, z in batch])
@@ -248,20 +250,24 @@ class _Run:
                 self.batch = size // 2
                 warnings.warn(f"out of memory: batches of {self.batch} slices from here on", stacklevel=2)
                 continue
-            # 3. Each slice to its volume.
+            # 3. Add the samples of each slice to its volume.
             for k, (volume, _) in enumerate(slices):
                 volume.sampled.append(u[:, k])
-            # 4. Volumes that are complete leave, in order.
+            # 4. Finish the volumes that are complete, in order.
             while self.waiting and len(self.waiting[0].sampled) == self.waiting[0].scan.shape[0]:
                 yield self.imager.finish(self.waiting.popleft())
 
 
 @dataclass(frozen=True, eq=False)
 class _Volume:
-    """A scan, its likelihood on its own grid and on the prior's, padded, where it lies in there, and what was drawn.
+    """A scan with what is needed to infer its maps, and the samples drawn so far.
 
     Attributes:
-        sampled: scaled maps (samples, 3, rows, columns) on the prior's grid of the slices that are done, in order.
+        scan: the scan.
+        fine: its likelihood on its own grid.
+        coarse: its likelihood on the prior's grid, padded.
+        window: rows and columns of the padded grid that the scan fills.
+        sampled: scaled maps (samples, 3, rows, columns) on the padded grid of the slices that are done, in order.
     """
 
     scan: Scan
@@ -275,21 +281,25 @@ class _Volume:
         """Equal for volumes whose slices may share a batch."""
         sequences = tuple((series.sequence, series.signed) for series in self.scan.series)
         has_labels = self.scan.tissue_weights is not None
-        return sequences, self.coarse.observed.shape[1:], has_labels, self.scan.case if self.is_alone else None
+        return sequences, self.coarse.observed.shape[1:], has_labels, self.scan.case if self.shares_no_batch else None
 
     @property
-    def is_alone(self) -> bool:
-        """Whether it shares no batch: a MOLLI's timing is each scan's own."""
+    def shares_no_batch(self) -> bool:
+        """Whether its slices share no batch with other scans: a MOLLI's timing differs from scan to scan."""
         return any(isinstance(series.sequence, MOLLI) for series in self.scan.series)
 
     def batch(self, most: int) -> int:
-        """Slices of its batches, at most so many."""
+        """Size of its batches, at most `most`; equal for all batches of a scan that shares none."""
         slices = self.scan.shape[0]
-        return math.ceil(slices / math.ceil(slices / most)) if self.is_alone else most
+        return math.ceil(slices / math.ceil(slices / most)) if self.shares_no_batch else most
 
 
 def _coarsen(fine: Likelihood, shape: tuple[int, ...], multiple: int) -> tuple[Likelihood, tuple[slice, slice]]:
-    """A likelihood on a grid of `shape` over the same field of view, padded to multiples; and the field's window."""
+    """A likelihood on a grid of `shape` (rows, columns) over the same field of view, padded to multiples of `multiple`.
+
+    Returns:
+        the padded likelihood, and the rows and columns of its grid that the field of view fills.
+    """
     margins = [math.ceil(n / multiple) * multiple - n for n in shape]
     border = (margins[1] // 2, margins[1] - margins[1] // 2, margins[0] // 2, margins[0] - margins[0] // 2)
 

@@ -21,15 +21,15 @@ from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST
 
 STEPS = (2, 1000)
-"""Network evaluations that a sampler may take: a first and a last noise level, and no more than a prior has."""
+"""Fewest and most network evaluations of a sampler: a first and a last noise level, and no more than a prior has."""
 
 
 class SliceNoise:
-    """Standard normal noise of each slice from a stream of its own, so that batching does not change it.
+    """Standard normal noise with a random stream per slice, so that batching does not change it.
 
     Args:
         keys: one string per slice; equal keys give equal noise.
-        seed: changes all of them.
+        seed: another seed changes the noise of all keys.
 
     Attributes:
         generators: one per slice, on the CPU, so that every device gets the same noise.
@@ -46,10 +46,10 @@ class SliceNoise:
 
 @dataclass(frozen=True)
 class Sampler(ABC):
-    """Finds maps for each slice of a likelihood: a sample of the posterior, or an estimate of its mean.
+    """Finds the maps of each slice of a likelihood: a sample of the posterior, or an estimate of its mean.
 
     Attributes:
-        uses_labels: it heeds the likelihood's labels at every step.
+        uses_labels: whether it uses the likelihood's labels at every step.
     """
 
     uses_labels: ClassVar[bool]
@@ -76,12 +76,13 @@ class ProximalSampler(Sampler):
 
     The signal is point-wise in the maps, so the likelihood needs three derivatives per pixel and none of the U-Net. The
     belief handed to the likelihood is the prior's estimate with the variance that its errors were measured to have
-    at that noise level, channel by channel (in the spirit of PiGDM, Song et al., ICLR 2023, and DiffPIR, Zhu et al.,
+    at that noise level, channel by channel (similar to PiGDM, Song et al., ICLR 2023, and DiffPIR, Zhu et al.,
     CVPRW 2023).
 
-    Where the image leaves T1 and T2 open, a sample is mottled and a mean is not. So the steps end at a noise level
-    where the tissues can be recognised and their details cannot, and the last few estimates, each from its own noise,
-    are averaged: close to the posterior mean for the price of a sample (`benchmarks/reverse_imaging.py` compares them).
+    Where the image does not determine T1 and T2, a sample is mottled and a mean is not. So the steps end at a noise
+    level where the tissues can be recognised and their details cannot, and the last few estimates, each from its own
+    noise, are averaged: close to the posterior mean for the price of a sample (`benchmarks/reverse_imaging.py` compares
+    them).
 
     Attributes:
         steps: network evaluations.
@@ -91,7 +92,7 @@ class ProximalSampler(Sampler):
         iterations: Gauss-Newton iterations per step.
 
     Raises:
-        ValueError: a number of steps or estimates that makes no sense.
+        ValueError: `steps` outside of `STEPS`, or an `average` below 1.
     """
 
     uses_labels: ClassVar[bool] = True
@@ -129,13 +130,13 @@ class ProximalSampler(Sampler):
             level = cast(torch.IntTensor, torch.tensor([timestep], device=prior.device))
             total = torch.zeros_like(u)
             for _ in range(count):
-                # 3. Carry the estimate to this noise level. The noise is fresh (no `DDIMScheduler.step`): what the last
-                # level's noise was is not known any more, since the likelihood has moved the estimate made from it
+                # 3. Carry the estimate to this noise level with fresh noise. `DDIMScheduler.step` would reuse the last
+                # level's noise, which is unknown once the likelihood has moved the estimate
                 noisy = prior.scheduler.add_noise(u, noise(u), level)
                 # 4. Ask the prior what the clean maps are
                 total += prior.denoise(noisy, timestep)
             mean = total / count
-            # 5. Set the gains that are guesses
+            # 5. Set the gains that are only guesses
             likelihood = likelihood.calibrated(mean)
             # 6. Let the images correct that belief, as far as the prior is known to err at this level
             u = likelihood.correct(mean, prior.denoising_error[timestep].view(1, 3, 1, 1), self.iterations)
@@ -147,8 +148,8 @@ class DPS(Sampler):
     """Diffusion posterior sampling, eq. (10) of the paper: an ancestral step, then down the likelihood's gradient.
 
     The squared norm is summed over pixels and slices, so guidance depends on neither batch size nor resolution (the
-    published code takes means). It knows no labels, as the paper's: its guidance is so much weaker than a likelihood of
-    the images' true noise (xi would be 1 / (2 sigma^2)) that a label's density in the same units would move nothing.
+    published code takes means). Like the paper's, it uses no labels: its guidance is so much weaker than a likelihood
+    of the images' true noise (xi would be 1 / (2 sigma^2)) that a label's density, weakened alike, would do nothing.
 
     Attributes:
         steps: network evaluations, each with a gradient through the network.
@@ -156,7 +157,7 @@ class DPS(Sampler):
             0.1, batch of 5, 128x128 pixels, mean instead of sum) amounts to 0.49.
 
     Raises:
-        ValueError: a number of steps that makes no sense.
+        ValueError: `steps` outside of `STEPS`.
     """
 
     uses_labels: ClassVar[bool] = False
@@ -174,7 +175,8 @@ class DPS(Sampler):
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """See `Sampler`."""
-        # 1. Ancestral steps from pure noise to none, told the clean maps (whose bounds the scheduler cannot clip to)
+        # 1. Ancestral steps from pure noise to none, which take the clean maps and do not clip them: the scheduler only
+        # clips to symmetric bounds
         scheduler = DDPMScheduler.from_config(prior.scheduler.config, prediction_type="sample", clip_sample=False)
         scheduler.set_timesteps(timesteps=prior.timesteps(self.steps, 0.0))
 
@@ -183,7 +185,7 @@ class DPS(Sampler):
         u = noise(torch.empty((slices, 3, rows, columns), device=prior.device))
 
         for timestep in scheduler.timesteps.tolist():
-            # 3. The clean maps that the prior makes out, and the gradient of their misfit through the network
+            # 3. The prior's estimate of the clean maps, and the gradient of its misfit through the network
             with torch.enable_grad():
                 u = u.detach().requires_grad_(True)
                 clean = prior.denoise(u, timestep)

@@ -17,9 +17,9 @@ class Series:
 
     Attributes:
         sequence: the pulse sequence; makes as many images as there are.
-        images: (images, slices, rows, columns) in any unit; one gain serves all.
+        images: (images, slices, rows, columns) in any unit, with one gain.
         signed: the images keep the sign of the longitudinal magnetisation; else they are magnitudes.
-        same_gain: they share the gain of the scan's first series.
+        same_gain: the images share the gain of the scan's first series.
     """
 
     sequence: PulseSequence
@@ -33,10 +33,10 @@ class Scan:
     """All that was measured of one volume, on one grid.
 
     Attributes:
-        case: names the volume; the noise of its slices derives from it.
+        case: name of the volume, from which the noise of its slices derives.
         series: at least one.
         pixel_mm: row and column spacing.
-        tissue_weights: how probable labels make each tissue (`labels.tissue_weights`), or None.
+        tissue_weights: probabilities of tissues according to labels (`labels.tissue_weights`), or None.
     """
 
     case: str
@@ -56,11 +56,12 @@ class Inferred:
     """Maps of a scan.
 
     Attributes:
-        scan: what they were made from.
-        maps: on the scan's own grid (slices, rows, columns); T1 and T2 in ms, float32, CPU. Of several posterior
-            samples, their mean (of the logarithm in T1 and T2), corrected to explain the images.
-        error: of re-synthesis, root mean square over the images, same shape, as a share of the bright level.
-        samples: the posterior samples, where more than one was drawn.
+        scan: the scan that they were made from.
+        maps: on the scan's own grid (slices, rows, columns); T1 and T2 in ms, float32, CPU. If several posterior
+            samples were drawn, their mean (of the logarithm in T1 and T2), corrected to explain the images.
+        error: difference of the images from those that the maps give, root mean square over the images, same shape, as
+            a share of the bright level.
+        samples: the posterior samples, if more than one was drawn.
     """
 
     scan: Scan

@@ -19,9 +19,9 @@ class _NameParts:
     """What a file name says: CASE, CASE_0000, CASE_ti120 or CASE_ti120_0000.
 
     Attributes:
-        case: of the image.
-        time: the number after `_ti`, an index or an inversion time in ms; None without.
-        channel: the number at the end; None without.
+        case: the case's name.
+        time: the number after `_ti`, an index or an inversion time in ms; None if there is no `_ti`.
+        channel: the number at the end; None if there is none.
     """
 
     case: str
@@ -46,7 +46,7 @@ class ScanFiles:
         case: the case's name.
         files: name (without ending) to path, one per image, in acquisition order once a `ScanProtocol` has resolved
             them; or one 4-D file.
-        frame: of a 4-D file, the volume that is the only image; None: all of its volumes are images.
+        frame: index of the one volume of a 4-D file that is the image; None if all of its volumes are images.
     """
 
     case: str
@@ -55,7 +55,7 @@ class ScanFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Of the images, in their order."""
+        """Paths of the images, in their order."""
         return tuple(self.files.values())
 
     @property
@@ -81,13 +81,13 @@ class ScanFiles:
 
     @property
     def times_ms(self) -> tuple[float, ...]:
-        """Inversion times in the file names; empty where they hold none, or indices (numbers up to their count)."""
+        """Inversion times in the file names; empty if these hold none, or indices (numbers up to `count`)."""
         numbers = [time for name in self.files if (time := _NameParts.of(name).time) is not None]
         return tuple(numbers) if len(numbers) == len(self.files) and max(numbers) > self.count else ()
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """The numbers at the end of the file names, as CASE_0001 has it; 0 without."""
+        """The numbers at the end of the file names, such as 1 in CASE_0001; 0 for a name without a number."""
         return tuple(_NameParts.of(name).channel or 0 for name in self.files)
 
     def ordered(self, order: list[int]) -> ScanFiles:
@@ -102,7 +102,7 @@ class ScanFiles:
         return [ScanFiles(name.removesuffix("_0000"), {name: path}) for name, path in self.files.items()]
 
     def read(self) -> np.ndarray:
-        """All images, float32 (images, z, y, x).
+        """All images, float32 (images, slices, rows, columns).
 
         Raises:
             InputError: as `read_image`; or the files differ in geometry.
@@ -129,7 +129,7 @@ def scans_of_cases(images: dict[str, Path]) -> list[ScanFiles]:
 
 
 def four_dimensional(scans: list[ScanFiles]) -> list[str]:
-    """A line for each case of a data set whose image is 4-D; unreadable ones are reported when they are checked."""
+    """A line for each case of a data set whose image is 4-D; unreadable images are left to `check_images`."""
     faults = []
     for files in scans:
         try:
@@ -164,11 +164,11 @@ def scans_of_files(files: dict[str, Path], series: bool) -> list[ScanFiles]:
 
 
 def _grouped(files: dict[str, Path]) -> list[ScanFiles]:
-    """Files of one case together, by their numbers."""
+    """Files grouped by case, and sorted by the numbers in their names."""
     cases: dict[str, list[tuple[float, int, str]]] = {}
     for name in files:
         parts = _NameParts.of(name)
         time = -1.0 if parts.time is None else parts.time
         cases.setdefault(parts.case, []).append((time, parts.channel or 0, name))
     names = {case: [name for _, _, name in sorted(members)] for case, members in sorted(cases.items())}
-    return [ScanFiles(case, {name: files[name] for name in of_case}) for case, of_case in names.items()]
+    return [ScanFiles(case, {name: files[name] for name in case_names}) for case, case_names in names.items()]

@@ -1,4 +1,4 @@
-"""Read scans: their images, with the polarity that magnitudes have lost, and what labels say about them."""
+"""Read scans: their images, the polarity restored where it was lost, and the weights of tissues from their labels."""
 
 from __future__ import annotations
 
@@ -22,34 +22,37 @@ if TYPE_CHECKING:
     from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
 _FEWEST_TO_FIT = 4
-"""Images that restore a polarity: one more than the fit has parameters."""
+"""Fewest images of which the polarity can be restored: one more than the fit has parameters."""
 CLEARLY_NEGATIVE = 0.05
-"""Of the 99th percentile of the magnitude: interpolation undershoots less beside a bright edge (assumed)."""
+"""Values below minus this share of the magnitude's 99th percentile are clearly negative. Assumed: beside a bright edge,
+interpolation undershoots less."""
 MOST_NEGATIVE = 0.01
-"""Share of clearly negative pixels above which the sign must be meant: fewer are undershoots (assumed)."""
+"""Largest share of clearly negative pixels in a magnitude image; with more, an image is signed. Assumed: undershoots
+are fewer."""
 _KEPT_BYTES = 1 << 30
+"""Memory for images that are kept between check and use, 1 GiB. A choice."""
 
 
 @dataclass(eq=False)
 class ImageReader:
-    """Reads the images of scans that are looked at before they are used, and keeps some in between.
+    """Reads the images of scans that are checked before they are used, and keeps some of them in between.
 
     Attributes:
-        most_bytes: of images that are kept; what does not fit is read twice.
+        most_bytes: memory for images that are kept; those that do not fit are read twice.
     """
 
     most_bytes: int = _KEPT_BYTES
     _kept: dict[str, np.ndarray] = field(default_factory=dict)
 
     def look(self, files: ScanFiles) -> np.ndarray:
-        """The images of a scan, `ScanFiles.read`, kept for `take` where there is room."""
+        """The images of a scan (`ScanFiles.read`), which are kept for `take` if there is room."""
         images = files.read()
         if sum(kept.nbytes for kept in self._kept.values()) + images.nbytes <= self.most_bytes:
             self._kept[files.case] = images
         return images
 
     def take(self, files: ScanFiles) -> np.ndarray:
-        """The images of a scan, which are kept no longer."""
+        """The images of a scan (`ScanFiles.read`), which are no longer kept."""
         images = self._kept.pop(files.case, None)
         return files.read() if images is None else images
 
@@ -60,7 +63,7 @@ def negative_share(images: np.ndarray) -> float:
 
 
 def may_be_signed(sequence: PulseSequence) -> bool:
-    """Whether images of a sequence are delivered with the sign of the magnetisation, now and then."""
+    """Whether scanners may deliver images of a sequence with the sign of the magnetisation."""
     return isinstance(sequence, MOLLI) or sequence.phase_sensitive
 
 
@@ -74,9 +77,9 @@ def load_scan(
 
     Args:
         job: where the images are, and how they were made.
-        label_path: label image on the same grid.
-        codes: of the structures in it.
-        reader: that may hold the images already.
+        label_path: path of a label image on the same grid.
+        codes: codes of the structures in it.
+        reader: a reader that may hold the images already.
 
     Raises:
         InputError: as `ScanFiles.read`.
@@ -95,7 +98,7 @@ def load_scan(
 
 
 def _series(sequence: PulseSequence, images: np.ndarray, same_gain: bool) -> Series:
-    """Images of one sequence, with their sign where it is there or can be restored."""
+    """Images of one sequence, with their sign if they have it or it can be restored."""
     signed = may_be_signed(sequence) and negative_share(images) > MOST_NEGATIVE
     if isinstance(sequence, MOLLI) and not signed and len(images) >= _FEWEST_TO_FIT:
         magnitudes = np.abs(images)

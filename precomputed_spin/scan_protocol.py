@@ -1,4 +1,4 @@
-"""How images were made, as a user describes it, and what that makes of each case's files."""
+"""How a user describes the imaging protocol, and which sequence made which of a case's images according to it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _TIMING = ("inversion_times_ms", "first_inversion_times_ms")
 _LEAST_LONGEST_MS = 30.0
-"""The longest inversion time of a series below this must be in seconds: a MOLLI reaches a second at least."""
+"""Inversion times that stay below this are in seconds: a MOLLI's longest is at least a second."""
 _SAME_MS = 1.0
-"""Inversion times in file names may be rounded to whole milliseconds."""
-_DESCRIBE = 'Write {"sequence": "bssfp", "flip_angle_deg": 50}, say, or a list of such objects.'
+"""Largest difference of an inversion time from that in a file name, which may be rounded to whole milliseconds."""
+_DESCRIBE = 'Write an object such as {"sequence": "bssfp", "flip_angle_deg": 50}, or a list of them.'
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class SequenceDescription:
     """One sequence as a user describes it.
 
     Attributes:
-        parameters: what `make_sequence` takes: `sequence`, its name, and attributes.
-        same_gain: its images share the gain of the first sequence's.
+        parameters: what `make_sequence` takes: the sequence's name as `sequence`, and its attributes.
+        same_gain: its images share the gain of the first sequence's images.
     """
 
     parameters: dict[str, Any]
@@ -56,21 +56,21 @@ class SequenceDescription:
 
     @classmethod
     def of(cls, content: Mapping[str, Any], where: str) -> SequenceDescription:
-        """Sort what JSON holds.
+        """Make a description from plain JSON.
 
         Args:
-            content: parameters and, perhaps, `same_gain`.
-            where: begins the line about a fault.
+            content: the parameters and, optionally, `same_gain`.
+            where: where the JSON comes from; begins the line about a fault.
 
         Raises:
-            InputError: it is no object, or `same_gain` is neither true nor false.
+            InputError: it is not an object, or `same_gain` is neither true nor false.
         """
         gain = structure(content, _GainSchema, where, _DESCRIBE, extra=True)
         return cls({key: value for key, value in content.items() if key != "same_gain"}, gain.same_gain)
 
     @property
     def needs_times(self) -> bool:
-        """Whether it is a MOLLI whose inversion times stand elsewhere, case by case."""
+        """Whether it is a MOLLI whose inversion times come from each case's JSON or file names."""
         return self.parameters.get("sequence") == MOLLI.name and not any(key in self.parameters for key in _TIMING)
 
 
@@ -93,8 +93,8 @@ class ScanJob:
 
     Attributes:
         files: its images, in acquisition order.
-        sequences: that made them; they share the images in this order.
-        same_gain: for each sequence, whether its images share the gain of the first's.
+        sequences: the sequences that made the images, in the order of the images.
+        same_gain: for each sequence, whether its images share the gain of the first sequence's.
     """
 
     files: ScanFiles
@@ -107,7 +107,7 @@ class ScanJob:
         return self.files.case
 
     def described(self) -> list[dict[str, Any]]:
-        """Its sequences, plain JSON."""
+        """The sequences as plain JSON (`describe_sequence`)."""
         return [describe_sequence(sequence) for sequence in self.sequences]
 
 
@@ -116,16 +116,14 @@ class ScanProtocol:
     """How the images of all cases were made.
 
     Attributes:
-        descriptions: one per sequence; they share a case's images in this order.
-        times_folder: holds `CASE.json` with `inversion_times_ms` in acquisition order, for MOLLI without timing; None:
-            the folder of the images.
+        descriptions: one per sequence, in the order of a case's images.
+        times_folder: folder of `CASE.json` with `inversion_times_ms` in acquisition order, for a MOLLI without timing;
+            None if these lie beside the images.
         single: every image of a MOLLI series is a case of its own.
-
-    Attributes not given:
-        sequences: as described; a MOLLI without timing has the default's.
+        sequences: the sequences as described (derived); a MOLLI without timing has the default timing.
 
     Raises:
-        InputError: a sequence or parameter that does not exist, or `single` images of something else than one MOLLI.
+        InputError: a sequence or parameter that does not exist, or `single` with anything but one MOLLI.
     """
 
     descriptions: tuple[SequenceDescription, ...]
@@ -146,33 +144,35 @@ class ScanProtocol:
 
     @property
     def same_gain(self) -> tuple[bool, ...]:
-        """For each sequence, whether its images share the gain of the first's."""
+        """For each sequence, whether its images share the gain of the first sequence's."""
         return tuple(description.same_gain for description in self.descriptions)
 
     def resolve(self, files: ScanFiles) -> list[ScanJob]:
-        """A case's files in acquisition order with their sequences; or, for `single`, each image by itself.
+        """A case's files in acquisition order with their sequences; with `single`, each image as a case of its own.
 
         Raises:
-            InputError: no inversion times, files that are numbered otherwise than from 0, or another number of images
-                than the sequences make.
+            InputError: no inversion times, files that are not numbered from 0 without a gap, or another number of
+                images than the sequences make.
         """
         self._check_names(files)
         sequences = list(self.sequences)
         untimed = [i for i, description in enumerate(self.descriptions) if description.needs_times]
         if len(untimed) > 1:
-            raise InputError("several MOLLI series of one case: give each its inversion_times_ms in the protocol.")
+            raise InputError(
+                "the protocol has several MOLLI without inversion times. Give the inversion_times_ms of each."
+            )
         if untimed:
-            (place,) = untimed
-            parameters = self.descriptions[place].parameters
-            others = sum(sequence.image_count for i, sequence in enumerate(sequences) if i != place)
+            (molli,) = untimed
+            parameters = self.descriptions[molli].parameters
+            others = sum(sequence.image_count for i, sequence in enumerate(sequences) if i != molli)
             files, times = self._times(files, files.count - others, parameters.get("scheme"))
-            sequences[place] = make_sequence({**parameters, "inversion_times_ms": list(times)})
+            sequences[molli] = make_sequence({**parameters, "inversion_times_ms": list(times)})
         elif isinstance(sequences[0], MOLLI) and files.times_ms:
             files = _ordered(files, sequences[0].inversion_times_ms, "the protocol")
-        made = sum(sequence.image_count for sequence in sequences)
-        if made != files.count:
+        expected = sum(sequence.image_count for sequence in sequences)
+        if expected != files.count:
             raise InputError(
-                f"{counted(files.count, 'image')} ({files.paths[0].name}, ...) where its sequences make {made}. "
+                f"{counted(files.count, 'image')} ({files.paths[0].name}, ...) where its sequences make {expected}. "
                 "Give all images of the series, or inversion times for those that are there."
             )
         if not self.single:
@@ -181,11 +181,11 @@ class ScanProtocol:
         return [ScanJob(image, (readout,), self.same_gain) for image, readout in readouts]
 
     def _check_names(self, files: ScanFiles) -> None:
-        """Refuse names that do not show which image is whose."""
+        """Refuse names that do not show which sequence made which image."""
         if any(files.marked) and (len(self.descriptions) > 1 or (self.is_series and not all(files.marked))):
             raise InputError(
-                f"{files.paths[0].name}, ...: _ti marks all images of one MOLLI. Number those of several sequences "
-                "instead, in the protocol's order: CASE_0000, CASE_0001, ..."
+                f"{files.paths[0].name}, ...: names with _ti are for all images of a single MOLLI, and no others. "
+                "Number the images of several sequences in the protocol's order: CASE_0000, CASE_0001, ..."
             )
         if self.is_series and not any(files.marked) and files.channels != tuple(range(len(files.channels))):
             raise InputError(
@@ -194,7 +194,7 @@ class ScanProtocol:
             )
 
     def _times(self, files: ScanFiles, count: int, scheme: str | None) -> tuple[ScanFiles, tuple[float, ...]]:
-        """A MOLLI's files in acquisition order and its `count` inversion times, from its JSON or its file names."""
+        """The files in acquisition order and the MOLLI's `count` inversion times, from CASE.json or the file names."""
         path = (self.times_folder or files.paths[0].parent) / f"{files.case}.json"
         if path.exists():
             remedy = 'Write {"inversion_times_ms": [...]}, in ms and in acquisition order.'
@@ -220,7 +220,7 @@ class ScanProtocol:
 
 
 def _checked_sequence(description: SequenceDescription) -> PulseSequence:
-    """The sequence of a description; of a MOLLI without timing, one with the default scheme and timing."""
+    """Make the sequence of a description; a MOLLI without timing gets the default scheme and timing."""
     if not description.needs_times:
         return make_sequence(description.parameters)
     _images_per_inversion(description.parameters.get("scheme"))
@@ -237,10 +237,10 @@ def _images_per_inversion(scheme: str | None) -> tuple[int, ...] | None:
 
 
 def _ordered(files: ScanFiles, times_ms: tuple[float, ...], where: str) -> ScanFiles:
-    """Files named after inversion times in the order of these times, which stand in `where`."""
+    """Files named after inversion times, in the order of `times_ms`, which come from `where`."""
     named = files.times_ms
     order = [int(np.abs(np.subtract(named, time)).argmin()) for time in times_ms]
     complete = sorted(order) == list(range(files.count))
     if not complete or max(abs(np.subtract(times_ms, np.take(named, order)))) > _SAME_MS:
-        raise InputError(f"inversion times in {where} are not those in the file names. Correct either.")
+        raise InputError(f"inversion times in {where} are not those in the file names. Correct one of them.")
     return files.ordered(order)

@@ -1,4 +1,4 @@
-"""The maps' copies beside what nnU-Net preprocessed: where they lie, what they were made from, in and out.
+"""Copies of the maps on the grids that nnU-Net preprocessed: where they lie, what they were made from, read and write.
 
 The copies lie in a sibling of nnU-Net's own folder, `nnUNet_preprocessed/<dataset>/<data_identifier>_spin`; a further
 `.b2nd` inside that folder would become a phantom case. Per case:
@@ -39,16 +39,16 @@ def spin_folder(preprocessed_folder: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What decides where a voxel of the image ends up, and which image it is.
+    """Identifies a preprocessed image, and all that decides where in it a voxel of the raw image lies.
 
-    The image is told by a checksum of one plane of what nnU-Net made of it. That is read in milliseconds, also where
-    the raw images are not at hand, and another image changes it: nnU-Net's z-score makes every voxel depend on all.
+    The image is identified by a checksum of one plane, which is read in milliseconds and needs no raw image. A change
+    anywhere in the raw image changes the plane, as nnU-Net's z-score makes every voxel depend on all others.
 
     Attributes:
         shape: spatial shape of the preprocessed case.
         shape_before_cropping, bbox_used_for_cropping, spacing: as nnU-Net stored them with the case.
-        transpose_forward: of the plans.
-        target_spacing, use_mask_for_norm: of the configuration.
+        transpose_forward: as in the plans.
+        target_spacing, use_mask_for_norm: as in the configuration.
         image: SHA-256 of the middle plane of nnU-Net's preprocessed image.
     """
 
@@ -65,7 +65,7 @@ class Fingerprint:
     def of(
         cls, image: LazyArray, properties: dict, plans: PlansManager, configuration: ConfigurationManager
     ) -> Fingerprint:
-        """That of a case.
+        """The fingerprint of a case.
 
         Args:
             image: the preprocessed case, (1, ...).
@@ -90,7 +90,7 @@ class Fingerprint:
         )
 
     def difference(self, other: Fingerprint) -> str | None:
-        """The first attribute in which two differ, or None."""
+        """The name of the first attribute that differs from the other's, or None."""
         return next((f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)), None)
 
 
@@ -100,8 +100,8 @@ class MapSource:
 
     Attributes:
         file: its absolute path.
-        sha256: of its content.
-        mtime_ns: when it was written; while that stays, it is not hashed again.
+        sha256: hash of its content.
+        mtime_ns: when it was last modified, ns; while that stays the same, the file is not hashed again.
     """
 
     file: str
@@ -110,12 +110,12 @@ class MapSource:
 
     @classmethod
     def of(cls, path: Path) -> MapSource:
-        """That of a file."""
+        """Record a file as it is now."""
         return cls(str(path.resolve()), file_sha256(path), path.stat().st_mtime_ns)
 
     @property
     def changed(self) -> bool:
-        """Whether the file is still in its place and holds something else."""
+        """Whether the file still exists, but with other content."""
         path = Path(self.file)
         if not path.is_file() or path.stat().st_mtime_ns == self.mtime_ns:
             return False
@@ -127,8 +127,8 @@ class CopyRecord:
     """What a copy was made from.
 
     Attributes:
-        fingerprint: of the image.
-        maps: by their names, such as T1map.
+        fingerprint: fingerprint of the preprocessed image.
+        maps: the map files by the names of the maps, such as T1map.
     """
 
     fingerprint: Fingerprint
@@ -146,7 +146,7 @@ def reservoir_path(folder: Path, case: str) -> Path:
 
 
 def remove_copy(folder: Path, case: str) -> None:
-    """Remove a case's copy, if there is one, so that it is not trained on; its record first.
+    """Remove a case's copy, if there is one, so that it is not trained on. The record is removed first.
 
     Raises:
         InputError: it cannot be removed.
@@ -166,15 +166,15 @@ def save_copy(
     patch_size: Sequence[int],
     record: dict,
 ) -> None:
-    """Write a case's copy, each file whole or not at all, its record last.
+    """Write a case's copy. Each file is written whole or not at all, and the record last.
 
     Args:
         folder: the spin folder.
         case: the case's name.
         maps: PD, T1, T2 on nnU-Net's grid, float32 (3, ...).
-        reservoir: a few voxels of the case.
-        patch_size: of the configuration; nnU-Net's block sizes follow from it.
-        record: plain JSON, a `CopyRecord` and more.
+        reservoir: a sample of the case's voxels.
+        patch_size: the configuration's patch size, from which nnU-Net's block sizes follow.
+        record: a `CopyRecord` and further entries, plain JSON.
 
     Raises:
         InputError: the folder cannot be written to, or is full.
@@ -198,14 +198,14 @@ def save_copy(
 
 
 def open_copy(folder: Path, case: str) -> blosc2.NDArray:
-    """A case's maps on nnU-Net's grid, (3, ...), read where they are indexed; memory-mapped where the system can."""
+    """A case's maps on nnU-Net's grid, (3, ...), of which only the indexed part is read; memory-mapped if possible."""
     path = folder / f"{case}.b2nd"
     return _open(str(path), path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _open(path: str, _made_ns: int) -> blosc2.NDArray:
-    """An opened file, kept for the next time: opening takes as long as reading a patch."""
+def _open(path: str, _modified_ns: int) -> blosc2.NDArray:
+    """Open a file and keep it open, as opening takes as long as reading a patch; a modified file is opened again."""
     mode = {} if os.name == "nt" else {"mmap_mode": "r"}  # nnU-Net issue 2723
     return blosc2.open(path, mode="r", dparams={"nthreads": 1}, **mode)
 
@@ -218,18 +218,18 @@ def copy_fault(
     plans: PlansManager,
     configuration: ConfigurationManager,
 ) -> str | None:
-    """What keeps a case's copy from being trained on, or None.
+    """Why a case's copy must not be trained on, or None.
 
-    The copy is absent or unreadable; nnU-Net preprocessed the image otherwise, or another image; or the maps were made
-    again since, where these are still in the place that the copy was made from.
+    The reasons are: the copy is missing or unreadable; nnU-Net has since preprocessed the image differently, or another
+    image; or one of the map files that the copy was made from still exists, but has changed.
 
     Args:
         folder: the spin folder.
         case: the case's name.
-        image: what nnU-Net preprocessed, (1, ...).
-        properties: what it stored with it.
-        plans: of the training.
-        configuration: of the training.
+        image: the image that nnU-Net preprocessed, (1, ...).
+        properties: what nnU-Net stored with it.
+        plans: the plans of the training.
+        configuration: the configuration of the training.
     """
     maps_path, voxels_path, record_path = copy_paths(folder, case)
     if not record_path.is_file():

@@ -10,7 +10,7 @@ import torch
 from nnunet_phys.spin import T1_MAX_MS, T2_MAX_MS, SpinMaps
 
 LEAST, GREATEST = -1.0, 1.3
-"""Bounds of scaled maps: PD is not negative, and a little beyond the prior's range is allowed upwards."""
+"""Bounds of scaled maps: PD is not negative; upwards, values may exceed the prior's range a little."""
 
 _LEAST_T1_END_MS, _LEAST_T2_END_MS = 500.0, 50.0
 """An upper end below these is taken for seconds: myocardium has more (T1 about 1000 ms, T2 about 50 ms)."""

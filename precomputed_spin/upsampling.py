@@ -7,19 +7,18 @@ import torch
 from nnunet_phys.precomputed_spin.likelihood import Likelihood
 
 FIT_TOLERANCE = 4.0
-"""By how many times its noise a pixel may differ from what a neighbour's tissue predicts: a coarse pixel mixes
-tissues. Measured on three digital hearts at 1.5 mm from one cine image: 1, 4, 16 give a mean error of T1 of 19.6, 19.7,
-19.9 %."""
+"""Tolerance of the fit, in standard deviations of the noise; larger than 1, as a coarse pixel mixes tissues. Measured
+on three digital hearts at 1.5 mm from one cine image: 1, 4, 16 give a mean error of T1 of 19.6, 19.7, 19.9 %."""
 DISTANCE_VARIANCE = 0.25
-"""Of the weights' Gaussian, in squared coarse pixels: half a pixel. Measured likewise: 0.06, 0.25, 1 give 20.0, 19.7,
-19.4 %; wider ones blur where the image shows no edge."""
+"""Variance of the distance's Gaussian weight, in squared coarse pixels. Measured likewise: 0.06, 0.25, 1 give 20.0,
+19.7, 19.4 %; a wider Gaussian blurs where the image shows no edge."""
 
 
 def upsample_guided(u: torch.Tensor, fine: Likelihood) -> torch.Tensor:
     """Bring scaled maps to the grid of a finer image, keeping tissue edges where the image has them.
 
     Joint bilateral upsampling (Kopf et al., ACM TOG 26:96, 2007): each fine pixel mixes the 3x3 coarse pixels around
-    it, weighted by distance and by how well the signal of each explains the fine image, so that T1 and T2 switch at the
+    it, weighted by distance and by how well their signals explain the fine image, so that T1 and T2 switch at the
     image's edge rather than half a coarse pixel beside it.
 
     Args:

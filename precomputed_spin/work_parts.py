@@ -1,4 +1,4 @@
-"""Which part of the cases is a process's own: job arrays times the processes of torchrun or accelerate."""
+"""Which cases a process works on: job arrays split them, and so do the processes of torchrun or accelerate."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class WorkPart:
     """A part of the work.
 
     Attributes:
-        index: from 0.
-        count: of the parts.
-        launched: the launcher's variables had a say.
+        index: which part, from 0.
+        count: number of parts.
+        launched: a launcher's environment variables took part in choosing it.
     """
 
     index: int = 0
@@ -52,9 +52,9 @@ def environment_number(name: str, default: int) -> int:
     """A whole number that a launcher leaves in the environment.
 
     Raises:
-        InputError: it is something else.
+        InputError: the variable holds something else.
     """
     value = os.environ.get(name, str(default))
     if not value.isdecimal():
-        raise InputError(f"{name}={value} in the environment is no whole number. Unset it.")
+        raise InputError(f"{name}={value} in the environment is not a whole number. Unset it.")
     return int(value)

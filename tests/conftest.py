@@ -172,6 +172,19 @@ def tiny(tiny_files, tmp_path, monkeypatch) -> Tiny:
     return Tiny(tmp_path)
 
 
+@pytest.fixture
+def edit_image():
+    """Applies a function to the voxels of an image on disk."""
+
+    def edit(path, change):
+        image = sitk.ReadImage(str(path))
+        edited = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(image)))
+        edited.CopyInformation(image)
+        sitk.WriteImage(edited, str(path))
+
+    return edit
+
+
 @pytest.fixture(scope="session")
 def prior(tmp_path_factory) -> str:
     """Folder of a small untrained prior. Never written to: copy it."""

@@ -131,9 +131,9 @@ def link_to_itself(path):
 
 
 IMAGES = {
-    "a pipe": (REVERSE, "is no regular file", in_place_of_image(os.mkfifo)),
-    "a folder": (REVERSE, "is no regular file", in_place_of_image(os.mkdir)),
-    "a link to itself": (REVERSE, "is no regular file", in_place_of_image(link_to_itself)),
+    "a pipe": (REVERSE, "is not a regular file", in_place_of_image(os.mkfifo)),
+    "a folder": (REVERSE, "is not a regular file", in_place_of_image(os.mkdir)),
+    "a link to itself": (REVERSE, "is not a regular file", in_place_of_image(link_to_itself)),
     "an empty file": (REVERSE, "case0", in_place_of_image(lambda path: path.touch())),
     "text": (TRANSLATE, "case0", in_place_of_image(lambda path: path.write_text("hello"))),
     "an image cut short": (REVERSE, "cut short?", cut_short("case0_0000.nii.gz")),
@@ -149,8 +149,8 @@ IMAGES = {
     "z-scored": (REVERSE, "clearly negative", values(lambda a: (a - a.mean()) / a.std())),
     "all zero": (REVERSE, "no signal", values(lambda a: a * 0)),
     "all negative": (TRANSLATE, "no signal", values(lambda a: -1 - abs(a))),
-    "labels": (REVERSE, "as labels do", values(lambda a: (a > np.median(a)).astype(np.uint8))),
-    "tiny values": (REVERSE, "plausible are", values(lambda a: a * 1e-20)),
+    "labels": (REVERSE, "as label images do", values(lambda a: (a > np.median(a)).astype(np.uint8))),
+    "tiny values": (REVERSE, "expected 1e-09 to 1e+09", values(lambda a: a * 1e-20)),
     "pixels of 25 mm": (REVERSE, "spacing is 25 mm", spacing(25, 25, 8)),
     "pixels of a micrometre": (REVERSE, "Fix its header", spacing(0.0014, 0.0014, 8)),
     "pixels in micrometres": (REVERSE, "Fix its header", spacing(1400, 1400, 8000)),
@@ -158,7 +158,7 @@ IMAGES = {
     "slices on the first axis": (REVERSE, "along a row or column", lambda ground: ground.edit_header(slices_first)),
     "a crop of the heart": (REVERSE, "the prior needs", lambda ground: ground.edit_header(lambda i: i[:8, :8])),
     ".nii beside .nii.gz": (REVERSE, "end in .nii, .nii.gz", beside("other.nii")),
-    "one case twice": (REVERSE, "are one case by their names", beside("case0.nii.gz")),
+    "one case twice": (REVERSE, "have names of the same case", beside("case0.nii.gz")),
     "a format without floats": (REVERSE, "holds images that end in", beside("other.nrrd")),
     "a pipe for a protocol": (REVERSE + " -protocol {file}", "is not a regular file", pipe_for_json),
     "a pipe for a recipe": (SYNTHESIZE.replace("-sequence bssfp", "-recipe {file}"), "regular file", pipe_for_json),

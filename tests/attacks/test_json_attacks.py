@@ -125,17 +125,17 @@ DATASETS = {
     "two channels": (REVERSE, "2 input channels", dataset(channel_names={"0": "MRI", "1": "MRI"})),
     "a case leads out of the folder": (
         REVERSE,
-        "is no name for a case",
+        "cannot name a case",
         dataset(dataset={"../../../evil": {"images": ["imagesTr/case0_0000.nii.gz"], "label": "x"}}),
     ),
     "a case is an absolute path": (
         PREPROCESS,
-        "is no name for a case",
+        "cannot name a case",
         dataset(dataset={"/tmp/evil": {"images": ["imagesTr/case0_0000.nii.gz"], "label": "x"}}),
     ),
     "a case holds a line break": (
         REVERSE,
-        "is no name for a case",
+        "cannot name a case",
         dataset(dataset={"a\nb": {"images": ["imagesTr/case0_0000.nii.gz"], "label": "x"}}),
     ),
     "a case has no image": (REVERSE, "there is no image", dataset(dataset={"a": {"images": ["gone"], "label": "x"}})),

@@ -1,4 +1,4 @@
-"""Images for a prior, and what a refusal looks like."""
+"""Images and arguments for `nnunet_phys reverse`, and what a refusal looks like."""
 
 import json
 
@@ -8,6 +8,8 @@ import SimpleITK as sitk
 from nnunet_phys.commands import main
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.sequences import MOLLI
+
+QUICKLY = ("-device", "cpu", "-steps", "3", "--disable_progress_bar")
 
 
 @pytest.fixture
@@ -34,8 +36,23 @@ def series(tiny, tmp_path):
 
 
 @pytest.fixture
+def reverse(prior):
+    """Makes arguments of `nnunet_phys reverse` for the tiny data set."""
+    return lambda *options: ["reverse", "-d", "900", *QUICKLY, "-prior", prior, *options]
+
+
+@pytest.fixture
+def reverse_folder(prior):
+    """Makes arguments of `nnunet_phys reverse` for a folder of images."""
+    return lambda folder, out, *options: [
+        *("reverse", "-i", str(folder), "-o", str(out), *QUICKLY, "-prior", prior),
+        *options,
+    ]
+
+
+@pytest.fixture
 def refused(capsys):
-    """Asserts that a command is refused, and that each expected text stands in a line of its own account."""
+    """Asserts that a command is refused, and that every expected text stands in one of the lines on stderr."""
 
     def check(arguments, *expected):
         capsys.readouterr()

@@ -30,7 +30,7 @@ def test_a_molli_series_becomes_cine(tiny, series, prior, tmp_path, capsys):
     assert main(_translate(series, out, prior, "-from", "molli", "-to_fa", "60")) == 0
     assert "2 of 2 cases are finished and skipped" in capsys.readouterr().out
     assert main(_translate(series, out, prior, "-from", "molli", "-to", "gre")) == 1
-    assert "was made with other settings (to). Add --overwrite" in capsys.readouterr().err
+    assert "were made with other settings (to). Add --overwrite" in capsys.readouterr().err
     target = tmp_path / "target.json"
     target.write_text(json.dumps({"sequence": "t2prep", "t2_prep_ms": [25, 55]}))
     assert main(_translate(series, out, prior, "-from", "molli", "-to_protocol", str(target), "--overwrite")) == 0

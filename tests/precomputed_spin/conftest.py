@@ -23,9 +23,9 @@ def _observation(images, sequence=CINE, sigma=0.003, saturated=None, signed=Fals
 
 
 def _likelihood(image, sequence=CINE, sigma=0.003, observed=None, saturated=None) -> Likelihood:
-    seen = _observation(image[None], sequence, sigma, None if saturated is None else saturated[None])
+    observed_image = _observation(image[None], sequence, sigma, None if saturated is None else saturated[None])
     everywhere = torch.ones_like(image, dtype=bool)
-    return Likelihood((seen,), everywhere if observed is None else observed, SpinScaling())
+    return Likelihood((observed_image,), everywhere if observed is None else observed, SpinScaling())
 
 
 def _tissue(pd, t1, t2, shape=(1, 6, 6)) -> SpinMaps:
@@ -52,13 +52,14 @@ def tissue() -> Callable[..., SpinMaps]:
 
 @pytest.fixture(scope="session")
 def reference() -> torch.Tensor:
-    """Voxels of blood, muscle and air, (3, 150)."""
-    kinds = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0], [0.0, 1000.0, 60.0]])
-    return kinds.T.repeat(1, 50).contiguous()
+    """PD, T1 (ms), T2 (ms) of voxels of blood, muscle and air, (3, 150)."""
+    tissues = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0], [0.0, 1000.0, 60.0]])
+    return tissues.T.repeat(1, 50).contiguous()
 
 
 @pytest.fixture(scope="session")
 def imager(reference) -> ReverseImager:
+    """An imager with a small untrained prior."""
     torch.manual_seed(0)
     unet = new_unet((16, 32)).eval().requires_grad_(False)
     prior = SpinPrior(unet, new_scheduler(), SpinScaling(), 2.5, torch.full((1000, 3), 0.02), reference)

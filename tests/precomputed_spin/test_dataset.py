@@ -1,4 +1,4 @@
-"""Image and index plane as one lazy array, and the maps that go with it."""
+"""Image and index plane as one lazy array, and the maps of its cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps images from being inverted."""
+"""Checks of images before maps are inferred from them."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from nnunet_phys.sequences import BSSFP, MOLLI, InversionRecoveryGRE
 
 @pytest.fixture
 def job(tmp_path):
-    """Makes a case of one image."""
+    """Makes a case with one image."""
 
     def make_job(image, spacing=(2.0, 2.0, 8.0), sequence=BSSFP(), case="case"):
         written = sitk.GetImageFromArray(np.asarray(image, np.float32))
@@ -43,8 +43,8 @@ def _with_hot_voxel(image):
 
 FAULTY = {
     "empty": (np.zeros_like, {}, "has no signal above 0"),
-    "labels": (lambda image: (image > 50).astype(int), {}, "holds 2 different values, as labels do"),
-    "hot voxel": (_with_hot_voxel, {}, "holds values up to 1e\\+22, plausible are"),
+    "labels": (lambda image: (image > 50).astype(int), {}, "holds only 2 different values, as label images do"),
+    "hot voxel": (_with_hot_voxel, {}, "holds values up to 1e\\+22, expected 1e-09 to 1e"),
     "tiny": (lambda image: 1e-12 * image, {}, "holds values up to 9.9e-11"),
     "z-scored": (
         lambda image: (image - image.mean()) / image.std(),
@@ -80,11 +80,11 @@ def test_good_images_pass(imager, job, body):
         job(signed, sequence=InversionRecoveryGRE(phase_sensitive=True), case="d"),
     ]
     assert check_images(jobs, imager.prior, ImageReader()) == {"a": 2, "b": 2, "c": 2, "d": 2}
-    signs = [load_scan(made).series[0].signed for made in jobs]
+    signs = [load_scan(checked).series[0].signed for checked in jobs]
     assert signs == [False, False, True, True]
 
 
-def test_images_are_kept_from_check_to_use_as_far_as_there_is_room(imager, job, body, monkeypatch):
+def test_images_are_kept_from_check_to_use_if_there_is_room(imager, job, body, monkeypatch):
     jobs = [job(body, case=case) for case in "abc"]
     read, read_cases = ScanFiles.read, []
 
@@ -95,6 +95,6 @@ def test_images_are_kept_from_check_to_use_as_far_as_there_is_room(imager, job, 
     monkeypatch.setattr(ScanFiles, "read", counted)
     reader = ImageReader(most_bytes=2 * 4 * body.size)
     check_images(jobs, imager.prior, reader)
-    for made in jobs:
-        load_scan(made, reader=reader)
+    for checked in jobs:
+        load_scan(checked, reader=reader)
     assert read_cases == ["a", "b", "c", "c"]

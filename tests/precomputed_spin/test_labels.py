@@ -1,4 +1,4 @@
-"""What labels say about tissue."""
+"""Probabilities of tissues according to labels."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SCALING = SpinScaling()
 BSSFP_45 = BSSFP(flip_angle_deg=45.0)
 
 
-def test_labels_speak_inside_structures_and_are_silent_at_their_edges():
+def test_labels_have_weight_inside_structures_and_none_at_their_edges():
     mask = np.zeros((1, 48, 48), np.uint8)
     mask[:, 8:40, 4:22], mask[:, 8:40, 26:44] = 2, 3
     weights = tissue_weights(mask, {"MYO": 2, "LV": 3}, (2.0, 2.0))
@@ -23,7 +23,7 @@ def test_labels_speak_inside_structures_and_are_silent_at_their_edges():
     )
 
 
-def test_labels_decide_where_belief_is_vague_and_yield_where_it_is_certain(tissue):
+def test_labels_decide_where_the_belief_is_vague_and_yield_where_it_is_certain(tissue):
     weights = torch.tensor([[0.85, 0.0, 0.15], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]).T.view(1, 3, 1, 3)
     labels = TissueLabels(weights, SCALING)
     belief = SCALING.encode(tissue(0.8, 900, 90, (1, 1, 3)))
@@ -32,6 +32,6 @@ def test_labels_decide_where_belief_is_vague_and_yield_where_it_is_certain(tissu
     assert 1300 < pool[1] < 1900 and pool[2] > 120 and 950 < wall[1] < 1350 and 40 < wall[2] < 60
     torch.testing.assert_close(mean[..., 2], belief[..., 2])
     assert (variance[:, 1:, 0, 1] < 0.05).all() and torch.allclose(variance[:, 0], torch.tensor(0.3))
-    muscle = SCALING.encode(tissue(0.8, 1100, 48, (1, 1, 3)))  # a papillary muscle, plainly seen
+    muscle = SCALING.encode(tissue(0.8, 1100, 48, (1, 1, 3)))  # a papillary muscle, clearly visible
     mean, _ = labels.combine(muscle, torch.full((1, 3, 1, 1), 1e-3))
     torch.testing.assert_close(mean[..., 0], muscle[..., 0], atol=0.05, rtol=0)

@@ -51,7 +51,7 @@ class Linear(PulseSequence):
 def test_correction_solves_the_linear_problem_exactly(likelihood, tissue):
     mean, variance, sigma = SCALING.encode(tissue(1.0, 1000, 60)), 0.05, 0.1
     like = likelihood(torch.full((1, 6, 6), 0.6), Linear(), sigma)
-    slope = 0.4 * 1.25  # PD of 1.25 a unit
+    slope = 0.4 * 1.25  # scaled PD of 1 is PD of 1.25
     gain = variance * slope / (sigma**2 + variance * slope**2)
     expected = mean[:, 0] + gain * (0.6 - 0.4)
     torch.testing.assert_close(like.correct(mean, torch.tensor(variance))[:, 0], expected)
@@ -97,19 +97,19 @@ def test_a_series_gives_t1_and_t2_without_a_prior(observation, tissue):
     assert float(maps.t2[0, 0, 0]) == pytest.approx(45, rel=0.01)
 
 
-def test_pixelwise_posterior_names_the_tissue_that_explains_the_pixel(observation, tissue):
+def test_pixelwise_posterior_finds_the_tissue_that_explains_the_pixel(observation, tissue):
     library = torch.tensor([[0.9, 1500.0, 200.0], [0.8, 1050.0, 50.0], [0.0, 1000.0, 60.0]]).T
     truth = SpinMaps.unstack(library[:, None])
     for sequence in (BSSFP_45, MOLLI()):
         images = signals(sequence, truth)[:, None].abs()
         level = float(bright_level(images))
-        seen = replace(observation(images, sequence), level=level)
-        like = Likelihood((seen,), torch.ones(images.shape[1:], dtype=bool), SCALING)
+        measured = replace(observation(images, sequence), level=level)
+        like = Likelihood((measured,), torch.ones(images.shape[1:], dtype=bool), SCALING)
         posterior = like.pixelwise_posterior(library)
         assert posterior.shape == (1, 6, 1, 3)
         torch.testing.assert_close(posterior[:, :3], SCALING.encode(truth.map(lambda m: m[None])), atol=0.1, rtol=0)
         assert float(posterior[:, 3:].max()) < 0.3
-    clipped = replace(seen, images=torch.full_like(images, 0.05), saturated=torch.ones_like(images, dtype=bool))
+    clipped = replace(measured, images=torch.full_like(images, 0.05), saturated=torch.ones_like(images, dtype=bool))
     mean = Likelihood((clipped,), like.observed, SCALING).pixelwise_posterior(library)[0, 0]
     assert (mean > SCALING.encode(tissue(0.6, 1000, 60))[0, 0, 0, 0]).all()  # all but air may be brighter than 0.05
 
@@ -120,7 +120,7 @@ def test_magnitude_of_a_negative_signal(likelihood, tissue):
     torch.testing.assert_close(SCALING.decode(u).pd, torch.full((1, 6, 6), 1.5), rtol=1e-3, atol=0)
 
 
-def test_saturated_pixels_are_one_sided_and_padding_says_nothing(likelihood, tissue):
+def test_saturated_pixels_are_one_sided_and_padding_changes_nothing(likelihood, tissue):
     bright, dim = SCALING.encode(tissue(1.2, 1500, 200)), SCALING.encode(tissue(0.3, 1500, 200))
     image, mask = torch.full((1, 6, 6), 0.2), torch.ones((1, 6, 6), dtype=bool)
     clipped = likelihood(image, saturated=mask)

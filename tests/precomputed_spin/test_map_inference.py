@@ -1,4 +1,4 @@
-"""Inference as a library: images of a folder to maps on disk."""
+"""Inference as a library: from images in a folder to maps on disk."""
 
 import json
 
@@ -24,6 +24,7 @@ from nnunet_phys.spin import SpinMaps
 
 @pytest.fixture
 def images(tmp_path) -> ImageFolder:
+    """A folder with images of two cases."""
     folder = tmp_path / "images"
     folder.mkdir()
     for case in "ab":

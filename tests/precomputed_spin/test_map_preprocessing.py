@@ -1,4 +1,4 @@
-"""The maps' copies lie voxel on voxel with what nnU-Net made of the image."""
+"""The maps' copies have the geometry of nnU-Net's preprocessed image, voxel by voxel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from copy import deepcopy
+from pathlib import Path
 
 import blosc2
 import numpy as np
@@ -28,7 +29,7 @@ from nnunet_phys.spin import SpinMaps
 
 
 def changed_plans(plans: dict, name: str, transpose: list[int], spacing: list[float], masked: bool) -> dict:
-    """Plans with another order of the axes, spacing and mask, under a name and a folder of their own."""
+    """Plans with another order of the axes, spacing and mask, under another name and folder."""
     plans = deepcopy(plans)
     plans["plans_name"] = "changedPlans"
     plans["transpose_forward"] = transpose
@@ -41,6 +42,30 @@ def changed_plans(plans: dict, name: str, transpose: list[int], spacing: list[fl
         normalization_schemes=["ZScoreNormalization"],
     )
     return plans
+
+
+@pytest.fixture
+def target(tiny):
+    """The tiny data set's 2d configuration as nnU-Net preprocessed it."""
+    return open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+
+
+def _preprocess_maps(tiny, target) -> list[str]:
+    return preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+
+
+def _preprocess_with(tiny, plans: dict, name: str) -> Path:
+    """Preprocess images and maps with other plans; returns nnU-Net's folder."""
+    (tiny.preprocessed / "changedPlans.json").write_text(json.dumps(plans))
+    folder = tiny.nnunet_preprocess(plans, name)
+    target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", name)
+    assert _preprocess_maps(tiny, target) == tiny.cases
+    return folder
+
+
+def _refused_by_training(target) -> list[str]:
+    images = infer_dataset_class(str(target.folder))(str(target.folder))
+    return faults(images, target.plans, target.configuration, "Do this.")
 
 
 @pytest.mark.parametrize(
@@ -60,10 +85,7 @@ def test_a_map_equal_to_the_image_comes_out_equal(tiny, name, transpose, spacing
         save_maps(tiny.maps, case, SpinMaps(image, image + 200, image + 20), tiny.image(case), ".nii.gz", {})
     plans = changed_plans(tiny.plans(), name, transpose, spacing, masked=False)
     plans["configurations"][name]["resampling_fn_data_kwargs"]["order"] = order
-    (tiny.preprocessed / "changedPlans.json").write_text(json.dumps(plans))
-    folder = tiny.nnunet_preprocess(plans, name)
-    target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", name)
-    assert preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1) == tiny.cases
+    folder = _preprocess_with(tiny, plans, name)
 
     for case in tiny.cases:
         theirs = blosc2.open(str(folder / f"{case}.b2nd"), mode="r")[:][0]
@@ -78,7 +100,7 @@ def test_a_map_equal_to_the_image_comes_out_equal(tiny, name, transpose, spacing
             np.testing.assert_allclose(maps[channel], np.clip(expected, low, high), rtol=1e-3, atol=0.05)
 
 
-def test_no_tissue_arises_at_an_edge(tiny):
+def test_resampling_makes_no_other_tissue_at_an_edge(tiny):
     for case in tiny.cases:
         shape = read_image(tiny.image(case)).shape
         left = torch.arange(shape[2]).expand(shape) < shape[2] // 2
@@ -86,55 +108,48 @@ def test_no_tissue_arises_at_an_edge(tiny):
         maps.t2[..., :4] = 20.0  # elsewhere T2 reaches further down, which a bound for the whole case would allow
         save_maps(tiny.maps, case, maps, tiny.image(case), ".nii.gz", {})
     plans = changed_plans(tiny.plans(), "2d", [0, 1, 2], [1.0, 1.0], masked=False)
-    (tiny.preprocessed / "changedPlans.json").write_text(json.dumps(plans))
-    folder = tiny.nnunet_preprocess(plans, "2d")
-    target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", "2d")
-    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    folder = _preprocess_with(tiny, plans, "2d")
     for case in tiny.cases:
         _, t1, t2 = blosc2.open(str(spin_folder(folder) / f"{case}.b2nd"), mode="r")[:]
         assert (np.diff(t1, axis=2) >= -1e-3).all() and (np.diff(t2, axis=2) >= -1e-3).all()
 
 
-def test_a_mask_keeps_air_out_of_the_reservoir(tiny):
-    for case in ("case0",):  # a hole on the rim of the crop, which hole filling leaves open
-        path = tiny.image(case)
-        image = sitk.ReadImage(str(path))
-        array = sitk.GetArrayFromImage(image)
-        array[:, :20, :20] = 0
-        changed = sitk.GetImageFromArray(array)
-        changed.CopyInformation(image)
-        sitk.WriteImage(changed, str(path))
-        spin = torch.from_numpy(np.where(array == 0, 9.0, array)).float()  # 9 marks air
-        save_maps(tiny.maps, case, SpinMaps(spin, spin + 200, spin + 20), path, ".nii.gz", {})
+def _without_corner(array):
+    """A hole on the rim of the crop, which hole filling leaves open."""
+    array[:, :20, :20] = 0
+    return array
+
+
+def test_a_mask_keeps_air_out_of_the_reservoir(tiny, edit_image):
+    path = tiny.image("case0")
+    edit_image(path, _without_corner)
+    array = read_image(path)
+    spin = torch.from_numpy(np.where(array == 0, 9.0, array)).float()  # 9 stands for air
+    save_maps(tiny.maps, "case0", SpinMaps(spin, spin + 200, spin + 20), path, ".nii.gz", {})
     plans = changed_plans(tiny.plans(), "2d", [0, 1, 2], [1.4, 1.4], masked=True)
-    (tiny.preprocessed / "changedPlans.json").write_text(json.dumps(plans))
-    folder = tiny.nnunet_preprocess(plans, "2d")
-    target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", "2d")
-    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    folder = _preprocess_with(tiny, plans, "2d")
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tiny.raw / "labelsTr" / "case0.nii.gz")))
     reservoir = Reservoir.load(reservoir_path(spin_folder(folder), "case0"))
     inside = (array != 0) | (labels > 0)
     assert np.isclose((reservoir.voxels[0] == 9).mean(), ((array == 0) & inside).sum() / inside.sum(), atol=0.02)
 
 
-def test_all_faults_come_at_once_and_nothing_is_written(tiny):
+def test_all_faults_are_reported_at_once_and_nothing_is_written(tiny, target):
     paths = [map_paths(tiny.maps, case, ".nii.gz") for case in ("case0", "case1", "case2")]
     paths[0]["T1map"].unlink()
     paths[1]["PDmap"].write_bytes(paths[1]["PDmap"].read_bytes()[:200])
     tiny.image("case2").write_bytes(tiny.image("case3").read_bytes())
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     with pytest.raises(InputError) as caught:
-        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+        _preprocess_maps(tiny, target)
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0] for line in lines] == ["case0", "case1", "case2"]
     assert not spin_folder(target.folder).exists()
 
 
-def test_cases_without_maps_are_left_out(tiny):
+def test_cases_without_maps_are_left_out(tiny, target):
     for path in tiny.maps.glob("case5*"):
         path.unlink()
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
-    done = preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    done = _preprocess_maps(tiny, target)
     assert done == [f"case{i}" for i in range(5)]
     assert sorted(path.name for path in spin_folder(target.folder).iterdir()) == sorted(
         f"{case}{end}" for case in done for end in (".b2nd", ".json", "_reservoir.npz")
@@ -143,21 +158,19 @@ def test_cases_without_maps_are_left_out(tiny):
         preprocess_maps(open_raw_dataset(900), [target], tiny.root, 1)
 
 
-def test_the_image_was_of_another_shape(tiny):
+def test_an_image_that_had_another_shape_is_refused(tiny, target):
     for path in tiny.maps.glob("case1.json"):
         path.unlink()
     for name in ("PDmap", "T1map", "T2map"):
         paths = [map_paths(tiny.maps, case, ".nii.gz")[name] for case in ("case0", "case1")]
         paths[1].write_bytes(paths[0].read_bytes())
     tiny.image("case1").write_bytes(tiny.image("case0").read_bytes())
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
     with pytest.raises(InputError, match=r"case1: .* another shape when nnU-Net preprocessed it"):
-        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+        _preprocess_maps(tiny, target)
 
 
-def test_the_fingerprint_tells_plans_apart(tiny):
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
-    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+def test_copies_that_are_faulty_or_of_other_plans_are_not_trained_on(tiny, target):
+    _preprocess_maps(tiny, target)
 
     images = infer_dataset_class(str(target.folder))(str(target.folder))
     assert faults(images, target.plans, target.configuration, "Do this.") == []
@@ -176,95 +189,79 @@ def test_the_fingerprint_tells_plans_apart(tiny):
     assert len(faults(images, other, other.get_configuration("2d"), "Do this.")) == 6
 
 
-def test_maps_made_again_must_be_preprocessed_again(tiny):
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
-    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
-    images = infer_dataset_class(str(target.folder))(str(target.folder))
+def test_maps_made_again_must_be_preprocessed_again(tiny, target):
+    _preprocess_maps(tiny, target)
     later = (spin_folder(target.folder) / "case1.json").stat().st_mtime + 10
     for case in ("case1", "case2"):
         path = map_paths(tiny.maps, case, ".nii.gz")["T1map"]
         if case == "case1":
             path.write_bytes(map_paths(tiny.maps, case, ".nii.gz")["T2map"].read_bytes())
         os.utime(path, (later, later))  # case2 was only touched
-    (line,) = faults(images, target.plans, target.configuration, "Do this.")
+    (line,) = _refused_by_training(target)
     assert line.startswith("case1: ") and line.endswith(
         "case1_T1map.nii.gz has changed since it was preprocessed. Do this."
     )
 
 
-def _refused_by_training(target) -> list[str]:
-    images = infer_dataset_class(str(target.folder))(str(target.folder))
-    return faults(images, target.plans, target.configuration, "Do this.")
-
-
-def test_another_image_preprocessed_since_is_not_trained_on(tiny):
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
-    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+def test_another_image_that_was_preprocessed_since_is_not_trained_on(tiny, target, edit_image):
+    _preprocess_maps(tiny, target)
     shutil.rmtree(target.folder)
     tiny.nnunet_preprocess(tiny.plans(), "2d")  # the same images again
     assert _refused_by_training(target) == []
-    image = sitk.ReadImage(str(tiny.image("case2")))
-    array = sitk.GetArrayFromImage(image)
-    exchanged = sitk.GetImageFromArray(np.where(array > 0, array[:, ::-1], 0) + (array > 0))
-    exchanged.CopyInformation(image)
-    sitk.WriteImage(exchanged, str(tiny.image("case2")))
+    edit_image(tiny.image("case2"), lambda array: np.where(array > 0, array[:, ::-1], 0) + (array > 0))
     shutil.rmtree(target.folder)
     tiny.nnunet_preprocess(tiny.plans(), "2d")
     (line,) = _refused_by_training(target)
     assert line.startswith("case2: nnU-Net has preprocessed another image of this name since") and "Do this." in line
     with pytest.raises(InputError, match=r"case2: .* is not the image that its maps"):
-        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+        _preprocess_maps(tiny, target)
 
 
-def test_a_case_whose_maps_are_gone_is_not_trained_on(tiny):
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
-    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+def test_a_case_whose_maps_are_gone_is_not_trained_on(tiny, target):
+    _preprocess_maps(tiny, target)
     for path in tiny.maps.glob("case3*"):
         path.unlink()
     (spin_folder(target.folder) / ".case0.nnunet_phys-abcd1234").mkdir()  # of a killed run
-    preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+    _preprocess_maps(tiny, target)
     assert [line.split(":")[0] for line in _refused_by_training(target)] == ["case3"]
     assert not list(spin_folder(target.folder).glob("*case3*")) and not list(spin_folder(target.folder).glob(".*"))
 
 
-def test_cut_files_of_nnunet_are_told_before_anything_is_written(tiny):
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+def test_truncated_files_of_nnunet_are_reported_before_anything_is_written(tiny, target):
     for name in ("case0.b2nd", "case1.pkl"):
         path = target.folder / name
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError) as caught:
-        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+        _preprocess_maps(tiny, target)
     assert [line.split(":")[0] for line in caught.value.faults] == ["case0", "case1"]
     assert all("Run `nnUNetv2_preprocess -d 900 " in line for line in caught.value.faults)
     assert not spin_folder(target.folder).exists()
     assert len(_refused_by_training(target)) == 6
     (target.folder / ".DS_Store").touch()
     with pytest.raises(InputError, match="holds files that nnU-Net does not know"):
-        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+        _preprocess_maps(tiny, target)
 
 
-def test_a_target_that_cannot_be_written_to(tiny):
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
+def test_a_target_that_cannot_be_written(tiny, target):
     spin_folder(target.folder).touch()
     with pytest.raises(InputError, match="cannot be made"):
-        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+        _preprocess_maps(tiny, target)
     spin_folder(target.folder).unlink()
     (spin_folder(target.folder) / "case0.b2nd").mkdir(parents=True)
     with pytest.raises(InputError, match=r"case0: .*case0\.b2nd cannot be written"):
-        preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)
+        _preprocess_maps(tiny, target)
     assert not list(spin_folder(target.folder).glob("case0.json"))
 
 
-def test_a_case_named_like_an_image(tiny):
-    """nnU-Net's channel is the last _0000 of a file name; an earlier one belongs to the case."""
+def test_a_case_named_like_an_image(tiny, target):
+    """Only the last _0000 of a file name is nnU-Net's channel; an earlier one belongs to the case's name."""
     for folder in (tiny.raw / "imagesTr", tiny.raw / "labelsTr", tiny.maps, tiny.preprocessed / "nnUNetPlans_2d"):
         for path in folder.glob("case0*"):
             path.rename(path.with_name(path.name.replace("case0", "case0_0000", 1)))
     image = tiny.raw / "imagesTr" / "case0_0000_0000.nii.gz"
     maps = SpinMaps(*(torch.full(read_image(image).shape, value) for value in (1.0, 1000.0, 50.0)))
     save_maps(tiny.maps, "case0_0000", maps, image, ".nii.gz", {})
-    target = open_preprocessed_dataset("Dataset900_Tiny", "nnUNetPlans", "2d")
-    assert preprocess_maps(open_raw_dataset(900), [target], tiny.maps, 1)[0] == "case0_0000"
+    assert _preprocess_maps(tiny, target)[0] == "case0_0000"
     assert _refused_by_training(target) == []
 
 

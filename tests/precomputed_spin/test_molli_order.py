@@ -1,4 +1,4 @@
-"""In which order a MOLLI acquired images that are told apart by their inversion times."""
+"""The order in which a MOLLI acquired its images, derived from their inversion times."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from nnunet_phys.sequences import MOLLI
 
 
 @pytest.mark.parametrize("scheme", ["5(3)3", "4(1)3(1)2", "3(3)3(3)5", "5(1)1(1)1", "6"])
-def test_times_of_a_published_scheme_tell_their_order(scheme):
+def test_times_of_a_published_scheme_show_their_order(scheme):
     times = MOLLI(scheme=scheme, rr_ms=870.0, first_inversion_times_ms=(110.0, 190.0, 270.0)).inversion_times_ms
     ascending = tuple(sorted(times))
     assert tuple(ascending[i] for i in acquisition_order(ascending)) == times

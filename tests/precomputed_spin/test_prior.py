@@ -1,4 +1,4 @@
-"""The spin prior: its scaling, its guide, the shipped one, and its folder."""
+"""The spin prior: its scaling, its guide and its folder, and the shipped prior."""
 
 import json
 import shutil
@@ -21,6 +21,7 @@ from nnunet_phys.spin import SpinMaps
 
 @pytest.fixture(scope="module")
 def small() -> SpinPrior:
+    """A small untrained prior."""
     torch.manual_seed(0)
     error = torch.linspace(0.001, 0.1, 1000)[:, None].expand(1000, 3)
     unet = new_unet((16, 32)).eval().requires_grad_(False)
@@ -31,6 +32,7 @@ def small() -> SpinPrior:
 
 @pytest.fixture(scope="module")
 def saved(small, tmp_path_factory):
+    """Folder of the small prior. Never written to: use `copy`."""
     folder = tmp_path_factory.mktemp("priors") / "small"
     small.save(folder)
     return folder
@@ -38,6 +40,7 @@ def saved(small, tmp_path_factory):
 
 @pytest.fixture
 def copy(saved, tmp_path):
+    """A copy of the small prior's folder, to be damaged."""
     return shutil.copytree(saved, tmp_path / "copy")
 
 
@@ -51,7 +54,7 @@ def test_scaling_round_trip_and_ends():
 
 
 @pytest.mark.parametrize("bounds", [{"pd": (1.0, 1.0)}, {"t1_ms": (0.0, 2500.0)}, {"t1_ms": (0.2, 2.5)}])
-def test_scaling_that_cannot_be_is_refused(bounds):
+def test_implausible_scaling_is_refused(bounds):
     with pytest.raises(ValueError, match=next(iter(bounds))):
         SpinScaling(**bounds)
 
@@ -64,10 +67,10 @@ def test_a_saved_prior_is_the_same_prior(small, saved):
     assert prior.sha256() == small.sha256()
     noisy = torch.randn((1, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(prior.denoise(noisy, 500), small.denoise(noisy, 500), atol=2e-3, rtol=0)  # fp16
-    assert [path.name for path in saved.parent.iterdir()] == ["small"]  # nothing beside it
+    assert [path.name for path in saved.parent.iterdir()] == ["small"]  # no leftovers beside it
 
 
-def test_a_prior_learns_where_no_guide_is_from_the_average_tissue(small):
+def test_without_a_guide_the_average_tissue_guides_the_prior(small):
     noisy, step = torch.zeros(1, 3, 16, 16), torch.tensor([500])
     average = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).view(1, 6, 1, 1).expand(1, 6, 16, 16)
     unguided = small.velocity(noisy, step)
@@ -97,12 +100,12 @@ def test_the_shipped_prior_knows_the_t1_of_blood_and_myocardium():
 
     # Denoised from noise as strong as the maps, guided by a cine
     rng, timestep = np.random.default_rng(0), prior.timesteps(2, 0.5)[0]
-    prior = prior.guided(torch.stack([draw_guide(one_slice, prior, BSSFP(45.0), rng) for one_slice in scaled]))
+    prior = prior.guided(torch.stack([draw_guide(slice_maps, prior, BSSFP(45.0), rng) for slice_maps in scaled]))
     noise = torch.randn(scaled.shape, generator=torch.Generator().manual_seed(0))
     noisy = prior.scheduler.add_noise(scaled, noise, torch.tensor([timestep]))
     log_ratio = (prior.scaling.decode(prior.denoise(noisy, timestep)).t1 / maps.t1).log()
 
-    # A single heart's T1 cannot be told from a cine; a prior that is wrong is so on average
+    # A cine does not determine a single heart's T1, so that only the average shows whether the prior is right
     labels = torch.from_numpy(np.concatenate([heart.labels for heart in hearts]))
     for name in ("RV", "MYO", "LV"):
         inside = labels == LABELS[name]
@@ -149,7 +152,7 @@ def test_a_broken_description_is_refused(copy, changes, expected):
     _refused(copy, expected)
 
 
-def test_all_faults_of_a_description_are_told_at_once(copy):
+def test_all_faults_of_a_description_are_reported_at_once(copy):
     _edit(copy / "prior.json", format=2, pixel_mm=NAN, denoising_error={"0": [0, 0]})
     _refused(copy, "format", "pixel_mm", "denoising_error")
 
@@ -220,7 +223,7 @@ def test_pickled_weights_are_not_loaded(copy):
     _refused(copy, "safetensors")
 
 
-def test_no_prior_there(tmp_path):
+def test_a_folder_without_a_prior(tmp_path):
     with pytest.raises(InputError, match=rf"has no prior.json.*{DEFAULT_PRIOR}"):
         SpinPrior.load(tmp_path)
 

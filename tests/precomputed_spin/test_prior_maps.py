@@ -19,7 +19,7 @@ def write(folder, case, name, array, spacing=(2.5, 1.25, 8.0)):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two cases of 2 x 100 x 300 voxels; one line of each has twice the value."""
+    """Two cases of 2 x 100 x 300 voxels, in which one voxel of each slice has twice the value."""
     for case in ("a", "b"):
         for name, value in VALUES.items():
             array = np.full((2, 100, 300), value)
@@ -28,7 +28,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_maps_on_disk_are_resampled_and_fitted(folder):
+def test_maps_on_disk_are_resampled_and_cropped_or_padded(folder):
     learn, held_out = folder_maps(folder, 2.5)
     assert learn.shape == (2, 3, 144, 144) and held_out.shape == (2, 3, 128, 128)
     body = learn[0, 0] > 0
@@ -66,7 +66,7 @@ def _other_grid(folder):
         (lambda folder: (folder / "a_T2map.nii.gz").unlink(), "a_T2map.nii.gz is missing"),
     ],
 )
-def test_maps_that_are_none_are_refused(folder, spoil, expected):
+def test_faulty_maps_are_refused(folder, spoil, expected):
     spoil(folder)
     with pytest.raises(InputError) as refusal:
         folder_maps(folder, 2.5)
@@ -106,7 +106,7 @@ def test_one_case_is_too_few(folder):
         folder_maps(folder, 2.5)
 
 
-def test_digital_hearts_are_the_same_whoever_draws_them():
+def test_digital_hearts_do_not_depend_on_the_processes_that_draw_them():
     first = phantom_maps(3, 2.5, first_seed=7, processes=2)
     assert first.shape == (3 * SLICES_PER_HEART, 3, MAP_SIZE, MAP_SIZE) and bool(torch.isfinite(first).all())
     again = phantom_maps(1, 2.5, first_seed=9, processes=1)

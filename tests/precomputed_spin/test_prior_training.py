@@ -1,4 +1,4 @@
-"""Training of a prior: what it writes, how it goes on, and what it refuses before it starts."""
+"""Training of a prior: what it writes, how it resumes, and what it refuses before it starts."""
 
 from collections import namedtuple
 from dataclasses import replace
@@ -38,11 +38,11 @@ def small() -> SpinPrior:
 
 
 class Interrupted(Exception):
-    """A kill."""
+    """Stands for a kill of the process."""
 
 
 def interrupted_after(monkeypatch, checkpoints: int) -> None:
-    """Training ends with an exception after so many checkpoints."""
+    """Make training end with an exception after this many checkpoints."""
     save, count = prior_checkpoint.Checkpoint.save, 0
 
     def counted(self, state):
@@ -55,7 +55,7 @@ def interrupted_after(monkeypatch, checkpoints: int) -> None:
     monkeypatch.setattr(prior_checkpoint.Checkpoint, "save", counted)
 
 
-def test_killed_training_goes_on_as_if_nothing_had_been(small, tmp_path, monkeypatch):
+def test_killed_training_resumes_with_the_same_result(small, tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train_prior(pool, held_out, whole, 2.5, SCHEDULE, init=small)
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
@@ -89,7 +89,7 @@ def test_training_may_start_from_another_prior(small, tmp_path):
     assert trained.record["init"] == {"by": "a test"}
     for a, b in zip(small.unet.parameters(), trained.unet.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert small.unet.training  # and is itself left alone
+    assert small.unet.training  # the first prior is left as it was
 
 
 def test_maps_smaller_than_the_crop_are_refused(small, tmp_path):
@@ -99,7 +99,7 @@ def test_maps_smaller_than_the_crop_are_refused(small, tmp_path):
 
 
 @pytest.mark.parametrize("steps, ends", [(0, (1.0,)), (-3, (1.0,)), (5, ()), (5, (0.5,)), (5, (0.8, 0.5, 1.0))])
-def test_schedules_that_lead_nowhere_are_refused(steps, ends):
+def test_faulty_schedules_are_refused(steps, ends):
     with pytest.raises(ValueError, match=r"steps|stages"):
         Schedule(steps=steps, stages=tuple(Stage(end, 8, 2) for end in ends))
 
@@ -147,7 +147,7 @@ def test_a_disk_that_fills_up_loses_no_training(small, tmp_path, monkeypatch):
 
 def test_a_broken_checkpoint_is_refused(small, tmp_path):
     (tmp_path / "p.checkpoint.pt").write_bytes(b"half a file")
-    with pytest.raises(InputError, match=r"p.checkpoint.pt is no checkpoint .* Remove it"):
+    with pytest.raises(InputError, match=r"p.checkpoint.pt is not a checkpoint .* Remove it"):
         train_prior(never, never, tmp_path / "p", 2.5, SCHEDULE, init=small)
 
 
@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(small, tmp_path):
 
 
 class GaussianPrior(SpinPrior):
-    """Knows that scaled maps are independent Gaussians about 0, and nothing else."""
+    """A prior of scaled maps that are independent Gaussians about 0."""
 
     variance = 0.04
 

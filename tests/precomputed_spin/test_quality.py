@@ -1,4 +1,4 @@
-"""What is said about maps: figures over the body, and the slices that look wrong."""
+"""The quality of maps: figures over the body, and the slices that look wrong."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def test_air_does_not_count_but_bounds_do():
     assert body_mask(_inferred(error).scan).sum() == 3 * 36
 
 
-def test_a_slice_that_is_not_explained_and_samples_that_disagree():
+def test_slices_with_large_residuals_and_samples_that_disagree_are_flagged():
     error = torch.full((3, 10, 10), 0.01)
     error[2] = 0.2
     judgement = quality(_inferred(error, samples=(600.0, 1400.0)), SpinScaling())
@@ -50,7 +50,7 @@ def test_a_slice_that_is_not_explained_and_samples_that_disagree():
     assert {"slice": 2, "reason": "residual 20.0 %"} in judgement["flags"] and len(judgement["flags"]) == 4
 
 
-def test_a_cavity_that_looks_like_fat_and_samples_that_disagree_in_a_structure_alone():
+def test_cavities_like_fat_and_samples_that_disagree_in_a_structure_alone_are_flagged():
     cavity = np.zeros((3, 10, 10), bool)
     cavity[1, 2:4, 2:8], cavity[2, 2:7, 3:8] = True, True  # too few voxels in slice 1
     inferred = _inferred(torch.full((3, 10, 10), 0.01), t1=(400.0,))

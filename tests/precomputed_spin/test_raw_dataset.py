@@ -1,4 +1,4 @@
-"""Data sets in nnU-Net's raw format: what is found, and what is refused in a line."""
+"""Data sets in nnU-Net's raw format: which images and labels they have, and how faulty ones are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "Dataset900_Tiny"
 
 @pytest.fixture
 def raw(tmp_path, monkeypatch):
-    """A folder in nnUNet_raw with two cases; the files are empty, as none is read."""
+    """A data set in nnUNet_raw with two cases. Its files are empty, as no test reads them."""
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))
     monkeypatch.delenv("nnUNet_preprocessed", raising=False)
     monkeypatch.delenv("nnUNet_results", raising=False)
@@ -29,6 +29,7 @@ def raw(tmp_path, monkeypatch):
 
 
 def describe(folder, **changes) -> None:
+    """Write dataset.json with changes; None leaves an entry out."""
     content = {
         "channel_names": {"0": "MRI"},
         "labels": {"background": 0, "blood": 1, "heart": [1, 2]},
@@ -39,16 +40,16 @@ def describe(folder, **changes) -> None:
     (folder / "dataset.json").write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
 
 
-def test_it_finds_what_nnunet_finds(raw):
+def test_it_finds_the_files_that_nnunet_finds(raw):
     dataset = open_raw_dataset("900")
-    theirs = get_filenames_of_train_images_and_targets(str(raw))
-    assert {case: [str(path)] for case, path in dataset.images.items()} == {c: f["images"] for c, f in theirs.items()}
-    assert {case: str(path) for case, path in dataset.labels.items()} == {c: f["label"] for c, f in theirs.items()}
+    expected = get_filenames_of_train_images_and_targets(str(raw))
+    assert {case: [str(path)] for case, path in dataset.images.items()} == {c: f["images"] for c, f in expected.items()}
+    assert {case: str(path) for case, path in dataset.labels.items()} == {c: f["label"] for c, f in expected.items()}
     assert list(dataset.images) == ["a", "b_0000"] and dataset.codes["heart"] == [1, 2]
     assert dataset.maps_folder == raw / "spinTr"
 
 
-def test_hidden_files_are_no_images(raw):
+def test_hidden_files_are_ignored(raw):
     (raw / "imagesTr" / "._a_0000.nii.gz").write_text("what macOS leaves")
     (raw / "imagesTr" / "notes.txt").touch()
     assert list(open_raw_dataset(900).images) == ["a", "b_0000"]
@@ -87,9 +88,9 @@ def test_faults_of_dataset_json(raw, changes, message):
 
 
 @pytest.mark.parametrize("case", ["../../../home/config", "/tmp/config", "a/b", "", "..", ".a", "a\nb", "a\0"])
-def test_a_case_is_named_like_a_file(raw, case):
+def test_a_case_whose_name_cannot_be_a_file_name(raw, case):
     describe(raw, dataset={case: {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}})
-    with pytest.raises(InputError, match="is no name for a case"):
+    with pytest.raises(InputError, match="cannot name a case"):
         open_raw_dataset(900)
 
 
@@ -106,7 +107,7 @@ def test_cases_that_dataset_json_names_itself(raw, tmp_path, monkeypatch):
     assert dataset.labels["y"] == tmp_path / "label.nii.gz"
 
 
-def test_images_of_another_name_or_none(raw):
+def test_images_with_other_names_and_no_images(raw):
     (raw / "imagesTr" / "c.nii.gz").touch()
     (raw / "imagesTr" / "d_0001.nii.gz").touch()
     with pytest.raises(InputError) as caught:
@@ -128,7 +129,7 @@ def test_no_such_data_set(raw, name):
         open_raw_dataset(name)
 
 
-def test_the_variable_is_empty(raw, monkeypatch):
+def test_an_empty_path_variable(raw, monkeypatch):
     monkeypatch.setenv("nnUNet_raw", "")
     with pytest.raises(InputError, match="nnUNet_raw"):
         open_raw_dataset(NAME)

@@ -51,7 +51,7 @@ def test_native_image_is_explained_on_its_own_grid(imager):
     assert correlation > 0.99  # white noise survives only if no pixel moves
 
 
-def test_same_seed_same_maps_whatever_the_batch_and_the_company(imager):
+def test_maps_depend_on_the_seed_but_not_on_other_scans_or_the_batch_size(imager):
     rng = np.random.default_rng(1)
     scans = [scan(rng.uniform(0, 100, (n, 32, 32)), case=f"case{n}") for n in (3, 1, 4)]
     together = {inferred.scan.case: inferred.maps.stack() for inferred in imager(scans)}
@@ -59,8 +59,8 @@ def test_same_seed_same_maps_whatever_the_batch_and_the_company(imager):
     for measured in scans:
         (alone,) = imager([measured])
         assert torch.equal(alone.maps.stack(), together[measured.case])  # bit for bit
-        (otherwise,) = replace(imager, batch=5)([measured])
-        torch.testing.assert_close(otherwise.maps.stack(), together[measured.case], rtol=1e-3, atol=1e-3)
+        (in_other_batches,) = replace(imager, batch=5)([measured])
+        torch.testing.assert_close(in_other_batches.maps.stack(), together[measured.case], rtol=1e-3, atol=1e-3)
 
 
 def test_scans_of_several_sizes_and_sequences_come_back_in_order(imager):
@@ -71,7 +71,7 @@ def test_scans_of_several_sizes_and_sequences_come_back_in_order(imager):
         assert inferred.scan is measured and inferred.maps.shape == inferred.error.shape == measured.shape
 
 
-def test_a_molli_of_one_slice_makes_no_one_else_wait(imager, monkeypatch):
+def test_slices_of_a_molli_are_split_into_equal_batches(imager, monkeypatch):
     sizes, sample = [], ProximalSampler.__call__
 
     def counted(self, prior, likelihood, noise):
@@ -102,7 +102,7 @@ def test_several_samples_have_a_mean_that_explains_the_image_and_a_spread(imager
     assert float(three.error.square().mean().sqrt()) < 0.03
 
 
-def test_labels_pass_through_the_imager(imager):
+def test_labels_change_the_maps(imager):
     image, mask = np.random.default_rng(5).uniform(90, 110, (3, 40, 52)), np.zeros((3, 40, 52), np.uint8)
     mask[:, 8:34, 8:40] = 3
     labelled = replace(scan(image), tissue_weights=tissue_weights(mask, {"LV": 3}, (2.0, 2.0)))
@@ -135,7 +135,7 @@ def test_a_batch_too_large_for_the_memory_shrinks(imager, monkeypatch):
     assert imager.batch == 4  # the imager itself stays as it was
 
 
-def test_too_small_a_field_of_view(imager):
+def test_a_field_of_view_that_is_too_small_is_refused(imager):
     with pytest.raises(ValueError, match="32 x 60 mm is smaller than the prior's minimum of 40 mm"):
         next(imager([scan(np.ones((1, 16, 30)))]))
 
@@ -150,7 +150,7 @@ def test_the_shipped_prior_knows_the_tissues_of_a_heart_it_has_not_seen(seed):
     maps = inferred.maps
 
     median = {name: maps.map(lambda m, c=code: m[heart.labels == c].median()) for name, code in LABELS.items()}
-    for cavity in ("RV", "LV"):  # what decides the order of tissues in an inversion recovery
+    for cavity in ("RV", "LV"):  # this decides which tissue is brighter in an inversion recovery
         assert median[cavity].t1 > 1.1 * median["MYO"].t1 and median[cavity].t2 > 1.5 * median["MYO"].t2
     inside = torch.from_numpy(heart.labels > 0)
     true, synthesised = (MOLLI()(maps).abs()[:, inside] for maps in (truth, maps))

@@ -1,4 +1,4 @@
-"""Samplers, against what is known exactly of a Gaussian prior and a linear signal."""
+"""Samplers, against the exact posterior of a Gaussian prior and a linear signal."""
 
 import math
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ SLOPE = 1.25
 
 @dataclass(frozen=True)
 class ProtonDensity(PulseSequence):
-    """A signal that is PD."""
+    """The signal is PD itself."""
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         return maps.pd
 
 
 def likelihood(image: torch.Tensor, sequence: PulseSequence, sigma: float) -> Likelihood:
-    """Of one signed image (slices, rows, columns)."""
+    """The likelihood of one signed image (slices, rows, columns)."""
     nowhere = torch.zeros_like(image[None], dtype=torch.bool)
-    seen = Observation(sequence, image[None], 0.2, sigma, nowhere, signed=True)
-    return Likelihood((seen,), torch.ones_like(image, dtype=torch.bool), SCALING)
+    observation = Observation(sequence, image[None], 0.2, sigma, nowhere, signed=True)
+    return Likelihood((observation,), torch.ones_like(image, dtype=torch.bool), SCALING)
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,12 @@ def prior() -> GaussianPrior:
 
 
 def draw(sampler, prior: GaussianPrior, pd: float, sigma: float) -> torch.Tensor:
-    """Scaled maps of images that are `pd` everywhere, (2, 3, 48, 48)."""
+    """Sample scaled maps of two images that are `pd` everywhere, (2, 3, 48, 48)."""
     return sampler(prior, likelihood(torch.full((2, 48, 48), pd), ProtonDensity(), sigma), SliceNoise(["a", "b"]))
 
 
 def moments(u: torch.Tensor) -> tuple[float, float]:
+    """Mean and standard deviation."""
     return float(u.mean()), float(u.std())
 
 
@@ -116,7 +117,7 @@ def test_dps_follows_eq_10(prior, steps, xi):
     expected_mean, expected_spread = eq_10(prior, steps, xi, 1.0)
     mean, spread = moments(draw(DPS(steps, xi), prior, 1.0, 1.0)[:, 0])
     start = float(prior.mean[0, 0])
-    assert expected_mean - start > 0.05  # it draws PD from 0.8 towards the image's 1.0
+    assert expected_mean - start > 0.05  # PD moves from 0.8 towards the image's 1.0
     assert mean - start == pytest.approx(expected_mean - start, rel=0.05)
     assert spread == pytest.approx(expected_spread, rel=0.05)
 
@@ -139,12 +140,12 @@ def test_noise_belongs_to_the_slice():
     assert torch.equal(stream(like[:1])[0], first) and not torch.equal(stream(like[:1])[0], first)
 
 
-def test_samplers_say_what_they_draw_and_whether_labels_matter():
+def test_samplers_declare_what_they_draw_and_whether_they_use_labels():
     assert {name: kind.uses_labels for name, kind in SAMPLERS.items()} == {"proximal": True, "dps": False}
     assert DPS().draws_samples and ProximalSampler(average=1).draws_samples and not ProximalSampler().draws_samples
 
 
 @pytest.mark.parametrize("make", [lambda: DPS(1), lambda: ProximalSampler(1001), lambda: ProximalSampler(average=0)])
-def test_numbers_that_make_no_sampler(make):
+def test_numbers_out_of_bounds_are_refused(make):
     with pytest.raises(ValueError, match=r"takes 2 to 1000|give 1 or more"):
         make()

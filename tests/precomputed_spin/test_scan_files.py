@@ -14,7 +14,7 @@ from nnunet_phys.precomputed_spin.scan_files import ScanFiles, scans_of_cases, s
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes images of (slices, rows, columns), or 4-D ones; returns name to path."""
+    """Writes images (slices, rows, columns) or (images, slices, rows, columns); returns name to path."""
 
     def write_images(*names, shape=(2, 6, 8)):
         files = {}
@@ -73,7 +73,7 @@ def test_headers_and_images_are_read_once(write, monkeypatch):
     assert set(headers.values()) == {1} and set(images.values()) == {1} and len(headers) == len(images) == 2
 
 
-def test_series_of_several_grids(write):
+def test_series_on_several_grids_are_refused(write):
     files = {**write("a_0000"), **write("a_0001", shape=(2, 6, 9))}
     with pytest.raises(InputError, match="differs in geometry from"):
         ScanFiles("a", files).read()
@@ -92,7 +92,7 @@ def test_images_of_a_folder(write, tmp_path):
             ImageFolder.read(tmp_path)
         other.unlink()
     (tmp_path / "c.nii.gz").symlink_to(tmp_path / "nothing")
-    with pytest.raises(InputError, match=r"c\.nii\.gz is no regular file"):
+    with pytest.raises(InputError, match=r"c\.nii\.gz is not a regular file"):
         ImageFolder.read(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         ImageFolder.read(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""How images were made, as a user describes it."""
+"""A user's description of the imaging protocol, and the files that it fits."""
 
 import json
 
@@ -18,7 +18,7 @@ def protocol(*descriptions, **options) -> ScanProtocol:
 
 @pytest.fixture
 def scan(tmp_path, monkeypatch):
-    """Makes scans of names, whose files need not exist."""
+    """Makes scans from file names; the files need not exist."""
     monkeypatch.setattr(scan_files.ScanFiles, "count", property(lambda files: len(files.files)))
     return lambda *names: ScanFiles("case", {name: tmp_path / f"{name}.nii.gz" for name in names})
 
@@ -38,7 +38,7 @@ def test_the_sequence_decides_whether_it_is_a_series(description, is_series):
     assert protocol(description).is_series == is_series
 
 
-def test_a_gre_with_t2_preparation_takes_its_series(scan):
+def test_a_t2_prepared_gre_takes_a_series(scan):
     described = {"sequence": "t2prep_gre", "t2_prep_ms": [0, 40]}
     (job,) = protocol(described).resolve(scan("case_0000", "case_0001"))
     assert len(job.files.files) == job.sequences[0].image_count == 2
@@ -68,7 +68,7 @@ def test_a_shmolli_series_is_recognised(scan, tmp_path, way):
         (("case_0000", "case_0002"), "numbered from _0000 without a gap"),
         (("case_0000", "case_0001", "case_0002"), "3 images .* where its sequences make 2"),
         (("case_0000",), "1 image .* where its sequences make 2"),
-        (("case_ti10_0000", "case_ti20_0000"), "_ti marks all images of one MOLLI"),
+        (("case_ti10_0000", "case_ti20_0000"), "names with _ti are for all images of a single MOLLI"),
     ],
 )
 def test_names_that_do_not_fit(scan, names, message):

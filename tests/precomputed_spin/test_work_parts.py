@@ -1,4 +1,4 @@
-"""Which part of the cases is a process's own."""
+"""Which cases a process works on."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_parts_of_job_arrays_and_launchers_cover_all_cases_once(monkeypatch):
 
 
 @pytest.mark.parametrize(("rank", "message"), [("2", "RANK=2 with WORLD_SIZE=2: unset them"), ("x", "RANK=x")])
-def test_leftovers_of_a_launcher(monkeypatch, rank, message):
+def test_leftover_variables_of_a_launcher_are_refused(monkeypatch, rank, message):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", rank)
     with pytest.raises(InputError, match=message):
