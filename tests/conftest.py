@@ -9,6 +9,7 @@ os.environ.setdefault("nnUNet_n_proc_DA", "1")
 
 import json
 import shutil
+import signal
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,12 @@ TINY = "Dataset900_Tiny"
 CASES = [f"case{i}" for i in range(6)]
 CONFIGURATIONS = ("2d", "3d_fullres")
 TISSUES = np.array([[0.85, 1050, 50], [0.9, 1500, 180], [0.65, 280, 65], [0.3, 1100, 60]], dtype=np.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """What the tests start can be interrupted, also where a shell runs them in the background and ignores SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
