@@ -12,8 +12,10 @@ from scipy.ndimage import gaussian_filter
 
 from nnunet_phys.brightness import bright_level
 from nnunet_phys.forward import signals
+from nnunet_phys.precomputed_spin.labels import TissueLabels
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
-from nnunet_phys.precomputed_spin.prior import SpinPrior
+from nnunet_phys.precomputed_spin.reference import library_voxels
+from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences.bssfp import BSSFPRanges
 from nnunet_phys.sequences.molli import MOLLIRanges
 from nnunet_phys.sequences.msasha import MSASHARanges
@@ -100,26 +102,33 @@ def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rn
 
 def draw_guide(
     scaled: torch.Tensor,
-    prior: SpinPrior,
+    scaling: SpinScaling,
+    reference: torch.Tensor,
     sequence: PulseSequence,
     rng: np.random.Generator,
     window: tuple[slice, slice] = (slice(None), slice(None)),
+    weights: np.ndarray | None = None,
 ) -> torch.Tensor:
     """Make a guide from simulated images of a slice.
 
     Args:
         scaled: scaled maps of the slice, (3, rows, columns).
-        prior: the prior that is to be guided; gives the scaling and the voxels to compare pixels with.
+        scaling: their scaling.
+        reference: PD, T1 (ms), T2 (ms) of the voxels to compare images and pixels with, (3, n).
         sequence: the sequence that images the slice.
         rng: random generator.
         window: rows and columns of the slice that the guide is for; by default all.
+        weights: what labels of the slice say (`labels.tissue_weights`), (3, rows, columns); None without labels.
 
     Returns:
         guide of the window (`Likelihood.pixelwise_posterior`), (6, rows, columns).
     """
-    observation = observe(prior.scaling.decode(scaled[None]), sequence, prior.reference, rng)
+    observation = observe(scaling.decode(scaled[None]), sequence, reference, rng)
     rows, columns = window
     images = observation.images[..., rows, columns]
     observation = replace(observation, images=images, saturated=observation.saturated[..., rows, columns])
     everywhere = torch.ones(images.shape[1:], dtype=torch.bool)
-    return Likelihood((observation,), everywhere, prior.scaling).pixelwise_posterior(prior.library)[0]
+    labels = None
+    if weights is not None:
+        labels = TissueLabels(torch.from_numpy(weights[None, :, rows, columns]), scaling)
+    return Likelihood((observation,), everywhere, scaling, labels).pixelwise_posterior(library_voxels(reference))[0]

@@ -34,11 +34,18 @@ _EDGE_SHARE = 0.7
 """Value of the smoothed structure up to which labels have no weight. Assumed; an edge lies at 0.5."""
 _DOUBT = 0.02
 """Probability that a label is wrong, the same everywhere (assumed)."""
+_CERTAIN = 0.3
+"""Weight from which labels bound T1 and T2: about two millimetres inside of a contour. Assumed."""
+IMPOSSIBLE = -1e6
+"""Log-probability of what a label excludes: less than any misfit of an image, and finite, so that the least improbable
+remains if everything is excluded."""
+_REACH = 3.0
+"""Standard deviations of a labelled tissue's T1 and T2 about their mean that are possible. Assumed."""
 
 
 @dataclass(frozen=True, eq=False)
 class TissueLabels:
-    """Probabilities of tissues according to labels, pixel by pixel.
+    """Probabilities of tissues according to labels, pixel by pixel. The tissues are free of contrast agent.
 
     Attributes:
         weights: probabilities of `LABELLED_TISSUES`, (slices, 3, rows, columns); the rest to 1 is any tissue.
@@ -73,22 +80,42 @@ class TissueLabels:
         mean_square = (share * (variances + means.square())).sum(1)
         return torch.cat((mean[:, :1], mixed), 1), torch.cat((variance[:, :1], mean_square - mixed.square()), 1)
 
-    def log_likelihood(self, voxels: torch.Tensor, pixels: slice) -> torch.Tensor:
+    @property
+    def labelled(self) -> torch.Tensor:
+        """Pixels where labels have any weight, bool (slices, rows, columns)."""
+        return self.weights.sum(1) > 0
+
+    def bounds(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Least and greatest scaled T1 and T2 of each pixel, both (slices, 2, rows, columns).
+
+        Well inside of a structure, they are those of the tissues that the label allows; elsewhere those of any tissue.
+        """
+        centres, spreads = (t.to(self.weights)[None, :, :, None, None] for t in tissue_moments(self.scaling))
+        reach = _REACH * spreads.sqrt()
+        certain = self.weights.sum(1, keepdim=True) >= _CERTAIN
+        possible = (self.weights > 0)[:, :, None]
+        least = torch.where(possible, centres - reach, math.inf).amin(1).clamp(min=LEAST)
+        greatest = torch.where(possible, centres + reach, -math.inf).amax(1).clamp(max=GREATEST)
+        return torch.where(certain, least, LEAST), torch.where(certain, greatest, GREATEST)
+
+    def log_likelihood(self, voxels: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """Log-probability of tissue values under the labels of some pixels, up to a constant per pixel.
 
         Args:
             voxels: scaled T1 and T2, (n, 2).
-            pixels: which of the slices * rows * columns pixels.
+            pixels: indices of pixels among all slices * rows * columns, (pixels,).
 
         Returns:
-            (pixels, n).
+            (pixels, n); `IMPOSSIBLE` outside of a pixel's bounds.
         """
         centres, spreads = (t.to(voxels) for t in tissue_moments(self.scaling))
         distance = (voxels[None] - centres[:, None]).square() / spreads[:, None]
         density = (-0.5 * distance.sum(2)).exp() / (2 * math.pi * spreads.prod(1, keepdim=True).sqrt())
         weights = (1 - _DOUBT) * self.weights.movedim(1, -1).flatten(0, 2)[pixels]
         anything = (1 - weights.sum(1, keepdim=True)) / (GREATEST - LEAST) ** 2
-        return (weights @ density + anything).log()
+        least, greatest = (bound.movedim(1, -1).flatten(0, 2)[pixels, None] for bound in self.bounds())
+        possible = ((voxels >= least) & (voxels <= greatest)).all(2)
+        return torch.where(possible, (weights @ density + anything).log(), IMPOSSIBLE)
 
 
 @cache

@@ -19,6 +19,9 @@ _POSTERIOR_NOISE = 0.05
 it: `guide_images.observe` adds up to as much noise, and changes gain and flip angle at random."""
 _POSTERIOR_PIXELS = 512
 """Pixels processed at once: their weights over a library of 512 voxels take 1 MB, which a processor can cache."""
+LABELLED_PD = (1.0, 1.25, 1.6, 2.0, 2.5)
+"""PD of labelled tissue, relative to the library's: beside a coil, blood can be brighter than anything in a digital
+heart, and would pass for fat. Assumed: surface coils make it up to 2.5 times as bright."""
 _GAIN_BOUNDS = (0.1, 10.0)
 """Bounds of a gain's correction. Assumed: gains are off by less, as bright levels are measured in one body."""
 
@@ -145,7 +148,8 @@ class Likelihood:
         """Most probable scaled maps given the images and, per pixel, a Gaussian belief about them (Gauss-Newton).
 
         The linearised images enter one after the other, as measurements enter a Kalman filter (Kalman 1960), so that
-        no matrix has to be inverted.
+        no matrix has to be inverted. A value that would leave its bounds, which labels narrow, is held there, and the
+        others follow.
 
         Args:
             mean: the belief's mean (slices, 3, rows, columns).
@@ -156,10 +160,8 @@ class Likelihood:
         Returns:
             Maps of the same shape, within bounds.
         """
-        greatest = torch.tensor([greatest_pd, GREATEST, GREATEST], device=mean.device).view(1, 3, 1, 1)
-        mean = mean.clamp(LEAST).minimum(greatest)
-        if self.labels is not None:
-            mean, variance = self.labels.combine(mean, variance)
+        least, greatest = self._bounds(greatest_pd)
+        mean = mean.maximum(least).minimum(greatest)
         u = mean
         for _ in range(iterations):
             residual, jacobian = self.linearise(u)
@@ -170,10 +172,21 @@ class Likelihood:
                 cross = (covariance * j[:, None]).sum(2)
                 gain = cross / (sigma**2 + (j * cross).sum(1, keepdim=True))
                 u = u + gain * (innovation[i] - (j * (u - mean)).sum(1))[:, None]
-                if i + 1 < len(self.sigma):
-                    covariance = covariance - gain[:, :, None] * cross[:, None]
-            u = u.clamp(LEAST).minimum(greatest)
+                covariance = covariance - gain[:, :, None] * cross[:, None]
+            u = _hold(u, covariance, least, greatest)
         return u
+
+    def _bounds(self, greatest_pd: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Least and greatest scaled PD, T1 and T2, both (slices or 1, 3, rows or 1, columns or 1)."""
+        if self.labels is None:
+            any_tissue = torch.ones((1, 2, 1, 1), device=self.observed.device)
+            least, greatest = LEAST * any_tissue, GREATEST * any_tissue
+        else:
+            least, greatest = self.labels.bounds()
+        return (
+            torch.cat((torch.full_like(least[:, :1], LEAST), least), 1),
+            torch.cat((torch.full_like(greatest[:, :1], greatest_pd), greatest), 1),
+        )
 
     @torch.no_grad()
     def calibrated(self, u: torch.Tensor) -> Likelihood:
@@ -204,7 +217,8 @@ class Likelihood:
         """The tissue of each pixel as its own values suggest: the guide of a prior, for any sequences.
 
         Mean and standard deviation of the scaled PD, T1 and T2 over a library of voxels, weighted by how well a voxel
-        explains the pixel and fits its label. Padding counts like measured pixels: a prior learns from whole images.
+        explains the pixel and fits its label. Labelled tissue may be brighter than the library's (`LABELLED_PD`).
+        Padding counts like measured pixels: a prior learns from whole images.
 
         Args:
             library: PD, T1 (ms), T2 (ms) of voxels as frequent as in a body, (3, n).
@@ -212,37 +226,73 @@ class Likelihood:
         Returns:
             (slices, 6, rows, columns): three means, three standard deviations.
         """
+        library = library.to(self.observed.device)
+        averages = self._averages(library, torch.arange(self.observed.numel(), device=library.device), None)
+        if self.labels is not None:
+            labelled = self.labels.labelled.flatten().nonzero()[:, 0]
+            brighter = torch.cat([library * library.new_tensor([[pd], [1.0], [1.0]]) for pd in LABELLED_PD], 1)
+            averages[labelled] = self._averages(brighter, labelled, self.labels)
+        mean, mean_square = averages.T.reshape(2, 3, *self.observed.shape)
+        deviation = (mean_square - mean.square()).clamp(min=0).sqrt()
+        return torch.cat((mean, deviation)).movedim(0, 1)
+
+    def _averages(self, library: torch.Tensor, pixels: torch.Tensor, labels: TissueLabels | None) -> torch.Tensor:
+        """Averages of the library's scaled PD, T1, T2 and of their squares, weighted by how well they explain pixels.
+
+        Args:
+            library: PD, T1 (ms), T2 (ms), (3, n), on the images' device.
+            pixels: indices of pixels among all slices * rows * columns.
+            labels: what labels say of the pixels, or None.
+
+        Returns:
+            (pixels, 6).
+        """
         # 1. The library's voxels: their scaled values and squares, which are averaged, and their signals.
-        voxels = SpinMaps.unstack(library.to(self.observed.device))
+        voxels = SpinMaps.unstack(library)
         scaled = self.scaling.encode(voxels.map(lambda m: m[None, None]))[0, :, 0].clamp(LEAST, GREATEST).T
         moments = torch.cat((scaled, scaled.square()), 1)
         expected = torch.cat([o.predict(voxels) for o in self.observations]).T
 
         # 2. The pixels' values, (pixels, images); pixels and signals in units of the tolerance.
         tolerance = _POSTERIOR_NOISE * torch.tensor([o.level for o in self.observations for _ in o.images])
-        tolerance = tolerance.to(self.observed.device)
+        tolerance = tolerance.to(library.device)
         expected = expected / tolerance
-        observed = torch.cat([o.images.flatten(1) for o in self.observations]).T / tolerance
-        clipped = torch.cat([o.saturated.flatten(1) for o in self.observations]).T
+        observed = torch.cat([o.images.flatten(1)[:, pixels] for o in self.observations]).T / tolerance
+        clipped = torch.cat([o.saturated.flatten(1)[:, pixels] for o in self.observations]).T
 
-        energy, averages = 0.5 * expected.square().sum(1), []
-        for start in range(0, len(observed), _POSTERIOR_PIXELS):
-            pixels = slice(start, start + _POSTERIOR_PIXELS)
+        energy, averages = 0.5 * expected.square().sum(1), [moments.new_empty((0, 6))]
+        for values, is_clipped, places in zip(
+            *(t.split(_POSTERIOR_PIXELS) for t in (observed, clipped, pixels)), strict=True
+        ):
             # 3. How well each voxel explains each pixel: the log-likelihood but for a constant per pixel.
-            fit = observed[pixels] @ expected.T - energy
+            fit = values @ expected.T - energy
             # 4. Where a value was clipped, a voxel that is brighter does not contradict it.
-            has_clipped = clipped[pixels].any(1)
+            has_clipped = is_clipped.any(1)
             if has_clipped.any():
-                difference = observed[pixels][has_clipped, None] - expected
-                one_sided = torch.where(clipped[pixels][has_clipped, None], difference.clamp(min=0), difference)
+                difference = values[has_clipped, None] - expected
+                one_sided = torch.where(is_clipped[has_clipped, None], difference.clamp(min=0), difference)
                 fit[has_clipped] = -0.5 * one_sided.square().sum(2)
             # 5. How well the voxel fits the pixel's label.
-            if self.labels is not None:
-                fit = fit + self.labels.log_likelihood(scaled[:, 1:], pixels)
+            if labels is not None:
+                fit = fit + labels.log_likelihood(scaled[:, 1:], places)
             # 6. Averages over the library with these weights.
             averages.append(torch.softmax(fit, 1) @ moments)
+        return torch.cat(averages)
 
-        # 7. Means and standard deviations, as images.
-        mean, mean_square = torch.cat(averages).T.reshape(2, 3, *self.observed.shape)
-        deviation = (mean_square - mean.square()).clamp(min=0).sqrt()
-        return torch.cat((mean, deviation)).movedim(0, 1)
+
+def _hold(u: torch.Tensor, covariance: torch.Tensor, least: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
+    """The most probable maps within bounds: a value beyond its bound enters as an exact measurement of the bound.
+
+    Args:
+        u: most probable scaled maps without bounds, (slices, 3, rows, columns).
+        covariance: their covariance, (slices, 3, 3, rows, columns).
+        least: bounds that broadcast to `u`.
+        greatest: the same.
+    """
+    for i in (1, 2):
+        within = u[:, i].maximum(least[:, i]).minimum(greatest[:, i])
+        beyond = (u[:, i] - within)[:, None]
+        gain = covariance[:, i] / covariance[:, i, i].clamp(min=1e-12)[:, None]
+        u = u - gain * beyond
+        covariance = covariance - (beyond != 0)[:, None] * gain[:, :, None] * covariance[:, i, None]
+    return u.maximum(least).minimum(greatest)

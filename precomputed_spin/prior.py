@@ -27,13 +27,11 @@ from nnunet_phys.precomputed_spin.prior_files import (
     read_prior_files,
     write_prior_files,
 )
+from nnunet_phys.precomputed_spin.reference import library_voxels
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
 
 DEFAULT_PRIOR = "digital_heart"
-_LIBRARY = 512
-"""Number of voxels that each pixel is compared with, and to which the cost is proportional. Assumed: enough for several
-voxels of every tissue."""
 _KNOTS = 33
 """Number of timesteps at which the denoising error is saved; it is smooth, and measured at 24."""
 _BF16_CAPABILITY = 8
@@ -92,7 +90,7 @@ class SpinPrior:
     @property
     def library(self) -> torch.Tensor:
         """PD, T1 (ms), T2 (ms) of the voxels that pixels are compared with for a guide: some of `reference`, (3, n)."""
-        return self.reference[:, :: max(1, self.reference.shape[1] // _LIBRARY)]
+        return library_voxels(self.reference)
 
     @cached_property
     def library_moments(self) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,18 +33,31 @@ _LEAST_FIELD = 0.25
 """Smallest field of view, as a share of a training map's. Assumed: 90 mm at 2.5 mm, about the size of a heart."""
 
 
-def _phantom_slices(seed: int, shape: tuple[int, int], pixel_mm: float) -> np.ndarray:
-    """Maps of one digital heart, (slices, 3, rows, columns) float32, each slice with its own receive bias in PD."""
+@dataclass(frozen=True, eq=False)
+class TrainingMaps:
+    """Maps that a prior learns from.
+
+    Attributes:
+        maps: float32 (slices, 3, rows, columns): PD (relative), T1 and T2 (ms).
+        labels: uint8 (slices, rows, columns), codes of `digital_heart.LABELS`; 0 where nothing is labelled.
+    """
+
+    maps: torch.Tensor
+    labels: torch.Tensor
+
+
+def _phantom_slices(seed: int, shape: tuple[int, int], pixel_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Maps (slices, 3, rows, columns) and labels of a digital heart, each slice with its own receive bias in PD."""
     rng = np.random.default_rng([seed, 1])
     systole = bool(rng.random() < SYSTOLIC_SHARE)
     heart = digital_heart(seed, SLICES_PER_HEART, shape, pixel_mm, systole, hidden_walls=True)
     stacked = heart.maps.stack(1).numpy()
     for slice_maps in stacked:
         slice_maps[0] *= receive_bias(rng, shape, pixel_mm, centre_mm=heart.centre_mm)
-    return stacked
+    return stacked, heart.labels
 
 
-def phantom_maps(hearts: int, pixel_mm: float, first_seed: int = 0, processes: int = 2) -> torch.Tensor:
+def phantom_maps(hearts: int, pixel_mm: float, first_seed: int = 0, processes: int = 2) -> TrainingMaps:
     """Maps of digital hearts to learn from.
 
     Args:
@@ -53,16 +67,17 @@ def phantom_maps(hearts: int, pixel_mm: float, first_seed: int = 0, processes: i
         processes: worker processes.
 
     Returns:
-        float32 (slices, 3, `MAP_SIZE`, `MAP_SIZE`): PD with a random receive bias, T1 and T2 in ms.
+        Maps of `MAP_SIZE` rows and columns, PD with a random receive bias, and their labels.
     """
     work = partial(_phantom_slices, shape=(MAP_SIZE, MAP_SIZE), pixel_mm=pixel_mm)
     seeds = range(first_seed, first_seed + hearts)
     with get_context("spawn").Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         parts = list(tqdm(pool.imap(work, seeds, chunksize=16), total=hearts, desc="digital hearts"))
-    return torch.from_numpy(np.concatenate(parts))
+    maps, labels = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
+    return TrainingMaps(maps, labels)
 
 
-def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[TrainingMaps, TrainingMaps]:
     """Maps on disk to learn from, named as `nnunet_phys reverse` names them.
 
     Args:
@@ -71,8 +86,8 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[to
         size: rows and columns to which slices are then cropped or padded with air.
 
     Returns:
-        float32 (slices, 3, size, size) to learn from, and the same with a size of `HELD_OUT_SIZE` for the denoising
-        error: a tenth of the cases, at least one.
+        Maps of `size` rows and columns to learn from, and maps of `HELD_OUT_SIZE` for the denoising error: a tenth of
+        the cases, at least one. Nothing is labelled.
 
     Raises:
         InputError: no such folder, fewer than two cases, or maps that are missing, cut short, not finite, on different
@@ -91,7 +106,11 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[to
     if faults:
         raise InputError(*faults)
     held_out = max(1, len(cases) // CASES_PER_HELD_OUT)
-    return torch.cat(cases[held_out:]), _fit(torch.cat(cases[:held_out]), HELD_OUT_SIZE)
+    return _unlabelled(torch.cat(cases[held_out:])), _unlabelled(_fit(torch.cat(cases[:held_out]), HELD_OUT_SIZE))
+
+
+def _unlabelled(maps: torch.Tensor) -> TrainingMaps:
+    return TrainingMaps(maps, torch.zeros_like(maps[:, 0], dtype=torch.uint8))
 
 
 def _case_maps(folder: Path, case: str, ending: str, pixel_mm: float, size: int) -> torch.Tensor:
@@ -121,14 +140,3 @@ def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:
         fitted[:, 0] = pad(maps[:, 0], [max(0, b) for b in border])
     left, _, top, _ = (max(0, -b) for b in border)
     return fitted[..., top : top + size, left : left + size]
-
-
-def reference_voxels(maps: torch.Tensor, count: int = 4096) -> torch.Tensor:
-    """Voxels (3, count) of maps (slices, 3, rows, columns): equally many of each slice, at random positions.
-
-    The positions are the same in every run. A fixed stride would meet the same few rows and columns of all slices, and
-    miss tissues that never lie there.
-    """
-    generator = torch.Generator().manual_seed(0)
-    places = torch.randint(maps[0, 0].numel(), (count,), generator=generator)
-    return maps.flatten(2)[torch.arange(count) * len(maps) // count, :, places].T.contiguous()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,14 +14,18 @@ import numpy as np
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
+from nnunet_phys.precomputed_spin.guided_crops import GuidedCrops
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.prior_checkpoint import Checkpoint
 from nnunet_phys.precomputed_spin.prior_files import check_vacant, interpolate_knots
-from nnunet_phys.precomputed_spin.prior_maps import reference_voxels
+from nnunet_phys.precomputed_spin.prior_maps import TrainingMaps
+from nnunet_phys.precomputed_spin.prior_schedule import Schedule
+from nnunet_phys.precomputed_spin.reference import reference_voxels
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.spin import SpinMaps
 
@@ -34,61 +37,6 @@ _LOSS_MEMORY = 0.98  # decay of the running mean of the loss that is shown: abou
 _MEASURED_TIMESTEPS = 24  # at which the denoising error is measured; it is smooth, and interpolated linearly
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training at one crop size.
-
-    Attributes:
-        until: fraction of all steps at which it ends.
-        crop: rows and columns of a training crop, pixels.
-        batch: crops per step.
-    """
-
-    until: float
-    crop: int
-    batch: int
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to learn.
-
-    Attributes:
-        steps: optimiser steps.
-        stages: small crops first, which saves steps; the last stage must end at 1.
-        learning_rate: AdamW's learning rate after the warm-up; it then falls as a half cosine to 0.
-        guided_share: share of crops that are guided by images of them.
-        warmup_steps: steps over which the learning rate rises from 0.
-        checkpoint_minutes: time between checkpoints.
-
-    Raises:
-        ValueError: no steps, or stages whose ends do not increase to 1.
-    """
-
-    steps: int = 6400
-    stages: tuple[Stage, ...] = (Stage(0.5, 64, 16), Stage(1.0, 128, 6))
-    learning_rate: float = 6e-4
-    guided_share: float = 0.9
-    warmup_steps: int = 100
-    checkpoint_minutes: float = 4.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"{self.steps} steps: give 1 or more")
-        ends = [stage.until for stage in self.stages]
-        if not ends or ends != sorted(ends) or ends[-1] != 1:
-            raise ValueError(f"stages end at {ends}: they must increase to 1")
-
-    @property
-    def largest_crop(self) -> int:
-        """Rows and columns of the largest crop."""
-        return max(stage.crop for stage in self.stages)
-
-    def stage(self, step: int) -> Stage:
-        """The stage of a step."""
-        return next(stage for stage in self.stages if step < stage.until * self.steps)
-
-
 class _Learner:
     """Everything that changes while a prior learns, and that a checkpoint keeps.
 
@@ -96,7 +44,6 @@ class _Learner:
         prior: the prior whose network learns.
         step: optimiser steps done.
         loss: running mean of the loss, NaN before the first step.
-        rng: random generator of the crops and their guides.
         generator: random generator of the noise and the timesteps.
     """
 
@@ -104,7 +51,6 @@ class _Learner:
         self.prior = prior
         self.step = 0
         self.loss = math.nan
-        self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         weights = list(prior.unet.parameters())
         self._optimiser = torch.optim.AdamW(weights, lr=schedule.learning_rate, weight_decay=_WEIGHT_DECAY)
@@ -116,7 +62,6 @@ class _Learner:
         return {
             "step": self.step,
             "loss": self.loss,
-            "rng": json.dumps(self.rng.bit_generator.state),
             "generator": self.generator.get_state(),
             "unet": self.prior.unet.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -127,7 +72,6 @@ class _Learner:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
         self.step, self.loss = state["step"], state["loss"]
-        self.rng.bit_generator.state = json.loads(state["rng"])
         self.generator.set_state(state["generator"].cpu())
         self.prior.unet.load_state_dict(state["unet"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -175,31 +119,6 @@ class _Learner:
         self.prior.unet.eval().requires_grad_(False)
 
 
-def _draw_crops(
-    pool: torch.Tensor, prior: SpinPrior, stage: Stage, guided_share: float, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw square crops of scaled maps, rotated and mirrored at random, and guides from images of them.
-
-    Returns:
-        crops (batch, 3, rows, columns) and their guides (batch, 6, rows, columns).
-    """
-    shares = np.array([share for share, _ in GUIDES.values()])
-    protocols = [draw for _, draw in GUIDES.values()]
-    size, crops = stage.crop, []
-    for index in rng.integers(len(pool), size=stage.batch):
-        row, column = rng.integers(pool.shape[-2] - size + 1), rng.integers(pool.shape[-1] - size + 1)
-        window = slice(row, row + size), slice(column, column + size)
-        guide = prior.library_moments.cpu().expand(6, size, size)
-        if rng.random() < guided_share:
-            sequence = protocols[rng.choice(len(protocols), p=shares / shares.sum())](rng)
-            guide = draw_guide(pool[index], prior, sequence, rng, window)
-        crop = torch.cat((pool[index][:, window[0], window[1]], guide))
-        crop = torch.rot90(crop, int(rng.integers(4)), (1, 2))
-        crops.append(crop.flip(-1) if rng.random() < 0.5 else crop)
-    stacked = torch.stack(crops)
-    return stacked[:, :3], stacked[:, 3:]
-
-
 @torch.inference_mode()
 def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = _MEASURED_TIMESTEPS) -> torch.Tensor:
     """Mean squared error of held-out maps that the prior denoises, guided by cine images, by timestep and channel.
@@ -214,7 +133,9 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = _
     """
     generator = torch.Generator().manual_seed(0)
     rng, draw_protocol = np.random.default_rng(0), GUIDES["bssfp"][1]
-    guides = [draw_guide(slice_maps.cpu(), prior, draw_protocol(rng), rng) for slice_maps in maps]
+    guides = [
+        draw_guide(slice_maps.cpu(), prior.scaling, prior.reference, draw_protocol(rng), rng) for slice_maps in maps
+    ]
     prior = prior.guided(torch.stack(guides).to(maps))
     timesteps = len(prior.scheduler.alphas_cumprod)
     measured = np.linspace(0, timesteps - 1, knots).round().astype(int).tolist()
@@ -228,8 +149,8 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = _
 
 
 def train_prior(
-    make_pool: Callable[[], torch.Tensor],
-    held_out: Callable[[], torch.Tensor],
+    make_pool: Callable[[], TrainingMaps],
+    held_out: Callable[[], TrainingMaps],
     folder: Path,
     pixel_mm: float,
     schedule: Schedule,
@@ -237,13 +158,14 @@ def train_prior(
     seed: int = 0,
     record: dict[str, Any] | None = None,
     init: SpinPrior | None = None,
+    processes: int = 0,
 ) -> SpinPrior:
     """Train a prior and write it to `folder`, which appears when the prior is done.
 
     Until then the state is kept beside it in `FOLDER.checkpoint.pt`, from which another run continues.
 
     Args:
-        make_pool: gives maps to learn from, (slices, 3, rows, columns), PD relative, T1 and T2 in ms.
+        make_pool: gives maps to learn from.
         held_out: gives maps that training does not see, for the denoising error; rows and columns multiples of 16.
         folder: where the prior goes.
         pixel_mm: pixel size of the maps.
@@ -252,6 +174,7 @@ def train_prior(
         seed: random seed of the weights, the crops and the noise.
         record: how the prior is made, kept in its `prior.json`; a checkpoint is only continued with the same record.
         init: a prior to start from: its network, noise schedule and scaling; its record is kept, too.
+        processes: worker processes that draw crops and their guides; 0 draws them in this one. The prior is the same.
 
     Returns:
         The trained prior (averaged weights).
@@ -273,22 +196,32 @@ def train_prior(
         learner.restore(state)
 
     # 2. The maps
-    maps = make_pool()
-    if min(maps.shape[-2:]) < schedule.largest_crop:
+    pool = make_pool()
+    if min(pool.maps.shape[-2:]) < schedule.largest_crop:
         raise InputError(
-            f"Maps of {tuple(maps.shape[-2:])} pixels are smaller than the training crop of {schedule.largest_crop}."
+            f"Maps of {tuple(pool.maps.shape[-2:])} pixels are smaller than the training crop of "
+            f"{schedule.largest_crop}."
         )
-    learner.prior = replace(learner.prior, reference=reference_voxels(maps))
-    pool = learner.prior.scaling.encode(SpinMaps.unstack(maps, dim=1))
-    del maps
+    learner.prior = replace(learner.prior, reference=reference_voxels(pool.maps))
+    crops = GuidedCrops(
+        learner.prior.scaling.encode(SpinMaps.unstack(pool.maps, dim=1)),
+        pool.labels,
+        pixel_mm,
+        learner.prior.scaling,
+        learner.prior.reference,
+        learner.prior.library_moments.cpu(),
+        schedule,
+        seed,
+    )
+    del pool
 
     # 3. Learn
-    _learn(learner, pool, schedule, checkpoint)
+    _learn(learner, crops, checkpoint, processes)
     learner.use_average()
 
     # 4. Measure how far the estimates may be off, and write the prior
     prior = learner.prior
-    unseen = prior.scaling.encode(SpinMaps.unstack(held_out(), dim=1)).to(device)
+    unseen = prior.scaling.encode(SpinMaps.unstack(held_out().maps, dim=1)).to(device)
     prior = replace(
         prior,
         denoising_error=measure_denoising_error(prior, unseen),
@@ -313,17 +246,16 @@ def _start(init: SpinPrior | None, pixel_mm: float, device: torch.device, seed: 
     return SpinPrior(unet, scheduler, scaling, pixel_mm, unknown, reference=torch.ones(3, 1))
 
 
-def _learn(learner: _Learner, pool: torch.Tensor, schedule: Schedule, checkpoint: Checkpoint) -> None:
+def _learn(learner: _Learner, crops: GuidedCrops, checkpoint: Checkpoint, processes: int) -> None:
     """Take all steps that are left, with a checkpoint every few minutes and at the end."""
-    saved = time.monotonic()
-    with tqdm(total=schedule.steps, initial=learner.step, desc="prior", mininterval=5) as progress:
-        while learner.step < schedule.steps:
-            stage = schedule.stage(learner.step)
-            clean, guide = _draw_crops(pool, learner.prior, stage, schedule.guided_share, learner.rng)
-            learner.learn(clean.to(learner.prior.device), guide.to(learner.prior.device))
-            progress.set_postfix(loss=f"{learner.loss:.5f}", crop=stage.crop, refresh=False)
-            progress.update()
-            if time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
-                checkpoint.save(learner.state())
-                saved = time.monotonic()
+    schedule, device, saved = crops.schedule, learner.prior.device, time.monotonic()
+    steps = range(learner.step, schedule.steps)
+    batches = DataLoader(crops, batch_size=None, sampler=steps, num_workers=processes, pin_memory=device.type == "cuda")
+    progress = tqdm(batches, desc="prior", total=schedule.steps, initial=learner.step, mininterval=5)
+    for clean, guide in progress:
+        learner.learn(clean.to(device, non_blocking=True), guide.to(device, non_blocking=True))
+        progress.set_postfix(loss=f"{learner.loss:.5f}", refresh=False)
+        if time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
+            checkpoint.save(learner.state())
+            saved = time.monotonic()
     checkpoint.save(learner.state())

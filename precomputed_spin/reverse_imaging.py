@@ -100,7 +100,7 @@ class ReverseImager:
         yield from run.infer(fill_up=True)
 
     def _prepare(self, scan: Scan) -> _Volume:
-        """A scan's likelihood on its own grid, and on the prior's grid, there with its labels."""
+        """A scan's likelihood on its own grid and on the prior's grid."""
         prior = self.prior
         shape = tuple(round(n * mm / prior.pixel_mm) for n, mm in zip(scan.shape[1:], scan.pixel_mm, strict=True))
         if min(shape) < prior.minimum:
@@ -109,11 +109,12 @@ class ReverseImager:
                 f"a field of view of {view[0]:.0f} x {view[1]:.0f} mm is smaller than the prior's minimum of "
                 f"{prior.minimum * prior.pixel_mm:.0f} mm"
             )
-        fine = Likelihood(self._observations(scan), torch.ones(scan.shape, dtype=torch.bool), prior.scaling)
         labels = None
         if scan.tissue_weights is not None:
             labels = TissueLabels(torch.from_numpy(scan.tissue_weights), prior.scaling)
-        coarse, window = _coarsen(replace(fine, labels=labels), shape, prior.multiple)
+        everywhere = torch.ones(scan.shape, dtype=torch.bool)
+        fine = Likelihood(self._observations(scan), everywhere, prior.scaling, labels)
+        coarse, window = _coarsen(fine, shape, prior.multiple)
         return _Volume(scan, fine, coarse, window)
 
     def _observations(self, scan: Scan) -> tuple[Observation, ...]:

@@ -138,8 +138,12 @@ class ProximalSampler(Sampler):
             mean = total / count
             # 5. Set the gains that are only guesses
             likelihood = likelihood.calibrated(mean)
-            # 6. Let the images correct that belief, as far as the prior is known to err at this level
-            u = likelihood.correct(mean, prior.denoising_error[timestep].view(1, 3, 1, 1), self.iterations)
+            # 6. Combine that belief, as uncertain as the prior is known to err at this level, with the labels
+            variance = prior.denoising_error[timestep].view(1, 3, 1, 1)
+            if likelihood.labels is not None:
+                mean, variance = likelihood.labels.combine(mean.clamp(LEAST, GREATEST), variance)
+            # 7. Let the images correct it
+            u = likelihood.correct(mean, variance, self.iterations)
         return u
 
 

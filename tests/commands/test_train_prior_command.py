@@ -59,7 +59,7 @@ def test_what_is_not_there_is_refused(tmp_path, refused):
     refused(
         ["train_prior", "-i", "phantom", "-init", "nobody", "-o", str(tmp_path / "p")], "'nobody' has no prior.json"
     )
-    refused(["train_prior", "-i", str(tmp_path), "-hearts", "3", "-o", str(tmp_path / "p")], "-hearts and -np go with")
+    refused(["train_prior", "-i", str(tmp_path), "-hearts", "3", "-o", str(tmp_path / "p")], "-hearts goes with")
     refused(["train_prior", "-i", "phantom", "-o", str(tmp_path)], "holds other files")
     (tmp_path / "file").touch()
     refused(["train_prior", "-i", "phantom", "-o", str(tmp_path / "file")], "is a file")

@@ -7,6 +7,7 @@ import torch
 
 from nnunet_phys.brightness import bright_level
 from nnunet_phys.forward import signals
+from nnunet_phys.precomputed_spin.labels import TissueLabels
 from nnunet_phys.precomputed_spin.likelihood import Likelihood
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP, MOLLI, T2PreparedBSSFP
@@ -133,3 +134,18 @@ def test_dead_pixels_have_finite_corrections(likelihood, tissue):
     u = SCALING.encode(tissue(0.0, 200, 20)).clamp(-1, 1)
     for image in (torch.zeros(1, 6, 6), torch.full((1, 6, 6), 0.2)):
         assert torch.isfinite(likelihood(image, sigma=0.0029).correct(u, torch.tensor(0.1))).all()
+
+
+def test_labelled_blood_beside_a_coil_stays_blood(likelihood, tissue):
+    image = BSSFP_45(tissue(2.0, 1500, 180))[0]  # twice as bright as any blood of the library
+    library = torch.tensor([[0.9, 1500.0, 180.0], [1.0, 330.0, 60.0], [1.3, 330.0, 60.0], [0.8, 1050.0, 50.0]]).T
+    weights = torch.tensor([0.85, 0.0, 0.15]).view(1, 3, 1, 1).expand(1, 3, 6, 6)
+    unlabelled = likelihood(image)
+    labelled = replace(unlabelled, labels=TissueLabels(weights, SCALING))
+    t1 = [SCALING.decode(like.pixelwise_posterior(library)[:, :3]).t1.max() for like in (unlabelled, labelled)]
+    assert t1[0] < 400 and t1[1] > 1200
+    fat = SCALING.encode(tissue(1.3, 330, 60))
+    maps = SCALING.decode(labelled.correct(fat, torch.tensor(0.05), iterations=4, greatest_pd=20.0))
+    assert (maps.t1 > 700).all() and float(labelled.residual(SCALING.encode(maps)).abs().max()) < 0.01
+    outside = replace(labelled, labels=TissueLabels(0 * weights, SCALING))
+    assert torch.equal(outside.correct(fat, torch.tensor(0.05)), unlabelled.correct(fat, torch.tensor(0.05)))

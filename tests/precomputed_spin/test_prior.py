@@ -100,7 +100,9 @@ def test_the_shipped_prior_knows_the_t1_of_blood_and_myocardium():
 
     # Denoised from noise as strong as the maps, guided by a cine
     rng, timestep = np.random.default_rng(0), prior.timesteps(2, 0.5)[0]
-    prior = prior.guided(torch.stack([draw_guide(slice_maps, prior, BSSFP(45.0), rng) for slice_maps in scaled]))
+    prior = prior.guided(
+        torch.stack([draw_guide(slice_maps, prior.scaling, prior.reference, BSSFP(45.0), rng) for slice_maps in scaled])
+    )
     noise = torch.randn(scaled.shape, generator=torch.Generator().manual_seed(0))
     noisy = prior.scheduler.add_noise(scaled, noise, torch.tensor([timestep]))
     log_ratio = (prior.scaling.decode(prior.denoise(noisy, timestep)).t1 / maps.t1).log()

@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from nnunet_phys.digital_heart import LABELS
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.prior_maps import MAP_SIZE, SLICES_PER_HEART, folder_maps, phantom_maps
 
@@ -29,7 +30,7 @@ def folder(tmp_path):
 
 
 def test_maps_on_disk_are_resampled_and_cropped_or_padded(folder):
-    learn, held_out = folder_maps(folder, 2.5)
+    learn, held_out = (training.maps for training in folder_maps(folder, 2.5))
     assert learn.shape == (2, 3, 144, 144) and held_out.shape == (2, 3, 128, 128)
     body = learn[0, 0] > 0
     assert int(body.any(1).sum()) == 50 and int(body.any(0).sum()) == 144  # 50 rows of 2.5 mm; columns cropped
@@ -108,6 +109,13 @@ def test_one_case_is_too_few(folder):
 
 def test_digital_hearts_do_not_depend_on_the_processes_that_draw_them():
     first = phantom_maps(3, 2.5, first_seed=7, processes=2)
-    assert first.shape == (3 * SLICES_PER_HEART, 3, MAP_SIZE, MAP_SIZE) and bool(torch.isfinite(first).all())
+    assert first.maps.shape == (3 * SLICES_PER_HEART, 3, MAP_SIZE, MAP_SIZE) and bool(first.maps.isfinite().all())
     again = phantom_maps(1, 2.5, first_seed=9, processes=1)
-    assert torch.equal(first[-SLICES_PER_HEART:], again)
+    assert torch.equal(first.maps[-SLICES_PER_HEART:], again.maps)
+    assert torch.equal(first.labels[-SLICES_PER_HEART:], again.labels)
+
+
+def test_labels_of_digital_hearts_lie_on_blood_and_muscle():
+    hearts = phantom_maps(2, 2.5, processes=1)
+    t2 = hearts.maps[:, 2]
+    assert t2[hearts.labels == LABELS["LV"]].median() > 120 > t2[hearts.labels == LABELS["MYO"]].median()

@@ -8,9 +8,12 @@ import torch
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin import prior_checkpoint
+from nnunet_phys.precomputed_spin.guided_crops import GuidedCrops
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
-from nnunet_phys.precomputed_spin.prior_maps import reference_voxels
-from nnunet_phys.precomputed_spin.prior_training import Schedule, Stage, measure_denoising_error, train_prior
+from nnunet_phys.precomputed_spin.prior_maps import TrainingMaps
+from nnunet_phys.precomputed_spin.prior_schedule import Schedule, Stage
+from nnunet_phys.precomputed_spin.prior_training import measure_denoising_error, train_prior
+from nnunet_phys.precomputed_spin.reference import reference_voxels
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.spin import SpinMaps
 
@@ -18,14 +21,17 @@ SCHEDULE = Schedule(steps=6, stages=(Stage(0.5, 8, 2), Stage(1.0, 16, 2)), check
 RARELY = replace(SCHEDULE, checkpoint_minutes=9)
 
 
-def pool() -> torch.Tensor:
+def pool() -> TrainingMaps:
     generator = torch.Generator().manual_seed(5)
     pd, t1, t2 = (torch.rand((4, 24, 24), generator=generator) for _ in range(3))
-    return SpinMaps(pd, 500 + 1000 * t1, 40 + 100 * t2).stack(1)
+    labels = torch.zeros((4, 24, 24), dtype=torch.uint8)
+    labels[:, 4:20, 4:20] = 3
+    return TrainingMaps(SpinMaps(pd, 500 + 1000 * t1, 40 + 100 * t2).stack(1), labels)
 
 
-def held_out() -> torch.Tensor:
-    return pool()[..., :16, :16]
+def held_out() -> TrainingMaps:
+    whole = pool()
+    return TrainingMaps(whole.maps[..., :16, :16], whole.labels[..., :16, :16])
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +85,7 @@ def test_training_lowers_the_error(small, tmp_path):
     schedule = Schedule(steps=60, stages=(Stage(1.0, 16, 4),), learning_rate=3e-3, warmup_steps=5)
     trained = train_prior(pool, held_out, tmp_path / "p", 2.5, schedule, init=small)
     untrained = replace(small, reference=trained.reference)
-    before = measure_denoising_error(untrained, small.scaling.encode(SpinMaps.unstack(held_out(), 1)))
+    before = measure_denoising_error(untrained, small.scaling.encode(SpinMaps.unstack(held_out().maps, 1)))
     assert float(trained.denoising_error[500:].mean()) < 0.5 * float(before[500:].mean())
 
 
@@ -104,7 +110,7 @@ def test_faulty_schedules_are_refused(steps, ends):
         Schedule(steps=steps, stages=tuple(Stage(end, 8, 2) for end in ends))
 
 
-def never() -> torch.Tensor:
+def never() -> TrainingMaps:
     raise AssertionError("maps are made before the folder is checked")
 
 
@@ -193,3 +199,22 @@ def test_reference_voxels_come_from_all_slices_and_from_everywhere_in_them():
             assert shares.min() > 0.12, shares  # a quarter of the voxels in every quarter of the slice
     numbers = torch.arange(slices).view(slices, 1, 1, 1).expand(slices, 3, 4, 4)
     assert torch.equal(reference_voxels(numbers, 128)[0], torch.arange(slices).repeat_interleave(2))
+
+
+def test_worker_processes_do_not_change_the_prior(small, tmp_path):
+    alone, helped = (
+        train_prior(pool, held_out, tmp_path / str(processes), 2.5, RARELY, init=small, processes=processes)
+        for processes in (0, 2)
+    )
+    assert alone.sha256() == helped.sha256()
+
+
+def test_a_step_has_as_many_crops_as_the_factor_says(small):
+    maps = pool()
+    scaled = small.scaling.encode(SpinMaps.unstack(maps.maps, 1))
+    reference = reference_voxels(maps.maps, 64)
+    schedule = replace(SCHEDULE, batch_factor=3)
+    crops = GuidedCrops(scaled, maps.labels, 2.5, small.scaling, reference, torch.zeros(6, 1, 1), schedule, 0)
+    clean, guide = crops[5]
+    assert clean.shape == (6, 3, 16, 16) and guide.shape == (6, 6, 16, 16)
+    assert torch.equal(crops[5][1], guide) and not torch.equal(crops[4][1], guide)
