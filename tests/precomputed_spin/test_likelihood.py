@@ -149,3 +149,15 @@ def test_labelled_blood_beside_a_coil_stays_blood(likelihood, tissue):
     assert (maps.t1 > 700).all() and float(labelled.residual(SCALING.encode(maps)).abs().max()) < 0.01
     outside = replace(labelled, labels=TissueLabels(0 * weights, SCALING))
     assert torch.equal(outside.correct(fat, torch.tensor(0.05)), unlabelled.correct(fat, torch.tensor(0.05)))
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_the_table_of_a_guide_gives_what_each_pixel_alone_would(observation, clipped):
+    rng = torch.Generator().manual_seed(3)
+    library = SpinMaps(*(low + high * torch.rand(200, generator=rng) for low, high in ((0, 1), (300, 1500), (30, 200))))
+    images = 0.3 * torch.rand((1, 1, 40, 40), generator=rng)
+    measured = observation(images, saturated=torch.full_like(images, clipped, dtype=torch.bool))
+    like = Likelihood((measured,), torch.ones((1, 40, 40), dtype=torch.bool), SCALING)
+    twice = replace(like, observations=(measured, replace(measured, level=1e6)))  # two images are not tabulated
+    library = library.stack()
+    torch.testing.assert_close(like.pixelwise_posterior(library), twice.pixelwise_posterior(library), atol=3e-3, rtol=0)
