@@ -85,7 +85,7 @@ class Infarct:
         Args:
             spacing_mm: spacing of slices, rows and columns.
         """
-        slices, rows, columns = (math.floor(self.depth_mm / mm) for mm in spacing_mm)
+        slices, rows, columns = (math.floor(self.depth_mm / mm + 1e-6) for mm in spacing_mm)
         return slices, rows + _pool_reach(spacing_mm[1]), columns + _pool_reach(spacing_mm[2])
 
     def __call__(self, positions: Positions, blood_mm: torch.Tensor) -> torch.Tensor:
