@@ -63,9 +63,9 @@ class Infarct:
     """Infarcts of random coronary territories.
 
     Attributes:
-        depth_mm: greatest distance from blood. Within an infarct, depth varies between about a third of it at the edge
-            and all of it in the middle, since the transmural and the lateral extent of infarcts go together (r = 0.88
-            in 220 patients, Lorca et al., Rev Esp Cardiol 74:870, 2021). In a thinner wall the infarct is transmural.
+        depth_mm: greatest distance from blood. Within an infarct, depth grows from about a third of it at the edge to
+            all of it in the middle, as infarcts spread through the wall and sideways at the same time (Lorca et al.,
+            Rev Esp Cardiol 74:870, 2021, on 220 patients). In a thinner wall the infarct is transmural.
         share: share of that layer that is infarcted.
         scale_mm: mean width of an infarct along a straight line.
         seed: decides the places.
@@ -92,7 +92,7 @@ class Infarct:
         """Where infarcts lie: 1 in them, else 0, also in blood.
 
         The random field exceeds its threshold in the given share of space. Its correlation length follows from the mean
-        width by Rice's formula (Bell Syst Tech J 24:46, 1945): a stationary Gaussian process with correlation
+        width by Rice's formula (Bell Syst Tech J 23:282, 1944): a stationary Gaussian process with correlation
         exp(-(d / s)^2 / 2) upcrosses u standard deviations exp(-u^2 / 2) / (2 pi s) times per length.
 
         Args:

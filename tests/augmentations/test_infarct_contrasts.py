@@ -99,7 +99,7 @@ def test_an_infarct_is_bright_as_blood_in_late_enhancement():
         image = draw.scan(case.heart.maps.stack(), case.spacing_mm).abs().numpy()
         of_remote.append(np.median(image[scar & wall]) / np.median(image[wall & ~scar]))
         of_blood.append(np.median(image[scar & wall]) / np.median(image[pool]))
-    assert len(of_remote) > 30 and np.median(of_remote) > 2 and 0.75 < np.median(of_blood) < 1.33
+    assert len(of_remote) > 30 and np.median(of_remote) > 2 and 0.7 < np.median(of_blood) < 1.7
 
 
 def test_only_infarcted_tissue_like_myocardium_changes():
@@ -124,7 +124,7 @@ def test_oedema_is_bright_in_black_blood():
 
 
 def test_the_z_score_counts_infarcts():
-    """The reservoir holds as much infarct as the case; here, with much of it, its mean would be off by more."""
+    """Without the distances in the reservoir, its mean would be off by 0.05 to 0.2 standard deviations."""
     case = Heart()
     draw = replace(DRAW, infarct=Infarct(20.0, 0.9, 60.0, 1))
     maps = torch.from_numpy(case.volume)
