@@ -19,10 +19,8 @@ from nnunet_phys.augmentations.contrast_draw import SMALLEST_DEVIATION, Contrast
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
 from nnunet_phys.forward import shown
+from nnunet_phys.infarct import Box
 from nnunet_phys.reservoir import Reservoir
-
-Box = tuple[slice, slice, slice]
-"""A part of a case: slices, rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +178,7 @@ def synthesize(
         tensor (slices, rows, columns), and what `acquire` needs.
     """
     voxel_mm = _spacing_mm(case)
-    blood_mm = draw.blood_distance(maps, voxel_mm)
-    blood_mm = None if blood_mm is None else blood_mm[inner]
+    blood_mm = draw.blood_distance(maps, voxel_mm, inner)
     maps = maps[(slice(None), *inner)]
     first = tuple(low + (part.start or 0) for low, part in zip(start, inner, strict=True))
     patch = grid_positions(first, tuple(maps.shape[1:]), tuple(case.shape), voxel_mm)

@@ -20,7 +20,7 @@ from nnunet_phys.fields import (
     on_coarse_grid,
 )
 from nnunet_phys.forward import shown, signals
-from nnunet_phys.infarct import Infarct, Voxels, blood_distance
+from nnunet_phys.infarct import Box, Infarct, Voxels, blood_distance
 from nnunet_phys.json_files import structure
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling, displace
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
@@ -113,14 +113,22 @@ class ContrastDraw:
         """How many voxels beyond a part of a case decide what its signal is."""
         return (0, 0, 0) if self.infarct is None else self.infarct.margin(spacing_mm)
 
-    def blood_distance(self, maps: torch.Tensor, spacing_mm: tuple[float, float, float]) -> torch.Tensor | None:
-        """Distances to blood, if this draw depends on them, else None.
+    def blood_distance(
+        self,
+        maps: torch.Tensor,
+        spacing_mm: tuple[float, float, float],
+        inner: Box = (slice(None), slice(None), slice(None)),
+    ) -> torch.Tensor | None:
+        """Distances to blood in the inner part of the maps, if this draw depends on them, else None.
 
         Args:
             maps: PD, T1 (ms), T2 (ms), (3, slices, rows, columns).
             spacing_mm: spacing of slices, rows and columns.
+            inner: by default all; else the part that the draw's margin surrounds.
         """
-        return None if self.infarct is None else blood_distance(SpinMaps(*maps), spacing_mm)
+        if self.infarct is None:
+            return None
+        return blood_distance(SpinMaps(*maps), spacing_mm, self.infarct.depth_mm, inner)
 
     def flip_angles(self, positions: Positions) -> torch.Tensor | None:
         """Effective flip angles (degrees) at the positions; None where they do not vary.

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from scipy.ndimage import distance_transform_edt, uniform_filter1d
+from scipy.ndimage import uniform_filter1d
 
 from nnunet_phys.fields import Positions, smooth_noise
 from nnunet_phys.quantities import Quantity, check_bounds, number
@@ -20,6 +20,8 @@ from nnunet_phys.tissue_kinds import flowing_blood
 
 Voxels = tuple[int, int, int]
 """Numbers of voxels along slices, rows and columns."""
+Box = tuple[slice, slice, slice]
+"""A part of a case: slices, rows and columns."""
 
 DEPTH = Quantity("mm", 0.5, 20)
 WIDTH = Quantity("mm", 5, 200)
@@ -34,24 +36,56 @@ _DEEPENING = 0.6
 """By how many standard deviations the random field must exceed its threshold for the greatest depth; assumed."""
 
 
-def blood_distance(maps: SpinMaps, spacing_mm: tuple[float, float, float]) -> torch.Tensor:
+def blood_distance(
+    maps: SpinMaps,
+    spacing_mm: tuple[float, float, float],
+    within_mm: float = DEPTH.greatest,
+    inner: Box = (slice(None), slice(None), slice(None)),
+) -> torch.Tensor:
     """Distance of each voxel to the nearest pool of blood.
 
     Args:
         maps: maps of shape (slices, rows, columns), without contrast agent.
         spacing_mm: spacing of slices, rows and columns.
+        within_mm: greatest distance that matters.
+        inner: part of the maps whose distances are returned; by default all.
 
     Returns:
-        float32 tensor of the maps' shape: mm between the middles of voxels, 0 in blood, infinite without blood.
+        float32 tensor of the inner part's shape: mm between the middles of voxels, 0 in blood, infinite where there is
+        none within `within_mm` along any axis.
     """
-    blood = flowing_blood(maps.t1, maps.t2).gt(0.5).numpy()
-    share = blood.astype("float32")
+    blood = flowing_blood(maps.t1, maps.t2) > 0.5
+    share = blood.numpy().astype("float32")
     for axis in (1, 2):
         share = uniform_filter1d(share, 2 * _pool_reach(spacing_mm[axis]) + 1, axis, mode="nearest")
-    pool = blood & (share > 0.5)
-    if not pool.any():
-        return torch.full(maps.shape, math.inf)
-    return torch.from_numpy(distance_transform_edt(~pool, sampling=spacing_mm)).float()
+    pool = blood & (torch.from_numpy(share) > 0.5)
+    squared = torch.full(maps.shape, math.inf).masked_fill_(pool, 0)
+    for axis, (mm, part) in enumerate(zip(spacing_mm, inner, strict=True)):
+        squared = _nearest_along(squared, axis, mm, within_mm, part)
+    return squared.sqrt_()
+
+
+def _nearest_along(squared: torch.Tensor, axis: int, mm: float, within_mm: float, part: slice) -> torch.Tensor:
+    """One axis of a distance transform: the least of d^2 + (k mm)^2 over all voxels k steps away along the axis.
+
+    The axes of a squared Euclidean distance separate. For these short distances and parts of an array, this takes a
+    third to a half of the time of scipy's distance_transform_edt.
+    """
+    total = squared.shape[axis]
+    first, last, _ = part.indices(total)
+    nearest = squared.narrow(axis, first, last - first).clone()
+    for steps in range(1, _steps(within_mm, mm) + 1):
+        for shift in (-steps, steps):
+            low, high = max(first + shift, 0), min(last + shift, total)
+            if low < high:
+                there = squared.narrow(axis, low, high - low) + (steps * mm) ** 2
+                here = nearest.narrow(axis, low - shift - first, high - low)
+                torch.minimum(here, there, out=here)
+    return nearest
+
+
+def _steps(distance_mm: float, mm: float) -> int:
+    return math.floor(distance_mm / mm + 1e-6)
 
 
 def _pool_reach(pixel_mm: float) -> int:
@@ -85,7 +119,7 @@ class Infarct:
         Args:
             spacing_mm: spacing of slices, rows and columns.
         """
-        slices, rows, columns = (math.floor(self.depth_mm / mm + 1e-6) for mm in spacing_mm)
+        slices, rows, columns = (_steps(self.depth_mm, mm) for mm in spacing_mm)
         return slices, rows + _pool_reach(spacing_mm[1]), columns + _pool_reach(spacing_mm[2])
 
     def __call__(self, positions: Positions, blood_mm: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import label
+from scipy.ndimage import distance_transform_edt, label
 
 from nnunet_phys.digital_heart import LABELS, digital_heart
 from nnunet_phys.fields import grid_positions
@@ -45,8 +45,17 @@ def heart():
 def test_the_distance_is_in_mm():
     distance = blood_distance(block_of_blood(), SPACING)
     assert distance.shape == (3, 60, 70) and (distance[:, :10] == 0).all()
-    expected = torch.arange(1, 51) * 1.5
-    torch.testing.assert_close(distance[1, 10:, 30], expected)
+    torch.testing.assert_close(distance[1, 10:23, 30], torch.arange(1, 14) * 1.5)
+    assert torch.isinf(distance[1, 23:]).all()  # nothing within 20 mm
+
+
+@pytest.mark.parametrize("spacing", [(10.0, 1.8, 1.8), (1.6, 1.6, 2.1)], ids=["thick slices", "thin slices"])
+def test_the_distance_is_euclidean(heart, spacing):
+    distance = blood_distance(heart.maps, spacing, 12.0).numpy()
+    exact = distance_transform_edt(distance > 0, sampling=spacing)
+    near = exact <= 12
+    assert near[distance > 0].any() and np.allclose(distance[near], exact[near], rtol=1e-5)
+    assert (distance[~near] > 12).all()
 
 
 def test_the_next_slice_counts_where_it_is_near():
@@ -126,7 +135,8 @@ def test_a_part_with_its_margin_sees_what_the_whole_sees(heart, spacing):
         first = [max(low - more, 0) for low, more in zip(start, margin, strict=True)]
         wide = tuple(slice(f, low + n + more) for f, low, n, more in zip(first, start, size, margin, strict=True))
         inner = tuple(slice(low - f, low - f + n) for low, f, n in zip(start, first, size, strict=True))
-        part = blood_distance(heart.maps.map(lambda m, wide=wide: m[wide]), spacing)[inner]
+        maps = heart.maps.map(lambda m, wide=wide: m[wide])
+        part = blood_distance(maps, spacing, infarct.depth_mm, inner)
         near = whole[box] <= infarct.depth_mm
         assert near.any() and torch.equal(part[near], whole[box][near]) and (part[~near] > infarct.depth_mm).all()
 
