@@ -20,6 +20,7 @@ from nnunet_phys.fields import (
     on_coarse_grid,
 )
 from nnunet_phys.forward import shown, signals
+from nnunet_phys.infarct import Box, Infarct, Voxels, blood_distance
 from nnunet_phys.json_files import structure
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling, displace
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
@@ -42,6 +43,7 @@ class ContrastDraw:
         sequence: the pulse sequence, which makes one image.
         tissue: state of all tissue.
         region, region_tissue: a region where the tissue is in another state, and that state; None: no region.
+        infarct, infarct_tissue: infarcts, in the region or outside, and the state of their tissue; None: no infarct.
         transmit, off_resonance, device, receive_bias: fields over the case; None: ideal.
         partial_volume, zero_filling, ghost, noise: effects on the image; None: without the effect.
     """
@@ -50,6 +52,8 @@ class ContrastDraw:
     tissue: TissueState = field(default_factory=TissueState)
     region: Region | None = None
     region_tissue: TissueState | None = None
+    infarct: Infarct | None = None
+    infarct_tissue: TissueState | None = None
     transmit: TransmitField | None = None
     off_resonance: OffResonance | None = None
     device: Device | None = None
@@ -90,8 +94,9 @@ class ContrastDraw:
             raise InputError(*faults)
         if parts["sequence"].image_count > 1:
             raise InputError("A draw is of one image, but its sequence makes a series: name one readout or one time.")
-        if ("region" in parts) != ("region_tissue" in parts):
-            raise InputError("A draw with a region needs region_tissue, and vice versa.")
+        for place, state in (("region", "region_tissue"), ("infarct", "infarct_tissue")):
+            if (place in parts) != (state in parts):
+                raise InputError(f"A draw with {place} needs {state}, and vice versa.")
         return cls(**parts)
 
     @property
@@ -101,8 +106,29 @@ class ContrastDraw:
 
     @property
     def _states(self) -> list[TissueState]:
-        """State of all tissue, and if there is a region, of the tissue in it."""
-        return [self.tissue] if self.region_tissue is None else [self.tissue, self.region_tissue]
+        """State of all tissue, and where there are a region and an infarct, of the tissue in these."""
+        return [state for state in (self.tissue, self.region_tissue, self.infarct_tissue) if state is not None]
+
+    def margin(self, spacing_mm: tuple[float, float, float]) -> Voxels:
+        """How many voxels beyond a part of a case decide what its signal is."""
+        return (0, 0, 0) if self.infarct is None else self.infarct.margin(spacing_mm)
+
+    def blood_distance(
+        self,
+        maps: torch.Tensor,
+        spacing_mm: tuple[float, float, float],
+        inner: Box = (slice(None), slice(None), slice(None)),
+    ) -> torch.Tensor | None:
+        """Distances to blood in the inner part of the maps, if this draw depends on them, else None.
+
+        Args:
+            maps: PD, T1 (ms), T2 (ms), (3, slices, rows, columns).
+            spacing_mm: spacing of slices, rows and columns.
+            inner: by default all; else the part that the draw's margin surrounds.
+        """
+        if self.infarct is None:
+            return None
+        return blood_distance(SpinMaps(*maps), spacing_mm, self.infarct.depth_mm, inner)
 
     def flip_angles(self, positions: Positions) -> torch.Tensor | None:
         """Effective flip angles (degrees) at the positions; None where they do not vary.
@@ -140,6 +166,7 @@ class ContrastDraw:
         positions: Positions,
         flip_angles: torch.Tensor | None,
         voxel_mm: tuple[float, float, float],
+        blood_mm: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Signed signal, looked up in a table, with all effects on single voxels but without those on the image.
 
@@ -149,19 +176,27 @@ class ContrastDraw:
             positions: positions of the voxels, which broadcast to the maps' shape.
             flip_angles: flip angles at these positions.
             voxel_mm: size of a voxel.
+            blood_mm: distance of the voxels to blood; needed if the draw has an infarct.
 
         Returns:
             tensor of the maps' shape.
         """
         pd, t1, t2 = maps
         by_state = table(t1, t2, flip_angles)
-        return self._received(self._mixed(by_state, positions) * pd, positions, voxel_mm)
+        return self._received(self._mixed(by_state, positions, blood_mm) * pd, positions, voxel_mm)
 
-    def _mixed(self, by_state: torch.Tensor | list[torch.Tensor], positions: Positions) -> torch.Tensor:
-        """Signals of both tissue states, mixed by the region's weight; without a region, of the only one."""
-        if self.region is None:
-            return by_state[0]
-        return torch.lerp(by_state[0], by_state[1], self.region(positions))
+    def _mixed(
+        self, by_state: torch.Tensor | list[torch.Tensor], positions: Positions, blood_mm: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Signals of all tissue states (`_states`), mixed by the weights of the region and of the infarcts."""
+        signal = by_state[0]
+        if self.region is not None:
+            signal = torch.lerp(signal, by_state[1], self.region(positions))
+        if self.infarct is not None:
+            if blood_mm is None:
+                raise ValueError("the draw has an infarct: give blood_mm")
+            signal = torch.lerp(signal, by_state[-1], self.infarct(positions, blood_mm))
+        return signal
 
     def _received(
         self, signal: torch.Tensor, positions: Positions, voxel_mm: tuple[float, float, float]
@@ -192,8 +227,9 @@ class ContrastDraw:
         shape = tuple(maps.shape[1:])
         positions = grid_positions((0, 0, 0), shape, shape, spacing_mm)
         flip_angles, tissue = self.flip_angles(positions), SpinMaps(*maps)
+        blood_mm = self.blood_distance(maps, spacing_mm)
         by_state = [signals(self.sequence, tissue, state, flip_angle_deg=flip_angles)[0] for state in self._states]
-        signal = self._received(self._mixed(by_state, positions), positions, spacing_mm)
+        signal = self._received(self._mixed(by_state, positions, blood_mm), positions, spacing_mm)
         bright = noise_reference(signal)
         return self.shown(self.finish(self.displaced(signal, positions)), bright)
 
@@ -229,4 +265,11 @@ EFFECTS: dict[str, type[Effect]] = {
 }
 """Class of each scanner effect, by its name in draws and recipes."""
 
-_PARTS: dict[str, type] = {"tissue": TissueState, "region": Region, "region_tissue": TissueState, **EFFECTS}
+_PARTS: dict[str, type] = {
+    "tissue": TissueState,
+    "region": Region,
+    "region_tissue": TissueState,
+    "infarct": Infarct,
+    "infarct_tissue": TissueState,
+    **EFFECTS,
+}

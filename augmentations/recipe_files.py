@@ -5,8 +5,8 @@
      "scanner": {"noise": {"probability": 1, "fraction": [0, 0.05]}, ...}}
 
 A sequence's further keys are the fields of its ranges (`sequences.protocol_ranges.RANGES`), which have defaults, and
-optionally `contrast_agent` and `region` (`tissue_ranges`). The keys of a scanner effect are the numbers of its class in
-`fields` or `scanner`. Pairs are ranges, drawn uniformly.
+optionally `contrast_agent`, `region` and `infarct` (`tissue_ranges`). The keys of a scanner effect are the numbers of
+its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 
 from nnunet_phys.augmentations.contrast_draw import EFFECTS
 from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
-from nnunet_phys.augmentations.tissue_ranges import AgentRanges, RegionRanges
+from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, RegionRanges
 from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.quantities import SHARE, Quantity, Range, number, quantity_of, span
@@ -167,6 +167,7 @@ def _schema_of(ranges: type[ProtocolRanges]) -> type:
         ("weight", float, field(default=1.0, metadata=number(Quantity("", 0, 1e6)))),
         ("contrast_agent", AgentRanges | None, None),
         ("region", RegionRanges | None, None),
+        ("infarct", InfarctRanges | None, None),
     ]
     return make_dataclass(ranges.__name__, [("sequence", str), *protocol, *common], frozen=True)
 
@@ -174,7 +175,7 @@ def _schema_of(ranges: type[ProtocolRanges]) -> type:
 def _sequence_entry(entry: Any) -> SequenceEntry:
     ranges = RANGES[entry.sequence]
     values = {item.name: getattr(entry, item.name) for item in fields(ranges)}  # type: ignore[arg-type]
-    return SequenceEntry(ranges(**values), entry.weight, entry.contrast_agent, entry.region)
+    return SequenceEntry(ranges(**values), entry.weight, entry.contrast_agent, entry.region, entry.infarct)
 
 
 def _effect_ranges(effect: str, ranges: Any) -> EffectRanges:
@@ -208,6 +209,7 @@ def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
                 weight=1.0,
                 contrast_agent=entry.contrast_agent and always(entry.contrast_agent),
                 region=entry.region and always(entry.region),
+                infarct=entry.infarct and always(entry.infarct),
             ),
         ),
         scanner=tuple(always(effect) for effect in recipe.scanner),

@@ -1,10 +1,11 @@
-"""Ranges of the state of the tissue: contrast agent, and random regions in another state."""
+"""Ranges of the state of the tissue: contrast agent, and infarcts and random regions in another state."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nnunet_phys.fields import Region
+from nnunet_phys.infarct import DEPTH, INFARCTED_SHARE, WIDTH, Infarct
 from nnunet_phys.quantities import SHARE, Mistake, Quantity, Range, number, span
 from nnunet_phys.sequences.protocol_ranges import Uniform, chance, whole_number
 from nnunet_phys.tissue_state import RELAXATION_FACTOR, UPTAKE, ContrastAgent, TissueState
@@ -30,7 +31,7 @@ class AgentRanges:
 
 @dataclass(frozen=True)
 class RegionRanges:
-    """Random regions in another state: scars, oedema, and blood that the bolus has not reached."""
+    """Random regions anywhere, in another state: fibrosis, oedema, and blood that the bolus has not reached."""
 
     probability: float = field(metadata=number(SHARE, "share of images with such regions"))
     share: Range = field(metadata=span(SHARE, "share of the volume that they fill"))
@@ -59,6 +60,33 @@ class RegionRanges:
             t1_factor=tissue.t1_factor,
             t2_factor=tissue.t2_factor,
             agent=ContrastAgent(tissue.agent.blood * rng.uniform(*self.blood_factor), tissue.agent.tissue),
+            muscle_t1_factor=rng.uniform(*self.t1_factor),
+            muscle_t2_factor=rng.uniform(*self.t2_factor),
+            muscle_uptake=rng.uniform(*self.uptake),
+        )
+
+
+@dataclass(frozen=True)
+class InfarctRanges:
+    """Infarcts, which lie next to blood; see `Infarct`."""
+
+    probability: float = field(metadata=number(SHARE, "share of images with infarcts"))
+    depth_mm: Range = field(metadata=span(DEPTH, "greatest distance from blood"))
+    share: Range = field(metadata=span(INFARCTED_SHARE, "share of the layer next to blood that is infarcted"))
+    scale_mm: Range = field(metadata=span(WIDTH, "mean width of an infarct"))
+    t1_factor: Range = field(metadata=span(RELAXATION_FACTOR, "factor of T1 in infarcted myocardium"))
+    t2_factor: Range = field(metadata=span(RELAXATION_FACTOR, "factor of T2 in infarcted myocardium"))
+    uptake: Range = field(
+        metadata=span(UPTAKE, "uptake of contrast agent by infarcted myocardium, relative to other tissue")
+    )
+
+    def draw_infarct(self, rng: Uniform, tissue: TissueState) -> tuple[Infarct, TissueState] | tuple[None, None]:
+        """Draw infarcts and the state of their tissue, or neither."""
+        if not chance(rng, self.probability):
+            return None, None
+        places = rng.uniform(*self.depth_mm), rng.uniform(*self.share), rng.uniform(*self.scale_mm)
+        return Infarct(*places, whole_number(rng, 0, 2**31 - 1)), replace(
+            tissue,
             muscle_t1_factor=rng.uniform(*self.t1_factor),
             muscle_t2_factor=rng.uniform(*self.t2_factor),
             muscle_uptake=rng.uniform(*self.uptake),

@@ -137,7 +137,7 @@ def transforms_alone(dataset: SpinDataset, repeats: int) -> None:
 
         calls = {"nnU-Net's transforms": lambda sample: theirs(**{**sample, "image": sample["image"][:1]})}
         for entry in QUIET.sequences:
-            alone = replace(entry, region=None)
+            alone = replace(entry, region=None, infarct=None)
             calls[f"signal and z-score, {entry.name}"] = ours(replace(QUIET, sequences=(alone,)))
         calls["signal and z-score, default recipe"] = ours(QUIET)
         calls["  the same at its probability"] = ours(replace(QUIET, probability=PROBABILITY))

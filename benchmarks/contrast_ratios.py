@@ -103,7 +103,8 @@ def read_tissue(raw: Path) -> list[tuple[Reservoir, int]]:
         maps = np.stack([read_image(raw / "spinTr" / f"{name}_{kind}.nii.gz") for kind in ("PDmap", "T1map", "T2map")])
         blood, muscle = maps[:, core(labels == LV)], maps[:, labels == MYO]
         voxels = np.concatenate((blood, muscle), 1).astype(np.float32)
-        cases.append((Reservoir(voxels, np.zeros_like(voxels), np.ones(3), np.ones(3)), blood.shape[1]))
+        places, blood_mm = np.zeros_like(voxels), np.zeros(voxels.shape[1], np.float32)
+        cases.append((Reservoir(voxels, places, blood_mm, np.ones(3), np.ones(3)), blood.shape[1]))
     return cases
 
 
@@ -114,7 +115,9 @@ def draw_ratios(
     rng = np.random.default_rng(0)
     ratios = []
     alone = replace(
-        recipe, sequences=(replace(entry, region=None),), scanner=tuple(e for e in recipe.scanner if e.name == "noise")
+        recipe,
+        sequences=(replace(entry, region=None, infarct=None),),
+        scanner=tuple(e for e in recipe.scanner if e.name == "noise"),
     )
     for i in range(count):
         case, blood = cases[i % len(cases)]

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from nnunet_phys.infarct import blood_distance
+from nnunet_phys.spin import SpinMaps
 
 SIZE = 4096
 """Number of voxels in the reservoir of a large enough case."""
@@ -24,12 +28,14 @@ class Reservoir:
         voxels: PD, T1 (ms), T2 (ms), float32 (3, n).
         position_mm: where they lie, relative to the middle of the cropped case, along the axes of its arrays,
             float32 (3, n).
+        blood_mm: their distances to blood (`infarct.blood_distance`), float32 (n,).
         shape: shape of the case on the grid that patches are cut from, 3 numbers.
         spacing_mm: voxel spacing of that grid, 3 numbers.
     """
 
     voxels: np.ndarray
     position_mm: np.ndarray
+    blood_mm: np.ndarray
     shape: np.ndarray
     spacing_mm: np.ndarray
 
@@ -53,7 +59,7 @@ class Reservoir:
             KeyError, ValueError, BadZipFile: the file holds something else.
         """
         with open(path, "rb") as file, np.load(file) as arrays:
-            return cls(**{name: arrays[name] for name in ("voxels", "position_mm", "shape", "spacing_mm")})
+            return cls(**{name: arrays[name] for name in ("voxels", "position_mm", "blood_mm", "shape", "spacing_mm")})
 
 
 def draw_reservoir(
@@ -87,10 +93,13 @@ def draw_reservoir(
         candidates = candidates[order[drawn]]
     middle = (np.array(shape)[:, None] - 1) / 2
     spacing = np.array(spacing_mm, float)[:, None]
+    slice_mm, row_mm, column_mm = (float(mm) for mm in spacing_mm)
+    blood_mm = blood_distance(SpinMaps(*torch.from_numpy(maps)), (slice_mm, row_mm, column_mm))
     position_mm = (np.stack(np.unravel_index(candidates, shape)) - middle) * spacing
     return Reservoir(
         voxels=np.ascontiguousarray(maps.reshape(3, -1)[:, candidates], np.float32),
         position_mm=position_mm.astype(np.float32),
+        blood_mm=blood_mm.numpy().reshape(-1)[candidates],
         shape=np.array(shape if grid_shape is None else grid_shape),
         spacing_mm=np.array(spacing_mm if grid_spacing_mm is None else grid_spacing_mm, float),
     )

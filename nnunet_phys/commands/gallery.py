@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show a square of this size about the middle (default for .png: 190)",
     )
     parser.add_argument(
-        "-seed", type=SEED, default=0, help="seed of scars, fields and the phantom (default %(default)s)"
+        "-seed", type=SEED, default=0, help="seed of infarcts, fields and the phantom (default %(default)s)"
     )
     parser.add_argument("--disable_progress_bar", action="store_true")
 

@@ -149,7 +149,7 @@ def test_late_enhancement_is_read_out_around_the_null_after_contrast():
 
 def test_the_papers_inversion_times_reach_beyond_the_longest_t1_of_the_case():
     voxels = np.tile(np.array([[1.0], [2000.0], [50.0]], np.float32), (1, 100))
-    case = Reservoir(voxels, np.zeros((3, 100), np.float32), np.ones(3), np.ones(3))
+    case = Reservoir(voxels, np.zeros((3, 100), np.float32), np.ones(100, np.float32), np.ones(3), np.ones(3))
     rng = np.random.default_rng(4)
     drawn = [load_recipe("paper").draw_contrast(rng, case).sequence for _ in range(600)]
     times = [one.time_ms for one in drawn if isinstance(one, LookLocker)]
@@ -241,7 +241,7 @@ def test_whatever_stands_wherever_is_refused_in_one_line(nonsense, monkeypatch):
             place[path[-1]] = nonsense
         else:
             changed = nonsense
-        if path and path[-1] in ("region", "contrast_agent") and nonsense is None:
+        if path and path[-1] in ("region", "infarct", "contrast_agent") and nonsense is None:
             read_recipe(changed, "mine.json")
             continue
         if (path == ("scanner",) and nonsense == {}) or (

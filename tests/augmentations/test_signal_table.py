@@ -30,7 +30,7 @@ def tissues(count: int = 3000) -> SpinMaps:
 def errors(entry: SequenceEntry, spread: tuple[float, float] | None) -> list[float]:
     """Worst voxel of each of 25 draws, relative to the greatest signal; flip angles spread by random factors."""
     rng, maps = np.random.default_rng(1), tissues()
-    recipe = replace(DEFAULT, sequences=(replace(entry, region=None),))
+    recipe = replace(DEFAULT, sequences=(replace(entry, region=None, infarct=None),))
     found = []
     for _ in range(25):
         draw = recipe.draw_contrast(rng)

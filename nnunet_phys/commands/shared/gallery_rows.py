@@ -11,7 +11,8 @@ import torch
 
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.commands.shared.contrast_options import MUSCLE_T1_MS, MUSCLE_T2_MS
-from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField
+from nnunet_phys.fields import Device, OffResonance, ReceiveBias, TransmitField
+from nnunet_phys.infarct import Infarct
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
 from nnunet_phys.sequences import (
     BSSFP,
@@ -39,8 +40,10 @@ NATIVE, LATE = ContrastAgent(0.0, 0.0), ContrastAgent(0.5, 0.25)
 _FIRST_PASS = ((0.0, 0.0), (0.5, 0.0), (2.0, 0.0), (4.0, 0.2), (3.0, 0.6), (1.5, 0.7))
 _INFLOW = (None, 400.0, 100.0, 50.0, 25.0)
 _DRAWN = 6  # images in a row of draws
+_DEPTHS_MM = (4.0, 8.0, 12.0, 16.0)
 _OF_NULL = (0.5, 0.75, 1.0, 1.25, 1.6, 2.2)
 _CINE = BSSFP(flip_angle_deg=50.0, tr_ms=3.6)
+_STIR = BlackBloodTSE(inversion_time_ms=180.0)
 
 
 @dataclass(frozen=True)
@@ -77,21 +80,21 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
 
     Args:
         t1_ms, t2_ms: T1 and T2 of the myocardium around whose null late enhancement is shown.
-        seed: decides the places of scars.
+        seed: decides the places of infarcts.
     """
-    scar = Region(share=0.25, scale_mm=10.0, seed=seed)
+    infarct = _infarct(seed)
     readouts = MOLLI().single_images()
     times = [f"TI {time:.0f} ms" for time in MOLLI().inversion_times_ms]
     null = InversionRecoveryGRE().at_null(TissueState(agent=LATE), t1_ms, t2_ms).inversion_time_ms
     null_bssfp = InversionRecoveryBSSFP().at_null(TissueState(agent=LATE), t1_ms, t2_ms).inversion_time_ms
     blackened = f"muscle with native T1 {t1_ms:.0f}, T2 {t2_ms:.0f} ms is black at TI"
 
-    def late(kind: type, null_ms: float, scars: bool, **fixed: Any) -> list[tuple[str, ContrastDraw]]:
+    def late(kind: type, null_ms: float, infarcted: bool, **fixed: Any) -> list[tuple[str, ContrastDraw]]:
         images = []
         for factor in _OF_NULL:
             sequence = kind(inversion_time_ms=factor * null_ms, **fixed)
             caption = f"TI {factor * null_ms:.0f} ms" + (" (null)" if factor == 1 else "")
-            images.append((caption, _draw(sequence, LATE, scar if scars else None)))
+            images.append((caption, _draw(sequence, LATE, infarct if infarcted else None)))
         return images
 
     rows = [
@@ -133,14 +136,21 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
         Row(
             f"lge_gre: 15 min after contrast agent; {blackened} {null:.0f} ms", late(InversionRecoveryGRE, null, False)
         ),
-        Row("lge_gre: the same with scars at random", late(InversionRecoveryGRE, null, True)),
+        Row("lge_gre: the same with infarcts at random", late(InversionRecoveryGRE, null, True)),
         Row(
             "lge_gre: the same, phase-sensitive (PSIR): signed",
             late(InversionRecoveryGRE, null, True, phase_sensitive=True),
         ),
         Row(
-            f"lge_bssfp: with these scars; {blackened} {null_bssfp:.0f} ms",
+            f"lge_bssfp: with these infarcts; {blackened} {null_bssfp:.0f} ms",
             late(InversionRecoveryBSSFP, null_bssfp, True),
+        ),
+        Row(
+            "lge_gre: at the null, over the infarcts' greatest depth",
+            [
+                (f"{depth:g} mm", _draw(InversionRecoveryGRE(null), LATE, replace(infarct, depth_mm=depth)))
+                for depth in _DEPTHS_MM
+            ],
         ),
         Row(
             "perfusion: saturation time 100 ms, over contrast agent in the first pass",
@@ -159,6 +169,13 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
         Row(
             "black_blood: TE 60 ms, over STIR's inversion time",
             _over(BlackBloodTSE, "inversion_time_ms", (None, 150, 180, 210, 240), "TI {:.0f} ms", "no inversion"),
+        ),
+        Row(
+            "black_blood: STIR, TE 60 ms, over T2 of infarcts",
+            [
+                (f"{factor:g} times other myocardium's", _draw(_STIR, infarct=infarct, infarct_t2=factor))
+                for factor in (1.0, 1.2, 1.4, 1.7)
+            ],
         ),
     ]
     pictured = {draw.sequence.name for row in rows for _, draw in row.images}
@@ -231,7 +248,6 @@ def effect_rows(seed: int) -> list[Row]:
 def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, ContrastDraw]]:
     """Nine contrasts that represent all others, with short captions; arguments as for `sequence_rows`."""
     early, _, late_readout, *_ = MOLLI().single_images()
-    scar = Region(share=0.25, scale_mm=10.0, seed=seed)
     null = InversionRecoveryGRE().at_null(TissueState(agent=LATE), t1_ms, t2_ms)
     return [
         ("bSSFP cine", _draw(_CINE)),
@@ -240,17 +256,26 @@ def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, Con
         ("MOLLI, TI 2120 ms", _draw(late_readout)),
         ("SASHA 150 ms, Gd", _draw(SASHA(ts_ms=150.0), LATE)),
         ("T2-prepared, 55 ms", _draw(T2PreparedBSSFP(t2_prep_ms=(55.0,)))),
-        ("LGE, random scars", _draw(replace(null, inversion_time_ms=1.1 * null.inversion_time_ms), LATE, scar)),
+        ("LGE, infarct", _draw(replace(null, inversion_time_ms=1.1 * null.inversion_time_ms), LATE, _infarct(seed))),
         ("first-pass perfusion", _draw(SaturationRecoveryGRE(), ContrastAgent(4.0, 0.2))),
-        ("black blood, STIR", _draw(BlackBloodTSE(inversion_time_ms=180.0))),
+        ("black blood, STIR", _draw(_STIR)),
     ]
 
 
-def _draw(sequence: PulseSequence, agent: ContrastAgent = NATIVE, scar: Region | None = None) -> ContrastDraw:
-    """A draw without scanner effects; scars take up twice as much agent as other tissue."""
+def _infarct(seed: int) -> Infarct:
+    """Infarcts in a large enough share of the heart that most seeds show one in a slice."""
+    return Infarct(depth_mm=12.0, share=0.4, scale_mm=50.0, seed=seed)
+
+
+def _draw(
+    sequence: PulseSequence, agent: ContrastAgent = NATIVE, infarct: Infarct | None = None, infarct_t2: float = 1.0
+) -> ContrastDraw:
+    """A draw without scanner effects; infarcts have 1.2 times the T1, and take up twice the agent, of other tissue."""
     tissue = TissueState(agent=agent)
-    in_scar = None if scar is None else replace(tissue, muscle_uptake=2.0)
-    return ContrastDraw(sequence, tissue, scar, in_scar)
+    if infarct is None:
+        return ContrastDraw(sequence, tissue)
+    infarct_tissue = replace(tissue, muscle_t1_factor=1.2, muscle_t2_factor=infarct_t2, muscle_uptake=2.0)
+    return ContrastDraw(sequence, tissue, infarct=infarct, infarct_tissue=infarct_tissue)
 
 
 def _over(kind: type, name: str, values: Iterable[Any], caption: str, without: str = "", **fixed: Any) -> list:
