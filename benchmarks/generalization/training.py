@@ -1,7 +1,7 @@
 """One schedule for all methods: iterations, seed and number format of a training.
 
-nnU-Net imports trainers from nnUNet_extTrainer and then forgets their modules, so the mixin lies here, where trainers of
-several files import it.
+nnU-Net imports trainers from nnUNet_extTrainer and then forgets their modules, so the mixin lies here, where trainers
+of several files import it.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class BenchTraining(_Trainer):
     """Gives any nnU-Net trainer the schedule in force: `class Mine(BenchTraining, nnUNetTrainer): pass`.
 
     On CPUs with AVX512-BF16, the network computes in bfloat16 autocast and returns float32, so losses are in float32;
-    everything that calls `self.network` profits, also a train step of a subclass. On CUDA, nnU-Net's own float16 autocast
-    stays. No validation follows the training, since the bed predicts other patients.
+    this holds wherever `self.network` is called, also in a train step of a subclass. On CUDA, nnU-Net's own float16
+    autocast stays. No validation follows the training, since the bed predicts other patients.
     """
 
     def __init__(
