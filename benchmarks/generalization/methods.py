@@ -96,7 +96,8 @@ _METHODS = (
         "nnUNetTrainerBenchPhys",
         maps="lookup",
         recipe="default",
-        note="Each pixel's tissue as its own value suggests, without the diffusion prior and without labels.",
+        note="Each pixel's tissue as its own value and label suggest, without the diffusion prior "
+        "(`competitors/look_up.py`).",
     ),
     Method(
         "phys_true",
