@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -37,35 +37,26 @@ class TissueLookup(Sampler):
         return likelihood.pixelwise_posterior(prior.library)[:, :3]
 
 
-def look_up_maps(dataset_id: int, device: str, batch: int = 8) -> None:
+def look_up_maps(dataset_id: int, device: str, sequence: dict[str, Any] | None = None) -> None:
     """Do for a data set what `nnunet_phys reverse -d ID --labels` does, with `TissueLookup` in place of the sampler.
 
     Maps go to the data set's spinTr; finished cases are skipped.
 
     Args:
-        dataset_id: a data set of bSSFP cine in nnUNet_raw with labels of RV, MYO or LV.
+        dataset_id: a data set in nnUNet_raw with labels of RV, MYO or LV.
         device: cpu, cuda or mps.
-        batch: slices at a time.
+        sequence: the sequence's name and parameters, as `-protocol` describes it; None: bSSFP.
 
     Raises:
-        InputError: images or labels that cannot be used.
+        InputError: images, labels or parameters that cannot be used.
     """
     dataset = open_raw_dataset(str(dataset_id))
-    protocol = ScanProtocol((SequenceDescription({"sequence": "bssfp"}),))
+    protocol = ScanProtocol((SequenceDescription(sequence or {"sequence": "bssfp"}),))
     jobs, faults = find_jobs(scans_of_cases(dataset.images), protocol)
     if not jobs:
         raise InputError(f"{dataset.name} has no images in {dataset.folder / 'imagesTr'}.")
     prior, labels = SpinPrior.load(device=device), CaseLabels.of_dataset(dataset, decide=True)
-    work = MapWork(
-        jobs,
-        dataset.maps_folder,
-        prior,
-        DEFAULT_PRIOR,
-        TissueLookup(),
-        batch=batch,
-        labels=labels,
-        faults=tuple(faults),
-    )
+    work = MapWork(jobs, dataset.maps_folder, prior, DEFAULT_PRIOR, TissueLookup(), labels=labels, faults=tuple(faults))
     todo = [job for job in jobs if not is_finished(work.folder, job.case, job.files.paths)]
     reader = ImageReader()
     work.check(todo, reader)
