@@ -58,7 +58,7 @@ _METHODS = (
         "BayeSeg",
         "nnUNetTrainerBenchBayeSeg",
         source="Gao et al., Med Image Anal 89:102889, 2023",
-        note="Needs a GPU: two more networks, at full resolution.",
+        note="Needs a GPU: two more networks, at full resolution. Trained by AdamW, as published.",
     ),
     Method(
         "ri_t2s",

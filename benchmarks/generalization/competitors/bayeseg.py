@@ -11,8 +11,8 @@ omega and pi have posteriors in closed form, given these. Equations and numbers 
 github.com/obiyoag/BayeSeg (models/BayeSeg.py, models/ResNet.py, args.py).
 
 What differs: z comes from the network of nnU-Net's plans instead of EfficientNet-B2, with nnU-Net's loss and deep
-supervision instead of cross-entropy alone, on nnU-Net's schedule; the terms of the evidence take the softmax of z's
-mean, without Gumbel noise; and prediction takes the mean of x instead of a sample.
+supervision instead of cross-entropy alone, and the learning rate falls as nnU-Net's does; the terms of the evidence
+take the softmax of z's mean, without Gumbel noise; and prediction takes the mean of x instead of a sample.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
+LEARNING_RATE, WEIGHT_DECAY = 3e-4, 1e-4
+"""Of AdamW."""
 WIDTH = 64
 SHAPE_BLOCKS, APPEARANCE_BLOCKS = 10, 6
 EVIDENCE = 100.0
