@@ -204,8 +204,8 @@ class _Scanner:
         return TestScan({"": 1000 * noisy_magnitude(self.rng, moved, 0.015)}, {"sequence": "bssfp"}, {})
 
     def molli(self, after_agent: bool) -> TestScan:
-        """MOLLI by a scheme, echo spacing, heart rate and inversion outside the recipe. The heart drifts between readouts
-        by 0.7 pixels (standard deviation, assumed), and its contours do not follow."""
+        """MOLLI by a scheme, echo spacing, heart rate and inversion outside the recipe. The heart drifts between
+        readouts by 0.7 pixels (standard deviation, assumed), and its contours do not follow."""
         rr_ms = self.rng.uniform(1250, 1400)
         t1, t2 = self._after_agent(self.rng.uniform(0.3, 0.8)) if after_agent else (self.t1, self.t2)
         angle = 35.0
@@ -259,7 +259,7 @@ class _Scanner:
         return TestScan(images, {"sequence": "t2prep", "t2_prep_ms": [round(preparation_ms)]}, {})
 
     def lge(self) -> TestScan:
-        """Segmented inversion-recovery GRE, 0-12 % after the myocardium's null, with an inversion in every heartbeat."""
+        """Segmented inversion-recovery GRE, 0-12 % after the null of myocardium, an inversion in every heartbeat."""
         blood_mmol_l = self.rng.uniform(0.4, 0.8)
         rr_ms, past_null = self.rng.uniform(1250, 1400), self.rng.uniform(1.0, 1.12)
         simulate = partial(

@@ -1,8 +1,8 @@
 """A test set: images and labels in nnU-Net's format, and test_set.json, which says what they are.
 
-    FOLDER/imagesTs/CASE_0000.nii.gz
-    FOLDER/labelsTs/CASE.nii.gz
-    FOLDER/test_set.json
+FOLDER/imagesTs/CASE_0000.nii.gz
+FOLDER/labelsTs/CASE.nii.gz
+FOLDER/test_set.json
 """
 
 from __future__ import annotations
@@ -110,12 +110,14 @@ class TestFolder:
         labels = cases_in(path / "labelsTs", ".nii.gz")
         if not images:
             raise InputError(f"{path / 'imagesTs'} holds no CASE_0000.nii.gz. Put the images there.")
-        faults = [f"{case}: {path / 'labelsTs'} holds no {case}.nii.gz." for case in images if case not in labels]
-        named = {case for cases in test_set.groups.values() for case in cases} or set(images)
-        named_times = set(test_set.inversion_times_ms)
-        faults += [f"{case}: groups in {path / DESCRIPTION} name it, but there is no image." for case in named - set(images)]
-        faults += [f"{case}: it is in no group of {path / DESCRIPTION}. Add it." for case in set(images) - named]
-        faults += [f"{case}: inversion_times_ms in {path / DESCRIPTION} lack or mistake it." for case in named_times ^ set(images) if named_times]
+        named, timed = {case for cases in test_set.groups.values() for case in cases}, set(test_set.inversion_times_ms)
+        faults = [f"{case}: {path / 'labelsTs'} holds no {case}.nii.gz. Add it." for case in set(images) - set(labels)]
+        if named and named != set(images):
+            differing = ", ".join(sorted(named ^ set(images)))
+            faults.append(f"{path / DESCRIPTION}: groups and imagesTs differ in {differing}. Name every case once.")
+        if timed and timed != set(images):
+            differing = ", ".join(sorted(timed ^ set(images)))
+            faults.append(f"{path / DESCRIPTION}: inversion_times_ms and imagesTs differ in {differing}.")
         if faults:
             raise InputError(*sorted(faults))
         return cls(path.name, path, test_set, images, {case: labels[case] for case in images})

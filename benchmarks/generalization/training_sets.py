@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from generalization.test_sets import STRUCTURES, cases_in, copy_cases, hash_of_files, new_folder
-
 from nnunet_phys.errors import InputError
 
 
@@ -57,9 +56,7 @@ TRAINING_SETS: dict[str, TrainingSet] = {training.name: training for training in
 """All training sets by name."""
 
 
-def write_training_set(
-    raw: Path, training: TrainingSet, images: dict[str, Path], labels: dict[str, Path]
-) -> None:
+def write_training_set(raw: Path, training: TrainingSet, images: dict[str, Path], labels: dict[str, Path]) -> None:
     """Copy images and labels, by case, into a raw data set that appears only when it is complete.
 
     Raises:

@@ -1,0 +1,86 @@
+"""Commands of nnU-Net and this package, each in a process of its own with a log file and a progress bar."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nnunet_phys.errors import InputError
+
+_SHOWN_LINES = 3
+_PATIENCE_S = 30.0
+"""How long an interrupted command may take to end before it is killed."""
+
+
+def run_logged(
+    command: list[str], environment: Mapping[str, str], log: Path, title: str, steps: int | None = None, step: str = ""
+) -> None:
+    """Run a command of this Python environment; its output goes to the end of a log file.
+
+    Args:
+        command: name, such as nnUNetv2_train, and arguments.
+        environment: all variables of the process.
+        log: the file.
+        title: of the progress bar.
+        steps: how many steps it takes in all; None: unknown.
+        step: regular expression that matches the log's line of step number k as its only group, from 0.
+
+    Raises:
+        InputError: the command failed; with the last lines of its output.
+        KeyboardInterrupt: Ctrl-C; the command has then ended, too.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    program = str(Path(sys.executable).parent / command[0])
+    with open(log, "ab") as output, tqdm(total=steps, desc=title) as progress:
+        start = output.tell()
+        process = subprocess.Popen(
+            [program, *command[1:]], env=dict(environment), stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            while True:
+                try:
+                    status = process.wait(timeout=1.0)
+                    break
+                except subprocess.TimeoutExpired:
+                    if step:
+                        _show_step(progress, _text_from(log, start), step)
+        except KeyboardInterrupt:
+            _end(process)
+            raise
+        if status == 0 and steps is not None:
+            progress.update(steps - progress.n)
+    if status != 0:
+        lines = [line.strip() for line in _text_from(log, start).splitlines() if line.strip()]
+        shown = " | ".join(lines[-_SHOWN_LINES:])
+        raise InputError(f"{title}: {command[0]} failed (status {status}): {shown}. All of its output is in {log}.")
+
+
+def _text_from(log: Path, start: int) -> str:
+    with open(log, "rb") as file:
+        file.seek(start)
+        return file.read().decode(errors="replace")
+
+
+def _show_step(progress: tqdm, text: str, step: str) -> None:
+    found = re.findall(step, text)
+    if found:
+        reached = int(found[-1])
+        if progress.n == 0 and reached > 0 and int(found[0]) > 0:  # continued: earlier steps say nothing about speed
+            progress.initial = progress.n = int(found[0])
+        progress.update(reached - progress.n)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Wait for a process that the terminal has interrupted, too; terminate it if it does not end."""
+    for signal_sent in (process.terminate, process.kill):
+        try:
+            process.wait(timeout=_PATIENCE_S)
+            return
+        except subprocess.TimeoutExpired:
+            signal_sent()
+    process.wait()
