@@ -128,7 +128,7 @@ class Run:
         environment = self.bed.environment(self.bed.preprocessed(None), self.bed.model(self.training, self.method, 0))
         with patch.dict(os.environ, environment):
             predictor = nnUNetPredictor(
-                perform_everything_on_device=self.bed.device != "cpu",
+                perform_everything_on_device=self.bed.device == "cuda",
                 device=torch.device(self.bed.device),
                 verbose=False,
                 allow_tqdm=False,
@@ -147,13 +147,14 @@ class Run:
         Raises:
             InputError: a command failed.
         """
-        images = (
-            images_to_segment(self.bed, test) if self.method.translate else {c: (c, p) for c, p in test.images.items()}
-        )
+        images: dict[str, tuple[str, Path]] | None = {case: (case, path) for case, path in test.images.items()}
+        if self.method.translate:
+            images = images_to_segment(self.bed, test)
         if images is None:
             return None
         files = {name: path for name, path in images.values()}
-        with new_folder(output) as work, contextlib.redirect_stdout(open(self.bed.log("predictions"), "a")):
+        log = self.bed.log("predictions")
+        with new_folder(output) as work, open(log, "a") as log_file, contextlib.redirect_stdout(log_file):
             predictor.predict_from_files(
                 [[str(path)] for path in files.values()],
                 [str(work / name) for name in files],

@@ -93,7 +93,9 @@ def _write_test_cases(scans: HeartScans, folder: Path, case: str) -> None:
     for contrast, images in scans.images.items():
         for suffix, image in images.items():
             write_heart_volume(folder / f"imagesTs_{contrast}" / f"{case}{suffix}_0000.nii.gz", image, scans.heart)
-            write_heart_volume(folder / f"labelsTs_{contrast}" / f"{case}{suffix}.nii.gz", scans.heart.labels, scans.heart)
+            write_heart_volume(
+                folder / f"labelsTs_{contrast}" / f"{case}{suffix}.nii.gz", scans.heart.labels, scans.heart
+            )
 
 
 def write_heart_volume(path: Path, array: np.ndarray, heart: DigitalHeart) -> None:
