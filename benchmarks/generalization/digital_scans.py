@@ -222,7 +222,7 @@ class _Scanner:
             drift = self.rng.normal(0, 0.7, 2)
             moved = shifted(self.coil * readout, *drift)
             images[f"_ti{k:02d}"] = 1000 * noisy_magnitude(self.rng, moved, 0.006)
-            times[f"_ti{k:02d}"] = time_ms
+            times[f"_ti{k:02d}"] = round(time_ms, 1)
         return TestScan(images, {"sequence": "molli", "flip_angle_deg": angle}, times)
 
     def gre_device(self) -> TestScan:

@@ -110,8 +110,8 @@ def _require_number(folder: Path, existing: int, wanted: int, option: str) -> No
 
 def _describe(test: str, title: str, written: list[_Written]) -> TestSet:
     return TestSet(
-        f"digital hearts: {title}",
         title,
+        title.partition(",")[0],
         {heart.group: heart.cases[test] for heart in written},
         ("digital",),
         {case: time for heart in written for case, time in heart.inversion_times_ms[test].items()},

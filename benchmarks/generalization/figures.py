@@ -101,7 +101,7 @@ def draw_worst(
         z = int((masks[methods[-1]] != truth).sum((1, 2)).argmax())
         titled = {METHODS[method].title: mask[z] for method, mask in masks.items()}
         rows.append(Row(f"{case}, slice {z + 1}", image[z], truth[z], titled))
-    draw_rows(rows, figure_file)
+    draw_rows(rows, figure_file, dpi=64)
     return True
 
 

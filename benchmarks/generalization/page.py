@@ -61,11 +61,13 @@ def p_values(results: Results, training: str, test: str) -> dict[str, float]:
     return dict(zip(raw, holm(list(raw.values())), strict=True))
 
 
-def summary_table(results: Results, training: str) -> str:
-    """Mean Dice by method and test set; methods without runs are listed as such."""
+def summary_table(results: Results, training: str, only_run: bool = False) -> str:
+    """Mean Dice by method and test set; methods without runs are listed as such, unless only those with runs are
+    wanted."""
     tests = results.tests(training)
     rows = []
-    for name, method in METHODS.items():
+    for name in results.methods(training) if only_run else METHODS:
+        method = METHODS[name]
         reason = unsuitable(method, TRAINING_SETS[training])
         if reason is not None:
             rows.append([method.title, f"{NOT_RUN}: {reason}", *[""] * (len(tests) - 1)])

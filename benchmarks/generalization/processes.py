@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,8 +16,8 @@ from tqdm import tqdm
 from nnunet_phys.errors import InputError
 
 _SHOWN_LINES = 3
-_PATIENCE_S = 30.0
-"""How long an interrupted command may take to end before it is killed."""
+_PATIENCE_S = 10.0
+"""How long a command may take to end after each signal."""
 
 
 def run_logged(
@@ -32,14 +35,18 @@ def run_logged(
 
     Raises:
         InputError: the command failed; with the last lines of its output.
-        KeyboardInterrupt: Ctrl-C; the command has then ended, too.
+        KeyboardInterrupt: Ctrl-C; the command and its workers are then ended, too.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     program = str(Path(sys.executable).parent / command[0])
     with open(log, "ab") as output, tqdm(total=steps, desc=title) as progress:
         start = output.tell()
         process = subprocess.Popen(
-            [program, *command[1:]], env=dict(environment), stdout=output, stderr=subprocess.STDOUT
+            [program, *command[1:]],
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own, so that its workers can be ended with it
         )
         try:
             while True:
@@ -49,7 +56,7 @@ def run_logged(
                 except subprocess.TimeoutExpired:
                     if step:
                         _show_step(progress, _text_from(log, start), step)
-        except KeyboardInterrupt:
+        except BaseException:
             _end(process)
             raise
         if status == 0 and steps is not None:
@@ -76,11 +83,10 @@ def _show_step(progress: tqdm, text: str, step: str) -> None:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Wait for a process that the terminal has interrupted, too; terminate it if it does not end."""
-    for signal_sent in (process.terminate, process.kill):
-        try:
+    """End a process and its workers: interrupt them, and kill them if that takes too long."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_PATIENCE_S)
             return
-        except subprocess.TimeoutExpired:
-            signal_sent()
-    process.wait()

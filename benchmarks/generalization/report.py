@@ -98,7 +98,7 @@ def readme_block(results: Results) -> str:
     parts = []
     for training in results.trainings:
         parts.append(f"Trained on {TRAINING_SETS[training].title}: {schedule_line(results, training)}")
-        parts.append(summary_table(results, training))
+        parts.append(summary_table(results, training, only_run=True))
     parts.append("All tables, figures and failures: [docs/benchmark.md](docs/benchmark.md).")
     return "\n\n".join(parts) + "\n"
 
@@ -116,7 +116,7 @@ def write_page(bed: Bed, results: Results, figures: Path) -> str:
         if training in _SINGLE_SOURCE:
             parts.append(published_section())
         for test, described in results.tests(training).items():
-            parts += [f"### {described.title}, after {training}", _test_line(results, training, test)]
+            parts += [f"### {described.title} (trained on {training})", _test_line(results, training, test)]
             parts.append(test_table(results, training, test))
             if described.inversion_times_ms:
                 name = f"{training}_{test}_readouts.png"

@@ -50,11 +50,15 @@ class Results:
 
     def __post_init__(self) -> None:
         faults = [
-            f"{r.name}: there is no training set '{r.training}'."
+            f"{r.name}: there is no training set '{r.training}'. Remove the run."
             for r in self.records
             if r.training not in TRAINING_SETS
         ]
-        faults += [f"{r.name}: there is no method '{r.method}'." for r in self.records if r.method not in METHODS]
+        faults += [
+            f"{r.name}: there is no method '{r.method}'. Remove the run."
+            for r in self.records
+            if r.method not in METHODS
+        ]
         for training in self.trainings:
             records = [r for r in self.records if r.training == training]
             schedules = {(r.settings.iterations, r.settings.plan, r.hashes.get("training_set")) for r in records}

@@ -108,12 +108,13 @@ def draw_comparison(
     draw_rows(rows, figure_file)
 
 
-def draw_rows(rows: Sequence[Row], figure_file: Path) -> None:
+def draw_rows(rows: Sequence[Row], figure_file: Path, dpi: int = 100) -> None:
     """Draw rows of one image, its truth, and the segmentations by the same models, each with its Dice.
 
     Args:
         rows: at least one.
-        figure_file: the picture to write, a .png, 250 pixels wide per column.
+        figure_file: the picture to write, a .png.
+        dpi: pixels per inch; a column is 2.5 inches wide.
     """
     columns = ["image", "truth", *rows[0].masks]
     plt.rcdefaults()  # nnU-Net's progress plot sets large fonts for all figures
@@ -137,13 +138,13 @@ def draw_rows(rows: Sequence[Row], figure_file: Path) -> None:
         axis.set_title(title, fontsize=11)
     handles = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in _COLOURS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
-    save_small(figure, figure_file)
+    save_small(figure, figure_file, dpi)
 
 
-def save_small(figure: Figure, figure_file: Path) -> None:
+def save_small(figure: Figure, figure_file: Path, dpi: int = 100) -> None:
     """Write a figure as a .png of 256 colours, less than half the size, and close it."""
     buffer = BytesIO()
-    figure.savefig(buffer, dpi=100)
+    figure.savefig(buffer, dpi=dpi)
     Image.open(buffer).convert("RGB").quantize(256).save(figure_file, optimize=True)
     plt.close(figure)
 
