@@ -45,14 +45,16 @@ TITLES = {
 _SEED = 7_000_000  # away from the seeds of the prior, of `heart_scans` and of the other benchmarks
 _SCAR_T1, _SCAR_T2 = 1.3, 1.1
 """Factors in scar without contrast agent; see `tissue_state.TissueState` for measured values."""
-_MOLLI = {
-    "scheme": "3(3)3(3)5",
-    "tr_ms": 3.2,
-    "pulses": 80,
-    "centre_pulse": 34,
-    "first_inversion_times_ms": (140.0, 230.0, 320.0),
-    "inversion_efficiency": 0.85,
-}
+_FIRST_INVERSION_TIMES_MS = (140.0, 230.0, 320.0)
+_molli = partial(
+    bloch.molli,
+    scheme="3(3)3(3)5",
+    tr_ms=3.2,
+    pulses=80,
+    centre_pulse=34,
+    first_inversion_times_ms=_FIRST_INVERSION_TIMES_MS,
+    inversion_efficiency=0.85,
+)
 _MOLLI_SETS = (3, 3, 5)
 """Readouts of each set of that scheme."""
 
@@ -211,12 +213,10 @@ class _Scanner:
         angle = 35.0
 
         def signal(angles: np.ndarray) -> np.ndarray:
-            return bloch.molli(
-                t1, t2, flip_angle_deg=angles, rr_ms=rr_ms, off_resonance_hz=self.off_resonance, **_MOLLI
-            )
+            return _molli(t1, t2, flip_angle_deg=angles, rr_ms=rr_ms, off_resonance_hz=self.off_resonance)
 
         images, times = {}, {}
-        first_times = zip(_MOLLI_SETS, _MOLLI["first_inversion_times_ms"], strict=True)
+        first_times = zip(_MOLLI_SETS, _FIRST_INVERSION_TIMES_MS, strict=True)
         readout_times = [first + beat * rr_ms for count, first in first_times for beat in range(count)]
         for k, (readout, time_ms) in enumerate(zip(self.profiled(signal, angle), readout_times, strict=True)):
             drift = self.rng.normal(0, 0.7, 2)

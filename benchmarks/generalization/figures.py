@@ -40,10 +40,10 @@ def draw_summary(results: Results, training: str, figure_file: Path) -> None:
                 y = row + 0.8 * (column + 0.5) / len(methods) - 0.4
                 points.append((mean, y, max(0.0, mean - 100 * low), max(0.0, 100 * high - mean)))
         if points:
-            x, y, below, above = zip(*points, strict=True)
+            means, heights, below, above = zip(*points, strict=True)
             axis.errorbar(
-                x,
-                y,
+                means,
+                heights,
                 xerr=(below, above),
                 fmt=_MARKERS[column % len(_MARKERS)],
                 color=colours[column % 20],

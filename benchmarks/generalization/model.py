@@ -80,7 +80,7 @@ class Run:
             command.append("--c")
         epochs = -(-self.schedule.iterations // self.schedule.epoch_iterations)
         title = f"{training.name}: {method.title}, seed {self.schedule.seed}, epochs"
-        run_logged(command, environment, bed.log(results.name), title, epochs, r"Epoch (\d+)\s")
+        run_logged(command, environment, bed.log(results.name), title, epochs, r"Epoch (?P<done>\d+)\s")
 
     def _require_same_settings(self, path: Path) -> None:
         """Write the settings that decide a training, or compare them with those that it began with."""

@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
 
+TQDM_STEP = r"(?P<done>\d+)/(?P<all>\d+) \["
+"""`step` of commands whose progress is tqdm's."""
 _SHOWN_LINES = 3
 _PATIENCE_S = 10.0
 """How long a command may take to end after each signal."""
@@ -31,7 +33,8 @@ def run_logged(
         log: the file.
         title: of the progress bar.
         steps: how many steps it takes in all; None: unknown.
-        step: regular expression that matches the log's line of step number k as its only group, from 0.
+        step: regular expression whose group "done" is the number of steps done in the log, and whose group "all", if it
+            has one, is that of all steps.
 
     Raises:
         InputError: the command failed; with the last lines of its output.
@@ -59,8 +62,8 @@ def run_logged(
         except BaseException:
             _end(process)
             raise
-        if status == 0 and steps is not None:
-            progress.update(steps - progress.n)
+        if status == 0 and progress.total is not None:
+            progress.update(progress.total - progress.n)
     if status != 0:
         lines = [line.strip() for line in _text_from(log, start).splitlines() if line.strip()]
         shown = " | ".join(lines[-_SHOWN_LINES:])
@@ -74,12 +77,13 @@ def _text_from(log: Path, start: int) -> str:
 
 
 def _show_step(progress: tqdm, text: str, step: str) -> None:
-    found = re.findall(step, text)
+    found = list(re.finditer(step, text))
     if found:
-        reached = int(found[-1])
-        if progress.n == 0 and reached > 0 and int(found[0]) > 0:  # continued: earlier steps say nothing about speed
-            progress.initial = progress.n = int(found[0])
-        progress.update(reached - progress.n)
+        first, last = int(found[0]["done"]), found[-1].groupdict()
+        if progress.n == 0 and first > 0:  # continued: earlier steps say nothing about speed
+            progress.initial = progress.n = first
+        progress.total = int(last["all"]) if "all" in last else progress.total
+        progress.update(int(last["done"]) - progress.n)
 
 
 def _end(process: subprocess.Popen) -> None:

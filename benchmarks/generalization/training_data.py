@@ -12,7 +12,7 @@ from unittest.mock import patch
 from generalization.bed import CONFIGURATION, Bed
 from generalization.competitors.look_up import look_up_maps
 from generalization.methods import Maps
-from generalization.processes import run_logged
+from generalization.processes import TQDM_STEP, run_logged
 from generalization.test_sets import new_folder
 from generalization.training_sets import TrainingSet
 from nnunet_phys.experiments.small_training import PLANS, shrink_plan
@@ -92,8 +92,7 @@ def infer_maps(bed: Bed, training: TrainingSet, kind: Maps) -> None:
         command = ["nnunet_phys", "reverse", "-d", training.number, "-o", str(folder), "-protocol", str(protocol)]
         command += ["-device", bed.device, *(["--labels"] if kind == "labels" else [])]
         log, title = bed.log(f"{training.name}__{kind}__maps"), f"{training.name}: maps {kind}"
-        cases = len(training.images(bed.raw))
-        run_logged(command, bed.environment(bed.preprocessed(None)), log, title, cases, rf"(\d+)/{cases} ")
+        run_logged(command, bed.environment(bed.preprocessed(None)), log, title, step=TQDM_STEP)
     write_json(seconds_file(bed, training, kind), {"seconds": round(time.monotonic() - start, 1)})
 
 

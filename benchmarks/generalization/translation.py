@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from generalization.bed import Bed
-from generalization.processes import run_logged
+from generalization.processes import TQDM_STEP, run_logged
 from generalization.test_sets import TestFolder, new_folder
 from nnunet_phys.whole_files import write_json
 
@@ -40,9 +40,8 @@ def images_to_segment(bed: Bed, test: TestFolder) -> dict[str, tuple[str, Path]]
         names = {case: test.test_set.group_of(case) for case in test.images}
     command = ["nnunet_phys", "translate", "-i", str(source), "-o", str(folder / "bssfp"), "-to", "bssfp"]
     command += ["-protocol", str(protocol_file), "-device", bed.device]
-    log, images = bed.log(f"{test.name}__translate"), len(set(names.values()))
-    environment = bed.environment(bed.preprocessed(None))
-    run_logged(command, environment, log, f"{test.name}: translation", images, rf"(\d+)/{images} ")
+    log, environment = bed.log(f"{test.name}__translate"), bed.environment(bed.preprocessed(None))
+    run_logged(command, environment, log, f"{test.name}: translation", step=TQDM_STEP)
     return {case: (name, folder / "bssfp" / f"{name}_0000.nii.gz") for case, name in names.items()}
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from generalization import model, run
 from generalization.__main__ import main
 from generalization.bed import Bed, trained_method, unsuitable
 from generalization.methods import METHODS
-from generalization.processes import run_logged
+from generalization.processes import TQDM_STEP, run_logged
 from generalization.records import read_record
 from generalization.test_sets import STRUCTURES, TestFolder, TestSet, write_test_set
 from generalization.training import SCHEDULE_VARIABLE, Schedule, in_bfloat16, schedule_in_force
@@ -143,7 +144,7 @@ def test_other_settings_are_refused(bed):
     with pytest.raises(InputError, match="is of other settings"):
         run.run(arguments(bed, iterations=200))
     (bed.runs / "digital__plain__seed0.json").unlink()
-    with pytest.raises(InputError, match="was begun with iterations 100. Repeat these"):
+    with pytest.raises(InputError, match=r"was begun with iterations 100. Repeat these"):
         run.run(arguments(bed, iterations=200))
 
 
@@ -185,14 +186,24 @@ def test_a_series_is_translated_as_one(bed):
     assert images_to_segment(bed, cine) == {case: (case, path) for case, path in cine.images.items()}
 
 
-def test_commands_report_progress_and_failure(tmp_path):
+def test_commands_report_progress_and_failure(tmp_path, capsys):
     log = tmp_path / "logs" / "log.txt"
-    run_logged(["python", "-c", "print('Epoch 0\\nEpoch 1\\n')"], os.environ, log, "title", 2, r"Epoch (\d+)\s")
+    code = "import time; print('Epoch 3', flush=True); time.sleep(1.5); print('Epoch 4'); time.sleep(1.1)"
+    run_logged(["python", "-u", "-c", code], os.environ, log, "title", 8, r"Epoch (?P<done>\d+)\s")
+    assert "4/8" in (shown := capsys.readouterr().err) and "8/8" in shown
     with pytest.raises(
-        InputError, match=r"title: python failed \(status 3\): one . two. All of its output is in .*log.txt"
+        InputError, match=r"title: python failed \(status 3\): one . two. All of its output is in .*log"
     ):
         run_logged(["python", "-c", "print('one\\ntwo'); raise SystemExit(3)"], os.environ, log, "title")
-    assert log.read_text().startswith("Epoch 0")
+    assert log.read_text().startswith("Epoch 3")
+
+
+@pytest.mark.parametrize(
+    "bar", ["maps:  12%|#2   | 4/32 [00:05<00:35]\r", "\r31/32 [01:00<00:02]\r32/32 [01:02<00:00]"]
+)
+def test_bars_of_other_commands_are_read(bar):
+    done = re.findall(TQDM_STEP, bar)[-1]
+    assert done in {("4", "32"), ("32", "32")}
 
 
 def test_an_interrupted_command_ends_with_its_workers(tmp_path):
