@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from generalization.competitors.look_up import TissueLookup
 
+from generalization.competitors.look_up import TissueLookup
 from nnunet_phys.digital_heart import LABELS, digital_heart
 from nnunet_phys.forward import signals
 from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias

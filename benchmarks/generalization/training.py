@@ -13,7 +13,6 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from nnunet_phys.errors import InputError
@@ -34,7 +33,8 @@ class Schedule:
 
     Attributes:
         iterations: gradient steps of the training; rounded up to whole epochs.
-        seed: of torch and NumPy when the network is made; the same seed gives all methods the same initial weights.
+        seed: of the network's initial weights, which it makes the same for all methods. Batches are drawn anew in every
+            training, also after an interruption.
         epoch_iterations: gradient steps of an epoch; the learning rate falls from epoch to epoch.
         save_epochs: epochs between two checkpoints, from which an interrupted training continues.
     """
@@ -94,9 +94,9 @@ class BenchTraining(_Trainer):
         """The parent's, from the schedule's seed, and with bfloat16 where this CPU has it."""
         if self.was_initialized:
             return
-        torch.manual_seed(self.schedule.seed)
-        np.random.seed(self.schedule.seed)
-        super().initialize()
+        with torch.random.fork_rng(devices=[]):  # the network is made on the CPU; afterwards, randomness is as before
+            torch.manual_seed(self.schedule.seed)
+            super().initialize()
         bfloat16 = self.device.type == "cpu" and cpu_has_bfloat16()
         if bfloat16:
             self.network.forward = in_bfloat16(self.network.forward)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from generalization.competitors import gin_ipa, randconv, slaug, synthseg
 from generalization.competitors.control_points import smooth_map, to_unit_range
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from generalization.competitors import bayeseg
 from torch import nn
+
+from generalization.competitors import bayeseg
 
 
 class Segmenter(nn.Module):

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from generalization.competitors.look_up import look_up_maps
 
+from generalization.competitors.look_up import look_up_maps
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import read_image
 from nnunet_phys.map_files import load_maps

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
 from generalization.competitors.field_training import FieldTraining
 from generalization.methods import LEFT_OUT, METHODS
 from generalization.training import SCHEDULE_VARIABLE, BenchTraining
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
 from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin

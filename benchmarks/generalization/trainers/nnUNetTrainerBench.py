@@ -1,9 +1,9 @@
 """nnU-Net's, DA5's and this package's trainers on the bed's schedule."""
 
-from generalization.training import BenchTraining
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 
+from generalization.training import BenchTraining
 from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
 
 
