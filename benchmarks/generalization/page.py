@@ -173,7 +173,7 @@ def runs_table(results: Results) -> str:
 
 def published_section() -> str:
     """Published single-source figures."""
-    rows = [[way, ", ".join(f"{name} {value}" for name, value in of.items())] for way, of in SINGLE_SOURCE.items()]
+    rows = [[way, ", ".join(f"{name} {value:.1f}" for name, value in of.items())] for way, of in SINGLE_SOURCE.items()]
     return f"{table(['direction', 'mean Dice, % (published, not run here)'], rows)}\n\n{DIFFERENCES}"
 
 
