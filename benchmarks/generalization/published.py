@@ -25,8 +25,8 @@ SLAug from the README of its code (Su et al., AAAI 2023; github.com/Kaiseem/SLAu
 which has 86.42 and 87.17 for SLAug and calls GIN-IPA CSDG."""
 
 DIFFERENCES = (
-    "They crop images to the heart, train and test on patients of MS-CMRSeg, with another network and schedule. The bed "
-    "trains on 20 of these patients as MyoPS 2020 released them, tests on 8 others, and crops nothing. So the order of "
-    "methods may be compared, not the decimals."
+    "They crop images to the heart, and train and test on MS-CMRSeg with another network and schedule. The bed trains "
+    "on 20 of its patients as MyoPS 2020 released them, tests on 8 others, and crops nothing. So the order of methods "
+    "may be compared, not the decimals."
 )
 """What differs between these figures and the bed's."""

@@ -21,7 +21,7 @@ import numpy as np
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.image_files import Geometry, file_sha256, read_image
 from nnunet_phys.json_files import read_json
-from nnunet_phys.whole_files import working_folder, write_json
+from nnunet_phys.whole_files import remove_leftovers, working_folder, write_json
 
 DESCRIPTION = "test_set.json"
 STRUCTURES = {"RV": 1, "MYO": 2, "LV": 3}
@@ -168,6 +168,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder.parent)
         with working_folder(folder.parent, folder.name) as scratch:
             work = scratch / folder.name
             work.mkdir()
