@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from generalization.competitors.look_up import TissueLookup
 from nnunet_phys.digital_heart import LABELS, digital_heart
 from nnunet_phys.forward import signals
 from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
@@ -49,17 +50,6 @@ class PriorMean(Sampler):
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         return prior.library_moments[:3].expand(len(likelihood.observed), 3, *likelihood.observed.shape[1:]).clone()
-
-
-@dataclass(frozen=True)
-class TissueLookup(Sampler):
-    """Baseline: the mean of the tissues that fit a pixel's brightness, without neighbours or network."""
-
-    uses_labels = True
-    draws_samples = False
-
-    def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
-        return likelihood.pixelwise_posterior(prior.library)[:, :3]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from nnunet_phys.heart_anatomy import Anatomy, HeartShape, draw_anatomy
 from nnunet_phys.heart_scanner import smooth_field
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUE_NAMES, TissueValue, draw_tissue_values
@@ -67,98 +68,7 @@ class _Canvas:
             self.labels[mask] = LABELS[label]
 
 
-@dataclass(frozen=True)
-class _Anatomy:
-    """What all slices of one person share; lengths in mm."""
-
-    body_centre: tuple[float, float]
-    body_radii: tuple[float, float]
-    body_wave: tuple
-    fat: float
-    chest_muscle: float
-    rv_wall_mm: tuple[float, float]
-    ribs: int
-    rib_phase: float
-    diaphragm: tuple[float, float, float]
-    liver_edge: float
-    left_abdomen: str
-    stomach: tuple[float, float, float, float, str]
-    spine: tuple[float, float, float]
-    lv_radius: float
-    lv_ratio: float
-    lv_turn: float
-    wall: float
-    rv_radii: tuple[float, float]
-    septum_angle: float
-    lv_wave: tuple
-    rv_wave: tuple
-    fat_pad: float
-    papillary: tuple
-    lung_vessels: np.ndarray
-    organ_vessels: np.ndarray
-    bowel: np.ndarray
-
-
-def _wave(rng: np.random.Generator, amplitude: float, orders: range) -> tuple:
-    return tuple((k, rng.normal(0, amplitude / k), rng.uniform(0, 2 * np.pi)) for k in orders)
-
-
-def _draw_anatomy(rng: np.random.Generator, systole: bool, hidden_walls: bool) -> _Anatomy:
-    radii = rng.uniform(95, 150), rng.uniform(120, 195)
-    lv = rng.uniform(19, 30) * (rng.uniform(0.6, 0.8) if systole else 1.0)
-    wall = rng.uniform(6.0, 11.5) * (rng.uniform(1.2, 1.5) if systole else 1.0)
-    rv = np.array((rng.uniform(0.75, 1.15), rng.uniform(1.1, 1.6))) * (lv + wall) * (0.9 if systole else 1.0)
-    n_lung, n_organ, n_bowel = rng.integers(10, 45), rng.integers(6, 20), rng.integers(0, 14)
-    return _Anatomy(
-        body_centre=(radii[0] - rng.uniform(65, 95) - rv[0] * 0.3, rng.uniform(-10, 50)),
-        body_radii=radii,
-        body_wave=_wave(rng, 0.06, range(2, 6)),
-        fat=rng.gamma(3.0, 4.5) + 3.0,
-        chest_muscle=rng.uniform(3 if hidden_walls else 8, 20),
-        rv_wall_mm=(0.3 if hidden_walls else 2.0, 4.0),
-        ribs=int(rng.integers(14, 26)),
-        rib_phase=rng.uniform(0, 2 * np.pi),
-        diaphragm=(lv + wall + rng.uniform(-4, 18), rng.uniform(-0.25, 0.35), rng.uniform(0.0, 0.004)),
-        liver_edge=rng.uniform(-20, 90),
-        left_abdomen=str(rng.choice(["spleen", "fat", "fat", "muscle", "liver"])),
-        stomach=(
-            rng.uniform(20, 90),
-            rng.uniform(70, 110),
-            rng.uniform(15, 40),
-            rng.uniform(15, 32),
-            str(rng.choice(["air", "fluid", "spleen", "muscle"])),
-        ),
-        spine=(rng.uniform(60, 130), rng.uniform(40, 120), rng.uniform(16, 22)),
-        lv_radius=lv,
-        lv_ratio=rng.uniform(0.88, 1.12),
-        lv_turn=rng.uniform(0, np.pi),
-        wall=wall,
-        rv_radii=(rv[0], rv[1]),
-        septum_angle=np.pi + rng.normal(0, 0.35),
-        lv_wave=_wave(rng, 0.03, range(2, 6)),
-        rv_wave=_wave(rng, 0.1, range(2, 5)),
-        fat_pad=rng.gamma(2.0, 2.5),
-        papillary=tuple((rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 0.78), rng.uniform(2.0, 5.5)) for _ in range(3)),
-        lung_vessels=np.stack(
-            [rng.uniform(-60, 170, n_lung), rng.uniform(-150, 90, n_lung), rng.gamma(3.0, 0.6, n_lung) + 0.6], -1
-        ),
-        organ_vessels=np.stack(
-            [rng.uniform(-80, 120, n_organ), rng.uniform(30, 170, n_organ), rng.gamma(3.0, 1.1, n_organ) + 1.0], -1
-        ),
-        bowel=np.stack(
-            [
-                rng.uniform(-60, 130, n_bowel),
-                rng.uniform(70, 190, n_bowel),
-                rng.uniform(7, 20, n_bowel),
-                rng.uniform(7, 20, n_bowel),
-                rng.integers(0, 4, n_bowel),
-            ],
-            -1,
-        ),
-    )
-
-
-def _trunk(c: _Canvas, a: _Anatomy, rng: np.random.Generator) -> None:
+def _trunk(c: _Canvas, a: Anatomy, rng: np.random.Generator) -> None:
     """Body wall, lungs, abdomen, spine and vessels."""
     (bx, by), (rx, ry) = a.body_centre, a.body_radii
     turn = rng.normal(0, 0.03)
@@ -206,7 +116,7 @@ def _trunk(c: _Canvas, a: _Anatomy, rng: np.random.Generator) -> None:
     c.paint(body & c.inside(vx - 1.2 * r, vy - 0.6 * r, 0.62 * r, 0.62 * r), "blood")
 
 
-def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> None:
+def _heart(c: _Canvas, a: Anatomy, level: float, rng: np.random.Generator) -> None:
     """Heart at `level` between base (0) and apex (1)."""
     size = np.sqrt(max(1 - (0.96 * level) ** 2.4, 0.02))
     cavity = a.lv_radius * size * (1 - 0.25 * level)
@@ -215,13 +125,17 @@ def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> N
     cos, sin = np.cos(a.septum_angle), np.sin(a.septum_angle)
     jitter_x, jitter_y = rng.normal(0, 0.6, 2)
 
-    def lv(radius: float) -> np.ndarray:
-        return c.inside(jitter_x, jitter_y, radius * a.lv_ratio, radius / a.lv_ratio, a.lv_turn, a.lv_wave)
-
     rv_size = max(1 - level**1.7, 0.0)
     rv_x, rv_y = (a.rv_radii[i] * rv_size ** (0.6, 0.8)[i] for i in (0, 1))
     centre = (epi + 0.1 * rv_x) * cos, (epi + 0.1 * rv_x) * sin
     has_rv = min(rv_x, rv_y) > 5
+
+    def lv(radius: float, away_from_septum: float = 0.0) -> np.ndarray:
+        x0, y0 = jitter_x - away_from_septum * cos, jitter_y - away_from_septum * sin
+        mask = c.inside(x0, y0, radius * a.lv_ratio, radius / a.lv_ratio, a.lv_turn, a.lv_wave)
+        if has_rv and a.flattening > 0:
+            mask &= (c.x - x0) * cos + (c.y - y0) * sin < (1 - a.flattening) * radius
+        return mask
 
     def rv(margin: float) -> np.ndarray:
         return c.inside(*centre, rv_x + margin, rv_y + margin, a.septum_angle, a.rv_wave)
@@ -244,7 +158,7 @@ def _heart(c: _Canvas, a: _Anatomy, level: float, rng: np.random.Generator) -> N
         c.paint(rv(0.0), "venous blood", "RV")
     c.paint(lv(epi), "myocardium", "MYO")
     if cavity > 3:
-        pool = lv(cavity)
+        pool = lv(cavity, a.septal_excess * wall)
         c.paint(pool, "blood", "LV")
         for angle, depth, radius in a.papillary:
             if 0.2 < level < 0.8:
@@ -269,6 +183,7 @@ def digital_heart(
     t1_factor: float = 1.0,
     t2_factor: float = 1.0,
     hidden_walls: bool = False,
+    heart_shape: HeartShape = HeartShape(),
 ) -> DigitalHeart:
     """Draw one person's heart.
 
@@ -282,12 +197,13 @@ def digital_heart(
         t2_factor: scales every T2 and T2*.
         hidden_walls: the wall of the right ventricle and the muscle of the chest may be too thin to be seen, as in many
             cine images, where the right cavity seems to touch fat or lung.
+        heart_shape: how the heart differs from a healthy one.
 
     Returns:
         The heart, at 1.5 T or 3 T by chance.
     """
     rng = np.random.default_rng(seed)
-    anatomy = _draw_anatomy(rng, systole, hidden_walls)
+    anatomy = draw_anatomy(rng, systole, hidden_walls, heart_shape)
     values = draw_tissue_values(rng, float(rng.choice([1.5, 3.0])), t1_factor, t2_factor)
     centre = rng.uniform(-0.12, 0.12, 2) * np.array(shape) * pixel_mm
     angle, mirror = rng.uniform(0, 2 * np.pi), rng.choice([-1.0, 1.0])

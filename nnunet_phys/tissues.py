@@ -16,7 +16,7 @@ Venous blood, which fills the right ventricle, shares T1 and density with arteri
 by T2 preparation at 3 T (80 against 95 ms; Ventricular blood T2 in asymptomatic adults at 3T, 156 adults, means of
 women and men as in its abstract), its T2* 0.54 at 1.5 T (``li``: 108 against 199 ms). The spread of `VENOUS_T2`
 around that is an assumption. The difference shows in cine: over 30 ACDC volumes in diastole the right cavity has 0.80
-of the left cavity's signal (5th to 95th percentile 0.63-0.93; `benchmarks/real_scans.py`).
+of the left cavity's signal (5th to 95th percentile 0.63-0.93; medians within the labels).
 
 Proton density is relative to water in blood (about 0.9), as signal-bearing density: fat shows brighter in bSSFP than
 its proton density, lung and marrow darker.

@@ -14,7 +14,9 @@ from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.mark.parametrize("file", sorted(BENCHMARKS.glob("*.py")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", [*sorted(BENCHMARKS.glob("*.py")), BENCHMARKS / "generalization"], ids=lambda file: file.stem
+)
 def test_help(file, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(file), "-h"])
     with pytest.raises(SystemExit) as stopped:
@@ -28,7 +30,7 @@ def test_help(file, monkeypatch, capsys):
     [
         (DEMO_TRAINERS, "nnUNetTrainerPhysDemo"),
         (BENCHMARKS / "labels_trainers", "nnUNetTrainerLabelInflow"),
-        (BENCHMARKS / "real_scans_trainers", "nnUNetTrainerPhysMoreMOLLIReal"),
+        (BENCHMARKS / "generalization" / "trainers", "nnUNetTrainerBenchPhys"),
     ],
 )
 def test_nnunet_finds_the_trainers(folder, trainer, monkeypatch):

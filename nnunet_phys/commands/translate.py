@@ -21,6 +21,7 @@ from nnunet_phys.commands.shared.scan_options import (
     refuse_both,
 )
 from nnunet_phys.commands.shared.targets import named_path
+from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
@@ -41,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-to_protocol", type=named_path, metavar="JSON", help='instead of -to: {"sequence": ..., parameters}'
     )
+    parser.add_argument(
+        "--allow_single_readouts",
+        action="store_true",
+        help="translate also single readouts of inversion series, although their tissue is ambiguous",
+    )
     add_work_arguments(parser)
     parser.set_defaults(d=None)
 
@@ -53,6 +59,8 @@ def run(args: argparse.Namespace) -> None:
     target = _read_target(args)
     inputs = find_inputs(args)
     work = read_work(args, inputs)
+    if not args.allow_single_readouts:
+        _refuse_single_readouts(work.jobs)
     settings = {**work.settings, "to": [describe_sequence(target)]}
 
     def settings_of(job: ScanJob) -> dict[str, Any]:
@@ -67,6 +75,32 @@ def run(args: argparse.Namespace) -> None:
     for job, inferred, judgement in infer_cases(work, todo, volumes, not args.disable_progress_bar):
         entries = {**record, **settings_of(job), "quality": judgement}
         save_translation(inferred, target, job.files, inputs.folder, inputs.ending, entries)
+
+
+def _refuse_single_readouts(jobs: list[ScanJob]) -> None:
+    """Refuse readouts of inversion series that are given one by one.
+
+    After an inversion, tissues of different T1 pass through the same brightness. In real MOLLI series, readouts that
+    were translated one by one were segmented worse than untranslated ones, and translated series much better.
+
+    Raises:
+        InputError: there are such readouts.
+    """
+    from nnunet_phys.sequences import MOLLI, LookLocker
+
+    def is_single_readout(job: ScanJob) -> bool:
+        first, *more = job.sequences
+        named_as_readout = any(job.files.marked)
+        return not more and first.image_count == 1 and (named_as_readout or isinstance(first, MOLLI | LookLocker))
+
+    readouts = [job.case for job in jobs if is_single_readout(job)]
+    if readouts:
+        more = f" and {len(readouts) - 1} more" if len(readouts) > 1 else ""
+        raise InputError(
+            f"{readouts[0]}{more}: a single readout of an inversion series does not determine T1, so dark blood may "
+            "come out as muscle or fat. Give all readouts of the series, with their inversion times (-from molli "
+            "without --single), or add --allow_single_readouts."
+        )
 
 
 def _read_target(args: argparse.Namespace) -> PulseSequence:

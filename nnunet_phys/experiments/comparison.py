@@ -13,6 +13,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
@@ -66,6 +67,23 @@ def dice(mask: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A slice to show with its segmentations.
+
+    Attributes:
+        title: stands at its left.
+        image: (rows, columns).
+        truth: label codes, of that shape; 0 everywhere if nothing is labelled.
+        masks: segmentations by the model's title, of that shape.
+    """
+
+    title: str
+    image: np.ndarray
+    truth: np.ndarray
+    masks: Mapping[str, np.ndarray]
+
+
 def draw_comparison(
     raw: Path, predictions: Mapping[str, Path], examples: Sequence[Example], z: int, figure_file: Path
 ) -> None:
@@ -78,33 +96,56 @@ def draw_comparison(
         z: slice to show, from 0.
         figure_file: the picture to write, a .png, 250 pixels wide per column.
     """
-    columns = ["image", "truth", *predictions]
-    plt.rcdefaults()  # nnU-Net's progress plot sets large fonts for all figures
-    size = (2.5 * len(columns), 2.44 * len(examples) + 0.55)
-    figure, axes = plt.subplots(len(examples), len(columns), figsize=size, layout="constrained", squeeze=False)
-    for row, example in zip(axes, examples, strict=True):
+    rows = []
+    for example in examples:
         image = read_image(raw / f"imagesTs_{example.contrast}" / f"{example.case}_0000.nii.gz")[z]
         truth = read_image(raw / f"labelsTs_{example.contrast}" / f"{example.case}.nii.gz")[z]
-        masks = {"truth": truth}
-        for model, folder in predictions.items():
-            masks[model] = read_image(folder / example.contrast / f"{example.case}.nii.gz")[z]
-        window = _window(truth)
-        for axis, title in zip(row, columns, strict=True):
-            _show(axis, image, window, white=1.15 * float(np.quantile(image[truth > 0], 0.99)))
-            if title in masks:
-                _outline(axis, masks[title])
-            if title in predictions:
-                score = f"Dice {dice(masks[title], truth):.2f}"
+        masks = {
+            model: read_image(folder / example.contrast / f"{example.case}.nii.gz")[z]
+            for model, folder in predictions.items()
+        }
+        rows.append(Row(example.title, image, truth, masks))
+    draw_rows(rows, figure_file)
+
+
+def draw_rows(rows: Sequence[Row], figure_file: Path, dpi: int = 100) -> None:
+    """Draw rows of one image, its truth, and the segmentations by the same models, each with its Dice.
+
+    Args:
+        rows: at least one.
+        figure_file: the picture to write, a .png.
+        dpi: pixels per inch; a column is 2.5 inches wide.
+    """
+    columns = ["image", "truth", *rows[0].masks]
+    plt.rcdefaults()  # nnU-Net's progress plot sets large fonts for all figures
+    size = (2.5 * len(columns), 2.44 * len(rows) + 0.55)
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, layout="constrained", squeeze=False)
+    for row_axes, row in zip(axes, rows, strict=True):
+        window = _window(row.truth)
+        labelled = row.image[row.truth > 0] if row.truth.any() else row.image
+        white = 1.15 * float(np.quantile(labelled, 0.99))
+        for axis, title in zip(row_axes, columns, strict=True):
+            _show(axis, row.image, window, white)
+            if title == "truth":
+                _outline(axis, row.truth)
+            if title in row.masks:
+                _outline(axis, row.masks[title])
+                score = f"Dice {dice(row.masks[title], row.truth):.2f}"
                 box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
                 axis.text(0.04, 0.96, score, transform=axis.transAxes, va="top", color="white", fontsize=11, bbox=box)
-        row[0].set_ylabel(example.title, fontsize=11)
+        row_axes[0].set_ylabel(row.title, fontsize=11)
     for axis, title in zip(axes[0], columns, strict=True):
         axis.set_title(title, fontsize=11)
     handles = [Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in _COLOURS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
+    save_small(figure, figure_file, dpi)
+
+
+def save_small(figure: Figure, figure_file: Path, dpi: int = 100) -> None:
+    """Write a figure as a .png of 256 colours, less than half the size, and close it."""
     buffer = BytesIO()
-    figure.savefig(buffer, dpi=100)
-    Image.open(buffer).convert("RGB").quantize(256).save(figure_file, optimize=True)  # less than half the size
+    figure.savefig(buffer, dpi=dpi)
+    Image.open(buffer).convert("RGB").quantize(256).save(figure_file, optimize=True)
     plt.close(figure)
 
 

@@ -83,20 +83,27 @@ def _write_heart(job: _Job) -> None:
 
 def _write_training_case(scan: TrainingScan, folder: Path, case: str) -> None:
     heart = scan.heart
-    _write(folder / "imagesTr" / f"{case}_0000.nii.gz", scan.image, heart)
-    _write(folder / "labelsTr" / f"{case}.nii.gz", heart.labels, heart)
+    write_heart_volume(folder / "imagesTr" / f"{case}_0000.nii.gz", scan.image, heart)
+    write_heart_volume(folder / "labelsTr" / f"{case}.nii.gz", heart.labels, heart)
     for name, values in (("PDmap", scan.pd), ("T1map", heart.maps.t1), ("T2map", heart.maps.t2)):
-        _write(folder / "trueTr" / f"{case}_{name}.nii.gz", np.asarray(values, np.float32), heart)
+        write_heart_volume(folder / "trueTr" / f"{case}_{name}.nii.gz", np.asarray(values, np.float32), heart)
 
 
 def _write_test_cases(scans: HeartScans, folder: Path, case: str) -> None:
     for contrast, images in scans.images.items():
         for suffix, image in images.items():
-            _write(folder / f"imagesTs_{contrast}" / f"{case}{suffix}_0000.nii.gz", image, scans.heart)
-            _write(folder / f"labelsTs_{contrast}" / f"{case}{suffix}.nii.gz", scans.heart.labels, scans.heart)
+            write_heart_volume(folder / f"imagesTs_{contrast}" / f"{case}{suffix}_0000.nii.gz", image, scans.heart)
+            write_heart_volume(
+                folder / f"labelsTs_{contrast}" / f"{case}{suffix}.nii.gz", scans.heart.labels, scans.heart
+            )
 
 
-def _write(path: Path, array: np.ndarray, heart: DigitalHeart) -> None:
+def write_heart_volume(path: Path, array: np.ndarray, heart: DigitalHeart) -> None:
+    """Write images, labels or maps of a heart, (slices, rows, columns), with its spacing.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     image = sitk.GetImageFromArray(array)
     image.SetSpacing([float(s) for s in heart.spacing_mm[::-1]])
     try:

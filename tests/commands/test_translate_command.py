@@ -55,11 +55,28 @@ def test_killed_while_it_overwrites_no_record_vouches_for_what_is_there(series, 
     assert (out / "case0_0000.nii.gz").read_bytes() == good
 
 
+def test_single_readouts_are_refused_unless_they_are_allowed(series, prior, tmp_path, refused):
+    out, reason = tmp_path / "out", "does not determine T1"
+    readouts = 2 * len(MOLLI().inversion_times_ms)
+    expected = f"case0_ti00 and {readouts - 1} more: a single readout of an inversion series {reason}"
+    refused(_translate(series, out, prior, "-from", "molli", "--single"), expected, "without --single")
+    refused(_translate(series, out, prior), expected, "add --allow_single_readouts")  # read as cine
+    assert not out.exists()
+    for path in series.glob("*_ti0[1-9]_*"):
+        path.unlink()
+    for case in ("case0", "case1"):
+        (series / f"{case}.json").write_text('{"inversion_times_ms": [120]}')
+    refused(_translate(series, out, prior, "-from", "molli"), "case0 and 1 more: a single readout of an")
+    assert main(_translate(series, out, prior, "-from", "molli", "--allow_single_readouts")) == 0
+    assert len(list(out.glob("*.nii.gz"))) == 2
+
+
 def test_single_readouts_become_a_series(series, prior, tmp_path):
     target = tmp_path / "target.json"
     target.write_text(json.dumps({"sequence": "t2prep", "t2_prep_ms": [0, 55]}))
     out = tmp_path / "out"
-    assert main(_translate(series, out, prior, "-from", "molli", "--single", "-to_protocol", str(target))) == 0
+    options = ("-from", "molli", "--single", "--allow_single_readouts", "-to_protocol", str(target))
+    assert main(_translate(series, out, prior, *options)) == 0
     assert len(list(out.glob("*.nii.gz"))) == 2 * len(MOLLI().inversion_times_ms) * 2
     assert (out / "case1_ti03_ti01_0000.nii.gz").is_file()
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from nnunet_phys.digital_heart import LABELS, digital_heart
+from nnunet_phys.heart_anatomy import HeartShape
 from nnunet_phys.heart_scanner import noisy_magnitude, off_resonance_hz, receive_bias, smooth_field
 from nnunet_phys.tissues import TISSUE_NAMES, TISSUES, draw_tissue_values
 
@@ -89,3 +90,42 @@ def test_noise_is_rician():
     assert floor.mean() == pytest.approx(2 * np.sqrt(np.pi / 2), rel=0.01)  # Rayleigh
     bright = noisy_magnitude(rng, np.full(200_000, -100.0), 2.0)
     assert bright.mean() == pytest.approx(100, rel=0.001) and bright.std() == pytest.approx(2, rel=0.02)
+
+
+def areas(shape: HeartShape, seed: int = 5) -> dict[str, float]:
+    """Pixels of each structure in a basal slice."""
+    labels = digital_heart(seed, 5, heart_shape=shape).labels[1]
+    return {name: float((labels == code).sum()) for name, code in LABELS.items()}
+
+
+def test_heart_shapes_change_what_they_say():
+    usual = areas(HeartShape())
+    dilated, thick, overloaded = areas(HeartShape(cavity=1.3)), areas(HeartShape(wall=1.5)), areas(HeartShape(rv=1.3))
+    assert dilated["LV"] == pytest.approx(1.69 * usual["LV"], rel=0.05)
+    assert thick["MYO"] > 1.4 * usual["MYO"] and thick["LV"] == pytest.approx(usual["LV"], rel=0.02)
+    assert overloaded["RV"] > 1.2 * usual["RV"]
+    assert areas(HeartShape(flattening=0.4))["LV"] < 0.95 * usual["LV"]
+    same = digital_heart(5, 5, heart_shape=HeartShape())
+    assert np.array_equal(same.tissue, digital_heart(5, 5).tissue)
+
+
+@pytest.mark.parametrize("shape", [HeartShape(septum=1.8, wall=1.5, cavity=0.8), HeartShape(flattening=0.4, rv=1.4)])
+def test_myocardium_encloses_the_left_cavity_of_every_shape(shape):
+    for seed in range(4):
+        for labels in digital_heart(seed, 4, heart_shape=shape).labels:
+            around = binary_dilation(labels == LABELS["LV"]) & (labels != LABELS["LV"])
+            assert (labels[around] == LABELS["MYO"]).all()
+
+
+def test_the_septum_is_as_thick_as_asked():
+    labels = digital_heart(5, 5, heart_shape=HeartShape(septum=3.0, wall=1.3)).labels[1]
+    distance = distance_transform_edt(labels != LABELS["LV"])
+    beside_rv = (labels == LABELS["MYO"]) & binary_dilation(labels == LABELS["RV"], iterations=2)
+    outer = (labels == LABELS["MYO"]) & binary_dilation(~np.isin(labels, (1, 2, 3)))
+    assert np.median(distance[beside_rv]) > 1.5 * np.quantile(distance[outer], 0.2)
+
+
+@pytest.mark.parametrize("fault", [{"wall": 0.0}, {"flattening": 0.9}, {"flattening": -0.1}])
+def test_impossible_shapes_are_refused(fault):
+    with pytest.raises(ValueError, match=r"above 0|flattening is 0"):
+        HeartShape(**fault)

@@ -1,0 +1,200 @@
+"""The report's text: tables in Markdown, all of whose numbers come from the records of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from generalization.bed import unsuitable
+from generalization.comparisons import FEWEST_PAIRS, holm, mean_and_sd, mean_interval, paired_p
+from generalization.methods import LEFT_OUT, METHODS
+from generalization.published import DIFFERENCES, SINGLE_SOURCE
+from generalization.results import MethodScores, Results, worst_cases
+from generalization.test_sets import STRUCTURES
+from generalization.training_sets import TRAINING_SETS
+
+OURS = "phys"
+"""The method that the others are tested against."""
+NOT_RUN = "not run"
+_NAMES = list(STRUCTURES)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share in %, or a dash for NaN."""
+    return "-" if math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def with_sd(values: Sequence[float], scale: float = 1.0) -> str:
+    """Mean and standard deviation over cases, such as 84.1 ± 5.0."""
+    mean, deviation = mean_and_sd(values)
+    if math.isnan(mean):
+        return "-"
+    return f"{scale * mean:.1f}" + ("" if math.isnan(deviation) else f" ± {scale * deviation:.1f}")
+
+
+def mean_cell(scores: MethodScores) -> str:
+    """Mean Dice over patients or series in %, with its 95 % interval."""
+    values = list(scores.groups.values())
+    interval = mean_interval(values)
+    mean = percent(mean_and_sd(values)[0])
+    return mean if interval is None else f"{mean} ({percent(interval[0])}-{percent(interval[1])})"
+
+
+def p_values(results: Results, training: str, test: str) -> dict[str, float]:
+    """Holm-corrected p of each method against `OURS` on a test set; empty where there are too few patients."""
+    ours = results.scores(training, OURS, test)
+    if ours is None:
+        return {}
+    raw = {}
+    for method in results.methods(training):
+        scores = results.scores(training, method, test)
+        if method != OURS and scores is not None:
+            p = paired_p(ours.groups, scores.groups)
+            if p is not None:
+                raw[method] = p
+    return dict(zip(raw, holm(list(raw.values())), strict=True))
+
+
+def summary_table(results: Results, training: str, only_run: bool = False) -> str:
+    """Mean Dice by method and test set; methods without runs are listed as such, unless only those with runs are
+    wanted."""
+    tests = results.tests(training)
+    rows = []
+    for name in results.methods(training) if only_run else METHODS:
+        method = METHODS[name]
+        reason = unsuitable(method, TRAINING_SETS[training])
+        if reason is not None:
+            rows.append([method.title, f"{NOT_RUN}: {reason}", *[""] * (len(tests) - 1)])
+            continue
+        scores = [results.scores(training, name, test) for test in tests]
+        rows.append([method.title, *(NOT_RUN if s is None else mean_cell(s) for s in scores)])
+    return table(["Dice, %", *(test.title for test in tests.values())], rows)
+
+
+def test_table(results: Results, training: str, test: str) -> str:
+    """Dice and HD95 of every method and structure on a test set, and the comparison with `OURS`."""
+    ours, corrected = results.scores(training, OURS, test), p_values(results, training, test)
+    rows = []
+    for name in results.methods(training):
+        scores = results.scores(training, name, test)
+        if scores is None:
+            continue
+        difference = ""
+        if ours is not None and name != OURS:
+            pairs = [scores.groups[group] - ours.groups[group] for group in scores.groups if group in ours.groups]
+            difference = f"{100 * mean_and_sd(pairs)[0]:+.1f}"
+        p = corrected.get(name)
+        rows.append(
+            [
+                METHODS[name].title,
+                *(with_sd(list(scores.dice[s].values()), 100) for s in _NAMES),
+                mean_cell(scores),
+                *(_distance(scores, s) for s in _NAMES),
+                difference,
+                "" if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}"),
+            ]
+        )
+    header = ["", *(f"Dice {s}" for s in _NAMES), "mean Dice (95 %)", *(f"HD95 {s}, mm" for s in _NAMES)]
+    return table([*header, f"minus {METHODS[OURS].title}", "p"], rows)
+
+
+def _distance(scores: MethodScores, structure: str) -> str:
+    """HD95 over the cases in which the structure was found, and how often it was not."""
+    text = with_sd(list(scores.hd95_mm[structure].values()))
+    return text + (f" ({scores.missed[structure]} missed)" if scores.missed[structure] else "")
+
+
+def worst_table(results: Results, training: str, test: str, method: str) -> str:
+    """The worst cases of a method on a test set."""
+    scores = results.scores(training, method, test)
+    assert scores is not None  # the caller has asked for a method with scores
+    rows = [
+        [case, percent(scores.mean[case]), *(percent(scores.dice[s][case]) for s in _NAMES)]
+        for case in worst_cases(scores)
+    ]
+    return table(["worst cases", "mean Dice, %", *_NAMES], rows)
+
+
+def seeds_table(results: Results, training: str) -> str:
+    """Mean Dice over all cases of each seed, for methods with several."""
+    rows = []
+    for method in results.methods(training):
+        for test, described in results.tests(training).items():
+            scores = results.scores(training, method, test)
+            if scores is not None and len(scores.by_seed) > 1:
+                seeds = ", ".join(f"{seed}: {percent(value)}" for seed, value in sorted(scores.by_seed.items()))
+                rows.append([METHODS[method].title, described.title, seeds])
+    return table(["method", "test", "mean Dice by seed, %"], rows) if rows else ""
+
+
+def methods_table(results: Results) -> str:
+    """What each method is, and on what it was run."""
+    rows = []
+    for name, method in METHODS.items():
+        runs = [f"{training} (seeds {_seeds(results, training, name)})" for training in results.trainings]
+        runs = [text for training, text in zip(results.trainings, runs, strict=True) if results.of(training, name)]
+        recipe = (method.recipe or "").rpartition("/")[2].removesuffix(".json")
+        maps = (method.maps or "").replace("_", " ")
+        rows.append([method.title, method.source, maps, recipe, ", ".join(runs) or NOT_RUN, method.note])
+    rows += [[name, "", "", "", f"left out: {reason}", ""] for name, reason in LEFT_OUT.items()]
+    return table(["method", "source", "maps", "recipe", "runs", "note"], rows)
+
+
+def _seeds(results: Results, training: str, method: str) -> str:
+    return ", ".join(str(record.seed) for record in results.of(training, method))
+
+
+def runs_table(results: Results) -> str:
+    """Time, hardware and versions of every run."""
+    rows = []
+    for record in results.records:
+        prediction = sum(result.seconds for result in record.tests.values())
+        hardware = ", ".join(filter(None, (record.hardware.get("gpu"), record.hardware.get("cpu"))))
+        rows.append(
+            [
+                f"`{record.name}`",
+                f"{record.seconds['training'] / 60:.1f}",
+                f"{record.seconds['maps'] / 60:.1f}" if "maps" in record.seconds else "",
+                f"{prediction / 60:.1f}",
+                f"{hardware}, {record.hardware.get('cores')} cores, {record.hardware.get('format')}",
+                f"torch {record.versions.get('torch')}, nnU-Net {record.versions.get('nnunetv2')}",
+                record.versions.get("commit", ""),
+            ]
+        )
+    header = ["run", "training, min", "maps, min", "prediction, min", "hardware", "versions", "commit"]
+    return table(header, rows)
+
+
+def published_section() -> str:
+    """Published single-source figures."""
+    rows = [[way, ", ".join(f"{name} {value:.1f}" for name, value in of.items())] for way, of in SINGLE_SOURCE.items()]
+    return f"{table(['direction', 'mean Dice, % (published, not run here)'], rows)}\n\n{DIFFERENCES}"
+
+
+def introduction() -> str:
+    """How to read the page."""
+    return (
+        "Written by `python benchmarks/generalization report`; do not edit. All methods train on the same cases with "
+        "the same network, schedule, seeds and spatial augmentation. Dice is nnU-Net's. HD95 is the 95th percentile of "
+        "the distances between contours, over the cases in which a structure was found; how often it was not stands "
+        "beside it. Dice per structure and HD95: mean ± standard deviation over cases, seeds averaged. Mean Dice: mean "
+        "over patients or series with its 95 % bootstrap interval. p: Wilcoxon's signed-rank test against "
+        f"{METHODS[OURS].title} over patients or series, corrected by Holm's method for all methods on that test; none "
+        f"with fewer than {FEWEST_PAIRS}."
+    )
+
+
+def schedule_line(results: Results, training: str) -> str:
+    """What the runs on a training set have in common."""
+    record = next(record for record in results.records if record.training == training)
+    plan = {"small": "the small plan (16-128 features, batches of 6)", "full": "nnU-Net's own plan"}
+    formats = sorted({r.hardware.get("format", "") for r in results.records if r.training == training})
+    return (
+        f"{record.settings.iterations:,} iterations of {plan[record.settings.plan]}, trained in {'; '.join(formats)}."
+    )

@@ -1,0 +1,58 @@
+"""Test images turned into bSSFP cine by `nnunet_phys translate`, for a model trained on that."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from generalization.bed import Bed
+from generalization.processes import TQDM_STEP, run_logged
+from generalization.test_sets import TestFolder, new_folder
+from nnunet_phys.whole_files import write_json
+
+
+def images_to_segment(bed: Bed, test: TestFolder) -> dict[str, tuple[str, Path]] | None:
+    """The translated image of each case. What is finished is skipped.
+
+    Images of bSSFP stay as they are, as does a test set that does not tell its sequence. The readouts of one series of
+    inversion recovery are translated together, by their common maps, into one image.
+
+    Returns:
+        By case, name and path of its image; None for single readouts, which leave T1 open.
+
+    Raises:
+        InputError: the command failed.
+    """
+    protocol = test.test_set.protocol
+    if protocol.get("sequence", "bssfp") == "bssfp":
+        return {case: (case, path) for case, path in test.images.items()}
+    folder = bed.work / "translated" / test.name
+    protocol_file = folder / "protocol.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(protocol_file, protocol)
+    source, names = test.path / "imagesTs", {case: case for case in test.images}
+    if test.test_set.inversion_times_ms:
+        if not test.test_set.groups:
+            return None
+        source = folder / "series"
+        if not source.is_dir():
+            gather_series(test, source)
+        names = {case: test.test_set.group_of(case) for case in test.images}
+    command = ["nnunet_phys", "translate", "-i", str(source), "-o", str(folder / "bssfp"), "-to", "bssfp"]
+    command += ["-protocol", str(protocol_file), "-device", bed.device]
+    log, environment = bed.log(f"{test.name}__translate"), bed.environment(bed.preprocessed(None))
+    run_logged(command, environment, log, f"{test.name}: translation", step=TQDM_STEP)
+    return {case: (name, folder / "bssfp" / f"{name}_0000.nii.gz") for case, name in names.items()}
+
+
+def gather_series(test: TestFolder, folder: Path) -> None:
+    """Copy the readouts of each series into a folder as `translate` reads them: GROUP_ti00_0000, ... and GROUP.json.
+
+    Groups list their readouts in the order of acquisition.
+    """
+    with new_folder(folder) as work:
+        for group, cases in test.test_set.groups.items():
+            for k, case in enumerate(cases):
+                shutil.copyfile(test.images[case], work / f"{group}_ti{k:02d}_0000.nii.gz")
+            times = [test.test_set.inversion_times_ms[case] for case in cases]
+            write_json(work / f"{group}.json", {"inversion_times_ms": times})

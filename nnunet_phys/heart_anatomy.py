@@ -1,0 +1,132 @@
+"""The anatomy behind a digital heart: what all slices of one person share, and how disease changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class HeartShape:
+    """How a heart differs from a healthy one, as factors of what is drawn for it. The defaults change nothing.
+
+    Attributes:
+        cavity: factor of the radius of the left ventricle's cavity.
+        wall: factor of the thickness of its wall.
+        rv: factor of the radii of the right ventricle, beside that which follows from the left one's size.
+        septum: thickness of the septum relative to the lateral wall.
+        flattening: share of the left ventricle's radius that is missing on the septum's side, where the wall is
+            straight, as under pressure from the right ventricle; 0 to below 0.8.
+    """
+
+    cavity: float = 1.0
+    wall: float = 1.0
+    rv: float = 1.0
+    septum: float = 1.0
+    flattening: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.cavity, self.wall, self.rv, self.septum) <= 0:
+            raise ValueError(f"cavity, wall, rv and septum must be above 0: {self}")
+        if not 0 <= self.flattening < 0.8:
+            raise ValueError(f"flattening is 0 to below 0.8, got {self.flattening:g}")
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What all slices of one person share; lengths in mm.
+
+    `septal_excess` is the share by which the septum is thicker, and the lateral wall thinner, than `wall`.
+    """
+
+    body_centre: tuple[float, float]
+    body_radii: tuple[float, float]
+    body_wave: tuple
+    fat: float
+    chest_muscle: float
+    rv_wall_mm: tuple[float, float]
+    ribs: int
+    rib_phase: float
+    diaphragm: tuple[float, float, float]
+    liver_edge: float
+    left_abdomen: str
+    stomach: tuple[float, float, float, float, str]
+    spine: tuple[float, float, float]
+    lv_radius: float
+    lv_ratio: float
+    lv_turn: float
+    wall: float
+    rv_radii: tuple[float, float]
+    septum_angle: float
+    lv_wave: tuple
+    rv_wave: tuple
+    fat_pad: float
+    septal_excess: float
+    flattening: float
+    papillary: tuple
+    lung_vessels: np.ndarray
+    organ_vessels: np.ndarray
+    bowel: np.ndarray
+
+
+def _wave(rng: np.random.Generator, amplitude: float, orders: range) -> tuple:
+    return tuple((k, rng.normal(0, amplitude / k), rng.uniform(0, 2 * np.pi)) for k in orders)
+
+
+def draw_anatomy(rng: np.random.Generator, systole: bool, hidden_walls: bool, shape: HeartShape) -> Anatomy:
+    """Draw one person's anatomy; see `digital_heart.digital_heart` for the arguments."""
+    radii = rng.uniform(95, 150), rng.uniform(120, 195)
+    lv = rng.uniform(19, 30) * (rng.uniform(0.6, 0.8) if systole else 1.0) * shape.cavity
+    wall = rng.uniform(6.0, 11.5) * (rng.uniform(1.2, 1.5) if systole else 1.0) * shape.wall
+    rv = np.array((rng.uniform(0.75, 1.15), rng.uniform(1.1, 1.6))) * (lv + wall) * (0.9 if systole else 1.0) * shape.rv
+    n_lung, n_organ, n_bowel = rng.integers(10, 45), rng.integers(6, 20), rng.integers(0, 14)
+    return Anatomy(
+        body_centre=(radii[0] - rng.uniform(65, 95) - rv[0] * 0.3, rng.uniform(-10, 50)),
+        body_radii=radii,
+        body_wave=_wave(rng, 0.06, range(2, 6)),
+        fat=rng.gamma(3.0, 4.5) + 3.0,
+        chest_muscle=rng.uniform(3 if hidden_walls else 8, 20),
+        rv_wall_mm=(0.3 if hidden_walls else 2.0, 4.0),
+        ribs=int(rng.integers(14, 26)),
+        rib_phase=rng.uniform(0, 2 * np.pi),
+        diaphragm=(lv + wall + rng.uniform(-4, 18), rng.uniform(-0.25, 0.35), rng.uniform(0.0, 0.004)),
+        liver_edge=rng.uniform(-20, 90),
+        left_abdomen=str(rng.choice(["spleen", "fat", "fat", "muscle", "liver"])),
+        stomach=(
+            rng.uniform(20, 90),
+            rng.uniform(70, 110),
+            rng.uniform(15, 40),
+            rng.uniform(15, 32),
+            str(rng.choice(["air", "fluid", "spleen", "muscle"])),
+        ),
+        spine=(rng.uniform(60, 130), rng.uniform(40, 120), rng.uniform(16, 22)),
+        lv_radius=lv,
+        lv_ratio=rng.uniform(0.88, 1.12),
+        lv_turn=rng.uniform(0, np.pi),
+        wall=wall,
+        rv_radii=(rv[0], rv[1]),
+        septum_angle=np.pi + rng.normal(0, 0.35),
+        lv_wave=_wave(rng, 0.03, range(2, 6)),
+        rv_wave=_wave(rng, 0.1, range(2, 5)),
+        fat_pad=rng.gamma(2.0, 2.5),
+        septal_excess=(shape.septum - 1) / (shape.septum + 1),
+        flattening=shape.flattening,
+        papillary=tuple((rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 0.78), rng.uniform(2.0, 5.5)) for _ in range(3)),
+        lung_vessels=np.stack(
+            [rng.uniform(-60, 170, n_lung), rng.uniform(-150, 90, n_lung), rng.gamma(3.0, 0.6, n_lung) + 0.6], -1
+        ),
+        organ_vessels=np.stack(
+            [rng.uniform(-80, 120, n_organ), rng.uniform(30, 170, n_organ), rng.gamma(3.0, 1.1, n_organ) + 1.0], -1
+        ),
+        bowel=np.stack(
+            [
+                rng.uniform(-60, 130, n_bowel),
+                rng.uniform(70, 190, n_bowel),
+                rng.uniform(7, 20, n_bowel),
+                rng.uniform(7, 20, n_bowel),
+                rng.integers(0, 4, n_bowel),
+            ],
+            -1,
+        ),
+    )
