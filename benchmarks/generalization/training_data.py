@@ -84,7 +84,7 @@ def infer_maps(bed: Bed, training: TrainingSet, kind: Maps) -> None:
     start, folder = time.monotonic(), bed.maps(training, kind)
     if kind == "lookup":
         with patch.dict(os.environ, bed.environment(bed.preprocessed(None))):
-            look_up_maps(int(training.number), bed.device)
+            look_up_maps(int(training.number), bed.device, training.protocol)
     else:
         folder.mkdir(parents=True, exist_ok=True)
         protocol = folder.parent / "protocol.json"
