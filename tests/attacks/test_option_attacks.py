@@ -88,7 +88,7 @@ BY_COMMAND = {
     "-breathing of one image": (SYNTHESIZE + " -sequence bssfp -breathing 3", "this is one image"),
     "a slice beyond the last": (GALLERY + " -slice 99", "-slice 99: the case has slices"),
     "an image of the phantom": ("gallery -i phantom -o page.html -image {image}", "the phantom has none"),
-    "-hearts of maps": ("train_prior -i {maps} -o {out} -hearts 5", "go with -i phantom"),
+    "-hearts of maps": ("train_prior -i {maps} -o {out} -hearts 5", "-hearts goes with -i phantom"),
     "pixels too coarse for a prior": ("train_prior -i {maps} -o {out} -pixel_mm 0.5", "too coarse"),
     "-init of no prior": (TRAIN + " -init nowhere", "has no prior.json"),
     "-device of no machine": (TRAIN + " -device warp", "-device warp"),
