@@ -10,7 +10,7 @@ for job, inferred in zip(jobs, infer_maps(map(load_scan, jobs), prior)):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def infer_maps(
     seed: int = 0,
     batch: int = 8,
     samples: int = 1,
+    advance: Callable[[int], object] | None = None,
 ) -> Iterator[Inferred]:
     """Infer PD, T1 and T2 maps.
 
@@ -50,6 +51,7 @@ def infer_maps(
         seed: random seed of the noise. The same seed and case give the same maps, whatever the other scans are.
         batch: slices that pass through the network together; halved if the device runs out of memory.
         samples: posterior samples per scan; the maps are the mean of several.
+        advance: called after each batch with the number of slices that were sampled, for a progress bar.
 
     Yields:
         the maps of each scan, in the order of the scans.
@@ -60,7 +62,7 @@ def infer_maps(
     """
     if sampler is None:
         sampler = ProximalSampler() if samples == 1 else ProximalSampler(average=1)
-    return ReverseImager(prior, sampler, seed, batch, samples=samples)(scans)
+    return ReverseImager(prior, sampler, seed, batch, samples=samples, advance=advance)(scans)
 
 
 def map_result_paths(folder: Path, case: str, ending: str, samples: int = 1, save_samples: bool = False) -> list[Path]:

@@ -167,13 +167,20 @@ class MapWork:
         scans = (
             load_scan(job, self.labels.deciding_path(job.case), self.labels.deciding_codes(), reader) for job in ordered
         )
-        results = infer_maps(scans, self.prior, self.sampler, seed=self.seed, batch=self.batch, samples=self.samples)
         slices = sum(math.prod(job.files.geometry.size[2:]) for job in todo)
         with tqdm(total=slices, unit="slice", disable=not show_progress) as progress:
+            results = infer_maps(
+                scans,
+                self.prior,
+                self.sampler,
+                seed=self.seed,
+                batch=self.batch,
+                samples=self.samples,
+                advance=progress.update,
+            )
             for job, inferred in zip(ordered, results, strict=True):
-                yield job, inferred
                 progress.set_description(job.case)
-                progress.update(len(inferred.error))
+                yield job, inferred
 
 
 def bytes_of_results(todo: Iterable[ScanJob], volumes: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -58,6 +58,7 @@ class ReverseImager:
             device runs out of memory.
         noise_level: standard deviation of noise and model errors as a share of the signal's bright level.
         samples: samples drawn per slice; several need a sampler that draws from the posterior (`average` of 1).
+        advance: called after each batch with the number of slices that were sampled, for a progress bar.
 
     Raises:
         ValueError: several samples from a sampler that averages.
@@ -69,6 +70,7 @@ class ReverseImager:
     batch: int = 8
     noise_level: float = NOISE_LEVEL
     samples: int = 1
+    advance: Callable[[int], object] | None = None
 
     def __post_init__(self) -> None:
         if self.samples > 1 and not self.sampler.draws_samples:
@@ -254,6 +256,8 @@ class _Run:
             # 3. Add the samples of each slice to its volume.
             for k, (volume, _) in enumerate(slices):
                 volume.sampled.append(u[:, k])
+            if self.imager.advance is not None:
+                self.imager.advance(len(slices))
             # 4. Finish the volumes that are complete, in order.
             while self.waiting and len(self.waiting[0].sampled) == self.waiting[0].scan.shape[0]:
                 yield self.imager.finish(self.waiting.popleft())

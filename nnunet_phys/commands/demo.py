@@ -103,13 +103,13 @@ def run(args: argparse.Namespace) -> None:
         Example("lge", "heart000", "late enhancement (LGE)"),
     ]
     draw_comparison(raw, predictions, examples, size.slices // 2, folder / "demo.png")
+    if args.quick:
+        print("\n--quick shows only that the chain runs. The networks have learned nothing, so the numbers mean nothing.")
     print(
         f"\n{dice_table(scores)}\n\n{minutes:.1f} min. Table: {folder / 'scores.json'}, picture: {folder / 'demo.png'}"
     )
     folders = " ".join(f"{name}={folder / name}" for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"))
     print(f"To continue with its data set {_DATASET}: export {folders}")
-    if args.quick:
-        print("--quick shows only that the chain runs. The networks have learned nothing, so the numbers mean nothing.")
 
 
 def _stage(number: int, title: str) -> None:
