@@ -104,7 +104,9 @@ def run(args: argparse.Namespace) -> None:
     ]
     draw_comparison(raw, predictions, examples, size.slices // 2, folder / "demo.png")
     if args.quick:
-        print("\n--quick shows only that the chain runs. The networks have learned nothing, so the numbers mean nothing.")
+        print(
+            "\n--quick shows only that the chain runs. The networks have learned nothing, so the numbers mean nothing."
+        )
     print(
         f"\n{dice_table(scores)}\n\n{minutes:.1f} min. Table: {folder / 'scores.json'}, picture: {folder / 'demo.png'}"
     )

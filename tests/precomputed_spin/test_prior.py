@@ -246,3 +246,13 @@ def test_a_prior_is_written_whole_or_not_at_all(small, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):
         small.save(tmp_path / "file")
+
+
+def test_the_shipped_library_holds_every_tissue_that_a_heart_is_made_of():
+    _, t1, t2 = SpinPrior.load().library
+    counts = {
+        "blood": (t1 > 1300) & (t2 > 110),
+        "muscle": (t1 > 850) & (t1 < 1500) & (t2 < 65),
+        "fat": t1 < 450,
+    }
+    assert all(int(tissue.sum()) >= 10 for tissue in counts.values()), counts
