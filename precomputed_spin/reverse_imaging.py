@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate, pad
 from nnunet_phys.brightness import bright_level, centre_weights, saturation_mask
 from nnunet_phys.errors import InputError
 from nnunet_phys.forward import signals
+from nnunet_phys.precomputed_spin.label_brightness import weigh_by_brightness
 from nnunet_phys.precomputed_spin.labels import TissueLabels
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
 from nnunet_phys.precomputed_spin.prior import SpinPrior
@@ -111,11 +112,12 @@ class ReverseImager:
                 f"a field of view of {view[0]:.0f} x {view[1]:.0f} mm is smaller than the prior's minimum of "
                 f"{prior.minimum * prior.pixel_mm:.0f} mm"
             )
-        labels = None
+        observations, labels = self._observations(scan), None
         if scan.tissue_weights is not None:
             labels = TissueLabels(torch.from_numpy(scan.tissue_weights), prior.scaling)
-        everywhere = torch.ones(scan.shape, dtype=torch.bool)
-        fine = Likelihood(self._observations(scan), everywhere, prior.scaling, labels)
+            if len(observations) == len(observations[0].images) == 1 and not observations[0].signed:
+                labels = weigh_by_brightness(labels, observations[0])
+        fine = Likelihood(observations, torch.ones(scan.shape, dtype=torch.bool), prior.scaling, labels)
         coarse, window = _coarsen(fine, shape, prior.multiple)
         return _Volume(scan, fine, coarse, window)
 

@@ -137,7 +137,7 @@ def test_dead_pixels_have_finite_corrections(likelihood, tissue):
 
 
 def test_labelled_blood_beside_a_coil_stays_blood(likelihood, tissue):
-    image = BSSFP_45(tissue(2.0, 1500, 180))[0]  # twice as bright as any blood of the library
+    image = BSSFP_45(tissue(2.0, 1500, 180))  # twice as bright as any blood of the library
     library = torch.tensor([[0.9, 1500.0, 180.0], [1.0, 330.0, 60.0], [1.3, 330.0, 60.0], [0.8, 1050.0, 50.0]]).T
     weights = torch.tensor([0.85, 0.0, 0.15]).view(1, 3, 1, 1).expand(1, 3, 6, 6)
     unlabelled = likelihood(image)
