@@ -284,3 +284,9 @@ def test_from_hearts_to_the_page(tmp_path):
     assert record.tests["digital_lge"].cases["dilated000"].keys() == STRUCTURES.keys()
     assert {"training_set", "plans", "checkpoint", "recipe"} == record.hashes.keys()
     assert "digital_digital_lge_worst.png" in page.read_text()
+
+
+def test_a_command_leaves_no_signal_handler_behind(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["report", "-work", str(tmp_path / "nothing")]) == 1
+    assert signal.getsignal(signal.SIGTERM) == before
