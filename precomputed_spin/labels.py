@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -80,11 +80,12 @@ class TissueLabels:
         mean_square = (share * (variances + means.square())).sum(1)
         return torch.cat((mean[:, :1], mixed), 1), torch.cat((variance[:, :1], mean_square - mixed.square()), 1)
 
-    @property
+    @cached_property
     def labelled(self) -> torch.Tensor:
         """Pixels where labels have any weight, bool (slices, rows, columns)."""
         return self.weights.sum(1) > 0
 
+    @cached_property
     def bounds(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Least and greatest scaled T1 and T2 of each pixel, both (slices, 2, rows, columns).
 
@@ -111,9 +112,10 @@ class TissueLabels:
         centres, spreads = (t.to(voxels) for t in tissue_moments(self.scaling))
         distance = (voxels[None] - centres[:, None]).square() / spreads[:, None]
         density = (-0.5 * distance.sum(2)).exp() / (2 * math.pi * spreads.prod(1, keepdim=True).sqrt())
-        weights = (1 - _DOUBT) * self.weights.movedim(1, -1).flatten(0, 2)[pixels]
+        slices, rows, columns = torch.unravel_index(pixels, self.labelled.shape)
+        weights = (1 - _DOUBT) * self.weights[slices, :, rows, columns]
         anything = (1 - weights.sum(1, keepdim=True)) / (GREATEST - LEAST) ** 2
-        least, greatest = (bound.movedim(1, -1).flatten(0, 2)[pixels, None] for bound in self.bounds())
+        least, greatest = (bound[slices, None, :, rows, columns] for bound in self.bounds)
         possible = ((voxels >= least) & (voxels <= greatest)).all(2)
         return torch.where(possible, (weights @ density + anything).log(), IMPOSSIBLE)
 

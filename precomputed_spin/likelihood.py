@@ -187,7 +187,7 @@ class Likelihood:
             any_tissue = torch.ones((1, 2, 1, 1), device=self.observed.device)
             least, greatest = LEAST * any_tissue, GREATEST * any_tissue
         else:
-            least, greatest = self.labels.bounds()
+            least, greatest = self.labels.bounds
         return (
             torch.cat((torch.full_like(least[:, :1], LEAST), least), 1),
             torch.cat((torch.full_like(greatest[:, :1], greatest_pd), greatest), 1),

@@ -40,7 +40,7 @@ def test_labels_bound_relaxation_times_well_inside_of_structures_only():
     weights = torch.tensor([[0.0, 0.0, 1.0], [0.85, 0.0, 0.15], [0.17, 0.0, 0.03]]).T.view(1, 3, 1, 3)
     labels = TissueLabels(weights, SCALING)
     least, greatest = (
-        SCALING.decode(torch.cat((bound[:, :1] * 0, bound), 1)).stack()[1:, 0, 0] for bound in labels.bounds()
+        SCALING.decode(torch.cat((bound[:, :1] * 0, bound), 1)).stack()[1:, 0, 0] for bound in labels.bounds
     )
     assert (least[0, :2] > 600).all() and greatest[0, 0] < 1700 and greatest[1, 0] < 80
     assert greatest[1, 1] > 250  # blood or papillary muscle
