@@ -9,11 +9,10 @@ import torch
 from nnunet_phys.precomputed_spin.labels import LABELLED_TISSUES, TissueLabels, tissue_moments
 from nnunet_phys.precomputed_spin.likelihood import Observation
 from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissues import TISSUES
 
 _CAVITIES = tuple(LABELLED_TISSUES.index(name) for name in ("blood", "venous blood"))
 _MUSCLE = LABELLED_TISSUES.index("myocardium")
-_RELATIVE_PD = (0.9, 0.9, 0.82)
-"""PD of `LABELLED_TISSUES`, in the middle of their ranges in `tissues`."""
 _DEVIATION = 0.15
 """Standard deviation of blood's and muscle's brightness within a cavity, relative to its median brightness: flow, coil
 shading, noise and partial volume. Assumed."""
@@ -30,7 +29,7 @@ def weigh_by_brightness(labels: TissueLabels, observation: Observation) -> Tissu
 
     Args:
         labels: what labels say, on the image's grid.
-        observation: one magnitude image.
+        observation: one magnitude image, (1, slices, rows, columns).
 
     Returns:
         the labels with new weights; their sum in each pixel is as before.
@@ -38,7 +37,7 @@ def weigh_by_brightness(labels: TissueLabels, observation: Observation) -> Tissu
     centres, _ = tissue_moments(labels.scaling)
     scaled = torch.cat((torch.zeros(len(centres), 1), centres), 1).T[None, :, None]
     tissues = labels.scaling.decode(scaled)
-    pd = torch.tensor(_RELATIVE_PD).view_as(tissues.pd)
+    pd = torch.tensor([_middle_pd(name) for name in LABELLED_TISSUES]).view_as(tissues.pd)
     signal = observation.predict(SpinMaps(pd, tissues.t1, tissues.t2)).flatten()
     image, weights = observation.images[0], labels.weights.clone()
     for cavity in _CAVITIES:
@@ -54,3 +53,9 @@ def weigh_by_brightness(labels: TissueLabels, observation: Observation) -> Tissu
             weights[z, cavity][inside] = (blood + muscle) * (1 - share)
             weights[z, _MUSCLE][inside] = (blood + muscle) * share
     return replace(labels, weights=weights)
+
+
+def _middle_pd(name: str) -> float:
+    """PD in the middle of a tissue's range; venous blood has that of blood (`tissues`)."""
+    least, greatest = TISSUES[1.5]["blood" if name == "venous blood" else name].pd
+    return (least + greatest) / 2
