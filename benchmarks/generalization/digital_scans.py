@@ -20,6 +20,7 @@ from generalization.digital_scanner import (
 )
 from nnunet_phys import bloch
 from nnunet_phys.digital_heart import DigitalHeart, digital_heart
+from nnunet_phys.experiments.heart_scans import SEGMENTED_LGE
 from nnunet_phys.heart_anatomy import HeartShape
 from nnunet_phys.heart_enhancement import agent_concentration, draw_scar, with_agent
 from nnunet_phys.heart_scanner import noisy_magnitude, off_resonance_hz, receive_bias
@@ -262,16 +263,7 @@ class _Scanner:
         """Segmented inversion-recovery GRE, 0-12 % after the null of myocardium, an inversion in every heartbeat."""
         blood_mmol_l = self.rng.uniform(0.4, 0.8)
         rr_ms, past_null = self.rng.uniform(1250, 1400), self.rng.uniform(1.0, 1.12)
-        simulate = partial(
-            bloch.late_enhancement_gre,
-            tr_ms=4.2,
-            te_ms=1.2,
-            pulses=40,
-            centre_pulse=12,
-            beats=1,
-            rr_ms=rr_ms,
-            inversion_efficiency=0.85,
-        )
+        simulate = partial(SEGMENTED_LGE, rr_ms=rr_ms)
         t1, t2 = self._after_agent(blood_mmol_l)
         wall = (self.heart.labels == 2) & ~self.scar
         remote = np.median(t1[wall]), np.median(t2[wall])
