@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from operator import neg
 
 import pytest
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.workers import run_in_workers
+from nnunet_phys.workers import _interrupts_deferred, run_in_workers
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -30,11 +31,29 @@ def test_a_killed_worker_is_told_in_a_line():
         run_in_workers(os._exit, [9, 9], 2, "ending", quiet=True)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal masks")
+def test_an_interrupt_that_another_thread_takes_waits_until_workers_have_started():
+    done, steps = threading.Event(), []
+    other = threading.Thread(target=done.wait)  # like tqdm's, it was there before the signal was blocked
+    other.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with _interrupts_deferred():
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+                steps.append("started")
+            steps.append("went on")
+    finally:
+        done.set()
+        other.join()
+    assert steps == ["started"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
 @pytest.mark.parametrize("delay", [0.0, 2.0])
 def test_an_interrupt_ends_workers_without_a_word(tmp_path, delay):
     """Ctrl-C goes to the whole group of processes, while workers start and while they work."""
-    code = "import sys, time\nfrom nnunet_phys.workers import run_in_workers\n"
+    code = "import sys, time\nfrom nnunet_phys.workers import _interrupts_deferred, run_in_workers\n"
     code += "if __name__ == '__main__':\n    print('started', flush=True)\n"
     code += "    try:\n        run_in_workers(time.sleep, [30] * 4, 2, 'sleeping', quiet=True)\n"
     code += "    except KeyboardInterrupt:\n        sys.exit(130)\n"
