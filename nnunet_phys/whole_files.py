@@ -63,8 +63,33 @@ def _locked_folder(parent: Path, name: str) -> tuple[Path, IO[str]]:
         lock.close()
 
 
-def _lock(file: IO[str], wait: bool) -> None:
-    """Lock a file until it is closed.
+@contextmanager
+def writing_alone(folder: Path) -> Iterator[None]:
+    """Let processes write into a folder one after the other: hold its lock until the context ends.
+
+    Without locks (on Windows, and on some file systems of networks) it does nothing.
+
+    Args:
+        folder: made if absent.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":  # folders cannot be opened there
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            _lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(file: IO[str] | int, wait: bool) -> None:
+    """Lock a file, or what a descriptor stands for, until it is closed.
 
     Raises:
         OSError: another process holds it and `wait` is False, or there are no locks here.

@@ -20,6 +20,7 @@ from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.map_files import map_paths, save_maps
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+from nnunet_phys.whole_files import writing_alone
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.prior import SpinPrior
@@ -100,17 +101,18 @@ def save_inferred(
     case = inferred.scan.case
     image_path, *more_images = files.paths
     written: list[Path] = []
-    begin_case(folder, case, map_result_paths(folder, case, ending, len(inferred.samples), save_samples), record)
-    if inferred.samples:
-        for name, values in zip(SPREAD_NAMES, inferred.spread.stack(), strict=True):
-            written.append(folder / f"{case}_{name}{ending}")
-            with write_volume(written[-1], values, Geometry.read(image_path)):
-                pass
-        for k, maps in enumerate(inferred.samples if save_samples else ()):
-            sample = _sample_folder(folder, k)
-            save_maps(sample, case, maps, image_path, ending, record, tuple(more_images))
-            written.extend((*map_paths(sample, case, ending).values(), record_path(sample, case)))
-    save_maps(folder, case, inferred.maps, image_path, ending, record, tuple(more_images), tuple(written))
+    with writing_alone(folder):
+        begin_case(folder, case, map_result_paths(folder, case, ending, len(inferred.samples), save_samples), record)
+        if inferred.samples:
+            for name, values in zip(SPREAD_NAMES, inferred.spread.stack(), strict=True):
+                written.append(folder / f"{case}_{name}{ending}")
+                with write_volume(written[-1], values, Geometry.read(image_path)):
+                    pass
+            for k, maps in enumerate(inferred.samples if save_samples else ()):
+                sample = _sample_folder(folder, k)
+                save_maps(sample, case, maps, image_path, ending, record, tuple(more_images))
+                written.extend((*map_paths(sample, case, ending).values(), record_path(sample, case)))
+        save_maps(folder, case, inferred.maps, image_path, ending, record, tuple(more_images), tuple(written))
 
 
 def _sample_folder(folder: Path, sample: int) -> Path:
@@ -148,8 +150,9 @@ def save_translation(
     case = inferred.scan.case
     images = shown(sequence, signals(sequence, inferred.maps))
     paths = translation_paths(folder, case, ending, sequence)
-    begin_case(folder, case, paths, record)
-    for path, image in zip(paths, images, strict=True):
-        with write_volume(path, image, files.geometry):
-            pass
-    save_record(folder, case, record, files.paths, tuple(paths))
+    with writing_alone(folder):
+        begin_case(folder, case, paths, record)
+        for path, image in zip(paths, images, strict=True):
+            with write_volume(path, image, files.geometry):
+                pass
+        save_record(folder, case, record, files.paths, tuple(paths))

@@ -68,19 +68,22 @@ def _write(
     """Write a set of images, then the record of how they were made."""
     from nnunet_phys.case_records import begin_case, save_record
     from nnunet_phys.image_files import Geometry, write_volume
+    from nnunet_phys.whole_files import writing_alone
 
     paths, geometry = _paths(folder, name, contrasts.count, ending), Geometry.read(sources[0])
-    begin_case(folder, name, paths, {"synthesized": contrasts.settings})
-    for path, image in zip(paths, images, strict=True):
-        with write_volume(path, image.make(maps, geometry.voxel_mm), geometry):
-            pass
+    volumes = [image.make(maps, geometry.voxel_mm) for image in images]
     record = {
         "synthesized": contrasts.settings,
         "images": [{"file": path.name, **image.describe()} for path, image in zip(paths, images, strict=True)],
     }
     if contrasts.times_ms is not None:
         record["inversion_times_ms"] = contrasts.times_ms  # where `reverse` looks for them
-    save_record(folder, name, record, sources, tuple(paths))
+    with writing_alone(folder):
+        begin_case(folder, name, paths, {"synthesized": contrasts.settings})
+        for path, volume in zip(paths, volumes, strict=True):
+            with write_volume(path, volume, geometry):
+                pass
+        save_record(folder, name, record, sources, tuple(paths))
 
 
 def _paths(folder: Path, name: str, count: int, ending: str) -> list[Path]:

@@ -6,11 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.whole_files import remove_leftovers, whole_file, working_folder, write_json
+from nnunet_phys.whole_files import (
+    remove_leftovers,
+    whole_file,
+    working_folder,
+    write_json,
+    writing_alone,
+)
 
 _KILLED = """
 import os, signal, sys
@@ -60,6 +67,24 @@ def test_what_only_looks_like_a_leftover_stays(tmp_path):
     before = sorted(tmp_path.iterdir())
     remove_leftovers(tmp_path)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
+def test_a_folder_is_written_to_by_one_at_a_time(tmp_path):
+    folder, order = tmp_path / "maps", []
+
+    def second():
+        with writing_alone(folder):
+            order.append("second")
+
+    with pytest.raises(KeyError), writing_alone(folder):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(0.2)
+        order.append("first")
+        raise KeyError  # a failure lets the next go on
+    waiting.join(10)
+    assert order == ["first", "second"] and list(folder.iterdir()) == []
 
 
 def test_json_that_cannot_be_written(tmp_path):
