@@ -87,7 +87,7 @@ class Bed:
         preprocessed: Path,
         results: Path | None = None,
         schedule: Path | None = None,
-        recipe: str | None = None,
+        recipe: str | Path | None = None,
     ) -> dict[str, str]:
         """Variables of a process that works in these folders.
 
@@ -110,7 +110,7 @@ class Bed:
         if schedule is not None:
             environment[SCHEDULE_VARIABLE] = str(schedule)
         if recipe is not None:
-            environment[RECIPE_VARIABLE] = recipe
+            environment[RECIPE_VARIABLE] = str(recipe)
         return environment
 
 
@@ -127,8 +127,8 @@ def trained_method(method: Method) -> Method:
     """The method whose trained model a method uses: itself, or if it translates, the one that only trains."""
     if not method.translate:
         return method
-    same = (method.trainer, method.maps, method.recipe)
-    return next(m for m in METHODS.values() if not m.translate and (m.trainer, m.maps, m.recipe) == same)
+    same = (method.trainer, method.maps, method.recipe_name)
+    return next(m for m in METHODS.values() if not m.translate and (m.trainer, m.maps, m.recipe_name) == same)
 
 
 def unsuitable(method: Method, training: TrainingSet) -> str | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from generalization.ablations import ABLATIONS, BASE
+
 Maps = Literal["labels", "no_labels", "lookup", "true"]
 """Where a method's PD, T1 and T2 maps come from: `nnunet_phys reverse` with `--labels` or without; the mean of
 `Likelihood.pixelwise_posterior`, without the diffusion prior; or a digital heart's own maps."""
@@ -26,6 +28,7 @@ class Method:
             none.
         translate: the test images are first turned into bSSFP cine by `nnunet_phys translate`, and then segmented by
             the model of the method with the same trainer and without `translate`, so nothing is trained.
+        ablation: how the recipe is changed, a key of `ABLATIONS`; None: not.
         source: the publication, or this package.
         note: what a reader of the tables must know.
     """
@@ -36,8 +39,15 @@ class Method:
     maps: Maps | None = None
     recipe: str | None = None
     translate: bool = False
+    ablation: str | None = None
     source: str = "nnunet_phys"
     note: str = ""
+
+    @property
+    def recipe_name(self) -> str | None:
+        """The recipe in records and tables: its short name or file name, and how it is changed."""
+        name = self.recipe and Path(self.recipe).name
+        return name if self.ablation is None else f"{name}, {self.ablation}"
 
 
 _METHODS = (
@@ -106,6 +116,17 @@ _METHODS = (
         maps="true",
         recipe="default",
         note="Digital hearts only.",
+    ),
+    *(
+        Method(
+            f"phys_{name}",
+            ablation.title,
+            "nnUNetTrainerBenchPhys",
+            maps="labels",
+            recipe=BASE,
+            ablation=name,
+        )
+        for name, ablation in ABLATIONS.items()
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _METHODS}

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from generalization.ablations import write_recipe
 from generalization.bed import CONFIGURATION, FOLD, Bed, trained_method
 from generalization.methods import Method
 from generalization.processes import run_logged
 from generalization.scores import CaseScores, score_case
 from generalization.test_sets import TestFolder, new_folder
-from generalization.training import Schedule
+from generalization.training import Schedule, cpu_has_bfloat16, in_bfloat16
 from generalization.training_data import preprocess_images, preprocess_maps
 from generalization.training_sets import TrainingSet
 from generalization.translation import images_to_segment
@@ -73,7 +74,8 @@ class Run:
             preprocess_maps(bed, training, method.maps)
         schedule_file = results / "schedule.json"
         write_json(schedule_file, asdict(self.schedule))
-        environment = bed.environment(bed.preprocessed(method.maps), results, schedule_file, method.recipe)
+        recipe = method.recipe if method.ablation is None else write_recipe(method.ablation, results)
+        environment = bed.environment(bed.preprocessed(method.maps), results, schedule_file, recipe)
         command = ["nnUNetv2_train", training.number, CONFIGURATION, FOLD, "-tr", method.trainer, "-p", PLANS]
         command += ["-device", bed.device]
         if (self.fold / "checkpoint_latest.pth").is_file():
@@ -88,7 +90,7 @@ class Run:
         settings = {
             **asdict(self.schedule),
             "plan": self.bed.plan,
-            "recipe": method.recipe and Path(method.recipe).name,
+            "recipe": method.recipe_name,
             "training_set": self.training.sha256(self.bed.raw),
         }
         if not path.is_file():
@@ -121,7 +123,7 @@ class Run:
 
     @contextlib.contextmanager
     def predictor(self) -> Iterator[nnUNetPredictor]:
-        """The trained network, as nnUNetv2_predict uses it."""
+        """The trained network, as nnUNetv2_predict uses it; in bfloat16 where this CPU has it, like the training."""
         import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -135,6 +137,8 @@ class Run:
             )
             with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
                 predictor.initialize_from_trained_model_folder(str(self.fold.parent), (FOLD,))
+            if self.bed.device == "cpu" and cpu_has_bfloat16():
+                predictor.network.forward = in_bfloat16(predictor.network.forward)
             yield predictor
 
     def segment(self, predictor: nnUNetPredictor, test: TestFolder, output: Path) -> dict[str, Path] | None:

@@ -66,8 +66,9 @@ def summary_table(results: Results, training: str, only_run: bool = False) -> st
     wanted."""
     tests = results.tests(training)
     rows = []
-    for name in results.methods(training) if only_run else METHODS:
-        method = METHODS[name]
+    for name, method in METHODS.items():
+        if (only_run or method.ablation) and not results.of(training, name):
+            continue
         reason = unsuitable(method, TRAINING_SETS[training])
         if reason is not None:
             rows.append([method.title, f"{NOT_RUN}: {reason}", *[""] * (len(tests) - 1)])
@@ -137,9 +138,11 @@ def methods_table(results: Results) -> str:
     """What each method is, and on what it was run."""
     rows = []
     for name, method in METHODS.items():
+        if method.ablation and not any(record.method == name for record in results.records):
+            continue
         runs = [f"{training} (seeds {_seeds(results, training, name)})" for training in results.trainings]
         runs = [text for training, text in zip(results.trainings, runs, strict=True) if results.of(training, name)]
-        recipe = (method.recipe or "").rpartition("/")[2].removesuffix(".json")
+        recipe = (method.recipe_name or "").removesuffix(".json")
         maps = (method.maps or "").replace("_", " ")
         rows.append([method.title, method.source, maps, recipe, ", ".join(runs) or NOT_RUN, method.note])
     rows += [[name, "", "", "", f"left out: {reason}", ""] for name, reason in LEFT_OUT.items()]

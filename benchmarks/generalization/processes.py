@@ -18,6 +18,8 @@ from nnunet_phys.errors import InputError
 TQDM_STEP = r"(?P<done>\d+)/(?P<all>\d+) \["
 """`step` of commands whose progress is tqdm's."""
 _SHOWN_LINES = 3
+_LOOK_EVERY_S = 5.0
+"""How often the log is read for progress."""
 _PATIENCE_S = 10.0
 """How long a command may take to end after each signal."""
 
@@ -54,7 +56,7 @@ def run_logged(
         try:
             while True:
                 try:
-                    status = process.wait(timeout=1.0)
+                    status = process.wait(timeout=_LOOK_EVERY_S)
                     break
                 except subprocess.TimeoutExpired:
                     if step:

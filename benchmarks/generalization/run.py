@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from generalization.bed import Bed, unsuitable
 from generalization.methods import METHODS
@@ -38,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["plain", "phys"],
         metavar="METHOD",
-        help=f"'all', or of {', '.join(METHODS)} (default: plain phys)",
+        help=f"'all' (without those that leave out a part of the recipe), or of {', '.join(METHODS)} "
+        "(default: plain phys)",
     )
     parser.add_argument(
         "-trainings",
@@ -73,7 +73,10 @@ def run(args: argparse.Namespace) -> None:
     tests = chosen(args.tests, read_test_sets(bed.tests), "-tests")
     prepared = {name: t for name, t in TRAINING_SETS.items() if t.images(bed.raw)}
     trainings = chosen(args.trainings, prepared, "-trainings")
-    methods = chosen(None if args.methods == ["all"] else args.methods, METHODS, "-methods")
+    if args.methods == ["all"]:
+        methods = {name: method for name, method in METHODS.items() if method.ablation is None}
+    else:
+        methods = chosen(args.methods, METHODS, "-methods")
     runs = []
     for seed in dict.fromkeys(args.seeds):
         for training in trainings.values():
@@ -161,9 +164,14 @@ def is_scored(record: RunRecord, test: TestFolder) -> bool:
 def settings_of(run: Run) -> Settings:
     """What a run is asked to do."""
     method = run.method
-    recipe = method.recipe and Path(method.recipe).name
     return Settings(
-        run.schedule.iterations, run.bed.plan, method.trainer, method.maps, recipe, method.translate, run.bed.device
+        run.schedule.iterations,
+        run.bed.plan,
+        method.trainer,
+        method.maps,
+        method.recipe_name,
+        method.translate,
+        run.bed.device,
     )
 
 

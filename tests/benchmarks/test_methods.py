@@ -9,6 +9,7 @@ import pytest
 import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
+from generalization.ablations import ABLATIONS, write_recipe
 from generalization.competitors.field_training import FieldTraining
 from generalization.methods import LEFT_OUT, METHODS
 from generalization.training import SCHEDULE_VARIABLE, BenchTraining
@@ -45,6 +46,15 @@ def test_nnunet_finds_the_trainers(method, trainer_class):
     assert issubclass(found, PhysMixin) == (method.maps is not None) == (method.recipe is not None)
     if method.recipe is not None:
         load_recipe(method.recipe)
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_an_ablation_changes_one_thing(ablation, tmp_path):
+    recipe, default = (load_recipe(r).describe() for r in (write_recipe(ablation, tmp_path), "default"))
+    changed = {key for key in default if recipe[key] != default[key]}
+    assert (changed and changed <= {"probability", "sequences", "scanner"}) or changed == {"t1_factor", "t2_factor"}
+    assert len(changed - {"t1_factor"}) == 1
+    assert len(recipe["sequences"]) == len(default["sequences"])
 
 
 def test_names_are_unique_and_what_is_left_out_has_a_reason():
