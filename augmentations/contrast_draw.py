@@ -15,6 +15,7 @@ from nnunet_phys.fields import (
     Positions,
     ReceiveBias,
     Region,
+    SlowFlow,
     TransmitField,
     grid_positions,
     on_coarse_grid,
@@ -42,6 +43,7 @@ class ContrastDraw:
     Attributes:
         sequence: the pulse sequence, which makes one image.
         tissue: state of all tissue.
+        slow_flow: where a part of the blood is at rest, for sequences that depend on its flow; None: nowhere.
         region, region_tissue: a region where the tissue is in another state, and that state; None: no region.
         infarct, infarct_tissue: infarcts, in the region or outside, and the state of their tissue; None: no infarct.
         transmit, off_resonance, device, receive_bias: fields over the case; None: ideal.
@@ -50,6 +52,7 @@ class ContrastDraw:
 
     sequence: PulseSequence
     tissue: TissueState = field(default_factory=TissueState)
+    slow_flow: SlowFlow | None = None
     region: Region | None = None
     region_tissue: TissueState | None = None
     infarct: Infarct | None = None
@@ -105,9 +108,13 @@ class ContrastDraw:
         return self.sequence.phase_sensitive
 
     @property
-    def _states(self) -> list[TissueState]:
-        """State of all tissue, and where there are a region and an infarct, of the tissue in these."""
-        return [state for state in (self.tissue, self.region_tissue, self.infarct_tissue) if state is not None]
+    def _states(self) -> list[tuple[PulseSequence, TissueState]]:
+        """Sequence and state of all tissue, and where there are such parts, of slow blood, a region and an infarct."""
+        states = [(self.sequence, self.tissue)]
+        if self.slow_flow is not None:
+            states.append((self.sequence.given(blood=0.0), self.tissue))
+        others = (self.region_tissue, self.infarct_tissue)
+        return states + [(self.sequence, state) for state in others if state is not None]
 
     def margin(self, spacing_mm: tuple[float, float, float]) -> Voxels:
         """How many voxels beyond a part of a case decide what its signal is."""
@@ -157,7 +164,7 @@ class ContrastDraw:
         if flip_angles is not None:
             least, greatest = float(flip_angles.amin()), float(flip_angles.amax())
             ends = (min(least, greatest - 1e-3), greatest)
-        return SignalTable(self.sequence, self._states, ends)
+        return SignalTable(self._states, ends)
 
     def tabulated_signal(
         self,
@@ -188,10 +195,13 @@ class ContrastDraw:
     def _mixed(
         self, by_state: torch.Tensor | list[torch.Tensor], positions: Positions, blood_mm: torch.Tensor | None
     ) -> torch.Tensor:
-        """Signals of all tissue states (`_states`), mixed by the weights of the region and of the infarcts."""
+        """Signals of all states (`_states`), mixed by the weights of slow flow, of the region and of the infarcts."""
         signal = by_state[0]
+        if self.slow_flow is not None:
+            signal = torch.lerp(signal, by_state[1], self.slow_flow(positions))
         if self.region is not None:
-            signal = torch.lerp(signal, by_state[1], self.region(positions))
+            of_region = -1 if self.infarct is None else -2
+            signal = torch.lerp(signal, by_state[of_region], self.region(positions))
         if self.infarct is not None:
             if blood_mm is None:
                 raise ValueError("the draw has an infarct: give blood_mm")
@@ -228,7 +238,7 @@ class ContrastDraw:
         positions = grid_positions((0, 0, 0), shape, shape, spacing_mm)
         flip_angles, tissue = self.flip_angles(positions), SpinMaps(*maps)
         blood_mm = self.blood_distance(maps, spacing_mm)
-        by_state = [signals(self.sequence, tissue, state, flip_angle_deg=flip_angles)[0] for state in self._states]
+        by_state = [signals(sequence, tissue, state, flip_angle_deg=flip_angles)[0] for sequence, state in self._states]
         signal = self._received(self._mixed(by_state, positions, blood_mm), positions, spacing_mm)
         bright = noise_reference(signal)
         return self.shown(self.finish(self.displaced(signal, positions)), bright)
@@ -267,6 +277,7 @@ EFFECTS: dict[str, type[Effect]] = {
 
 _PARTS: dict[str, type] = {
     "tissue": TissueState,
+    "slow_flow": SlowFlow,
     "region": Region,
     "region_tissue": TissueState,
     "infarct": Infarct,

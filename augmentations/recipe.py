@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_phys.augmentations.contrast_draw import EFFECTS, ContrastDraw, Effect
-from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, RegionRanges
+from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, RegionRanges, SlowFlowRanges
 from nnunet_phys.quantities import Range
 from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
@@ -52,12 +52,13 @@ class SequenceEntry:
     Attributes:
         ranges: ranges of its protocol.
         weight: how often it is drawn, relative to the other sequences.
-        contrast_agent, region, infarct: see `tissue_ranges`; None: never drawn.
+        contrast_agent, slow_flow, region, infarct: see `tissue_ranges`; None: never drawn.
     """
 
     ranges: ProtocolRanges
     weight: float
     contrast_agent: AgentRanges | None = None
+    slow_flow: SlowFlowRanges | None = None
     region: RegionRanges | None = None
     infarct: InfarctRanges | None = None
 
@@ -92,7 +93,7 @@ class ContrastRecipe:
         """Plain JSON, as `recipe_files` reads it."""
         sequences: list[dict[str, Any]] = []
         for entry in self.sequences:
-            parts = {"contrast_agent": entry.contrast_agent, "region": entry.region, "infarct": entry.infarct}
+            parts = {part: getattr(entry, part) for part in ("contrast_agent", "slow_flow", "region", "infarct")}
             optional = {key: asdict(part) for key, part in parts.items() if part is not None}
             protocol = asdict(entry.ranges)  # type: ignore[call-overload]
             sequences.append({"sequence": entry.name, "weight": entry.weight, **protocol, **optional})
@@ -117,6 +118,7 @@ class ContrastRecipe:
         agent = ContrastAgent(0.0, 0.0) if entry.contrast_agent is None else entry.contrast_agent.draw_agent(rng)
         tissue = TissueState(*factors, agent)
         longest_t1_ms = LONGEST_T1_MS if case is None else case.longest_t1_ms
+        slow_flow = None if entry.slow_flow is None else entry.slow_flow.draw_slow_flow(rng)
         region, region_tissue = (None, None) if entry.region is None else entry.region.draw_region(rng, tissue)
         infarct, infarct_tissue = (None, None) if entry.infarct is None else entry.infarct.draw_infarct(rng, tissue)
         sequence = entry.ranges.draw_sequence(rng, tissue, longest_t1_ms)
@@ -124,6 +126,7 @@ class ContrastRecipe:
         return ContrastDraw(
             sequence=sequence,
             tissue=tissue,
+            slow_flow=slow_flow,
             region=region,
             region_tissue=region_tissue,
             infarct=infarct,

@@ -24,7 +24,7 @@ import torch
 
 from nnunet_phys.augmentations.contrast_draw import EFFECTS
 from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
-from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, RegionRanges
+from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, RegionRanges, SlowFlowRanges
 from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.quantities import SHARE, Quantity, Range, number, quantity_of, span
@@ -166,6 +166,7 @@ def _schema_of(ranges: type[ProtocolRanges]) -> type:
     common = [
         ("weight", float, field(default=1.0, metadata=number(Quantity("", 0, 1e6)))),
         ("contrast_agent", AgentRanges | None, None),
+        ("slow_flow", SlowFlowRanges | None, None),
         ("region", RegionRanges | None, None),
         ("infarct", InfarctRanges | None, None),
     ]
@@ -175,7 +176,8 @@ def _schema_of(ranges: type[ProtocolRanges]) -> type:
 def _sequence_entry(entry: Any) -> SequenceEntry:
     ranges = RANGES[entry.sequence]
     values = {item.name: getattr(entry, item.name) for item in fields(ranges)}  # type: ignore[arg-type]
-    return SequenceEntry(ranges(**values), entry.weight, entry.contrast_agent, entry.region, entry.infarct)
+    parts = entry.contrast_agent, entry.slow_flow, entry.region, entry.infarct
+    return SequenceEntry(ranges(**values), entry.weight, *parts)
 
 
 def _effect_ranges(effect: str, ranges: Any) -> EffectRanges:

@@ -32,18 +32,17 @@ _LOG_T2 = (math.log(T2_MIN_MS), math.log(T2_MAX_MS))
 
 
 class SignalTable:
-    """Signals of one or several tissue states, tabulated together.
+    """Signals of one or several states, tabulated together.
 
     Args:
-        sequence: a sequence that makes one image.
-        states: one or more states of the tissue.
+        states: one or more states of the tissue, each with the sequence that images it; the sequences make one image
+            each, and differ in the flow of blood alone.
         flip_angles_deg: least and greatest flip angle, if flip angles vary.
     """
 
     def __init__(
         self,
-        sequence: PulseSequence,
-        states: list[TissueState],
+        states: list[tuple[PulseSequence, TissueState]],
         flip_angles_deg: tuple[float, float] | None = None,
     ) -> None:
         self.flips = flip_angles_deg
@@ -53,7 +52,9 @@ class SignalTable:
         if flip_angles_deg is not None:
             shape, flip = (_FLIPS, n1, n2), torch.linspace(*flip_angles_deg, _FLIPS)[:, None, None]
         maps, kinds = _grid(n1, n2)
-        tables = [torch.broadcast_to(signals(sequence, maps, state, kinds, flip)[0], shape) for state in states]
+        tables = [
+            torch.broadcast_to(signals(sequence, maps, state, kinds, flip)[0], shape) for sequence, state in states
+        ]
         self.atlas = torch.stack(tables).reshape(1, len(states), -1, n2)  # flip angles one below the other
 
     def __call__(self, t1: torch.Tensor, t2: torch.Tensor, flip_angle_deg: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,16 +1,18 @@
-"""Ranges of the state of the tissue: contrast agent, and infarcts and random regions in another state."""
+"""Ranges of the state of the tissue: contrast agent, slow blood, and infarcts and random regions in another state."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from nnunet_phys.fields import Region
+from nnunet_phys.fields import Region, SlowFlow
 from nnunet_phys.infarct import DEPTH, INFARCTED_SHARE, WIDTH, Infarct
 from nnunet_phys.quantities import SHARE, Mistake, Quantity, Range, number, span
 from nnunet_phys.sequences.protocol_ranges import Uniform, chance, whole_number
 from nnunet_phys.tissue_state import RELAXATION_FACTOR, UPTAKE, ContrastAgent, TissueState
 
 DOSE = Quantity("mmol/l", 0, 50, mistakes=(Mistake(20, 1e9, "umol/l"),))
+FILLED_SHARE = span(SHARE, "share of the volume that they fill")
+SIZE = span(Quantity("mm", 0.5, 1000), "size of the regions")
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,34 @@ class AgentRanges:
 
 
 @dataclass(frozen=True)
+class SlowFlowRanges:
+    """Regions where blood hardly moves while the image is made.
+
+    There, black blood is not black: bright stagnant blood beside the endocardium is a known fault of dark-blood TSE
+    (Kellman et al., MRM 57:891, 2007, PMC2396276). Nor does such blood show inflow. Where the regions lie and how large
+    they are is random, an assumption.
+    """
+
+    probability: float = field(metadata=number(SHARE, "share of images with such regions"))
+    share: Range = field(metadata=FILLED_SHARE)
+    scale_mm: Range = field(metadata=SIZE)
+    at_rest: Range = field(metadata=span(SHARE, "share of the blood in these regions that is at rest"))
+
+    def draw_slow_flow(self, rng: Uniform) -> SlowFlow | None:
+        """Draw the regions, or none."""
+        if not chance(rng, self.probability):
+            return None
+        places = rng.uniform(*self.share), rng.uniform(*self.scale_mm)
+        return SlowFlow(*places, whole_number(rng, 0, 2**31 - 1), rng.uniform(*self.at_rest))
+
+
+@dataclass(frozen=True)
 class RegionRanges:
     """Random regions anywhere, in another state: fibrosis, oedema, and blood that the bolus has not reached."""
 
     probability: float = field(metadata=number(SHARE, "share of images with such regions"))
-    share: Range = field(metadata=span(SHARE, "share of the volume that they fill"))
-    scale_mm: Range = field(metadata=span(Quantity("mm", 0.5, 1000), "size of the regions"))
+    share: Range = field(metadata=FILLED_SHARE)
+    scale_mm: Range = field(metadata=SIZE)
     t1_factor: Range = field(
         metadata=span(RELAXATION_FACTOR, "factor of T1 in the regions, for tissue like myocardium")
     )

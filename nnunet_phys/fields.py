@@ -282,3 +282,18 @@ class Region:
         share = min(max(self.share, 1e-6), 1 - 1e-6)
         threshold = math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * share)))
         return torch.sigmoid((smooth_noise(self.seed, positions, self.scale_mm) - threshold) / 0.15)
+
+
+@dataclass(frozen=True)
+class SlowFlow(Region):
+    """Random soft-edged blobs in which a part of the blood is at rest.
+
+    Attributes:
+        at_rest: share of the blood in the blobs that is at rest.
+    """
+
+    at_rest: float = field(metadata=number(SHARE, "share of the blood in the blobs that is at rest"))
+
+    def __call__(self, positions: Positions) -> torch.Tensor:
+        """Share of blood at rest, 0 to `at_rest`."""
+        return super().__call__(positions) * self.at_rest

@@ -19,7 +19,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast, acquire, synthesize
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import load_recipe
-from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, TransmitField, grid_positions
+from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, SlowFlow, TransmitField, grid_positions
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin.dataset import SpinCases
 from nnunet_phys.precomputed_spin.index_plane import index_plane
@@ -154,6 +154,7 @@ PARTS = {
     "receive_bias": ReceiveBias(3.0, 60.0, 0.2, 3),
     "device": Device(20.0, 70.0, 1000.0, 4),
     "region": Region(0.3, 12.0, 5),
+    "slow_flow": SlowFlow(0.3, 12.0, 5, 0.7),
 }
 
 
@@ -161,7 +162,7 @@ PARTS = {
 def test_what_depends_on_place_is_that_of_the_whole_case(part):
     """A patch anywhere, against the sequence called voxel by voxel with the fields of the whole case."""
     maps, spacing = some_maps((3, 60, 70)), SPACING
-    sequence = InversionRecoveryGRE(300.0) if part == "device" else BSSFP(50.0)
+    sequence = {"device": InversionRecoveryGRE(300.0), "slow_flow": BlackBloodTSE(60.0)}.get(part, BSSFP(50.0))
     agent = TissueState(agent=ContrastAgent(0.5, 0.2))
     others = {"region_tissue": agent} if part == "region" else {}
     draw = ContrastDraw(sequence, **{part: PARTS[part]}, **others)
@@ -176,6 +177,9 @@ def test_what_depends_on_place_is_that_of_the_whole_case(part):
         truth = plain * field
     elif part == "device":
         truth = plain * PARTS[part].remaining(places, spacing, sequence.te_ms)
+    elif part == "slow_flow":
+        truth = torch.lerp(plain, replace(sequence, blood=0.0)(spin), field)
+        assert float((truth - plain)[spin.t2 < 60].abs().max()) < 0.01 * float(plain.max())  # muscle does not flow
     else:
         truth = torch.lerp(plain, sequence(agent(spin)[0]), field)
     assert float((truth - plain).abs().max()) > 0.05 * float(plain.abs().max())  # the part does something

@@ -241,7 +241,7 @@ def test_whatever_stands_wherever_is_refused_in_one_line(nonsense, monkeypatch):
             place[path[-1]] = nonsense
         else:
             changed = nonsense
-        if path and path[-1] in ("region", "infarct", "contrast_agent") and nonsense is None:
+        if path and path[-1] in ("slow_flow", "region", "infarct", "contrast_agent") and nonsense is None:
             read_recipe(changed, "mine.json")
             continue
         if (path == ("scanner",) and nonsense == {}) or (

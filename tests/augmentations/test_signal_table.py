@@ -57,7 +57,7 @@ def test_varying_flip_angles_within_the_bound(entry):
 
 def test_shapes_and_states():
     states = [TissueState(), TissueState(agent=ContrastAgent(0.5, 0.25))]
-    table = SignalTable(MOLLI(readout=1), states)
+    table = SignalTable([(MOLLI(readout=1), state) for state in states])
     maps = tissues(24).map(lambda m: m.reshape(2, 3, 4))
     by_state = table(maps.t1, maps.t2)
     assert by_state.shape == (2, 2, 3, 4)
@@ -66,9 +66,9 @@ def test_shapes_and_states():
 
 
 def test_beyond_its_bounds_it_keeps_the_nearest():
-    table = SignalTable(BSSFP(), [TissueState()])
+    table = SignalTable([(BSSFP(), TissueState())])
     least, beyond = (table(torch.tensor([t1]), torch.tensor([5.0])) for t1 in (50.0, 20.0))
     assert torch.equal(least, beyond)
-    with_flips = SignalTable(BSSFP(), [TissueState()], (20.0, 60.0))
+    with_flips = SignalTable([(BSSFP(), TissueState())], (20.0, 60.0))
     same = [with_flips(torch.tensor([900.0]), torch.tensor([50.0]), torch.tensor([f])) for f in (60.0, 75.0)]
     assert torch.equal(*same)
