@@ -108,8 +108,8 @@ def load_maps(
         folder: where the maps lie.
         case: the case's name.
         ending: their file ending, with the dot.
-        image_path: the case's image, whose geometry and hash the maps must match; None: the maps need only share the
-            PD map's grid.
+        image_path: the case's image, whose geometry and hash the maps must match, or any image of the series that they
+            were made from; None: the maps need only share the PD map's grid.
         read: reads a map, and decides the order of the axes.
 
     Returns:
@@ -130,7 +130,8 @@ def load_maps(
         _require(case, grid_path)
     else:
         grid_path = Path(image_path)
-    if record is not None and image_path is not None and file_sha256(image_path) != record.images[0].sha256:
+    images = () if record is None else tuple(image.sha256 for image in record.images)
+    if images and image_path is not None and file_sha256(image_path) not in images:
         raise InputError(
             f"{case}: {image_path} is not the image that its maps in {folder} were made from. Make them "
             "again (`nnunet_phys reverse ... --overwrite`)."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,7 +59,8 @@ def check_images(
             if not grid_faults:
                 images = reader.look(job.files)
                 slices[job.case] = images.shape[1]
-                grid_faults = list(_value_faults(job, images))
+                signed = [may_be_signed(sequence) for sequence in job.sequences for _ in range(sequence.image_count)]
+                grid_faults = list(value_faults(job.files, images, signed))
             faults.extend(f"{job.case}: {fault}" for fault in grid_faults)
         except InputError as error:
             faults.extend(error.prefixed(f"{job.case}: ").faults)
@@ -97,11 +98,16 @@ def _view_mm(geometry: Geometry) -> tuple[float, float]:
     return rows * geometry.pixel_mm[0], columns * geometry.pixel_mm[1]
 
 
-def _value_faults(job: ScanJob, images: np.ndarray) -> Iterator[str]:
-    """A line for each fault of the values of a scan's images."""
-    sequences = [sequence for sequence in job.sequences for _ in range(sequence.image_count)]
-    paths = job.files.paths if len(job.files.paths) > 1 else job.files.paths * len(images)
-    for path, sequence, image in zip(paths, sequences, images, strict=True):
+def value_faults(files: ScanFiles, images: np.ndarray, signed: Sequence[bool]) -> Iterator[str]:
+    """A line for each fault of the values of a scan's images.
+
+    Args:
+        files: where the images are.
+        images: (images, ...).
+        signed: for each image, whether it may have negative values.
+    """
+    paths = files.paths if len(files.paths) > 1 else files.paths * len(images)
+    for path, may_be_negative, image in zip(paths, signed, images, strict=True):
         peak, largest = float(image.max()), float(np.abs(image).max())
         if peak <= 0:
             yield f"{path} has no signal above 0. Correct or remove the case."
@@ -112,7 +118,7 @@ def _value_faults(job: ScanJob, images: np.ndarray) -> Iterator[str]:
             )
         elif (values := _value_count(image)) < FEWEST_VALUES:
             yield f"{path} holds only {values} different values, as label images do. Give the MR image."
-        elif not may_be_signed(sequence) and (share := negative_share(image)) > MOST_NEGATIVE:
+        elif not may_be_negative and (share := negative_share(image)) > MOST_NEGATIVE:
             yield (
                 f"{path}: {100 * share:.0f} % of its pixels are clearly negative, as after a z-score or in a signed "
                 "image, but its sequence gives magnitudes. Give the image as the scanner made it."

@@ -90,6 +90,18 @@ class ScanFiles:
         """The numbers at the end of the file names, such as 1 in CASE_0001; 0 for a name without a number."""
         return tuple(_NameParts.of(name).channel or 0 for name in self.files)
 
+    def check_numbers(self) -> None:
+        """Refuse images of a series whose numbers leave a gap.
+
+        Raises:
+            InputError: the files, not named by `_ti`, are not numbered 0, 1, ...
+        """
+        if not any(self.marked) and self.channels != tuple(range(len(self.channels))):
+            raise InputError(
+                f"{', '.join(path.name for path in self.paths)}: the images of a series are numbered from _0000 "
+                "without a gap. Rename them, or add those that are missing."
+            )
+
     def ordered(self, order: list[int]) -> ScanFiles:
         """The same images in another order."""
         names = list(self.files)

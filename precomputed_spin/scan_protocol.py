@@ -187,11 +187,8 @@ class ScanProtocol:
                 f"{files.paths[0].name}, ...: names with _ti are for all images of a single MOLLI, and no others. "
                 "Number the images of several sequences in the protocol's order: CASE_0000, CASE_0001, ..."
             )
-        if self.is_series and not any(files.marked) and files.channels != tuple(range(len(files.channels))):
-            raise InputError(
-                f"{', '.join(path.name for path in files.paths)}: the images of a series are numbered from _0000 "
-                "without a gap. Rename them, or add those that are missing."
-            )
+        if self.is_series:
+            files.check_numbers()
 
     def _times(self, files: ScanFiles, count: int, scheme: str | None) -> tuple[ScanFiles, tuple[float, ...]]:
         """The files in acquisition order and the MOLLI's `count` inversion times, from CASE.json or the file names."""

@@ -1,0 +1,345 @@
+"""Least-squares fits of signals that are linear in some parameters, pixel by pixel: variable projection.
+
+The linear parameters follow in closed form from the nonlinear ones (Golub and Pereyra 1973, SIAM J Numer Anal 10:413).
+So the nonlinear ones, relaxation times, are searched on a logarithmic grid over their bounds, and Gauss-Newton steps
+with the linear ones eliminated refine them. Images are weighted pixel by pixel and again after every step, so that one
+that moved does not spoil the fit.
+
+Shapes: N pixels, K images, L linear and P nonlinear parameters; images come first, pixels last.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+_PIXELS = 4096
+"""How many are fitted at a time, which bounds the memory."""
+_STEPS = 2
+"""Gauss-Newton steps after the grid, and after every change of the weights."""
+_MOST_MOVED = 2
+"""Images of a pixel that may be left out before Tukey's weights decide."""
+_OUTLYING = 4.0
+"""Studentised residual of an image that is left out. Of 11 images with equal noise, one in 20 pixels has one."""
+_TUKEY = 4.685
+"""Constant of Tukey's weights, 95 % efficient under normal noise (Holland and Welsch 1977, Commun Stat A6:813)."""
+_TUKEY_ROUNDS = 2
+_LARGEST_STEP = 0.5
+"""Largest step of the logarithm of a nonlinear parameter, several steps of any grid used here."""
+_LEAST_WEIGHT = 1e-3
+"""Of a discounted image, so that every fit stays determined."""
+_SPARE_IMAGES = 3
+"""Images beyond the number of parameters, from which weights tell one image that moved from the others."""
+BRIGHT_SHARE = 0.25
+"""Pixels that reach this share of the 99th percentile of the brightest image show the level of noise. Assumed: tissue;
+air and lung are below."""
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Bounds of a nonlinear parameter, and how many values between them the search tries."""
+
+    least: float
+    greatest: float
+    count: int
+
+    @property
+    def values(self) -> torch.Tensor:
+        """The values, float64, equally spaced in their logarithm."""
+        return torch.logspace(math.log10(self.least), math.log10(self.greatest), self.count, dtype=torch.float64)
+
+
+class SeparableModel(ABC):
+    """A signal of K images, S = sum over l of c_l f_l(T), in linear parameters c and nonlinear parameters T > 0."""
+
+    typical: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]]
+    """The linear parameters of myocardium with PD 1, and the nonlinear ones, ms."""
+    axes: tuple[Axis, ...]
+    """Bounds of the P nonlinear parameters."""
+
+    @abstractmethod
+    def columns(self, nonlinear: torch.Tensor) -> torch.Tensor:
+        """f (L, K, N) for nonlinear parameters (P, N)."""
+
+    @abstractmethod
+    def slopes(self, nonlinear: torch.Tensor) -> torch.Tensor:
+        """Derivatives of f by the logarithms of the nonlinear parameters, (P, L, K, N)."""
+
+    @abstractmethod
+    def quantities(self, linear: torch.Tensor, nonlinear: torch.Tensor) -> dict[str, torch.Tensor]:
+        """PD (in the signal's unit), T1 and T2 (ms), as far as the series determines them, each (N,)."""
+
+    def signs(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Candidates for the signs that magnitudes (K, N) had lost: (candidates, K, N or 1)."""
+        return torch.ones(1, len(pixels), 1, dtype=pixels.dtype)
+
+    @property
+    def parameters(self) -> int:
+        """L + P."""
+        return sum(map(len, self.typical))
+
+
+@dataclass(frozen=True, eq=False)
+class SeparableFit:
+    """A fit of N pixels.
+
+    Attributes:
+        linear: (L, N), in the signal's unit.
+        nonlinear: (P, N), within the bounds of the model's axes.
+        signs: -1 or 1, (K, N): times the pixels, it is the signal that was fitted.
+        weights: 0.001 to 1, (K, N): how far each image was believed.
+        residual: signal minus fit, (K, N).
+    """
+
+    linear: torch.Tensor
+    nonlinear: torch.Tensor
+    signs: torch.Tensor
+    weights: torch.Tensor
+    residual: torch.Tensor
+
+
+def grid_fit(model: SeparableModel, pixels: torch.Tensor) -> SeparableFit:
+    """The best of the model's grid, between whose values a parabola through the explained energy interpolates.
+
+    Args:
+        model: the model of K images.
+        pixels: (K, N).
+    """
+    parts = [_grid_block(model, block) for block in pixels.double().split(_PIXELS, 1)]
+    return _joined(parts)
+
+
+def robust_fit(model: SeparableModel, pixels: torch.Tensor) -> SeparableFit:
+    """The best of the grid, refined by Gauss-Newton steps with reweighted images.
+
+    Up to two images that stand out are left out of a pixel, then Tukey's weights (the biweight) take over. Their scale
+    is the pixel's own residual, but no less than the noise of the whole series: few images fit well by chance. With
+    fewer than three images beyond the parameters, all weights stay 1.
+
+    Args:
+        model: the model of K images.
+        pixels: (K, N); the noise is taken to be the same in all of them.
+    """
+    blocks = pixels.double().split(_PIXELS, 1)
+    starts = [_refined(model, block, _grid_block(model, block), None) for block in blocks]
+    freedom = len(pixels) - model.parameters
+    if freedom < _SPARE_IMAGES:
+        return _joined(starts)
+    noise = noise_level(model, pixels, torch.cat([start.residual for start in starts], 1))
+    return _joined([_refined(model, block, start, noise) for block, start in zip(blocks, starts, strict=True)])
+
+
+def noise_level(model: SeparableModel, pixels: torch.Tensor, residual: torch.Tensor) -> float:
+    """Standard deviation of the noise, from the residuals (K, N) of the median bright pixel; 0 without spare images.
+
+    The median of a chi-square distribution of n degrees of freedom is about n (1 - 2/(9n))^3 (Wilson and Hilferty
+    1931, PNAS 17:684).
+    """
+    freedom = len(pixels) - model.parameters
+    if freedom < 1:
+        return 0.0
+    brightest = pixels.abs().amax(0)
+    bright = brightest >= BRIGHT_SHARE * brightest.kthvalue(max(1, round(0.99 * len(brightest)))).values
+    energy = residual[:, bright].square().sum(0).median()
+    return math.sqrt(float(energy) / (freedom * (1 - 2 / (9 * freedom)) ** 3))
+
+
+def standard_errors(
+    model: SeparableModel,
+    linear: torch.Tensor,
+    nonlinear: torch.Tensor,
+    noise: torch.Tensor | float,
+    weights: torch.Tensor | None = None,
+) -> dict[str, torch.Tensor]:
+    """Cramer-Rao bounds of the model's quantities under normal noise, from the Jacobian J of its signal.
+
+    The covariance of the parameters is noise^2 (J^T J)^-1; that of a quantity follows from its gradient.
+
+    Args:
+        model: the model of K images.
+        linear: (L, N).
+        nonlinear: (P, N).
+        noise: standard deviation, in the signal's unit, a number or (N,).
+        weights: (K, N); default: all images count fully.
+
+    Returns:
+        standard deviation of each quantity, (N,); infinite where the images do not determine the parameters.
+    """
+    parameters = torch.cat((linear, nonlinear.log())).requires_grad_()
+    count = len(linear)
+    quantities = model.quantities(parameters[:count], parameters[count:].exp())
+    slopes = (linear[None, :, None] * model.slopes(nonlinear)).sum(1)
+    jacobian = torch.cat((model.columns(nonlinear), slopes))  # (L + P, K, N)
+    scale = jacobian.square().sum(1).sqrt().clamp(min=_TINY)
+    jacobian = jacobian / scale[:, None]
+    weighted = jacobian if weights is None else jacobian * weights
+    information = torch.einsum("pkn,qkn->npq", weighted, jacobian)
+    covariance, singular = torch.linalg.inv_ex(information)
+    bounds = {}
+    for name, values in quantities.items():
+        (gradient,) = torch.autograd.grad(values.sum(), parameters, retain_graph=True)
+        gradient = (gradient / scale).T
+        variance = torch.einsum("np,npq,nq->n", gradient, covariance, gradient)
+        usable = (singular == 0) & (variance >= 0)
+        bounds[name] = noise * torch.where(usable, variance, torch.inf).sqrt()
+    return bounds
+
+
+def _grid_block(model: SeparableModel, pixels: torch.Tensor) -> SeparableFit:
+    """`grid_fit` of one block."""
+    axes = [axis.values for axis in model.axes]
+    grid = torch.stack([values.flatten() for values in torch.meshgrid(*axes, indexing="ij")])  # (P, G)
+    planes, _ = torch.linalg.qr(model.columns(grid).permute(2, 1, 0))  # (G, K, L)
+    candidates = model.signs(pixels)
+    signed = candidates * pixels
+    explained = (planes.permute(2, 0, 1)[:, None] @ signed).square().sum(0)  # (candidates, G, N)
+    best = explained.flatten(0, 1).argmax(0)
+    side, place = best // grid.shape[1], best % grid.shape[1]
+    pixel = torch.arange(pixels.shape[1])
+    energy = explained.view(len(candidates), *map(len, axes), -1)
+    index = torch.unravel_index(place, tuple(len(values) for values in axes))
+    inner = [at.clamp(1, len(values) - 2) for at, values in zip(index, axes, strict=True)]
+    fitted = torch.stack(
+        [
+            values[at] * (values[1] / values[0]) ** _peak(energy, side, inner, number, pixel)
+            for number, (values, at) in enumerate(zip(axes, inner, strict=True))
+        ]
+    )
+    signs = candidates.expand(-1, -1, len(pixel))[side, :, pixel].T
+    weights = torch.ones_like(pixels)
+    solved = _solve(model, signs * pixels, fitted, weights)
+    return SeparableFit(solved.linear, fitted, signs, weights, solved.residual)
+
+
+def _peak(
+    energy: torch.Tensor, side: torch.Tensor, index: list[torch.Tensor], axis: int, pixel: torch.Tensor
+) -> torch.Tensor:
+    """How far from a grid point the peak of the parabola along one axis lies, -1 to 1 steps, (N,)."""
+
+    def beside(offset: int) -> torch.Tensor:
+        return energy[(side, *(at + offset * (number == axis) for number, at in enumerate(index)), pixel)]
+
+    low, mid, high = beside(-1), beside(0), beside(1)
+    curvature = low - 2 * mid + high
+    return torch.where(curvature < 0, 0.5 * (low - high) / curvature, 0.0).clamp(-1, 1)
+
+
+def _refined(model: SeparableModel, pixels: torch.Tensor, start: SeparableFit, noise: float | None) -> SeparableFit:
+    """Gauss-Newton steps from a fit of one block: plain ones without `noise`, else with reweighted images."""
+    signed, nonlinear, weights = start.signs * pixels, start.nonlinear, start.weights
+    rounds = 1 if noise is None else _MOST_MOVED + _TUKEY_ROUNDS
+    bounds = torch.tensor([(axis.least, axis.greatest) for axis in model.axes], dtype=torch.float64).T[..., None]
+    for number in range(rounds):
+        if noise is not None:
+            solved = _solve(model, signed, nonlinear, weights)
+            reweighted = _without_worst if number < _MOST_MOVED else _tukey
+            weights = reweighted(solved, weights, model.parameters, noise)
+        for _ in range(_STEPS):
+            step = _solve(model, signed, nonlinear, weights).step.clamp(-_LARGEST_STEP, _LARGEST_STEP)
+            nonlinear = (nonlinear * step.exp()).clamp(*bounds)
+    solved = _solve(model, signed, nonlinear, weights)
+    return SeparableFit(solved.linear, nonlinear, start.signs, weights, solved.residual)
+
+
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """The linear parameters for given nonlinear ones.
+
+    Attributes:
+        linear: (L, N), weighted least squares.
+        step: Gauss-Newton step of the logarithms of the nonlinear parameters, (P, N).
+        residual: (K, N), not weighted.
+        leverage: share of each image's weighted value that the fit takes over, (K, N).
+    """
+
+    linear: torch.Tensor
+    step: torch.Tensor
+    residual: torch.Tensor
+    leverage: torch.Tensor
+
+    def studentised(self) -> torch.Tensor:
+        """Residuals (K, N) whose variance is the noise's in all images, however much the fit bends towards one."""
+        return self.residual / (1 - self.leverage).clamp(min=_LEAST_WEIGHT).sqrt()
+
+
+def _without_worst(solved: _Solved, weights: torch.Tensor, parameters: int, noise: float) -> torch.Tensor:
+    """Weights without the image whose omission improves the fit most, if it is an outlier (Cook and Weisberg 1982)."""
+    deviation, worst = (weights.sqrt() * solved.studentised()).abs().max(0)
+    energy = (weights * solved.residual.square()).sum(0)
+    freedom = (weights.sum(0) - parameters - 1).clamp(min=1)
+    scale = ((energy - deviation.square()).clamp(min=0) / freedom).sqrt().clamp(min=max(noise, _TINY))
+    left = torch.where(deviation > _OUTLYING * scale, _LEAST_WEIGHT, weights.gather(0, worst[None])[0])
+    return weights.scatter(0, worst[None], left[None])
+
+
+def _tukey(solved: _Solved, weights: torch.Tensor, parameters: int, noise: float) -> torch.Tensor:
+    """Tukey's weights (the biweight); the scale is that of the images that were believed before."""
+    energy = (weights * solved.residual.square()).sum(0)
+    scale = (energy / (weights.sum(0) - parameters).clamp(min=1)).sqrt().clamp(min=max(noise, _TINY))
+    shares = 1 - (solved.studentised() / (_TUKEY * scale)).square()
+    return shares.clamp(min=0).square().clamp(min=_LEAST_WEIGHT)
+
+
+def _solve(model: SeparableModel, signed: torch.Tensor, nonlinear: torch.Tensor, weights: torch.Tensor) -> _Solved:
+    """Weighted linear parameters in closed form, and the step of the others with the linear ones eliminated.
+
+    A Gram-Schmidt decomposition of the columns f and, behind them, of the signal's slopes by log T: what remains of the
+    slopes is orthogonal to f, which eliminates the linear parameters (Kaufman 1975, BIT 15:49).
+    """
+    root = weights.sqrt()
+    columns = model.columns(nonlinear)
+    directions, triangle, shares = _orthogonal(list(root * columns), [], root * signed)
+    linear = _back_substituted(triangle, shares)
+    residual = signed - (linear[:, None] * columns).sum(0)
+    slopes = (linear[None, :, None] * model.slopes(nonlinear)).sum(1)
+    more, triangle, shares = _orthogonal(list(root * slopes), directions, root * residual)
+    leverage = torch.stack([direction.square() for direction in (*directions, *more)]).sum(0)
+    return _Solved(linear, _back_substituted(triangle, shares), residual, leverage)
+
+
+def _orthogonal(
+    columns: list[torch.Tensor], before: list[torch.Tensor], target: torch.Tensor
+) -> tuple[list[torch.Tensor], list[list[torch.Tensor]], list[torch.Tensor]]:
+    """Modified Gram-Schmidt, orthogonal to the directions `before`, too.
+
+    Returns:
+        unit directions, the columns of the triangular matrix, and the target's share in each direction.
+    """
+    directions: list[torch.Tensor] = []
+    triangle: list[list[torch.Tensor]] = []
+    shares: list[torch.Tensor] = []
+    for column in columns:
+        for direction in before:
+            column = column - (direction * column).sum(0) * direction
+        entries = []
+        for direction in directions:
+            entry = (direction * column).sum(0)
+            column = column - entry * direction
+            entries.append(entry)
+        length = column.square().sum(0).sqrt().clamp(min=_TINY)
+        directions.append(column / length)
+        triangle.append([*entries, length])
+        shares.append((directions[-1] * target).sum(0))
+    return directions, triangle, shares
+
+
+def _back_substituted(triangle: list[list[torch.Tensor]], shares: list[torch.Tensor]) -> torch.Tensor:
+    """Solve the triangular system of `_orthogonal`, (columns, N)."""
+    solution: list[torch.Tensor] = []
+    for row in range(len(shares) - 1, -1, -1):
+        known = torch.zeros_like(shares[row])
+        for later, value in enumerate(solution, row + 1):
+            known = known + triangle[later][row] * value
+        solution.insert(0, (shares[row] - known) / triangle[row][row])
+    return torch.stack(solution)
+
+
+def _joined(parts: list[SeparableFit]) -> SeparableFit:
+    """Blocks of pixels in one fit."""
+    names = ("linear", "nonlinear", "signs", "weights", "residual")
+    return SeparableFit(*(torch.cat([getattr(part, name) for part in parts], 1) for name in names))
