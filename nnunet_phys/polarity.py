@@ -54,11 +54,11 @@ def fit_inversion_recovery(images: torch.Tensor, inversion_times_ms: tuple[float
         raise ValueError(f"{len(images)} images with {len(inversion_times_ms)} inversion times: give 4 or more of each")
     model = NearestNullRecovery(tuple(inversion_times_ms))
     fit = grid_fit(model, images.flatten(1))
-    shape = images.shape[1:]
+    shape, (a, b) = images.shape[1:], fit.linear
     return InversionRecoveryFit(
-        *(
-            values.float().reshape(shape)
-            for values in (model.quantities(fit.linear, fit.nonlinear)["T1"], fit.nonlinear[0], *fit.linear)
-        ),
-        fit.signs.float().reshape(images.shape),
+        t1_ms=model.quantities(fit.linear, fit.nonlinear)["T1"].float().reshape(shape),
+        t1_star_ms=fit.nonlinear[0].float().reshape(shape),
+        a=a.float().reshape(shape),
+        b=b.float().reshape(shape),
+        polarity=fit.signs.float().reshape(images.shape),
     )

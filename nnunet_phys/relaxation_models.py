@@ -77,6 +77,11 @@ class InversionRecovery(Recovery):
 
     magnitude: bool = True
 
+    @property
+    def lost_sign(self) -> bool:
+        """See `SeparableModel`."""
+        return self.magnitude
+
     def quantities(self, linear: torch.Tensor, nonlinear: torch.Tensor) -> dict[str, torch.Tensor]:
         """PD and T1."""
         a, b = linear

@@ -22,9 +22,11 @@ _PIXELS = 4096
 _STEPS = 2
 """Gauss-Newton steps after the grid, and after every change of the weights."""
 _MOST_MOVED = 2
-"""Images of a pixel that may be left out before Tukey's weights decide."""
-_OUTLYING = 4.0
-"""Studentised residual of an image that is left out. Of 11 images with equal noise, one in 20 pixels has one."""
+"""Most images of a pixel that are left out before Tukey's weights judge all of them by the others."""
+_SPARE_IMAGES = 3
+"""Images beyond the parameters for each image that may be left out: the others still show that it stands out."""
+_OUTLYING = 3.0
+"""Studentised residual of an image that is left out. By chance, 3 % of pixels have one among 11 images."""
 _TUKEY = 4.685
 """Constant of Tukey's weights, 95 % efficient under normal noise (Holland and Welsch 1977, Commun Stat A6:813)."""
 _TUKEY_ROUNDS = 2
@@ -32,8 +34,6 @@ _LARGEST_STEP = 0.5
 """Largest step of the logarithm of a nonlinear parameter, several steps of any grid used here."""
 _LEAST_WEIGHT = 1e-3
 """Of a discounted image, so that every fit stays determined."""
-_SPARE_IMAGES = 3
-"""Images beyond the number of parameters, from which weights tell one image that moved from the others."""
 BRIGHT_SHARE = 0.25
 """Pixels that reach this share of the 99th percentile of the brightest image show the level of noise. Assumed: tissue;
 air and lung are below."""
@@ -79,6 +79,11 @@ class SeparableModel(ABC):
         return torch.ones(1, len(pixels), 1, dtype=pixels.dtype)
 
     @property
+    def lost_sign(self) -> bool:
+        """Whether the images are magnitudes of a signal that has a sign."""
+        return False
+
+    @property
     def parameters(self) -> int:
         """L + P."""
         return sum(map(len, self.typical))
@@ -117,9 +122,9 @@ def grid_fit(model: SeparableModel, pixels: torch.Tensor) -> SeparableFit:
 def robust_fit(model: SeparableModel, pixels: torch.Tensor) -> SeparableFit:
     """The best of the grid, refined by Gauss-Newton steps with reweighted images.
 
-    Up to two images that stand out are left out of a pixel, then Tukey's weights (the biweight) take over. Their scale
-    is the pixel's own residual, but no less than the noise of the whole series: few images fit well by chance. With
-    fewer than three images beyond the parameters, all weights stay 1.
+    Up to two images that stand out, one for every three images beyond the parameters, are left out of a pixel; then
+    Tukey's weights (the biweight) take over. Their scale is the pixel's own residual, but no less than the noise of the
+    whole series: few images fit well by chance. With fewer than three images to spare, all weights stay 1.
 
     Args:
         model: the model of K images.
@@ -232,18 +237,22 @@ def _peak(
 def _refined(model: SeparableModel, pixels: torch.Tensor, start: SeparableFit, noise: float | None) -> SeparableFit:
     """Gauss-Newton steps from a fit of one block: plain ones without `noise`, else with reweighted images."""
     signed, nonlinear, weights = start.signs * pixels, start.nonlinear, start.weights
-    rounds = 1 if noise is None else _MOST_MOVED + _TUKEY_ROUNDS
+    moved = min(_MOST_MOVED, (len(pixels) - model.parameters) // _SPARE_IMAGES)
+    rounds = 1 if noise is None else moved + _TUKEY_ROUNDS
     bounds = torch.tensor([(axis.least, axis.greatest) for axis in model.axes], dtype=torch.float64).T[..., None]
     for number in range(rounds):
         if noise is not None:
             solved = _solve(model, signed, nonlinear, weights)
-            reweighted = _without_worst if number < _MOST_MOVED else _tukey
+            reweighted = _without_worst if number < moved else _tukey
             weights = reweighted(solved, weights, model.parameters, noise)
         for _ in range(_STEPS):
-            step = _solve(model, signed, nonlinear, weights).step.clamp(-_LARGEST_STEP, _LARGEST_STEP)
-            nonlinear = (nonlinear * step.exp()).clamp(*bounds)
+            solved = _solve(model, signed, nonlinear, weights)
+            nonlinear = (nonlinear * solved.step.clamp(-_LARGEST_STEP, _LARGEST_STEP).exp()).clamp(*bounds)
+            if model.lost_sign:  # near zero, the grid was too coarse to decide
+                signed = pixels.copysign(signed - solved.residual)
     solved = _solve(model, signed, nonlinear, weights)
-    return SeparableFit(solved.linear, nonlinear, start.signs, weights, solved.residual)
+    signs = torch.ones_like(pixels).copysign(signed) if model.lost_sign else start.signs
+    return SeparableFit(solved.linear, nonlinear, signs, weights, solved.residual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,12 +277,12 @@ class _Solved:
 
 
 def _without_worst(solved: _Solved, weights: torch.Tensor, parameters: int, noise: float) -> torch.Tensor:
-    """Weights without the image whose omission improves the fit most, if it is an outlier (Cook and Weisberg 1982)."""
+    """Weights without the image whose omission improves the fit most (Cook and Weisberg 1982), if it may have moved.
+
+    Only noise excuses it, not the pixel's own residual: two images that moved hide behind each other's residuals.
+    """
     deviation, worst = (weights.sqrt() * solved.studentised()).abs().max(0)
-    energy = (weights * solved.residual.square()).sum(0)
-    freedom = (weights.sum(0) - parameters - 1).clamp(min=1)
-    scale = ((energy - deviation.square()).clamp(min=0) / freedom).sqrt().clamp(min=max(noise, _TINY))
-    left = torch.where(deviation > _OUTLYING * scale, _LEAST_WEIGHT, weights.gather(0, worst[None])[0])
+    left = torch.where(deviation > _OUTLYING * noise, _LEAST_WEIGHT, weights.gather(0, worst[None])[0])
     return weights.scatter(0, worst[None], left[None])
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "phantom": "write a data set of digital hearts in nnU-Net's raw format",
     "train_prior": "train a spin prior on maps or digital hearts",
     "reverse": "infer PD, T1 and T2 maps from images",
+    "fit": "fit PD, T1 and T2 maps to quantitative series: mSASHA, SASHA, MOLLI, T2 preparation",
     "report": "show images and maps on one page, suspicious cases first",
     "translate": "turn images of one sequence into images of another",
     "synthesize": "make images of any contrast from maps: by a sequence, a recipe or a recorded draw",
