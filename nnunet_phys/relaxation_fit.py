@@ -9,9 +9,14 @@ import torch
 from nnunet_phys.separable_fit import SeparableModel, noise_level, robust_fit, standard_errors
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS
 
-LARGEST_ERROR = 0.25
-"""Largest standard error of a valid pixel's values, as a share of each. A choice: a quarter of T1 tells blood from fat;
-in air the error is larger."""
+LEAST_SNR = 5.0
+"""Least signal of a valid pixel's fit, in standard deviations of the noise. A choice: magnitudes in air have a mean of
+1.25 (Gudbjartsson and Patz 1995, Magn Reson Med 34:910), and lung lies a little above."""
+LARGEST_ERROR = 1.0
+"""Largest standard error of a valid pixel's values, as a share of each. A much smaller one would mask the pixels whose
+noise raises a relaxation time, since the error rises with it, and leave those whose noise lowers it."""
+_LARGEST_TYPICAL_ERROR = 0.25
+"""Largest standard error of a usable series, as a share of the value. A choice: a quarter tells blood from fat."""
 _BOUNDS = {"PD": (0.0, torch.inf), "T1": (T1_MIN_MS, T1_MAX_MS), "T2": (T2_MIN_MS, T2_MAX_MS)}
 _DARKEST = 1e-30
 """Stands for the maximum of images without any signal."""
@@ -26,7 +31,8 @@ class RelaxationFit:
     Attributes:
         maps: PD (in the images' unit), T1 and T2 (ms), as far as the series determines them, float32; 0 where they are
             not valid.
-        valid: bool: values inside the bounds of `spin`, each with a standard error below 25 %.
+        valid: bool: the fit reaches an SNR of 5, and the values lie inside the bounds of `spin` and above their
+            standard errors.
         residual: root mean square difference between images and fit, in the images' unit, float32; images that were
             discounted count fully, so motion shows.
         noise: standard deviation of the noise, in the images' unit, as the residuals of bright pixels show it.
@@ -59,7 +65,8 @@ def fit_series(model: SeparableModel, images: torch.Tensor) -> RelaxationFit:
     errors = standard_errors(model, fit.linear, fit.nonlinear, own, fit.weights)
     values = model.quantities(fit.linear, fit.nonlinear)
     errors["PD"], values["PD"] = errors["PD"] * brightest, values["PD"] * brightest
-    valid = torch.ones_like(own, dtype=torch.bool)
+    signal = fit.signs * pixels - fit.residual
+    valid = signal.abs().amax(0) > LEAST_SNR * noise
     for name, value in values.items():
         least, greatest = _BOUNDS[name]
         valid &= (value > least) & (value < greatest) & (errors[name] < LARGEST_ERROR * value)
@@ -76,4 +83,4 @@ def undetermined(model: SeparableModel) -> list[str]:
     linear, nonlinear = (torch.tensor(values, dtype=torch.float64)[:, None] for values in model.typical)
     errors = standard_errors(model, linear, nonlinear, _TYPICAL_NOISE)
     values = model.quantities(linear, nonlinear)
-    return [name for name, error in errors.items() if not float(error) < LARGEST_ERROR * float(values[name])]
+    return [name for name, error in errors.items() if not float(error) < _LARGEST_TYPICAL_ERROR * float(values[name])]
