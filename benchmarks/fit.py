@@ -3,8 +3,8 @@
 Bias and spread of T1 and T2 in valid pixels stand next to the Cramer-Rao bound; also the bias where the last image of a
 fifth of the pixels shows another place, as after motion.
 
-If NNUNET_PHYS_DATA names a folder of real MOLLI series (not part of the project), the fit is
-compared with the scanner's map over a ring of myocardium:
+If NNUNET_PHYS_DATA names a folder of real series (not part of the project), the fit is compared with the scanner's: its
+T1 map over a ring of myocardium, and its parameters in a gel phantom (ShMOLLI, from github.com/MRKonrad/tomato):
 
     OMP_NUM_THREADS=1 NNUNET_PHYS_DATA=... python benchmarks/fit.py
 """
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 
 from nnunet_phys.image_files import read_image
@@ -30,7 +31,7 @@ from nnunet_phys.relaxation_models import (
     SaturationRecovery,
     T2Preparation,
 )
-from nnunet_phys.separable_fit import SeparableModel, standard_errors
+from nnunet_phys.separable_fit import SeparableModel, robust_fit, standard_errors
 
 _SATURATION = (math.inf, *range(100, 1001, 100))
 _MODELS: dict[str, SeparableModel] = {
@@ -45,6 +46,12 @@ _MODELS: dict[str, SeparableModel] = {
     ),
 }
 _TISSUES = {"muscle": {"T1": 1100.0, "T2": 48.0}, "blood": {"T1": 1600.0, "T2": 180.0}}
+_FIT_PARAMETERS = {
+    "A": "[___AMap___]-B*exp(-TI/T1star)",
+    "B": "A-[___BMap___]*exp(-TI/T1star)",
+    "T1*": "A-B*exp(-TI/[___T1starMap___])",
+}
+"""How the scanner comments its maps of parameters, after "Signal(TI)="."""
 _PIXELS = 20_000
 _MOVED = 5
 """One in this many pixels shows another place in one image."""
@@ -90,7 +97,7 @@ def accuracy(snr: float) -> None:
                         float(off[off > 0].median()) / true - 1,
                         len(values) / _PIXELS,
                     )
-                    row = " | ".join(f"{100 * figure:.1f}" for figure in figures)
+                    row = " | ".join(f"{round(100 * float(figure), 1) + 0.0:.1f}" for figure in figures)
                     print(f"| {title} | {name} of {tissue} | {row} |")
 
 
@@ -130,6 +137,42 @@ def real(folder: Path) -> None:
         )
 
 
+def phantom(folder: Path) -> None:
+    """Print how far the parameters of a ShMOLLI series are from the scanner's, in pixels of the gel by ranges of T1."""
+    series = {part.name.rpartition("_")[2]: sorted(part.iterdir()) for part in folder.iterdir() if part.is_dir()}
+    magnitudes = [_dicom(path) for path in series["12"]]
+    parameters = {comment: image for image, comment, _ in map(_dicom, series["15"])}
+    found = {name: parameters[f"Signal(TI)={text}"] for name, text in _FIT_PARAMETERS.items()}
+    found["T1"], _, _ = _dicom(series["14"][1])
+    gel = (parameters["Rsquare*4000 Map"] > 0.99 * 4000) & (found["A"] > 100)
+    for count in (7, 5):
+        images = torch.from_numpy(np.stack([image for image, _, _ in magnitudes[:count]]))
+        model = InversionRecovery(tuple(ti for _, _, ti in magnitudes[:count]))
+        fit = robust_fit(model, images.flatten(1))
+        values = {"A": fit.linear[0], "B": fit.linear[1], "T1*": fit.nonlinear[0]}
+        values["T1"] = model.quantities(fit.linear, fit.nonlinear)["T1"]
+        for least, greatest in ((50, 300), (300, 700), (700, 1000), (1000, 2500)):
+            inside = gel & (found["T1"] > least) & (found["T1"] < greatest)
+            row = ", ".join(
+                f"{name} {100 * np.median(value.numpy().reshape(gel.shape)[inside] / found[name][inside] - 1):+.1f}"
+                for name, value in values.items()
+            )
+            print(
+                f"phantom, {count} images, T1 {least}-{greatest} ms, {inside.sum()} pixels, median difference, %: {row}"
+            )
+
+
+def _dicom(path: Path) -> tuple[np.ndarray, str, float]:
+    """An image, its comment and its inversion time (0 if it has none)."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    image = reader.Execute()
+    comment, time_ms = (
+        image.GetMetaData(tag) if image.HasMetaDataKey(tag) else "" for tag in ("0020|4000", "0018|0082")
+    )
+    return sitk.GetArrayFromImage(image)[0].astype(np.float32), comment.strip(), float(time_ms or 0)
+
+
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,7 +185,9 @@ def main() -> None:
         accuracy(snr)
     speed(args.size)
     if "NNUNET_PHYS_DATA" in os.environ:
-        real(Path(os.environ["NNUNET_PHYS_DATA"]) / "molli_t1net")
+        data = Path(os.environ["NNUNET_PHYS_DATA"])
+        real(data / "molli_t1net")
+        phantom(data / "dicom_shmolli_phantom" / "Konrad_Shmolli")
 
 
 if __name__ == "__main__":
