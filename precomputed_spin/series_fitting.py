@@ -21,6 +21,7 @@ from nnunet_phys.case_records import (
 )
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import TIFF, Geometry, file_sha256, inside, write_volume
+from nnunet_phys.json_files import structure
 from nnunet_phys.map_files import map_paths
 from nnunet_phys.precomputed_spin.image_checks import value_faults
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles
@@ -107,6 +108,21 @@ class SeriesJob:
 
 
 @dataclass(frozen=True)
+class _Fit:
+    """What the record of a case says about one series: what decided about its maps, and the images' SHA-256."""
+
+    settings: dict[str, Any]
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _FittedRecord:
+    """What the record of a fitted case holds beside its files: its series by their sequences."""
+
+    fits: dict[str, _Fit]
+
+
+@dataclass(frozen=True)
 class FittedMaps:
     """Where the maps of a fitted case lie, beside those of another series of the same case.
 
@@ -135,12 +151,12 @@ class FittedMaps:
         if loaded is None or not loaded[1].images:
             return "new"
         content, record = loaded
-        fits = content.get("fits")
-        if not isinstance(fits, dict):
+        if "fits" not in content:
             raise InputError(f"{self.job.case}: {record_file} is of maps that another command made. {_CHOOSE}")
+        fits = structure(content, _FittedRecord, str(record_file), _CHOOSE, extra=True).fits
         if self.job.sequence in fits:
-            same = fits[self.job.sequence]["settings"] == self.job.settings
-            if not same or fits[self.job.sequence]["images"] != self._image_hashes():
+            same = fits[self.job.sequence].settings == self.job.settings
+            if not same or list(fits[self.job.sequence].images) != self._image_hashes():
                 changed = "from other images" if same else "with other settings"
                 raise InputError(f"{self.job.case}: the fit in {record_file} was made {changed}. {_CHOOSE}")
             self._check_intact(record)

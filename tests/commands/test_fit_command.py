@@ -140,6 +140,10 @@ def test_what_exists_is_refused_and_overwritten_if_asked(molli, t2prep, msasha, 
     times = json.loads((msasha / "heart.json").read_text())
     (msasha / "heart.json").write_text(json.dumps({**times, "delay_ms": 20}))
     refused(_fit(msasha, out, "msasha"), "heart: the fit in", "was made with other settings. Add --overwrite")
+    record = json.loads((out / "heart.json").read_text())
+    for fits, message in (({"fits": {"molli": 3}}, "3 is not an object"), ({}, "is of maps that another command made")):
+        (out / "heart.json").write_text(json.dumps({k: v for k, v in record.items() if k != "fits"} | fits))
+        refused(_fit(msasha, out, "msasha"), "heart: ", message)
     (out / "heart_T1map.nii.gz").write_bytes(b"mine")
     refused(_fit(msasha, out, "msasha"), "heart_T1map.nii.gz was not made by nnunet_phys, or was changed since")
     (tmp_path / "foreign").mkdir()
@@ -247,3 +251,43 @@ def test_inversion_times_in_file_names_and_signed_images(truth, tmp_path):
         sitk.WriteImage(sitk.GetImageFromArray(noisy), str(folder / f"a_ti{time:g}_0000.nii.gz"))
     assert main(_fit(folder, tmp_path / "out", "molli")) == 0
     assert _error(torch.from_numpy(_array(tmp_path / "out" / "a_T1map.nii.gz")), truth.t1) < 0.12
+
+
+def test_preprocess_takes_the_maps_of_a_data_set(tiny, tmp_path, capsys):
+    images, maps = tmp_path / "series", tmp_path / "fitted"
+    images.mkdir()
+    for case in tiny.cases[:2]:
+        spin = load_maps(tiny.maps, case, ".nii.gz", tiny.image(case))
+        for i, (ts, te) in enumerate(zip(MSASHA_TIMES["ts_ms"], MSASHA_TIMES["t2_prep_ms"], strict=True)):
+            image = sitk.GetImageFromArray(300 * MSASHA(ts_ms=ts, t2_prep_ms=te, delay_ms=12.0)(spin).numpy())
+            image.CopyInformation(sitk.ReadImage(str(tiny.image(case))))
+            sitk.WriteImage(image, str(images / f"{case}_{i:04d}.nii.gz"))
+    (tmp_path / "times.json").write_text(json.dumps(MSASHA_TIMES))
+    assert main(_fit(images, maps, "msasha", "-times", str(tmp_path / "times.json"))) == 0
+    preprocess = ["preprocess", "-d", "900", "-c", "2d", "-maps", str(maps), "-np", "1"]
+    assert main(preprocess) == 1
+    assert "is not the image that its maps in" in capsys.readouterr().err  # the data set's is a cine
+    for record in maps.glob("*.json"):
+        record.unlink()
+    assert main(preprocess) == 0
+    assert len(list((tiny.preprocessed / "nnUNetPlans_2d_spin").glob("case0*"))) > 0
+
+
+def test_volumes_of_one_file_are_a_series(msasha, tmp_path):
+    series = [sitk.ReadImage(str(path)) for path in sorted(msasha.glob("*.nii.gz"))]
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    sitk.WriteImage(sitk.JoinSeries(series), str(folder / "heart.nii.gz"))
+    assert main(_fit(folder, tmp_path / "b", "msasha", "-times", str(msasha / "heart.json"))) == 0
+    assert main(_fit(msasha, tmp_path / "a", "msasha")) == 0
+    for name in ("PDmap", "T1map", "T2map"):
+        one, other = (_array(tmp_path / out / f"heart_{name}.nii.gz") for out in "ab")
+        np.testing.assert_array_equal(one, other)
+
+
+def test_places_for_the_results_that_cannot_be(t2prep, tmp_path, refused):
+    somebodys = tmp_path / "file"
+    somebodys.write_text("{}")
+    refused(_fit(t2prep, somebodys, "t2prep"), "is a file. Name a folder")
+    refused(_fit(t2prep, t2prep, "t2prep"), "is a folder that is read from")
+    refused(_fit(tmp_path / "no", tmp_path / "out", "t2prep"), "no such folder. Give a folder of images.")

@@ -14,7 +14,7 @@ from nnunet_phys.relaxation_models import (
     T2Preparation,
 )
 from nnunet_phys.separable_fit import grid_fit, robust_fit, standard_errors
-from nnunet_phys.sequences import MSASHA, LookLocker
+from nnunet_phys.sequences import MSASHA, SASHA, LookLocker, T2PreparedBSSFP, T2PreparedGRE
 from nnunet_phys.spin import SpinMaps
 
 TI = (100, 1100, 2100, 3100, 4100, 180, 1180, 2180, 260, 1260, 2260)
@@ -93,6 +93,30 @@ def test_msasha_is_that_of_the_sequence():
     assert fit.valid.all() and float(fit.residual.max()) < 1e-5
     for name, truth in (("PD", MAPS.pd), ("T1", MAPS.t1), ("T2", MAPS.t2)):
         torch.testing.assert_close(fit.maps[name], truth, rtol=1e-3, atol=0)
+
+
+def test_sasha_of_three_parameters_bears_the_read_out():
+    times = (math.inf, 50, 150, 300, 500, 800)
+    images = torch.stack([SASHA(ts_ms=time)(MAPS) for time in times])
+    to_centre = (SASHA.centre_pulse + 1) * SASHA.tr_ms
+    at_centre = tuple(time + to_centre for time in times)
+    torch.testing.assert_close(fit_series(Recovery(at_centre), images).maps["T1"], MAPS.t1, rtol=1e-3, atol=0)
+    of_two = fit_series(SaturationRecovery(at_centre), images).maps["T1"]
+    assert 0.005 < float((of_two / MAPS.t1 - 1).abs().median()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("sequence", "least", "greatest"),
+    [
+        (T2PreparedGRE(t2_prep_ms=(0, 25, 40, 55), centre_pulse=0), -1e-3, 1e-3),
+        (T2PreparedGRE(t2_prep_ms=(0, 25, 40, 55)), 0.05, 0.3),
+        (T2PreparedBSSFP(t2_prep_ms=(0, 25, 40, 55)), 0.05, 0.3),
+    ],
+)
+def test_t2_is_biased_high_by_the_pulses_before_the_centre(sequence, least, greatest):
+    muscle = SpinMaps(torch.ones(3), torch.full((3,), 1050.0), torch.tensor([45.0, 50.0, 60.0]))
+    t2 = fit_series(T2Preparation(sequence.t2_prep_ms), sequence(muscle)).maps["T2"]
+    assert ((t2 / muscle.t2 - 1 > least) & (t2 / muscle.t2 - 1 < greatest)).all()
 
 
 def test_look_locker_correction_gives_the_true_t1():
