@@ -243,8 +243,10 @@ def _refined(model: SeparableModel, pixels: torch.Tensor, start: SeparableFit, n
     for number in range(rounds):
         if noise is not None:
             solved = _solve(model, signed, nonlinear, weights)
-            reweighted = _without_worst if number < moved else _tukey
-            weights = reweighted(solved, weights, model.parameters, noise)
+            if number < moved:
+                weights = _without_worst(solved, weights, noise)
+            else:
+                weights = _tukey(solved, weights, model.parameters, noise)
         for _ in range(_STEPS):
             solved = _solve(model, signed, nonlinear, weights)
             nonlinear = (nonlinear * solved.step.clamp(-_LARGEST_STEP, _LARGEST_STEP).exp()).clamp(*bounds)
@@ -276,7 +278,7 @@ class _Solved:
         return self.residual / (1 - self.leverage).clamp(min=_LEAST_WEIGHT).sqrt()
 
 
-def _without_worst(solved: _Solved, weights: torch.Tensor, parameters: int, noise: float) -> torch.Tensor:
+def _without_worst(solved: _Solved, weights: torch.Tensor, noise: float) -> torch.Tensor:
     """Weights without the image whose omission improves the fit most (Cook and Weisberg 1982), if it may have moved.
 
     Only noise excuses it, not the pixel's own residual: two images that moved hide behind each other's residuals.

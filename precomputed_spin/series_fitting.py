@@ -166,6 +166,8 @@ class FittedMaps:
                 there = self.folder / record.maps[f"{name}map"].file
                 raise InputError(f"{self.job.case}: {there} exists, from {' and '.join(fits)}. {_CHOOSE}")
         self._check_intact(record)
+        if "PDmap" not in record.maps:
+            raise InputError(f"{self.job.case}: {record_file} names no PD map. {_CHOOSE}")
         there = inside(self.folder, record.maps["PDmap"].file)
         if not Geometry.read(there).agrees(self.job.files.geometry):
             raise InputError(
