@@ -67,8 +67,8 @@ class SeriesJob:
     @property
     def quantities(self) -> tuple[str, ...]:
         """PD, T1, T2: those that the series determines."""
-        one = torch.ones(2, 1, dtype=torch.float64)
-        return tuple(self.model().quantities(one, one))
+        any_values = torch.ones(2, 1, dtype=torch.float64)
+        return tuple(self.model().quantities(any_values, any_values))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -98,12 +98,12 @@ class SeriesJob:
         images = reader.take(self.files)
         magnitude = not (self.signed and negative_share(images) > MOST_NEGATIVE)
         model, values = self.model(magnitude), torch.from_numpy(np.abs(images) if magnitude else images)
-        slices = [fit_series(model, values[:, z]) for z in range(values.shape[1])]
+        fits = [fit_series(model, values[:, z]) for z in range(values.shape[1])]
         return RelaxationFit(
-            {name: torch.stack([one.maps[name] for one in slices]) for name in self.quantities},
-            torch.stack([one.valid for one in slices]),
-            torch.stack([one.residual for one in slices]),
-            float(np.median([one.noise for one in slices])),
+            {name: torch.stack([fit.maps[name] for fit in fits]) for name in self.quantities},
+            torch.stack([fit.valid for fit in fits]),
+            torch.stack([fit.residual for fit in fits]),
+            float(np.median([fit.noise for fit in fits])),
         )
 
 
