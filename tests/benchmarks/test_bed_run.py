@@ -186,7 +186,8 @@ def test_a_series_is_translated_as_one(bed):
     assert images_to_segment(bed, cine) == {case: (case, path) for case, path in cine.images.items()}
 
 
-def test_commands_report_progress_and_failure(tmp_path, capsys):
+def test_commands_report_progress_and_failure(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("generalization.processes._LOOK_EVERY_S", 0.3)
     log = tmp_path / "logs" / "log.txt"
     code = "import time; print('Epoch 3', flush=True); time.sleep(1.5); print('Epoch 4'); time.sleep(1.1)"
     run_logged(["python", "-u", "-c", code], os.environ, log, "title", 8, r"Epoch (?P<done>\d+)\s")

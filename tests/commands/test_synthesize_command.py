@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from nnunet_phys.augmentations.synthetic_image import SyntheticImage
+from nnunet_phys import image_files
 from nnunet_phys.commands import main
 from nnunet_phys.sequences import BSSFP, MOLLI, InversionRecoveryGRE
 from nnunet_phys.sequences.description import make_sequence
@@ -127,16 +127,16 @@ def test_inversion_times_of_the_command_line_replace_those_of_a_protocol(maps, t
 
 def test_a_killed_series_is_gone_on_with(maps, tmp_path, monkeypatch):
     out, arguments = tmp_path / "out", ("-sequence", "molli")
-    make = SyntheticImage.make
+    write = image_files.write_volume
     calls = []
 
-    def killed(self, *args):
-        calls.append(self)
+    def killed(*args):
+        calls.append(args)
         if len(calls) == 12:  # within the second case's eight readouts
             raise KeyboardInterrupt
-        return make(self, *args)
+        return write(*args)
 
-    monkeypatch.setattr(SyntheticImage, "make", killed)
+    monkeypatch.setattr(image_files, "write_volume", killed)
     assert main(_synthesize(maps, out, *arguments)) == 130
     first, half = sorted(CASES)
     kept = (out / f"{first}_ti00_0000.nii.gz").stat().st_mtime_ns
