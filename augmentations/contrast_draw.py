@@ -196,16 +196,16 @@ class ContrastDraw:
         self, by_state: torch.Tensor | list[torch.Tensor], positions: Positions, blood_mm: torch.Tensor | None
     ) -> torch.Tensor:
         """Signals of all states (`_states`), mixed by the weights of slow flow, of the region and of the infarcts."""
-        signal = by_state[0]
+        remaining = iter(by_state)
+        signal = next(remaining)
         if self.slow_flow is not None:
-            signal = torch.lerp(signal, by_state[1], self.slow_flow(positions))
+            signal = torch.lerp(signal, next(remaining), self.slow_flow(positions))
         if self.region is not None:
-            of_region = -1 if self.infarct is None else -2
-            signal = torch.lerp(signal, by_state[of_region], self.region(positions))
+            signal = torch.lerp(signal, next(remaining), self.region(positions))
         if self.infarct is not None:
             if blood_mm is None:
                 raise ValueError("the draw has an infarct: give blood_mm")
-            signal = torch.lerp(signal, by_state[-1], self.infarct(positions, blood_mm))
+            signal = torch.lerp(signal, next(remaining), self.infarct(positions, blood_mm))
         return signal
 
     def _received(

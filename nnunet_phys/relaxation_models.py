@@ -52,8 +52,8 @@ class Recovery(SeparableModel):
 
     def slopes(self, nonlinear: torch.Tensor) -> torch.Tensor:
         """0 and -t/T1 exp(-t/T1)."""
-        decades = _times(self.times_ms) / nonlinear[0]
-        slope = -decades * torch.exp(-decades)
+        ratio = _times(self.times_ms) / nonlinear[0]
+        slope = -ratio * torch.exp(-ratio)
         return torch.stack((torch.zeros_like(slope), slope))[None]
 
     def quantities(self, linear: torch.Tensor, nonlinear: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -135,8 +135,8 @@ class SaturationRecovery(SeparableModel):
 
     def slopes(self, nonlinear: torch.Tensor) -> torch.Tensor:
         """-t/T1 exp(-t/T1)."""
-        decades = _times(self.times_ms) / nonlinear[0]
-        return (-decades * torch.exp(-decades))[None, None]
+        ratio = _times(self.times_ms) / nonlinear[0]
+        return (-ratio * torch.exp(-ratio))[None, None]
 
     def quantities(self, linear: torch.Tensor, nonlinear: torch.Tensor) -> dict[str, torch.Tensor]:
         """PD and T1."""
@@ -162,8 +162,8 @@ class T2Preparation(SeparableModel):
 
     def slopes(self, nonlinear: torch.Tensor) -> torch.Tensor:
         """TE/T2 exp(-TE/T2)."""
-        decades = _times(self.t2_prep_ms) / nonlinear[0]
-        return (decades * torch.exp(-decades))[None, None]
+        ratio = _times(self.t2_prep_ms) / nonlinear[0]
+        return (ratio * torch.exp(-ratio))[None, None]
 
     def quantities(self, linear: torch.Tensor, nonlinear: torch.Tensor) -> dict[str, torch.Tensor]:
         """PD and T2."""

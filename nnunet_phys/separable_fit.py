@@ -316,7 +316,9 @@ def _solve(model: SeparableModel, signed: torch.Tensor, nonlinear: torch.Tensor,
 def _orthogonal(
     columns: list[torch.Tensor], before: list[torch.Tensor], target: torch.Tensor
 ) -> tuple[list[torch.Tensor], list[list[torch.Tensor]], list[torch.Tensor]]:
-    """Modified Gram-Schmidt, orthogonal to the directions `before`, too.
+    """Modified Gram-Schmidt, orthogonal to the directions `before`, too, for all pixels at once.
+
+    torch.linalg.qr, which takes one small matrix after the other, is slower.
 
     Returns:
         unit directions, the columns of the triangular matrix, and the target's share in each direction.

@@ -86,7 +86,7 @@ class BenchTraining(_Trainer):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         if "OMP_NUM_THREADS" in os.environ:  # nnUNetv2_train takes all cores
-            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].partition(",")[0]))  # one per nested level
         self.schedule = schedule_in_force()
         self.num_iterations_per_epoch = min(self.schedule.epoch_iterations, self.schedule.iterations)
         self.num_epochs = -(-self.schedule.iterations // self.num_iterations_per_epoch)
