@@ -9,9 +9,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from nnunet_phys.commands import main
+from nnunet_phys.commands import fit, main
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin.prior_maps import folder_maps
+from nnunet_phys.precomputed_spin.series_times import TIMES
 from nnunet_phys.sequences import MOLLI, MSASHA, T2PreparedGRE
 from nnunet_phys.spin import SpinMaps
 
@@ -291,3 +292,7 @@ def test_places_for_the_results_that_cannot_be(t2prep, tmp_path, refused):
     refused(_fit(t2prep, somebodys, "t2prep"), "is a file. Name a folder")
     refused(_fit(t2prep, t2prep, "t2prep"), "is a folder that is read from")
     refused(_fit(tmp_path / "no", tmp_path / "out", "t2prep"), "no such folder. Give a folder of images.")
+
+
+def test_the_command_offers_all_sequences_that_can_be_fitted():
+    assert set(fit._SEQUENCES) == set(TIMES)  # the command's parser must not import torch
