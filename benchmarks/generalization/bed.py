@@ -26,7 +26,7 @@ class Bed:
 
     Attributes:
         work: folder for all files.
-        plan: small or full.
+        plan: a name in `plans.REDUCED_PLANS`, or full.
         device: cpu, cuda or mps.
         processes: worker processes.
     """

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from generalization.bed import unsuitable
 from generalization.comparisons import FEWEST_PAIRS, holm, mean_and_sd, mean_interval, paired_p
 from generalization.methods import LEFT_OUT, METHODS
+from generalization.plans import plan_description
 from generalization.published import DIFFERENCES, SINGLE_SOURCE
 from generalization.results import MethodScores, Results, worst_cases
 from generalization.test_sets import STRUCTURES
@@ -196,8 +197,6 @@ def introduction() -> str:
 def schedule_line(results: Results, training: str) -> str:
     """What the runs on a training set have in common."""
     record = next(record for record in results.records if record.training == training)
-    plan = {"small": "the small plan (16-128 features, batches of 6)", "full": "nnU-Net's own plan"}
     formats = sorted({r.hardware.get("format", "") for r in results.records if r.training == training})
-    return (
-        f"{record.settings.iterations:,} iterations of {plan[record.settings.plan]}, trained in {'; '.join(formats)}."
-    )
+    plan = plan_description(record.settings.plan)
+    return f"{record.settings.iterations:,} iterations of {plan}, trained in {'; '.join(formats)}."

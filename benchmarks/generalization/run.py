@@ -9,6 +9,7 @@ from dataclasses import replace
 from generalization.bed import Bed, unsuitable
 from generalization.methods import METHODS
 from generalization.model import Run, score_test
+from generalization.plans import FULL, REDUCED_PLANS
 from generalization.records import (
     RunRecord,
     Settings,
@@ -54,9 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-plan",
-        choices=("small", "full"),
+        choices=(*REDUCED_PLANS, FULL),
         default="small",
-        help="small: 16-128 features, 160x160, batches of 6 (default); full: nnU-Net's own",
+        help="; ".join(f"{name}: {plan}" for name, plan in REDUCED_PLANS.items())
+        + f"; {FULL}: nnU-Net's own (default %(default)s)",
     )
     parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cpu", help="default %(default)s")
     parser.add_argument("-np", type=PROCESSES, default=2, help="worker processes (default %(default)s)")

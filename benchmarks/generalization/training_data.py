@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -12,14 +11,12 @@ from unittest.mock import patch
 from generalization.bed import CONFIGURATION, Bed
 from generalization.competitors.look_up import look_up_maps
 from generalization.methods import Maps
+from generalization.plans import REDUCED_PLANS
 from generalization.processes import TQDM_STEP, run_logged
 from generalization.test_sets import new_folder
 from generalization.training_sets import TrainingSet
-from nnunet_phys.experiments.small_training import PLANS, shrink_plan
+from nnunet_phys.experiments.small_training import PLANS
 from nnunet_phys.whole_files import write_json
-
-SMALL_FEATURES, SMALL_BATCH, SMALL_PATCH = (16, 32, 64, 128, 128), 6, 160
-"""The small plan: channels of each stage, patches per batch, rows and columns of a patch at most."""
 
 
 def preprocess_images(bed: Bed, training: TrainingSet) -> None:
@@ -38,18 +35,10 @@ def preprocess_images(bed: Bed, training: TrainingSet) -> None:
         fingerprint = ["nnUNetv2_extract_fingerprint", "-d", training.number, *processes]
         run_logged(fingerprint, environment, log, f"{training.name}: fingerprint")
         run_logged(["nnUNetv2_plan_experiment", "-d", training.number], environment, log, f"{training.name}: plan")
-        if bed.plan == "small":
-            make_small(work / f"{PLANS}.json")
+        if bed.plan in REDUCED_PLANS:
+            REDUCED_PLANS[bed.plan].apply(work / f"{PLANS}.json")
         command = ["nnUNetv2_preprocess", "-d", training.number, "-c", CONFIGURATION, *processes]
         run_logged(command, environment, log, f"{training.name}: preprocessing")
-
-
-def make_small(plans_file: Path) -> None:
-    """Reduce the 2d plan to 16-128 features, batches of 6 and patches of at most 160x160."""
-    planned = json.loads(plans_file.read_text())["configurations"][CONFIGURATION]["patch_size"]
-    multiple = 2 ** (len(SMALL_FEATURES) - 1)
-    rows, columns = (min(SMALL_PATCH, -(-n // multiple) * multiple) for n in planned)
-    shrink_plan(plans_file, (rows, columns), SMALL_BATCH, SMALL_FEATURES)
 
 
 def preprocess_maps(bed: Bed, training: TrainingSet, kind: Maps) -> None:

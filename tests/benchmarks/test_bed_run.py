@@ -21,11 +21,11 @@ from generalization import model, run
 from generalization.__main__ import main
 from generalization.bed import Bed, trained_method, unsuitable
 from generalization.methods import METHODS
+from generalization.plans import REDUCED_PLANS
 from generalization.processes import TQDM_STEP, run_logged
 from generalization.records import read_record
 from generalization.test_sets import STRUCTURES, TestFolder, TestSet, write_test_set
 from generalization.training import SCHEDULE_VARIABLE, Schedule, in_bfloat16, schedule_in_force
-from generalization.training_data import make_small
 from generalization.training_sets import TRAINING_SETS, write_training_set
 from generalization.translation import gather_series, images_to_segment
 from nnunet_phys.errors import InputError
@@ -230,11 +230,11 @@ def sleeping() -> set[str]:
     return {line.split()[0] for line in lines if line.split()[1:] == ["sleep", "60"]}
 
 
-def test_the_small_plan(tmp_path):
+def test_a_reduced_plan(tmp_path):
     architecture = {"arch_kwargs": {"n_stages": 7}}
     plans = {"configurations": {"2d": {"patch_size": [256, 126], "batch_size": 30, "architecture": architecture}}}
     (tmp_path / "plans.json").write_text(json.dumps(plans))
-    make_small(tmp_path / "plans.json")
+    REDUCED_PLANS["small"].apply(tmp_path / "plans.json")
     small = json.loads((tmp_path / "plans.json").read_text())["configurations"]["2d"]
     assert small["patch_size"] == [160, 128] and small["batch_size"] == 6
     assert small["architecture"]["arch_kwargs"]["features_per_stage"] == [16, 32, 64, 128, 128]
