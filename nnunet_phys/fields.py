@@ -159,8 +159,8 @@ class ReceiveBias:
     scanner's own normalisation.
 
     Attributes:
-        factor: sensitivity at the coil element. 1.5-3 over the field of view is an assumption; in real MOLLI readouts
-            chest-wall fat was 3-5 times as bright as the heart.
+        factor: sensitivity at the coil element. The shipped recipes draw 1-7: in real MOLLI readouts chest-wall fat was
+            3-5 times as bright as the heart.
         distance_mm: distance from the middle to the coil element; 80-140 is an assumption.
         remainder: standard deviation of the smooth factor's logarithm, an assumption.
         seed: decides the angle and the smooth factor.

@@ -164,7 +164,7 @@ def test_what_ships_draws_infarcts():
         for name in shipped_recipes()
     }
     late, others = (
-        {"lge_gre": 0.4, "lge_bssfp": 0.4},
+        {"lge_gre": 0.7, "lge_bssfp": 0.7},
         {"molli": 0.15, "sasha": 0.15, "t2prep": 0.15, "t2prep_gre": 0.15},
     )
     assert shares == {
@@ -175,7 +175,7 @@ def test_what_ships_draws_infarcts():
         "paper": {},
     }
     rng, recipe = np.random.default_rng(0), load_recipe("lge")
-    assert np.mean([recipe.draw_contrast(rng).infarct is not None for _ in range(600)]) == pytest.approx(0.4, abs=0.06)
+    assert np.mean([recipe.draw_contrast(rng).infarct is not None for _ in range(600)]) == pytest.approx(0.7, abs=0.06)
 
 
 @pytest.mark.parametrize(
