@@ -3,7 +3,7 @@
 Draws are made from the maps of a data set (`nnunet_phys reverse`), whose labels define blood and myocardium. Real
 ratios come from the folder in NNUNET_PHYS_DATA (not part of the project): cine and LGE by their labels, MOLLI readouts
 by the mid-wall ring and what it encloses. The ratio is that of the median magnitudes, with the recipe's noise and
-without receive bias.
+without receive bias, slow flow, regions and infarcts.
 
     NNUNET_PHYS_DATA=... python benchmarks/contrast_ratios.py -d 27 -o ratios.png
 """
@@ -116,7 +116,7 @@ def draw_ratios(
     ratios = []
     alone = replace(
         recipe,
-        sequences=(replace(entry, region=None, infarct=None),),
+        sequences=(replace(entry, slow_flow=None, region=None, infarct=None),),
         scanner=tuple(e for e in recipe.scanner if e.name == "noise"),
     )
     for i in range(count):
