@@ -25,7 +25,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -41,7 +41,7 @@ from nnunet_phys.precomputed_spin.prior import DEFAULT_PRIOR, SpinPrior
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, SliceNoise
 from nnunet_phys.spin import SpinMaps
-from reverse_imaging import CINE, CONTRASTS, TEST_SEED, Heart, cine_scans, draw_heart, measure
+from reverse_imaging import CINE, CONTRASTS, PIXEL_MM, SHAPE, TEST_SEED, Heart, cine_scans, draw_heart, measure
 
 SAMPLES = 19
 """The least and the greatest of n exchangeable values enclose another one with probability (n - 1) / (n + 1): 90 %."""
@@ -132,9 +132,11 @@ class Benchmark:
     steps: int
     batch: int
 
-    def draw_hearts(self, seed: int = TEST_SEED, **grid: object) -> list[Heart]:
-        """Hearts from a seed on; `grid` is that of `draw_heart`."""
-        return [draw_heart(seed + i, 1, **grid) for i in range(self.hearts)]
+    def draw_hearts(
+        self, seed: int = TEST_SEED, shape: tuple[int, int] = SHAPE, pixel_mm: float = PIXEL_MM
+    ) -> list[Heart]:
+        """Hearts of consecutive seeds, from `seed` on."""
+        return [draw_heart(seed + i, 1, shape, pixel_mm) for i in range(self.hearts)]
 
     def chance(self) -> Columns:
         """Distances between the maps of the hearts and of as many others."""
@@ -162,8 +164,8 @@ class Benchmark:
             shares[name] = f"{t1:.0f} / {t2:.0f}"
 
         # 2. Draws from noise, and the denoising error, on the prior's own grid
-        on_grid = self.draw_hearts(shape=(SIZE, SIZE), pixel_mm=prior.pixel_mm)
-        drawn = draw(replace(prior, guide=None), self.hearts)
+        on_grid = self.draw_hearts(TEST_SEED, (SIZE, SIZE), prior.pixel_mm)
+        drawn = draw(prior, self.hearts)
         distances["draws"] = f"{sliced_wasserstein(bright_times(drawn), bright_times(join(on_grid))):.3f}"
         errors = denoising(prior, on_grid)
 

@@ -226,8 +226,10 @@ def find_prior(name_or_folder: str | Path, scaling: Scaling | None = None) -> Pa
         if scaling is not None:
             raise InputError(f"Prior '{name_or_folder}' has its scaling in prior.json. Leave out -scaling {scaling}.")
     elif scaling is None:
-        or_published = " For the weights of Zhao et al., add -scaling published." if (folder / "unet").is_dir() else ""
-        raise InputError(f"Prior '{name_or_folder}' has no prior.json. {_remedy()}{or_published}")
+        hint = " The network of Zhao et al. needs -scaling published (reverse, translate, demo)."
+        raise InputError(
+            f"Prior '{name_or_folder}' has no prior.json. {_remedy()}{hint if (folder / 'unet').is_dir() else ''}"
+        )
     elif not folder.is_dir():
         raise InputError(f"Prior '{name_or_folder}' is not a folder. {_PUBLISHED_REMEDY}")
     return folder

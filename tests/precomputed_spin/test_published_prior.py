@@ -96,7 +96,7 @@ def refused(folder, text, scaling="published"):
 
 
 def test_scaling_and_folder_must_fit(published, prior, tmp_path):
-    assert "add -scaling published" in refused(published, f"Prior '{published}' has no prior.json", scaling=None)
+    assert "needs -scaling published" in refused(published, f"Prior '{published}' has no prior.json", scaling=None)
     refused(prior, "has its scaling in prior.json. Leave out -scaling published")
     refused(DEFAULT_PRIOR, "has its scaling in prior.json. Leave out -scaling published")
     refused(tmp_path / "nowhere", "is not a folder. With -scaling published, give the folder of a DDPM")
