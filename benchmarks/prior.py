@@ -172,7 +172,7 @@ class Benchmark:
         # 3. Contrasts made from the maps
         figures = measure(hearts, load, ProximalSampler(self.steps), self.batch)["figures"]
         contrasts = {name: f"{np.mean(figures[f'{name} heart']):.1f}" for name in CONTRASTS}
-        return {"Distance": distances, "Denoising": errors, "Covered": shares, "Contrasts": contrasts}
+        return {"Distance": distances, "Denoising": errors, "Covered, %": shares, "Contrasts, dB": contrasts}
 
 
 def print_table(title: str, rows: dict[str, Columns]) -> None:

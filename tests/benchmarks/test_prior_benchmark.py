@@ -34,7 +34,7 @@ def test_priors_of_both_kinds_have_a_row_in_each_table(prior, published, tmp_pat
     monkeypatch.setattr(sys, "argv", ["prior.py", *options])
     benchmark.main()
     written = json.loads(tables.read_text())
-    assert list(written) == ["Distance", "Denoising", "Covered", "Contrasts"]
+    assert list(written) == ["Distance", "Denoising", "Covered, %", "Contrasts, dB"]
     assert list(written["Distance"]) == ["maps of other hearts", prior, published]
     for rows in written.values():
         for row in rows.values():
