@@ -14,7 +14,9 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -78,11 +80,17 @@ class Heart:
     labels: np.ndarray
     tissue: np.ndarray
 
+    @property
+    def regions(self) -> dict[str, np.ndarray]:
+        """Where a tissue is, bool (slices, rows, columns), by its name."""
+        regions = {"myocardium": self.labels == LABELS["MYO"], "LV blood": self.labels == LABELS["LV"]}
+        return regions | {"RV blood": self.labels == LABELS["RV"], "fat": self.tissue == TISSUE_NAMES.index("fat")}
 
-def draw_heart(seed: int, slices: int) -> Heart:
+
+def draw_heart(seed: int, slices: int, shape: tuple[int, int] = SHAPE, pixel_mm: float = PIXEL_MM) -> Heart:
     """Draw a heart and its cine image."""
-    heart, rng = digital_heart(seed, slices, SHAPE, PIXEL_MM, hidden_walls=True), np.random.default_rng(seed)
-    bias = torch.from_numpy(receive_bias(rng, SHAPE, PIXEL_MM, centre_mm=heart.centre_mm))
+    heart, rng = digital_heart(seed, slices, shape, pixel_mm, hidden_walls=True), np.random.default_rng(seed)
+    bias = torch.from_numpy(receive_bias(rng, shape, pixel_mm, centre_mm=heart.centre_mm))
     maps = SpinMaps(heart.maps.pd * bias, heart.maps.t1, heart.maps.t2)
     image = rng.uniform(50, 2000) * noisy_magnitude(rng, CINE(maps).numpy(), rng.uniform(0.002, 0.008))
     return Heart(str(seed), image, maps, heart.labels, heart.tissue)
@@ -97,14 +105,25 @@ def psnr(truth: torch.Tensor, estimate: torch.Tensor, region: torch.Tensor) -> f
     return float(torch.stack(values).mean())
 
 
-def measure(hearts: list[Heart], prior_name: str, sampler: Sampler, device: str, batch: int) -> dict:
+def cine_scans(hearts: list[Heart]) -> list[Scan]:
+    """The hearts' cine images, to be inverted."""
+    return [Scan(h.name, (Series(CINE, h.image[None]),), (PIXEL_MM, PIXEL_MM)) for h in hearts]
+
+
+def measure(hearts: list[Heart], load: Callable[[], SpinPrior], sampler: Sampler, batch: int) -> dict:
     """Run one method over all hearts; called in a separate process, so that its memory can be measured.
+
+    Args:
+        hearts: the hearts.
+        load: loads the prior on its device.
+        sampler: the method.
+        batch: slices per network call.
 
     Returns:
         Figures per slice by name, medians of T1 and T2 by structure, and the cost per slice.
     """
     calls = 0
-    prior = SpinPrior.load(prior_name, device)
+    prior = load()
 
     def count(module: torch.nn.Module, arguments: tuple) -> None:
         nonlocal calls
@@ -112,9 +131,8 @@ def measure(hearts: list[Heart], prior_name: str, sampler: Sampler, device: str,
 
     prior.unet.register_forward_pre_hook(count)
     imager = ReverseImager(prior, sampler, batch=batch)
-    scans = [Scan(h.name, (Series(CINE, h.image[None]),), (PIXEL_MM, PIXEL_MM)) for h in hearts]
     start = time.perf_counter()
-    results = list(imager(scans))
+    results = list(imager(cine_scans(hearts)))
     seconds = time.perf_counter() - start
     figures, medians = {}, {}
     for heart, result in zip(hearts, results, strict=True):
@@ -128,14 +146,12 @@ def measure(hearts: list[Heart], prior_name: str, sampler: Sampler, device: str,
                 a, b = (signals(sequence, m).abs() for m in (true, estimated))
                 figures.setdefault(f"{name} body", []).append(psnr(a, b, body))
                 figures.setdefault(f"{name} heart", []).append(psnr(a, b, inside))
-        regions = {"myocardium": heart.labels == LABELS["MYO"], "LV blood": heart.labels == LABELS["LV"]}
-        regions |= {"RV blood": heart.labels == LABELS["RV"], "fat": heart.tissue == TISSUE_NAMES.index("fat")}
-        for name, region in regions.items():
+        for name, region in heart.regions.items():
             ratios = [float(m[region].median() / t[region].median()) for m, t in _times(maps, heart.maps)]
             medians.setdefault(name, []).append(ratios)
     slices = sum(len(h.image) for h in hearts)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    if device.startswith("cuda"):
+    if prior.device.type == "cuda":
         memory = torch.cuda.max_memory_allocated() / 2**30
     return {
         "figures": figures,
@@ -163,7 +179,7 @@ def main() -> None:
     def run(hearts: list[Heart], sampler: Sampler) -> dict:
         batch = min(args.batch, sum(len(h.image) for h in hearts))  # a larger batch would be padded
         with get_context("spawn").Pool(1) as process:
-            return process.apply(measure, (hearts, args.prior, sampler, args.device, batch))
+            return process.apply(measure, (hearts, partial(SpinPrior.load, args.prior, args.device), sampler, batch))
 
     methods: dict[str, Sampler] = {"prior mean": PriorMean(), "tissue lookup": TissueLookup()}
     if args.dps_steps:

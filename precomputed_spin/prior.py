@@ -17,21 +17,23 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from nnunet_phys.precomputed_spin.prior_files import (
+    DEFAULT_PRIOR,
     FOLD,
     FORMAT,
     IN_CHANNELS,
     OUT_CHANNELS,
     PriorDescription,
     PriorFiles,
+    Scaling,
     find_prior,
     read_prior_files,
+    read_published_files,
     write_prior_files,
 )
 from nnunet_phys.precomputed_spin.reference import library_voxels
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
 
-DEFAULT_PRIOR = "digital_heart"
 _KNOTS = 33
 """Number of timesteps at which the denoising error is saved; it is smooth, and measured at 24."""
 _BF16_CAPABILITY = 8
@@ -44,7 +46,8 @@ class SpinPrior:
 
     Attributes:
         unet: predicts the velocity v (Salimans and Ho, ICLR 2022) of scaled maps, given these maps with noise and a
-            guide. Blocks of 2x2 pixels are folded into channels (`FOLD`).
+            guide. Blocks of 2x2 pixels are folded into channels (`FOLD`). Or Zhao et al.'s network, which takes maps
+            with noise alone, not folded, and predicts their noise (`takes_guide`).
         scheduler: the noise schedule it was trained with.
         scaling: physical units to network numbers.
         pixel_mm: in-plane pixel size of the maps it learned.
@@ -68,14 +71,22 @@ class SpinPrior:
     bf16: bool = False
 
     @property
+    def takes_guide(self) -> bool:
+        """Whether its network sees a guide; only such networks fold pixels."""
+        return self.unet.config["in_channels"] == IN_CHANNELS
+
+    @property
     def multiple(self) -> int:
         """Rows and columns must be multiples of this (pixel folding, then the U-Net's halvings)."""
-        return FOLD * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+        return (FOLD if self.takes_guide else 1) * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
 
     @property
     def minimum(self) -> int:
-        """Fewest rows and columns that the prior takes: four pixels at the U-Net's coarsest level."""
-        return 4 * self.multiple
+        """Fewest rows and columns that the prior takes: four pixels at the U-Net's coarsest level.
+
+        One pixel suffices for Zhao et al.'s network, at whose coarsest level a whole field of view has four.
+        """
+        return 4 * self.multiple if self.takes_guide else self.multiple
 
     @property
     def device(self) -> torch.device:
@@ -112,19 +123,35 @@ class SpinPrior:
         return replace(self, guide=guide)
 
     def velocity(self, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """Network output v for noisy scaled maps (slices, 3, rows, columns) at `timesteps` (slices,)."""
+        """Velocity v of noisy scaled maps (slices, 3, rows, columns) at `timesteps` (slices,)."""
+        if not self.takes_guide:
+            output = self._run(noisy, timesteps)
+            if self.scheduler.config["prediction_type"] == "v_prediction":
+                return output
+            abar = self.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+            return (output - (1 - abar).sqrt() * noisy) / abar.sqrt()  # v of the predicted noise
         guide = self.library_moments if self.guide is None else self.guide
         guide = guide.expand(len(noisy), 6, *noisy.shape[2:])
-        folded = pixel_unshuffle(torch.cat((noisy, guide), 1), FOLD)
-        with torch.autocast(folded.device.type, torch.bfloat16, enabled=self.bf16):
-            velocity = self.unet(folded, timesteps).sample
-        return pixel_shuffle(velocity.float(), FOLD)
+        return pixel_shuffle(self._run(pixel_unshuffle(torch.cat((noisy, guide), 1), FOLD), timesteps), FOLD)
+
+    def _run(self, channels: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The network's output, float32."""
+        with torch.autocast(channels.device.type, torch.bfloat16, enabled=self.bf16):
+            output: torch.Tensor = self.unet(channels, timesteps).sample
+        return output.float()
 
     def denoise(self, noisy: torch.Tensor, timestep: int) -> torch.Tensor:
-        """Posterior mean of the clean scaled maps given noisy ones, both (slices, 3, rows, columns)."""
+        """Posterior mean of the clean scaled maps given noisy ones, both (slices, 3, rows, columns).
+
+        It is clipped if the scheduler says so (`clip_sample`), as diffusers' samplers clip it.
+        """
         abar = self.alphas_cumprod[timestep]
         steps = torch.full((len(noisy),), timestep, device=noisy.device)
-        return abar.sqrt() * noisy - (1 - abar).sqrt() * self.velocity(noisy, steps)
+        clean = abar.sqrt() * noisy - (1 - abar).sqrt() * self.velocity(noisy, steps)
+        if not self.scheduler.config["clip_sample"]:
+            return clean
+        most = self.scheduler.config["clip_sample_range"]
+        return clean.clamp(-most, most)
 
     def timesteps(self, steps: int, least_abar: float = 1e-3, most_abar: float = 1.0) -> list[int]:
         """Descending timesteps, evenly spaced from where abar reaches `least_abar` to where it reaches `most_abar`."""
@@ -162,13 +189,24 @@ class SpinPrior:
         write_prior_files(folder, PriorFiles(self._description(), network, self.scheduler, self.reference.cpu()))
 
     @classmethod
-    def load(cls, name_or_folder: str | Path = DEFAULT_PRIOR, device: str | torch.device = "cpu") -> SpinPrior:
+    def load(
+        cls,
+        name_or_folder: str | Path = DEFAULT_PRIOR,
+        device: str | torch.device = "cpu",
+        scaling: Scaling | None = None,
+    ) -> SpinPrior:
         """Load a prior from a folder, or the shipped one by its name.
+
+        Args:
+            name_or_folder: the folder or the name.
+            device: where its network goes.
+            scaling: "published" for the folder of Zhao et al.'s network (`read_published_files`).
 
         Raises:
             InputError: the folder is missing or holds no whole and plausible prior.
         """
-        files = read_prior_files(find_prior(name_or_folder))
+        folder = find_prior(name_or_folder, scaling)
+        files = read_prior_files(folder) if scaling is None else read_published_files(folder)
         unet = files.unet.to(device)  # type: ignore[arg-type]  # its decorator hides the method
         return cls(
             unet,

@@ -4,6 +4,9 @@ PRIOR/prior.json              scaling, pixel size, denoising error, how it was m
 PRIOR/unet/                   the network in fp16, as diffusers saves it
 PRIOR/scheduler/              the noise schedule, as diffusers saves it
 PRIOR/reference.safetensors   voxels of the maps it learned from
+
+Beside this form, the folder of Zhao et al.'s network is read: a DDPM as diffusers' `DDPMPipeline.save_pretrained`
+writes it, without prior.json.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,10 +27,13 @@ from safetensors.torch import load_file, save_file
 
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.json_files import read_json
-from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import PublishedScaling, SpinScaling
 from nnunet_phys.whole_files import working_folder
 
 SHIPPED = Path(__file__).parent / "priors"
+DEFAULT_PRIOR = "digital_heart"
+Scaling = Literal["published"]
+"""Scalings of networks that come without prior.json; "published" is `PublishedScaling`."""
 FORMAT = 3
 FOLD = 2
 """Blocks of this many rows and columns are folded into channels, which reduces the network's cost to a quarter."""
@@ -35,6 +41,15 @@ IN_CHANNELS = FOLD**2 * (3 + 6)
 """Noisy PD, T1 and T2 and the guide's six channels, folded."""
 OUT_CHANNELS = FOLD**2 * 3
 """The velocity of PD, T1 and T2, folded."""
+_PUBLISHED_REMEDY = (
+    "With -scaling published, give the folder of a DDPM of three channels (PD, T1, T2) that predicts noise or "
+    "velocity, as DDPMPipeline.save_pretrained of diffusers writes it."
+)
+_PUBLISHED_CHANNELS = 3
+"""Channels into and out of Zhao et al.'s network: PD, T1 and T2."""
+_PUBLISHED_PIXEL_MM = 2.8
+"""Pixel size of Zhao et al.'s maps. They resize each image to 128x128 pixels, whatever its field of view. Assumed: it
+is 360 mm wide, usual in cardiac imaging."""
 PIXEL_MM = (0.5, 10.0)
 """Smallest and largest pixel size of a prior. Assumed: half the finest clinical pixel (1 mm), and a pixel as thick as
 the left ventricle's wall."""
@@ -113,9 +128,12 @@ def _check_timesteps(value: int) -> None:
         raise ValueError(f"{value} timesteps, expected {least} to {greatest}")
 
 
-def _check_prediction(value: str) -> None:
-    if value != "v_prediction":
-        raise ValueError(f"it is '{value}', expected 'v_prediction'")
+def _one_of(*predictions: str) -> dict[str, Any]:
+    def check(value: str) -> None:
+        if value not in predictions:
+            raise ValueError(f"it is '{value}', expected {' or '.join(map(repr, predictions))}")
+
+    return {"check": check}
 
 
 @dataclass(frozen=True)
@@ -123,7 +141,14 @@ class _SchedulerConfig:
     """What must be known of scheduler/scheduler_config.json before diffusers allocates its tables."""
 
     num_train_timesteps: int = field(metadata={"check": _check_timesteps})
-    prediction_type: str = field(metadata={"check": _check_prediction})
+    prediction_type: str = field(metadata=_one_of("v_prediction"))
+
+
+@dataclass(frozen=True)
+class _PublishedSchedulerConfig(_SchedulerConfig):
+    """The same for Zhao et al.'s network."""
+
+    prediction_type: str = field(metadata=_one_of("epsilon", "v_prediction"))
 
 
 def _exactly(channels: int) -> dict[str, Any]:
@@ -145,13 +170,26 @@ def _check_layers(layers: int) -> None:
 
 
 @dataclass(frozen=True)
-class _NetworkConfig:
-    """What must be known of unet/config.json before diffusers allocates the network."""
+class _NetworkSize:
+    """The size of a network, in unet/config.json, which must be known before diffusers allocates it."""
+
+    block_out_channels: tuple[int, ...] = field(metadata={"check": _check_widths})
+    layers_per_block: int = field(metadata={"check": _check_layers})
+
+
+@dataclass(frozen=True)
+class _NetworkConfig(_NetworkSize):
+    """What must be known of unet/config.json."""
 
     in_channels: int = field(metadata=_exactly(IN_CHANNELS))
     out_channels: int = field(metadata=_exactly(OUT_CHANNELS))
-    block_out_channels: tuple[int, ...] = field(metadata={"check": _check_widths})
-    layers_per_block: int = field(metadata={"check": _check_layers})
+
+
+@dataclass(frozen=True)
+class _PublishedNetworkConfig(_NetworkSize):
+    """The same for Zhao et al.'s network. Its channels out are checked by running it: one line for one fault."""
+
+    in_channels: int = field(metadata=_exactly(_PUBLISHED_CHANNELS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,17 +209,29 @@ class PriorFiles:
     reference: torch.Tensor
 
 
-def find_prior(name_or_folder: str | Path) -> Path:
+def find_prior(name_or_folder: str | Path, scaling: Scaling | None = None) -> Path:
     """A prior's folder, or a shipped prior's by its name.
 
+    Args:
+        name_or_folder: the folder or the name.
+        scaling: the scaling of a network without prior.json; None where prior.json holds it.
+
     Raises:
-        InputError: there is no such prior.
+        InputError: there is no such prior, or it has its own scaling although one was given.
     """
     folder = Path(name_or_folder)
     if not folder.is_dir():
         folder = SHIPPED / str(name_or_folder)
-    if not (folder / "prior.json").exists():
-        raise InputError(f"Prior '{name_or_folder}' has no prior.json. {_remedy()}")
+    if (folder / "prior.json").exists():
+        if scaling is not None:
+            raise InputError(f"Prior '{name_or_folder}' has its scaling in prior.json. Leave out -scaling {scaling}.")
+    elif scaling is None:
+        hint = " The network of Zhao et al. needs -scaling published (reverse, translate, demo)."
+        raise InputError(
+            f"Prior '{name_or_folder}' has no prior.json. {_remedy()}{hint if (folder / 'unet').is_dir() else ''}"
+        )
+    elif not folder.is_dir():
+        raise InputError(f"Prior '{name_or_folder}' is not a folder. {_PUBLISHED_REMEDY}")
     return folder
 
 
@@ -208,22 +258,52 @@ def read_prior_files(folder: Path) -> PriorFiles:
             f"{config.num_train_timesteps - 1}. {remedy}"
         )
     try:
-        scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-        _check_scheduler(scheduler)
-        unet = _read_network(folder / "unet")
+        scheduler = _read_scheduler(folder / "scheduler")
+        unet = _read_network(folder / "unet", OUT_CHANNELS)
         reference = _read_reference(folder / "reference.safetensors")
     except _FAULTS_OF_LIBRARIES as fault:
         raise InputError(f"Prior '{folder}' cannot be read ({last_line(fault)}). {remedy}") from None
     return PriorFiles(description, unet, scheduler, reference)
 
 
-def _check_scheduler(scheduler: DDPMScheduler) -> None:
+def read_published_files(folder: Path) -> PriorFiles:
+    """Read and check the folder of Zhao et al.'s network, a DDPM of PD, T1 and T2 alone in `PublishedScaling`.
+
+    What such a folder does not say is taken from the shipped prior: the reference voxels, and the denoising error,
+    which is assumed to be that of the shipped prior at the same noise (cumulative alpha).
+
+    Raises:
+        InputError: a file is missing or broken, the network has other channels, or numbers are not finite.
+    """
+    read_json(folder / "scheduler" / "scheduler_config.json", _PublishedSchedulerConfig, _PUBLISHED_REMEDY, extra=True)
+    read_json(folder / "unet" / "config.json", _PublishedNetworkConfig, _PUBLISHED_REMEDY, extra=True)
+    try:
+        scheduler = _read_scheduler(folder / "scheduler")
+        unet = _read_network(folder / "unet", _PUBLISHED_CHANNELS)
+    except _FAULTS_OF_LIBRARIES as fault:
+        raise InputError(f"Prior '{folder}' cannot be read ({last_line(fault)}). {_PUBLISHED_REMEDY}") from None
+    shipped = read_prior_files(SHIPPED / DEFAULT_PRIOR)
+    abar = shipped.scheduler.alphas_cumprod.numpy()[::-1]  # np.interp takes increasing values
+    errors = shipped.description.error_by_timestep(len(abar)).numpy()[::-1]
+    at_same_noise = [np.interp(scheduler.alphas_cumprod.numpy(), abar, channel).tolist() for channel in errors.T]
+    error = {str(timestep): (pd, t1, t2) for timestep, (pd, t1, t2) in enumerate(zip(*at_same_noise, strict=True))}
+    record = {"scaling": "published"}
+    description = PriorDescription(FORMAT, PublishedScaling(), _PUBLISHED_PIXEL_MM, error, record)
+    return PriorFiles(description, unet, scheduler, shipped.reference)
+
+
+def _read_scheduler(folder: Path) -> DDPMScheduler:
+    """Read the noise schedule, whose cumulative alphas must fall from 1 to 0, and not to 0 where noise is predicted."""
+    scheduler: DDPMScheduler = DDPMScheduler.from_pretrained(folder, local_files_only=True)
     levels = scheduler.alphas_cumprod
     if not (torch.isfinite(levels).all() and (levels.diff() <= 0).all() and levels[0] < 1 and levels[-1] >= 0):
         raise ValueError("the cumulative alphas of scheduler do not fall from 1 to 0")
+    if scheduler.config["prediction_type"] == "epsilon" and levels[-1] == 0:
+        raise ValueError("the schedule ends in pure noise, from which predicted noise does not give maps")
+    return scheduler
 
 
-def _read_network(folder: Path) -> UNet2DModel:
+def _read_network(folder: Path, out_channels: int) -> UNet2DModel:
     """Read the network, and run it on the smallest input to prove that it works."""
     unet, loading = UNet2DModel.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
@@ -235,9 +315,9 @@ def _read_network(folder: Path) -> UNet2DModel:
         raise ValueError("the weights of unet hold NaN or infinite values")
     unet = unet.float().eval().requires_grad_(False)
     size = 2 ** len(unet.config["block_out_channels"])
-    velocity = unet(torch.zeros(1, IN_CHANNELS, size, size), 0).sample
-    if velocity.shape != (1, OUT_CHANNELS, size, size) or not torch.isfinite(velocity).all():
-        raise ValueError("unet gives no velocity of PD, T1 and T2")
+    output = unet(torch.zeros(1, unet.config["in_channels"], size, size), 0).sample
+    if output.shape != (1, out_channels, size, size) or not torch.isfinite(output).all():
+        raise ValueError(f"unet gives {output.shape[1]} channels or values that are not finite, not PD, T1 and T2")
     return unet
 
 

@@ -166,7 +166,9 @@ class ReverseImager:
         guess = first.pixelwise_posterior(self.prior.library)[:, :3]
         likelihood = likelihood.calibrated(guess)
         # 2. Guide the prior by what the pixels of all series show.
-        prior = self.prior.guided(likelihood.pixelwise_posterior(self.prior.library))
+        prior = self.prior
+        if prior.takes_guide:
+            prior = prior.guided(likelihood.pixelwise_posterior(prior.library))
         # 3. Draw each sample from its own noise.
         streams = [[key if k == 0 else f"{key}/{k}" for key in keys] for k in range(self.samples)]
         return torch.stack([self.sampler(prior, likelihood, SliceNoise(s, self.seed)).cpu() for s in streams])

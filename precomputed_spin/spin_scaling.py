@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from nnunet_phys.spin import T1_MAX_MS, T2_MAX_MS, SpinMaps
+from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
 
 LEAST, GREATEST = -1.0, 1.3
 """Bounds of scaled maps: PD is not negative; upwards, values may exceed the prior's range a little."""
@@ -65,3 +65,36 @@ class SpinScaling:
             for channel, (low, high) in ((1, self.t1_ms), (2, self.t2_ms))
         )
         return SpinMaps(pd, t1, t2)
+
+
+@dataclass(frozen=True)
+class PublishedScaling(SpinScaling):
+    """The scaling of Zhao et al.'s network (Reverse Imaging, MICCAI 2025), linear in all three.
+
+    PD = u / 0.6, T1 = 3200 u ms and T2 = 300 u ms for u = (z + 1) / 2, as their `cine_reverse_all.py` has it. Signal
+    equations need times above 0: below `T1_MIN_MS` and `T2_MIN_MS`, times fall exponentially with u instead, with the
+    same slope at these bounds, so that a gradient remains.
+    """
+
+    pd: tuple[float, float] = field(default=(0.0, 1 / 0.6), init=False)
+    t1_ms: tuple[float, float] = field(default=(0.0, 3200.0), init=False)
+    t2_ms: tuple[float, float] = field(default=(0.0, 300.0), init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing to check: the bounds are constants, and those of T1 and T2 begin at 0."""
+
+    def encode(self, maps: SpinMaps) -> torch.Tensor:
+        """See `SpinScaling`."""
+        channels = [maps.pd / self.pd[1]]
+        for time, (_, high), least in ((maps.t1, self.t1_ms, T1_MIN_MS), (maps.t2, self.t2_ms, T2_MIN_MS)):
+            channels.append(torch.where(time > least, time, least * (1 + torch.log(time / least))) / high)
+        return 2 * torch.stack(channels, 1) - 1
+
+    def decode(self, scaled: torch.Tensor) -> SpinMaps:
+        """See `SpinScaling`."""
+        unit = (scaled + 1) / 2
+        times = []
+        for channel, (_, high), least in ((1, self.t1_ms, T1_MIN_MS), (2, self.t2_ms, T2_MIN_MS)):
+            linear = high * unit[:, channel]
+            times.append(torch.where(linear > least, linear, least * torch.exp(linear.clamp(max=least) / least - 1)))
+        return SpinMaps(self.pd[1] * unit[:, 0], *times)

@@ -209,6 +209,26 @@ def prior(tmp_path_factory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="session")
+def published(tmp_path_factory) -> str:
+    """Folder of a small untrained DDPM of three channels, as diffusers saves it. Never written to: copy it."""
+    import torch
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    folder = tmp_path_factory.mktemp("published")
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=32,
+        block_out_channels=(16, 32),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=16,
+    )
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder)
+    return str(folder)
+
+
 def _point_nnunet_at(root: Path, patch: pytest.MonkeyPatch) -> None:
     for variable in NNUNET_VARIABLES:
         (root / variable).mkdir(exist_ok=True)

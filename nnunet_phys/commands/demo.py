@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_phys.commands.shared.map_work import add_prior_arguments
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="new folder (default %(default)s)",
     )
-    parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
+    add_prior_arguments(parser)
     parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a smoke test: every step runs, nothing is learned")
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"-o {folder} is a file. Name a folder.")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"-o {folder} is not empty. Choose another folder or remove it.")
-    find_prior(args.prior)
+    find_prior(args.prior, args.scaling)
     torch_device(args.device)
     start = time.monotonic()
     own_folders(folder, DEMO_TRAINERS)  # before anything imports nnunetv2
@@ -83,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
     write_heart_dataset(raw, size.train, size.test, size.slices)
     _stage(2, "PD, T1 and T2 maps by reverse imaging")
     reverse = ["reverse", "-d", str(_DATASET), "-device", args.device, "-steps", str(size.steps), "-prior", args.prior]
+    if args.scaling is not None:
+        reverse += ["-scaling", args.scaling]
     _exit_on_failure(main(reverse))
     _stage(3, "nnU-Net's plan and preprocessing, then the maps'")
     plan_and_preprocess(_DATASET, patch_size=(96, 96))

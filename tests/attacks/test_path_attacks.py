@@ -103,6 +103,15 @@ ATTACKS = {
     "reverse: maps made otherwise": ("reverse -d 900" + WORK, "made with other settings"),
     "reverse: a record that is not ours": (REVERSE + " -o {out}", "is not a record of nnunet_phys", record_of_other),
     "reverse: no such prior": ("reverse -d 900 -o {out} -prior nowhere -device cpu", "has no prior.json"),
+    "reverse: a prior with a scaling of its own": (
+        "reverse -d 900 -o {out} -scaling published -device cpu",
+        "in prior.json",
+    ),
+    "reverse: a scaling without its network": (
+        "reverse -d 900 -o {out} -prior nowhere -scaling published -device cpu",
+        "Prior 'nowhere' is not a folder",
+    ),
+    "demo: a prior with a scaling of its own": ("demo -o {out} --quick -scaling published", "in prior.json"),
     "reverse: a prior that is an image": ("reverse -d 900 -o {out} -prior {image} -device cpu", "has no prior.json"),
     "reverse: no such device": ("reverse -d 900 -o {out} -device banana", "-device banana"),
     "translate: somebody's images": (TRANSLATE + " -o {out}", "case0_0000", out_with("case0_0000.nii.gz")),

@@ -39,6 +39,14 @@ def test_a_molli_series_becomes_cine(tiny, series, prior, tmp_path, capsys):
     assert "is a folder that is read from" in capsys.readouterr().err
 
 
+def test_the_published_network_translates(series, published, tmp_path, capsys):
+    out, options = tmp_path / "cine", ("-from", "molli", "-scaling", "published")
+    assert main(_translate(series, out, published, *options)) == 0
+    assert json.loads((out / "case0.json").read_text())["prior"]["scaling"] == "published"
+    assert main(_translate(series, out, published, *options)) == 0
+    assert "2 of 2 cases are finished and skipped" in capsys.readouterr().out
+
+
 def test_killed_while_it_overwrites_no_record_vouches_for_what_is_there(series, prior, tmp_path, monkeypatch):
     out, common = tmp_path / "out", ("-from", "molli")
     assert main(_translate(series, out, prior, *common)) == 0

@@ -29,9 +29,19 @@ _MOST_FLAGS = 20
 """Flags that are printed; the records hold all of them."""
 
 
+def add_prior_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add arguments that name a spin prior."""
+    parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
+    parser.add_argument(
+        "-scaling",
+        choices=("published",),
+        help="for a -prior without prior.json: published, for the network of Zhao et al. (MICCAI 2025)",
+    )
+
+
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     """Add arguments on how the maps are made, and on which part of the cases this process does."""
-    parser.add_argument("-prior", default="digital_heart", help="folder or name of a spin prior (default %(default)s)")
+    add_prior_arguments(parser)
     parser.add_argument("-sampler", default="proximal", choices=("proximal", "dps"), help="default %(default)s")
     parser.add_argument(
         "-steps", type=whole_number(2, MOST_STEPS), help="network evaluations per slice (default 12; dps: 200)"
@@ -179,7 +189,7 @@ def _load_prior(args: argparse.Namespace, samples: int) -> tuple[SpinPrior, Samp
     device = args.device
     if device == "cuda" and torch.cuda.is_available():  # a launcher starts one process per GPU
         device = f"cuda:{environment_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
-    prior = SpinPrior.load(args.prior, torch_device(device))
+    prior = SpinPrior.load(args.prior, torch_device(device), args.scaling)
     options = {} if args.steps is None else {"steps": args.steps}
     if samples > 1 and args.sampler == "proximal":
         options["average"] = 1
