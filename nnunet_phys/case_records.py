@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from nnunet_phys.errors import InputError
@@ -240,3 +241,8 @@ def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool
         return all(file_sha256(inside(Path(folder), entry.file)) == entry.sha256 for entry in record.files)
     except (OSError, InputError):  # a file is missing, or its name leads elsewhere
         return False
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages on which maps and priors depend, for a record."""
+    return {name: version(name) for name in ("nnunet_phys", "nnunetv2", "torch", "diffusers", "numpy")}

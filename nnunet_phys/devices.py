@@ -1,6 +1,8 @@
-"""The device that a user asks for."""
+"""The device that a user asks for, and whether it computes in bfloat16."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 
@@ -18,3 +20,12 @@ def torch_device(name: str) -> torch.device:
         return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"-device {name} is not available on this machine. Use -device cpu.") from None
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16: a CPU with AVX512-BF16 on Linux, an NVIDIA GPU from Ampere on."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    cpu_info = Path("/proc/cpuinfo")
+    return device.type == "cpu" and cpu_info.is_file() and "avx512_bf16" in cpu_info.read_text()

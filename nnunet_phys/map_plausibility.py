@@ -20,6 +20,8 @@ second, by 30 or more."""
 T2_MEDIAN_MS = (25.0, 500.0)
 """Bounds for the median T2 of tissue. Skeletal muscle at 3 T has about 30 ms, little more than rates R2 in 1/s: 22 for
 45 ms, 5 for 200 ms. The upper bound is an assumption: twice the T2 of blood."""
+SECONDS = {"T1": 10.0, "T2": 1.0}
+"""Medians below these are likely seconds: tissue has a T1 of 0.2 to 3 s and a T2 of 0.03 to 0.3 s."""
 MOST_INVERTED = 0.5
 """Largest plausible share of tissue voxels with T2 above T1. No tissue has that, but noise gives it to some voxels."""
 
@@ -50,9 +52,14 @@ def map_faults(case: str, maps: SpinMaps) -> list[str]:
         if not least <= median <= greatest:
             faults.append(
                 f"{case}: the median {name} of its bright voxels is {median:g}, expected {least:g} to {greatest:g} ms. "
-                f"Give {name} in ms, neither in another unit nor as the rate R{name[1]}."
+                f"Give {name} in ms{_hint(name, median)}, neither in another unit nor as the rate R{name[1]}."
             )
     inverted = float((flat.t2 > flat.t1)[tissue].float().mean())
     if not faults and inverted > MOST_INVERTED:
         faults.append(f"{case}: T2 exceeds T1 in {100 * inverted:.0f} % of its bright voxels. Are the maps exchanged?")
     return faults
+
+
+def _hint(name: str, median: float) -> str:
+    """How to correct times that seem to be in seconds."""
+    return " (these seem to be seconds: multiply by 1000)" if median < SECONDS[name] else ""

@@ -13,6 +13,7 @@ from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
 from nnunet_phys.precomputed_spin.labels import structure_codes, tissue_weights
 from nnunet_phys.precomputed_spin.prior_schedule import Schedule
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
+from nnunet_phys.precomputed_spin.training_processes import ALONE, TrainingProcesses
 
 _CODES = structure_codes(dict(LABELS))
 
@@ -21,7 +22,7 @@ _CODES = structure_codes(dict(LABELS))
 class GuidedCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """What a prior learns from at each step: square crops of scaled maps, rotated and mirrored at random, and guides.
 
-    A step's crops depend on the seed and the step alone, so that worker processes can draw them ahead.
+    A step's crops depend on the seed, the step and the process alone, so that worker processes can draw them ahead.
 
     Attributes:
         scaled: scaled maps (slices, 3, rows, columns).
@@ -32,6 +33,7 @@ class GuidedCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         unguided: the guide where there are no images, (6, 1, 1).
         schedule: sizes of the crops, and shares of their guides.
         seed: random seed.
+        team: the processes that learn together, whose crops differ.
     """
 
     scaled: torch.Tensor
@@ -42,6 +44,7 @@ class GuidedCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     unguided: torch.Tensor
     schedule: Schedule
     seed: int
+    team: TrainingProcesses = ALONE
 
     def __len__(self) -> int:
         """Number of steps."""
@@ -49,7 +52,8 @@ class GuidedCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Crops (batch, 3, rows, columns) and their guides (batch, 6, rows, columns) of a step."""
-        stage, rng = self.schedule.stage(step), np.random.default_rng([self.seed, step])
+        stage = self.schedule.stage(step)
+        rng = np.random.default_rng([self.seed, step * self.team.count + self.team.index])
         count = stage.batch * self.schedule.batch_factor
         crops = [self._draw_crop(int(i), stage.crop, rng) for i in rng.integers(len(self.scaled), size=count)]
         stacked = torch.stack(crops)

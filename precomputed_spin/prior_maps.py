@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import interpolate, pad
 from tqdm import tqdm
 
+from nnunet_phys.brightness import bright_level
 from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError
 from nnunet_phys.heart_scanner import receive_bias
@@ -29,6 +30,9 @@ SYSTOLIC_SHARE = 0.4
 """Share of hearts in systole. Assumed: systole takes about 40 % of a heart beat at rest."""
 _COARSEST = 2.0
 """Largest pixel size of maps, in pixels of the prior. Assumed: coarser maps become blocks, which it would learn."""
+_MOST_PD = 3.0
+"""PD of a case whose bright level is above this or below its reciprocal is in another unit than a prior's, in which
+blood is about 1. Assumed: a receive bias changes it by less."""
 _LEAST_FIELD = 0.25
 """Smallest field of view, as a share of a training map's. Assumed: 90 mm at 2.5 mm, about the size of a heart."""
 
@@ -81,7 +85,8 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[Tr
     """Maps on disk to learn from, named as `nnunet_phys reverse` names them.
 
     Args:
-        folder: holds CASE_PDmap, CASE_T1map (ms) and CASE_T2map (ms) of each case (`map_files`).
+        folder: holds CASE_PDmap, CASE_T1map (ms) and CASE_T2map (ms) of each case (`map_files`). PD in another unit
+            than blood's is scaled case by case, so that its bright level is 1.
         pixel_mm: slices are resampled to this pixel size (nearest neighbour: relaxation times must not be mixed).
         size: rows and columns to which slices are then cropped or padded with air.
 
@@ -116,27 +121,51 @@ def _unlabelled(maps: torch.Tensor) -> TrainingMaps:
 def _case_maps(folder: Path, case: str, ending: str, pixel_mm: float, size: int) -> torch.Tensor:
     """A case's slices, (slices, 3, size, size)."""
     maps = load_maps(folder, case, ending, None).stack(1)
-    spacing = Geometry.read(map_paths(folder, case, ending)["PDmap"]).pixel_mm
+    shape = shape_on_prior(case, Geometry.read(map_paths(folder, case, ending)["PDmap"]), pixel_mm, size)
+    if not (maps[:, 0] > 0).any():  # `fit` found nothing that it trusts
+        raise InputError(f"{case}: its PD map has no value above 0. Leave the case out.")
+    level = bright_level(maps[:, 0])
+    if not 1 / _MOST_PD <= level <= _MOST_PD:
+        maps[:, 0] /= level
+    return _fit(interpolate(maps, shape, mode="nearest-exact"), size)
+
+
+def shape_on_prior(case: str, geometry: Geometry, pixel_mm: float, size: int) -> list[int]:
+    """Rows and columns of a case's slices at a prior's pixel size.
+
+    Args:
+        case: the case's name, for messages.
+        geometry: grid of the slices.
+        pixel_mm: pixel size of the prior.
+        size: rows and columns to which the slices will be cropped or padded.
+
+    Raises:
+        InputError: the pixels are too coarse for the prior, or the field of view is too small.
+    """
+    spacing, counts = geometry.pixel_mm, geometry.size[1::-1]
     if max(spacing) > _COARSEST * pixel_mm:
         raise InputError(
             f"{case}: pixels of {max(spacing):g} mm are too coarse for a prior of {pixel_mm:g} mm. Give a greater "
             "-pixel_mm."
         )
-    shape = [round(count * mm / pixel_mm) for count, mm in zip(maps.shape[2:], spacing, strict=True)]
+    shape = [round(count * mm / pixel_mm) for count, mm in zip(counts, spacing, strict=True)]
     if min(shape) < _LEAST_FIELD * size:
         raise InputError(
             f"{case}: a field of view of {shape[0] * pixel_mm:.0f} x {shape[1] * pixel_mm:.0f} mm is too small, at "
             f"least {_LEAST_FIELD * size * pixel_mm:.0f} mm are needed. Leave the case out."
         )
-    return _fit(interpolate(maps, shape, mode="nearest-exact"), size)
+    return shape
+
+
+def centred(slices: torch.Tensor, size: int, padding: str) -> torch.Tensor:
+    """Crop or pad slices (slices, channels, rows, columns) about their centre; `padding` is a mode of torch's `pad`."""
+    margins = [size - n for n in slices.shape[-2:]]
+    border = [half for m in reversed(margins) for half in (m // 2, m - m // 2)]
+    fitted = pad(slices, [max(0, b) for b in border], mode=padding)
+    left, _, top, _ = (max(0, -b) for b in border)
+    return fitted[..., top : top + size, left : left + size]
 
 
 def _fit(maps: torch.Tensor, size: int) -> torch.Tensor:
-    """Crop or pad slices about their centre: PD with 0, T1 and T2 with their edge values."""
-    margins = [size - n for n in maps.shape[-2:]]
-    border = [half for m in reversed(margins) for half in (m // 2, m - m // 2)]
-    fitted = pad(maps, [max(0, b) for b in border], mode="replicate")
-    if max(margins) > 0:
-        fitted[:, 0] = pad(maps[:, 0], [max(0, b) for b in border])
-    left, _, top, _ = (max(0, -b) for b in border)
-    return fitted[..., top : top + size, left : left + size]
+    """Crop or pad maps about their centre: PD with 0, T1 and T2 with their edge values."""
+    return torch.cat((centred(maps[:, :1], size, "constant"), centred(maps[:, 1:], size, "replicate")), 1)

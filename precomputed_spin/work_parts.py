@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
+
+from nnunet_phys.devices import torch_device
 from nnunet_phys.errors import InputError
 
 _Item = TypeVar("_Item")
@@ -58,3 +61,14 @@ def environment_number(name: str, default: int) -> int:
     if not value.isdecimal():
         raise InputError(f"{name}={value} in the environment is not a whole number. Unset it.")
     return int(value)
+
+
+def device_of_process(name: str) -> torch.device:
+    """The device of that name; of `cuda`, a launcher's processes get one GPU each (LOCAL_RANK).
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    if name == "cuda" and torch.cuda.is_available():
+        name = f"cuda:{environment_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
+    return torch_device(name)

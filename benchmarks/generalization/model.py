@@ -17,10 +17,11 @@ from generalization.methods import Method
 from generalization.processes import run_logged
 from generalization.scores import CaseScores, score_case
 from generalization.test_sets import TestFolder, new_folder
-from generalization.training import Schedule, cpu_has_bfloat16, in_bfloat16
+from generalization.training import Schedule, in_bfloat16
 from generalization.training_data import preprocess_images, preprocess_maps
 from generalization.training_sets import TrainingSet
 from generalization.translation import images_to_segment
+from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.errors import InputError
 from nnunet_phys.experiments.small_training import PLANS
 from nnunet_phys.image_files import file_sha256
@@ -137,7 +138,7 @@ class Run:
             )
             with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
                 predictor.initialize_from_trained_model_folder(str(self.fold.parent), (FOLD,))
-            if self.bed.device == "cpu" and cpu_has_bfloat16():
+            if self.bed.device == "cpu" and computes_in_bfloat16(torch.device("cpu")):
                 predictor.network.forward = in_bfloat16(predictor.network.forward)
             yield predictor
 

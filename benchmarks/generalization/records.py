@@ -11,7 +11,6 @@ from pathlib import Path
 
 from generalization.scores import CaseScores
 from generalization.test_sets import TestSet
-from generalization.training import cpu_has_bfloat16
 from nnunet_phys.errors import InputError
 from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import write_json
@@ -140,11 +139,13 @@ def hardware_of(device: str) -> dict[str, str]:
     """The processor, and the GPU if it is used, with the number format of training on it."""
     import torch
 
+    from nnunet_phys.devices import computes_in_bfloat16
+
     cpu_info = Path("/proc/cpuinfo")
     lines = cpu_info.read_text().splitlines() if cpu_info.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     hardware = {"cpu": models[0] if models else platform.processor(), "cores": str(os.cpu_count())}
     if device.startswith("cuda"):
         return {**hardware, "gpu": torch.cuda.get_device_name(device), "format": "float16 autocast"}
-    bfloat16 = device == "cpu" and cpu_has_bfloat16()
+    bfloat16 = device == "cpu" and computes_in_bfloat16(torch.device("cpu"))
     return {**hardware, "format": "bfloat16 autocast, loss in float32" if bfloat16 else "float32"}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.errors import InputError
 from nnunet_phys.json_files import read_json
 
@@ -61,12 +62,6 @@ def schedule_in_force() -> Schedule:
     return read_json(Path(path), Schedule, "Train with `python benchmarks/generalization run`, which writes this file.")
 
 
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies in bfloat16 (AVX512-BF16), as Linux says; False on other systems."""
-    cpu_info = Path("/proc/cpuinfo")
-    return cpu_info.is_file() and "avx512_bf16" in cpu_info.read_text()
-
-
 class BenchTraining(_Trainer):
     """Gives any nnU-Net trainer the schedule in force: `class Mine(BenchTraining, nnUNetTrainer): pass`.
 
@@ -100,7 +95,7 @@ class BenchTraining(_Trainer):
         with torch.random.fork_rng(devices=[]):  # the network is made on the CPU; afterwards, randomness is as before
             torch.manual_seed(self.schedule.seed)
             super().initialize()
-        bfloat16 = self.device.type == "cpu" and cpu_has_bfloat16()
+        bfloat16 = self.device.type == "cpu" and computes_in_bfloat16(self.device)
         if bfloat16:
             self.network.forward = in_bfloat16(self.network.forward)
         self.print_to_log_file(f"{self.schedule}, {'bfloat16 autocast' if bfloat16 else 'no autocast on CPU'}")

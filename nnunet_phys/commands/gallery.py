@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.numbers import SEED, number, whole_number
-from nnunet_phys.commands.shared.pages import MAP_WINDOWS, picture, png, write_bytes, write_page
+from nnunet_phys.commands.shared.pages import picture, write_bytes, write_page
 from nnunet_phys.commands.shared.targets import check_file_target, named_path
 from nnunet_phys.errors import InputError, counted
+from nnunet_phys.pictures import MAP_WINDOWS, png
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_phys.case_records import package_versions
 from nnunet_phys.commands.shared.map_work import (
     add_work_arguments,
     infer_cases,
     left_to_do,
-    package_versions,
     read_work,
 )
 from nnunet_phys.commands.shared.numbers import whole_number

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from nnunet_phys.commands import main
-from nnunet_phys.commands.shared.pages import MADE_BY
 from nnunet_phys.image_files import read_image
 from nnunet_phys.map_files import load_maps, save_maps
+from nnunet_phys.pictures import MADE_BY
 
 ATTACK = "<script>alert(1)</script>"
 

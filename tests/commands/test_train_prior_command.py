@@ -1,13 +1,19 @@
 """`nnunet_phys train_prior` as a command, and `reverse` with what it writes."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from nnunet_phys.commands import main
 from nnunet_phys.commands import train_prior as command
 from nnunet_phys.map_files import load_maps
+from nnunet_phys.precomputed_spin import prior_training
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.prior_files import PIXEL_MM
 
@@ -40,6 +46,44 @@ def test_a_prior_learns_from_maps_and_serves_reverse(prior, tiny, tmp_path, monk
         assert made["prior"]["sha256"] == SpinPrior.load(trained).sha256()
 
 
+def test_a_prior_learns_from_images_first(tiny, tmp_path, monkeypatch):
+    """The published number of steps is the default, and the images are a data set's."""
+    asked = []
+
+    def trained(*args, **options):
+        asked.append(options)
+        return SimpleNamespace(record={"final_loss": 0.0})
+
+    monkeypatch.setattr(prior_training, "train_prior", trained)
+    arguments = ["train_prior", "-i", str(tiny.maps), "-o", str(tmp_path / "p"), "-pixel_mm", "1.5"]
+    assert main([*arguments, "-pretrain", "900", "--fp32"]) == 0
+    assert main([*arguments, "-pretrain", str(tiny.raw / "imagesTr"), "-pretrain_steps", "5", "-steps", "3"]) == 0
+    assert main(arguments) == 0
+    first, second, plain = asked
+    assert first["pretrain"].steps == 36_000 and first["schedule"].steps == 6000 and not first["bf16"]
+    assert second["pretrain"].steps == 5 and second["schedule"].steps == 3
+    assert "-pretrain 900 -pretrain_steps 36000 -steps 6000" in first["record"]["command"]
+    assert torch.equal(first["pretrain"].make_images(), second["pretrain"].make_images())
+    assert plain["pretrain"] is None and plain["schedule"].steps == 6400
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo")
+@pytest.mark.slow
+def test_processes_of_a_launcher_train_one_prior(prior, tiny, tmp_path):
+    """Two processes, on digital hearts' maps, write one prior that says so; a third run finds it finished."""
+    options = ["-i", str(tiny.maps), "-init", prior, "-o", str(tmp_path / "p"), "-pixel_mm", "1.5", "-steps", "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29511"]
+    run = [*launch, "-m", "nnunet_phys", "train_prior", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.run(run, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("prior written to") == 1
+    assert SpinPrior.load(tmp_path / "p").record["processes"] == 2
+    assert [path.name for path in tmp_path.glob("p*")] == ["p"]
+    again = subprocess.run(run, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert again.returncode != 0 and "holds a finished prior" in again.stderr
+
+
 @pytest.mark.slow
 def test_a_prior_learns_from_digital_hearts(prior, tmp_path):
     record = train(prior, tmp_path / "trained", "-i", "phantom", "-hearts", "2", "-steps", "2", "-np", "1")
@@ -59,6 +103,11 @@ def test_what_is_not_there_is_refused(tmp_path, refused):
     refused(
         ["train_prior", "-i", "phantom", "-init", "nobody", "-o", str(tmp_path / "p")], "'nobody' has no prior.json"
     )
+    images = ["train_prior", "-i", "phantom", "-o", str(tmp_path / "p"), "-pretrain"]
+    refused([*images, str(tmp_path / "none")], "-pretrain", "none: no such folder")
+    refused([*images, str(tmp_path / "empty")], "-pretrain", "empty holds no image")
+    refused([*images, str(tmp_path), "-init", "digital_heart"], "-init goes on from a trained prior")
+    refused([*images[:-1], "-pretrain_steps", "3"], "-pretrain_steps goes with -pretrain")
     refused(["train_prior", "-i", str(tmp_path), "-hearts", "3", "-o", str(tmp_path / "p")], "-hearts goes with")
     refused(["train_prior", "-i", "phantom", "-o", str(tmp_path)], "holds other files")
     (tmp_path / "file").touch()
@@ -71,6 +120,7 @@ def test_what_is_not_there_is_refused(tmp_path, refused):
     [
         ("-steps", "0"),
         ("-steps", "1000000000"),
+        ("-pretrain_steps", "0"),
         ("-hearts", "0"),
         ("-hearts", "1000000000"),
         ("-np", "0"),

@@ -7,7 +7,9 @@ import torch
 
 from nnunet_phys.digital_heart import LABELS
 from nnunet_phys.errors import InputError
+from nnunet_phys.map_files import save_maps
 from nnunet_phys.precomputed_spin.prior_maps import MAP_SIZE, SLICES_PER_HEART, folder_maps, phantom_maps
+from nnunet_phys.spin import SpinMaps
 
 VALUES = {"PDmap": 1.0, "T1map": 1000.0, "T2map": 50.0}
 
@@ -53,6 +55,15 @@ def _in_seconds(folder):
     write(folder, "a", "T1map", np.full((2, 100, 300), 1.0))
 
 
+def _negative(folder):
+    write(folder, "a", "T2map", np.full((2, 100, 300), -50.0))
+
+
+def _no_proton_density(folder):
+    maps = SpinMaps(*(torch.full((2, 100, 300), value) for value in (0.0, 1000.0, 50.0)))
+    save_maps(folder, "a", maps, folder / "b_PDmap.nii.gz", ".nii.gz", {"fitted": "nothing"})
+
+
 def _other_grid(folder):
     write(folder, "a", "T1map", np.full((2, 100, 300), 1000.0), (2.0, 2.0, 8.0))
 
@@ -63,6 +74,9 @@ def _other_grid(folder):
         (_nan, "a_T1map.nii.gz holds NaN"),
         (_cut, "a_T1map.nii.gz cannot be read, cut short?"),
         (_in_seconds, "a: the median T1 of its bright voxels is 1, expected 150 to"),
+        (_in_seconds, "these seem to be seconds: multiply by 1000"),
+        (_negative, "a: its T2 map has no value above 0"),
+        (_no_proton_density, "a: its PD map has no value above 0. Leave the case out."),
         (_other_grid, "a: spacing of"),
         (lambda folder: (folder / "a_T2map.nii.gz").unlink(), "a_T2map.nii.gz is missing"),
     ],
@@ -73,6 +87,18 @@ def test_faulty_maps_are_refused(folder, spoil, expected):
         folder_maps(folder, 2.5)
     (fault,) = refusal.value.faults
     assert expected in fault
+
+
+def test_cases_of_different_shapes_and_units_of_pd_fit_together(folder):
+    for name, value in VALUES.items():
+        array = np.full((3, 64, 80), value if name != "PDmap" else 300.0)
+        if name == "PDmap":
+            array[:, :8] = -300.0
+        write(folder, "c", name, array, (2.5, 2.5, 8.0))
+    maps = folder_maps(folder, 2.5)[0].maps
+    assert maps.shape == (5, 3, 144, 144)
+    assert torch.equal(maps[:2, 0].unique(), torch.tensor([0.0, 1.0, 2.0]))  # as it was
+    assert torch.equal(maps[2:, 0].unique(), torch.tensor([0.0, 1.0]))  # negative values are air
 
 
 def test_all_cases_are_checked_at_once(folder):

@@ -7,18 +7,20 @@ import pytest
 import torch
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin import prior_checkpoint
+from nnunet_phys.precomputed_spin import prior_checkpoint, prior_training
 from nnunet_phys.precomputed_spin.guided_crops import GuidedCrops
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
+from nnunet_phys.precomputed_spin.prior_images import Pretraining
 from nnunet_phys.precomputed_spin.prior_maps import TrainingMaps
 from nnunet_phys.precomputed_spin.prior_schedule import Schedule, Stage
 from nnunet_phys.precomputed_spin.prior_training import measure_denoising_error, train_prior
 from nnunet_phys.precomputed_spin.reference import reference_voxels
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
+from nnunet_phys.precomputed_spin.training_processes import ALONE, TrainingProcesses
 from nnunet_phys.spin import SpinMaps
 
-SCHEDULE = Schedule(steps=6, stages=(Stage(0.5, 8, 2), Stage(1.0, 16, 2)), checkpoint_minutes=0, warmup_steps=2)
-RARELY = replace(SCHEDULE, checkpoint_minutes=9)
+SCHEDULE = Schedule(steps=6, stages=(Stage(0.5, 8, 2), Stage(1.0, 16, 2)), checkpoint_minutes=9, warmup_steps=2)
+OFTEN = replace(SCHEDULE, checkpoint_minutes=0)
 
 
 def pool() -> TrainingMaps:
@@ -62,19 +64,20 @@ def interrupted_after(monkeypatch, checkpoints: int) -> None:
 
 
 def test_killed_training_resumes_with_the_same_result(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior_training.Journal, "write", lambda *_: None)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train_prior(pool, held_out, whole, 2.5, SCHEDULE, init=small)
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         interrupted_after(patched, 4)
-        train_prior(pool, held_out, killed, 2.5, SCHEDULE, init=small)
+        train_prior(pool, held_out, killed, 2.5, OFTEN, init=small)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.checkpoint.pt", "whole"]
     with pytest.raises(InputError, match=r"killed.checkpoint.pt belongs to another training"):
-        train_prior(pool, held_out, killed, 2.5, SCHEDULE, seed=1, init=small)
-    train_prior(pool, held_out, killed, 2.5, SCHEDULE, init=small)
+        train_prior(pool, held_out, killed, 2.5, OFTEN, seed=1, init=small)
+    train_prior(pool, held_out, killed, 2.5, OFTEN, init=small)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "whole"]
     with pytest.raises(InputError, match="killed holds a finished prior"):
-        train_prior(pool, held_out, killed, 2.5, SCHEDULE, init=small)
+        train_prior(pool, held_out, killed, 2.5, OFTEN, init=small)
     first, second = SpinPrior.load(whole), SpinPrior.load(killed)
     for a, b in zip(first.unet.parameters(), second.unet.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -112,6 +115,117 @@ def test_faulty_schedules_are_refused(steps, ends):
 
 def never() -> TrainingMaps:
     raise AssertionError("maps are made before the folder is checked")
+
+
+def images() -> torch.Tensor:
+    slices = torch.rand((3, 1, 24, 24), generator=torch.Generator().manual_seed(6))
+    return slices.expand(-1, 3, -1, -1)
+
+
+def never_images() -> torch.Tensor:
+    raise AssertionError("images are read although the prior has learned from them")
+
+
+def test_pretraining_is_the_training_that_fine_tuning_starts_from(small, tmp_path, monkeypatch):
+    """Killed on images or on maps, a pretrained prior goes on; then it is what a prior of these images would become."""
+    pretrain = Pretraining(images, steps=4)
+    first = train_prior(pool, held_out, tmp_path / "whole", 2.5, SCHEDULE, init=small, pretrain=pretrain)
+    for checkpoints, make_images in ((3, images), (6, images), (3, never_images)):  # the first tests the disk
+        with monkeypatch.context() as patched, pytest.raises(Interrupted):
+            patched.setattr(prior_training.Journal, "write", lambda *_: None)
+            interrupted_after(patched, checkpoints)
+            train_prior(
+                pool, held_out, tmp_path / "killed", 2.5, OFTEN, init=small, pretrain=Pretraining(make_images, 4)
+            )
+    monkeypatch.setattr(prior_training.Journal, "write", lambda *_: None)
+    second = train_prior(pool, held_out, tmp_path / "killed", 2.5, OFTEN, init=small, pretrain=pretrain)
+    assert first.sha256() == second.sha256()
+    rows = (tmp_path / "whole" / "training" / "loss.csv").read_text().splitlines()
+    assert [row.rpartition(",")[0] for row in rows] == ["phase,step", "images,4", "maps,6"]
+    plain = train_prior(pool, held_out, tmp_path / "plain", 2.5, OFTEN, init=small)
+    assert plain.sha256() != first.sha256()
+    card = (tmp_path / "whole" / "README.md").read_text()
+    assert "4 on images, then 6 on maps" in card and "4 slices of 2.5 mm" in card and "| T1 (ms) | 220 | 2500 |" in card
+
+
+def test_pretraining_shows_the_network_images_and_an_empty_guide(small, tmp_path, monkeypatch):
+    seen = []
+    learn = prior_training._Learner.learn
+
+    def watched(self, clean, guide):
+        seen.append((self.phase, clean, guide))
+        learn(self, clean, guide)
+
+    monkeypatch.setattr(prior_training._Learner, "learn", watched)
+    monkeypatch.setattr(prior_training.Journal, "write", lambda *_: None)
+    prior = train_prior(
+        pool, held_out, tmp_path / "p", 2.5, replace(SCHEDULE, steps=2), init=small, pretrain=Pretraining(images, 2)
+    )
+    assert [phase for phase, _, _ in seen] == ["images", "images", "maps", "maps"]
+    for _, clean, guide in seen[:2]:
+        assert torch.equal(clean[:, 0], clean[:, 1]) and torch.equal(clean[:, 0], clean[:, 2])
+        assert torch.equal(guide, prior.library_moments.expand_as(guide))
+
+
+def test_the_journal_shows_loss_and_maps_while_it_trains(small, tmp_path, monkeypatch):
+    (tmp_path / "p.training").mkdir()
+    (tmp_path / "p.training" / "notes.txt").touch()
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupted_after(patched, 3)
+        train_prior(pool, held_out, tmp_path / "p", 2.5, OFTEN, init=small)
+    shown = {path.name: path.read_bytes() for path in (tmp_path / "p.training").iterdir()}
+    assert sorted(shown) == ["loss.csv", "loss.png", "notes.txt", "samples.png"]
+    assert all(shown[name].startswith(b"\x89PNG") for name in ("loss.png", "samples.png"))
+    train_prior(pool, held_out, tmp_path / "p", 2.5, OFTEN, init=small)
+    assert [path.name for path in (tmp_path / "p.training").iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in (tmp_path / "p" / "training").iterdir()) == [
+        "loss.csv",
+        "loss.png",
+        "samples.png",
+    ]
+
+
+def test_a_prior_to_start_from_keeps_its_scaling(small, tmp_path):
+    wide = SpinScaling(t1_ms=(100.0, 4000.0))
+    trained = train_prior(
+        pool, held_out, tmp_path / "p", 2.5, replace(SCHEDULE, steps=1), init=replace(small, scaling=wide)
+    )
+    assert trained.scaling == SpinPrior.load(tmp_path / "p").scaling == wide
+    narrow = replace(small, scaling=SpinScaling(t1_ms=(400.0, 600.0)))
+    with pytest.raises(InputError, match=r"\d+ % of the maps' T1 are outside of the prior's scale of 400 to 600 ms"):
+        train_prior(pool, held_out, tmp_path / "q", 2.5, SCHEDULE, init=narrow)
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_one_slice_fills_a_batch(small, tmp_path):
+    def one() -> TrainingMaps:
+        return TrainingMaps(pool().maps[:1], pool().labels[:1])
+
+    schedule = replace(SCHEDULE, steps=1, batch_factor=4)
+    assert train_prior(one, held_out, tmp_path / "p", 2.5, schedule, init=small).record["slices"] == 1
+
+
+def test_bfloat16_trains_float32_weights(small, tmp_path):
+    exact, half = (
+        train_prior(pool, held_out, tmp_path / str(bf16), 2.5, SCHEDULE, init=small, bf16=bf16)
+        for bf16 in (False, True)
+    )
+    assert half.record["bf16"] and not half.bf16
+    assert all(weights.dtype == torch.float32 for weights in half.unet.parameters())
+    assert half.record["final_loss"] == pytest.approx(exact.record["final_loss"], rel=0.02)
+    assert half.record["final_loss"] != exact.record["final_loss"]
+
+
+def test_processes_draw_crops_of_their_own(small):
+    whole = pool()
+    scaled = small.scaling.encode(SpinMaps.unstack(whole.maps, 1))
+    alone, first, second = (
+        GuidedCrops(scaled, whole.labels, 2.5, small.scaling, torch.ones(3, 1), torch.zeros(6, 1, 1), unguided, 0, team)
+        for unguided in [replace(SCHEDULE, guided_share=0.0)]
+        for team in (ALONE, TrainingProcesses(0, 2), TrainingProcesses(1, 2))
+    )
+    assert torch.equal(first[1][0], alone[2][0])
+    assert not torch.equal(second[2][0], first[2][0])
 
 
 def _usage(free):
@@ -152,9 +266,13 @@ def test_a_disk_that_fills_up_loses_no_training(small, tmp_path, monkeypatch):
 
 
 def test_a_broken_checkpoint_is_refused(small, tmp_path):
-    (tmp_path / "p.checkpoint.pt").write_bytes(b"half a file")
-    with pytest.raises(InputError, match=r"p.checkpoint.pt is not a checkpoint .* Remove it"):
-        train_prior(never, never, tmp_path / "p", 2.5, SCHEDULE, init=small)
+    checkpoint = prior_checkpoint.Checkpoint.of(tmp_path / "p", "any")
+    checkpoint.save({"unet": small.unet.state_dict()})
+    whole = checkpoint.path.read_bytes()
+    for broken in (b"half a file", b"", whole[: len(whole) // 2], whole[:-1]):
+        checkpoint.path.write_bytes(broken)
+        with pytest.raises(InputError, match=r"p.checkpoint.pt is not a checkpoint .* Remove it"):
+            train_prior(never, never, tmp_path / "p", 2.5, SCHEDULE, init=small)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(small, tmp_path):
@@ -203,7 +321,7 @@ def test_reference_voxels_come_from_all_slices_and_from_everywhere_in_them():
 
 def test_worker_processes_do_not_change_the_prior(small, tmp_path):
     alone, helped = (
-        train_prior(pool, held_out, tmp_path / str(processes), 2.5, RARELY, init=small, processes=processes)
+        train_prior(pool, held_out, tmp_path / str(processes), 2.5, SCHEDULE, init=small, processes=processes)
         for processes in (0, 2)
     )
     assert alone.sha256() == helped.sha256()

@@ -166,30 +166,17 @@ def infer_cases(
         print(f"{counted(len(flagged), 'slice')} {verb} wrong:\n  " + "\n  ".join(flagged[:_MOST_FLAGS]) + more)
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages on which maps depend, for a record."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("nnunet_phys", "nnunetv2", "torch", "diffusers", "numpy")}
-
-
 def _load_prior(args: argparse.Namespace, samples: int) -> tuple[SpinPrior, Sampler]:
     """The prior on its device, and the sampler.
 
     Raises:
         InputError: no such prior or device, or a number of steps that makes no sense.
     """
-    import torch
-
-    from nnunet_phys.devices import torch_device
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.samplers import SAMPLERS
-    from nnunet_phys.precomputed_spin.work_parts import environment_number
+    from nnunet_phys.precomputed_spin.work_parts import device_of_process
 
-    device = args.device
-    if device == "cuda" and torch.cuda.is_available():  # a launcher starts one process per GPU
-        device = f"cuda:{environment_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
-    prior = SpinPrior.load(args.prior, torch_device(device), args.scaling)
+    prior = SpinPrior.load(args.prior, device_of_process(args.device), args.scaling)
     options = {} if args.steps is None else {"steps": args.steps}
     if samples > 1 and args.sampler == "proximal":
         options["average"] = 1

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_phys.errors import InputError
+from nnunet_phys.pictures import MADE_BY, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MADE_BY = "made by nnunet_phys"
-"""Mark near the beginning of every page and picture: files without it are never replaced."""
-
-MAP_WINDOWS = {"PD": 1.5, "T1, ms": 2000.0, "T2, ms": 250.0}
-"""Title and upper end of the colours of each map."""
-
 _STYLE = "body{font:14px sans-serif;max-width:1100px;margin:2em auto}h2{font-size:15px;margin:1.2em 0 .2em}"
 _STYLE += ".flag{color:#b00}img{max-width:100%}td,th{padding:.1em 1em;text-align:right}"
-
-
-def png(figure: Figure, dpi: int) -> bytes:
-    """A figure as PNG; dpi in pixels per inch."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": MADE_BY})
-    return buffer.getvalue()
 
 
 def picture(figure: Figure) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from nnunet_phys.commands.shared.pages import MAP_WINDOWS, picture
+from nnunet_phys.commands.shared.pages import picture
 from nnunet_phys.errors import InputError
 from nnunet_phys.forward import shown, signals
 from nnunet_phys.image_files import Geometry, read_image
+from nnunet_phys.pictures import MAP_WINDOWS
 from nnunet_phys.precomputed_spin.quality_record import InferredRecord, QualityRecord
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
 from nnunet_phys.sequences.description import make_sequence

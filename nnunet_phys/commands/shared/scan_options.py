@@ -13,6 +13,7 @@ from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
+    from nnunet_phys.precomputed_spin.scan_files import ScanFiles
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob, ScanProtocol
 
 _DEFAULT_SEQUENCE = "bssfp"
@@ -67,16 +68,13 @@ def find_inputs(args: argparse.Namespace) -> Inputs:
         InputError: no images, several endings, or results that would lie among the images or in a file.
     """
     from nnunet_phys.precomputed_spin.image_folder import ImageFolder
-    from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
 
     if (args.d is None) == (args.i is None):
         raise InputError("Give either -d DATASET or -i FOLDER -o FOLDER.")
     if args.o is not None and args.o.exists() and not args.o.is_dir():
         raise InputError(f"-o {args.o} is a file. Name a folder.")
     if args.d is not None:
-        dataset = open_raw_dataset(args.d)
-        if not dataset.images:
-            raise InputError(f"{dataset.name} has no images in {dataset.folder / 'imagesTr'}.")
+        dataset = open_dataset(args.d)
         folder = args.o or dataset.maps_folder
         refuse_as_target(folder, *(dataset.folder / name for name in ("imagesTr", "labelsTr")))
         return Inputs(dataset.images, dataset.ending, folder, dataset)
@@ -88,6 +86,35 @@ def find_inputs(args: argparse.Namespace) -> Inputs:
     except InputError as error:
         raise error.prefixed("-i ") from None
     return Inputs(images.files, images.ending, args.o)
+
+
+def open_dataset(name_or_id: str) -> RawDataset:
+    """A data set with at least one image.
+
+    Raises:
+        InputError: as `open_raw_dataset`, or it has no images.
+    """
+    from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
+
+    dataset = open_raw_dataset(name_or_id)
+    if not dataset.images:
+        raise InputError(f"{dataset.name} has no images in {dataset.folder / 'imagesTr'}.")
+    return dataset
+
+
+def scans_of_dataset(images: dict[str, Path]) -> list[ScanFiles]:
+    """A data set's images (case to path), one scan each.
+
+    Raises:
+        InputError: it holds 4-D images.
+    """
+    from nnunet_phys.precomputed_spin.scan_files import four_dimensional, scans_of_cases
+
+    scans = scans_of_cases(images)
+    faults = four_dimensional(scans)
+    if faults:
+        raise InputError(*faults)
+    return scans
 
 
 def read_description(path: Path, option: str) -> dict[str, Any]:
@@ -151,14 +178,11 @@ def find_cases(inputs: Inputs, protocol: ScanProtocol) -> tuple[list[ScanJob], l
         InputError: a data set holds 4-D images.
     """
     from nnunet_phys.precomputed_spin.map_work import find_jobs
-    from nnunet_phys.precomputed_spin.scan_files import four_dimensional, scans_of_cases, scans_of_files
+    from nnunet_phys.precomputed_spin.scan_files import scans_of_files
     from nnunet_phys.sequences import MOLLI
 
     if inputs.dataset is not None:
-        scans = scans_of_cases(inputs.files)
-        faults = four_dimensional(scans)
-        if faults:
-            raise InputError(*faults)
+        scans = scans_of_dataset(inputs.files)
     else:
         scans = scans_of_files(inputs.files, protocol.is_series)
     jobs, faults = find_jobs(scans, protocol)

@@ -8,8 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from nnunet_phys.commands.shared.pages import MADE_BY
 from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.pictures import MADE_BY
 
 
 def named_path(text: str) -> Path:
