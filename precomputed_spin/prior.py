@@ -16,6 +16,7 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.precomputed_spin.prior_files import (
     DEFAULT_PRIOR,
     FOLD,
@@ -36,8 +37,6 @@ from nnunet_phys.spin import SpinMaps
 
 _KNOTS = 33
 """Number of timesteps at which the denoising error is saved; it is smooth, and measured at 24."""
-_BF16_CAPABILITY = 8
-"""The first generation of NVIDIA's GPUs (Ampere, compute capability 8.0) that calculates in bfloat16."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +215,7 @@ class SpinPrior:
             files.description.error_by_timestep(len(files.scheduler.alphas_cumprod)).to(device),
             files.reference,
             files.description.record,
-            bf16=unet.device.type == "cuda" and torch.cuda.get_device_capability(unet.device)[0] >= _BF16_CAPABILITY,
+            bf16=unet.device.type == "cuda" and computes_in_bfloat16(unet.device),
         )
 
 
