@@ -39,10 +39,10 @@ def _start(many, out, prior):
 
 
 def _contents(folder):
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(".nii.gz")}
+    return {p.name: p.read_bytes() for p in folder.glob("*.nii.gz")}
 
 
-def _finished(folder):
+def _begun(folder):
     return len(list(folder.glob("*.json"))) if folder.exists() else 0
 
 
@@ -52,14 +52,14 @@ def test_killed_at_any_moment_a_rerun_completes(many, prior, tmp_path):
     assert _start(many, whole, prior).wait() == 0
     rng, kills = np.random.default_rng(0), 0
     while kills < 20:  # anywhere from the first imports on, most of them while maps are made
-        process, before = _start(many, killed, prior), _finished(killed)
+        process, before = _start(many, killed, prior), _begun(killed)
         deadline, made = time.monotonic() + rng.uniform(1, 20), before + rng.integers(0, 5)
-        while process.poll() is None and time.monotonic() < deadline and _finished(killed) <= made:
+        while process.poll() is None and time.monotonic() < deadline and _begun(killed) <= made:
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
         kills += process.wait() == -9
-        if _finished(killed) == 40:
+        if len(_contents(killed)) == 120:
             assert _contents(killed) == _contents(whole)
             shutil.rmtree(killed)
     assert _start(many, killed, prior).wait() == 0
