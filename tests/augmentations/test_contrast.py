@@ -311,8 +311,8 @@ def test_a_spatial_transform_between_them():
 def test_normalised_as_nnunet_normalises_the_same_volume(tiny, name, resampled, masked):
     """50 draws, each on a volume that nnU-Net preprocesses as a test image, against the patch that a worker delivers.
 
-    nnU-Net resamples the magnitude, we synthesise from resampled maps: at the edges of these small cases, where the
-    signal changes its sign, that differs in a few draws. Strong blur lowers the deviation of these small cases, too.
+    nnU-Net resamples the magnitude, we synthesise from resampled maps. That differs where neighbours have opposite
+    signs, in black blood with an inversion for fat: there, half of the draws must agree, of the others all.
     """
     raw, rng, recipe = open_raw_dataset(900), np.random.default_rng(11), load_recipe("default")
     plans = {**tiny.plans(), "plans_name": "mine"}
@@ -325,7 +325,7 @@ def test_normalised_as_nnunet_normalises_the_same_volume(tiny, name, resampled, 
     target = open_preprocessed_dataset(raw.name, "mine", name)
     preprocess_maps(raw, [target], tiny.maps, 1)
     plans = PlansManager(plans)
-    means, deviations = [], []
+    differences, black_blood = [], []
     for index in range(50):
         case, draw = tiny.cases[2 * (index % 3)], recipe.draw_contrast(rng)
         native = load_maps(tiny.maps, case, ".nii.gz", tiny.image(case)).stack()
@@ -345,7 +345,8 @@ def test_normalised_as_nnunet_normalises_the_same_volume(tiny, name, resampled, 
         assert ours.shape == theirs[0].shape
         inside = maps[0].numpy() > 0.05 if masked else np.ones(ours.shape, bool)
         ours, theirs = ours[inside], theirs[0][inside]
-        means.append(abs(ours.mean() - theirs.mean()) / theirs.std())
-        deviations.append(abs(ours.std() / theirs.std() - 1))
-    share = 0.95 if resampled else 1.0
-    assert np.quantile(means, share) < 0.05 and np.quantile(deviations, share) < 0.06, (means, deviations)
+        differences.append((abs(ours.mean() - theirs.mean()) / theirs.std(), abs(ours.std() / theirs.std() - 1)))
+        black_blood.append(resampled and isinstance(draw.sequence, BlackBloodTSE))
+    exact, mixed = np.array(differences)[~np.array(black_blood)], np.array(differences)[black_blood]
+    assert len(exact) >= 30 and exact.max() < 0.05, exact
+    assert not resampled or (np.median(mixed, 0) < 0.05).all(), mixed
