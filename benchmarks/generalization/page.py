@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from generalization.bed import unsuitable
 from generalization.comparisons import FEWEST_PAIRS, holm, mean_and_sd, mean_interval, paired_p
 from generalization.methods import LEFT_OUT, METHODS
 from generalization.plans import plan_description
 from generalization.published import DIFFERENCES, SINGLE_SOURCE
+from generalization.records import RunRecord
 from generalization.results import MethodScores, Results, worst_cases
 from generalization.test_sets import STRUCTURES
-from generalization.training_sets import TRAINING_SETS
 
 OURS = "phys"
 """The method that the others are tested against."""
@@ -62,20 +61,13 @@ def p_values(results: Results, training: str, test: str) -> dict[str, float]:
     return dict(zip(raw, holm(list(raw.values())), strict=True))
 
 
-def summary_table(results: Results, training: str, only_run: bool = False) -> str:
-    """Mean Dice by method and test set; methods without runs are listed as such, unless only those with runs are
-    wanted."""
+def summary_table(results: Results, training: str) -> str:
+    """Mean Dice by method and test set."""
     tests = results.tests(training)
     rows = []
-    for name, method in METHODS.items():
-        if (only_run or method.ablation) and not results.of(training, name):
-            continue
-        reason = unsuitable(method, TRAINING_SETS[training])
-        if reason is not None:
-            rows.append([method.title, f"{NOT_RUN}: {reason}", *[""] * (len(tests) - 1)])
-            continue
-        scores = [results.scores(training, name, test) for test in tests]
-        rows.append([method.title, *(NOT_RUN if s is None else mean_cell(s) for s in scores)])
+    for method in results.methods(training):
+        scores = [results.scores(training, method, test) for test in tests]
+        rows.append([METHODS[method].title, *(NOT_RUN if s is None else mean_cell(s) for s in scores)])
     return table(["Dice, %", *(test.title for test in tests.values())], rows)
 
 
@@ -135,34 +127,35 @@ def seeds_table(results: Results, training: str) -> str:
     return table(["method", "test", "mean Dice by seed, %"], rows) if rows else ""
 
 
-def methods_table(results: Results) -> str:
+def methods_table(records: Sequence[RunRecord]) -> str:
     """What each method is, and on what it was run."""
     rows = []
     for name, method in METHODS.items():
-        if method.ablation and not any(record.method == name for record in results.records):
+        seeds: dict[str, list[int]] = {}
+        for record in records:
+            if record.method == name:
+                run = f"{record.training}, {record.settings.plan} plan"
+                seeds.setdefault(run, []).append(record.seed)
+        if method.ablation and not seeds:
             continue
-        runs = [f"{training} (seeds {_seeds(results, training, name)})" for training in results.trainings]
-        runs = [text for training, text in zip(results.trainings, runs, strict=True) if results.of(training, name)]
+        runs = [f"{run} (seeds {', '.join(map(str, sorted(numbers)))})" for run, numbers in seeds.items()]
         recipe = (method.recipe_name or "").removesuffix(".json")
         maps = (method.maps or "").replace("_", " ")
-        rows.append([method.title, method.source, maps, recipe, ", ".join(runs) or NOT_RUN, method.note])
+        rows.append([method.title, method.source, maps, recipe, "; ".join(runs) or NOT_RUN, method.note])
     rows += [[name, "", "", "", f"left out: {reason}", ""] for name, reason in LEFT_OUT.items()]
     return table(["method", "source", "maps", "recipe", "runs", "note"], rows)
 
 
-def _seeds(results: Results, training: str, method: str) -> str:
-    return ", ".join(str(record.seed) for record in results.of(training, method))
-
-
-def runs_table(results: Results) -> str:
+def runs_table(records: Sequence[RunRecord]) -> str:
     """Time, hardware and versions of every run."""
     rows = []
-    for record in results.records:
+    for record in records:
         prediction = sum(result.seconds for result in record.tests.values())
         hardware = ", ".join(filter(None, (record.hardware.get("gpu"), record.hardware.get("cpu"))))
         rows.append(
             [
                 f"`{record.name}`",
+                f"{record.settings.plan}, {record.settings.iterations:,}",
                 f"{record.seconds['training'] / 60:.1f}",
                 f"{record.seconds['maps'] / 60:.1f}" if "maps" in record.seconds else "",
                 f"{prediction / 60:.1f}",
@@ -171,8 +164,8 @@ def runs_table(results: Results) -> str:
                 record.versions.get("commit", ""),
             ]
         )
-    header = ["run", "training, min", "maps, min", "prediction, min", "hardware", "versions", "commit"]
-    return table(header, rows)
+    times = ["training, min", "maps, min", "prediction, min"]
+    return table(["run", "plan, iterations", *times, "hardware", "versions", "commit"], rows)
 
 
 def published_section() -> str:
@@ -194,9 +187,8 @@ def introduction() -> str:
     )
 
 
-def schedule_line(results: Results, training: str) -> str:
-    """What the runs on a training set have in common."""
-    record = next(record for record in results.records if record.training == training)
-    formats = sorted({r.hardware.get("format", "") for r in results.records if r.training == training})
-    plan = plan_description(record.settings.plan)
-    return f"{record.settings.iterations:,} iterations of {plan}, trained in {'; '.join(formats)}."
+def schedule_line(records: Sequence[RunRecord]) -> str:
+    """What the runs of a section have in common."""
+    formats = sorted({record.hardware.get("format", "") for record in records})
+    settings = records[0].settings
+    return f"{settings.iterations:,} iterations of {plan_description(settings.plan)}, trained in {'; '.join(formats)}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from generalization.bed import Bed
@@ -19,7 +21,7 @@ from generalization.page import (
     test_table,
     worst_table,
 )
-from generalization.records import read_records
+from generalization.records import RunRecord, read_records
 from generalization.results import Results
 from generalization.test_sets import TestFolder
 from generalization.training_sets import TRAINING_SETS
@@ -34,7 +36,14 @@ _SINGLE_SOURCE = ("myops_c0", "myops_lge")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What is read and written."""
-    parser.add_argument("-work", type=named_path, required=True, metavar="FOLDER", help="the folder of `run`")
+    parser.add_argument(
+        "-work",
+        type=named_path,
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
+        help="the folder of `run`; several, in this order, for runs with several plans or numbers of iterations",
+    )
     parser.add_argument(
         "-o",
         type=named_path,
@@ -56,20 +65,65 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: there are no runs, or they do not belong together, or the README has no place for the table.
     """
-    bed = Bed(args.work.resolve())
-    records = read_records(bed.runs)
-    if not records:
-        raise InputError(f"{bed.runs} holds no runs. Run `python benchmarks/generalization run` first.")
-    results = Results(tuple(records))
+    sections = [section for work in args.work for section in read_sections(Bed(work.resolve()))]
+    names = [section.name for section in sections]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"Several folders of -work hold runs of {', '.join(twice)}. Give only one of them.")
     if args.readme is not None:
         with_block(args.readme, "")  # before the figures are drawn
     figures = args.o.with_suffix("")
     figures.mkdir(parents=True, exist_ok=True)
-    _write(args.o, write_page(bed, results, figures))
-    print(f"{args.o}: {len(records)} runs")
+    _write(args.o, write_page(sections, figures))
+    print(f"{args.o}: {sum(len(section.records) for section in sections)} runs")
     if args.readme is not None:
-        _write(args.readme, with_block(args.readme, readme_block(results)))
+        _write(args.readme, with_block(args.readme, readme_block(sections)))
         print(f"{args.readme}: table rewritten")
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one training set with one plan and number of iterations.
+
+    Attributes:
+        bed: where the runs lie.
+        results: all runs there.
+        training: name of the training set.
+    """
+
+    bed: Bed
+    results: Results
+    training: str
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """The runs."""
+        return [record for record in self.results.records if record.training == self.training]
+
+    @property
+    def name(self) -> str:
+        """Names its figures."""
+        settings = self.records[0].settings
+        return f"{self.training}_{settings.plan}_{settings.iterations}"
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        settings, data = self.records[0].settings, TRAINING_SETS[self.training].title
+        return f"Trained on {data}, {settings.plan} plan, {settings.iterations:,} iterations"
+
+
+def read_sections(bed: Bed) -> list[Section]:
+    """The sections of a work folder.
+
+    Raises:
+        InputError: there are no runs, or they do not belong together.
+    """
+    records = read_records(bed.runs)
+    if not records:
+        raise InputError(f"{bed.runs} holds no runs. Run `python benchmarks/generalization run` first.")
+    results = Results(tuple(records))
+    return [Section(bed, results, training) for training in results.trainings]
 
 
 def _write(path: Path, text: str) -> None:
@@ -93,60 +147,65 @@ def with_block(path: Path, block: str) -> str:
     return f"{before}{START}\n{block}{END}{rest.partition(END)[2]}"
 
 
-def readme_block(results: Results) -> str:
-    """The summary of each training set that has runs."""
+def readme_block(sections: Sequence[Section]) -> str:
+    """The summary of each section."""
     parts = []
-    for training in results.trainings:
-        parts.append(f"Trained on {TRAINING_SETS[training].title}: {schedule_line(results, training)}")
-        parts.append(summary_table(results, training, only_run=True))
+    for section in sections:
+        parts.append(f"{section.title}: {schedule_line(section.records)}")
+        parts.append(summary_table(section.results, section.training))
     parts.append("All tables, figures and failures: [docs/benchmark.md](docs/benchmark.md).")
     return "\n\n".join(parts) + "\n"
 
 
-def write_page(bed: Bed, results: Results, figures: Path) -> str:
+def write_page(sections: Sequence[Section], figures: Path) -> str:
     """The whole page; its figures are drawn into a folder beside it, those of real scans into the work folder."""
+    records = [record for section in sections for record in section.records]
+    parts = ["# Benchmark", introduction(), "## Methods", methods_table(records)]
+    for section in sections:
+        parts += _section_parts(section, figures)
+    return "\n\n".join([*parts, "## Runs", runs_table(records)]) + "\n"
+
+
+def _section_parts(section: Section, figures: Path) -> list[str]:
+    """The paragraphs of a section."""
     from generalization.figures import draw_readouts, draw_summary, draw_worst
 
-    parts = ["# Benchmark", introduction(), "## Methods", methods_table(results)]
-    for training in results.trainings:
-        parts += [f"## Trained on {TRAINING_SETS[training].title}", schedule_line(results, training)]
-        parts.append(summary_table(results, training))
-        draw_summary(results, training, figures / f"{training}.png")
-        parts.append(_picture(figures, f"{training}.png", "Mean Dice of all methods on all tests"))
-        if training in _SINGLE_SOURCE:
-            parts.append(published_section())
-        for test, described in results.tests(training).items():
-            parts += [f"### {described.title} (trained on {training})", _test_line(results, training, test)]
-            parts.append(test_table(results, training, test))
-            if described.inversion_times_ms:
-                name = f"{training}_{test}_readouts.png"
-                draw_readouts(results, training, test, figures / name)
-                parts.append(_picture(figures, name, f"{described.title}: mean Dice by readout"))
-            shown = _shown_methods(results, training, test)
-            parts.append(f"Worst cases of {METHODS[shown[-1]].title}:")
-            parts.append(worst_table(results, training, test, shown[-1]))
-            folder = figures if described.kind == "digital" else bed.work / "gallery"
-            folder.mkdir(parents=True, exist_ok=True)
-            name = f"{training}_{test}_worst.png"
-            if (bed.tests / test).is_dir() and draw_worst(
-                bed, results, training, TestFolder.read(bed.tests / test), shown, folder / name
-            ):
-                where = f"Their pictures are in `gallery/{name}` of the work folder, since the scans are not published."
-                parts.append(_picture(figures, name, f"{described.title}: worst cases") if folder == figures else where)
-        seeds = seeds_table(results, training)
-        parts += ["### Seeds", seeds] if seeds else []
-    parts += ["## Runs", runs_table(results)]
-    return "\n\n".join(parts) + "\n"
+    bed, results, training = section.bed, section.results, section.training
+    parts = [f"## {section.title}", schedule_line(section.records), summary_table(results, training)]
+    draw_summary(results, training, figures / f"{section.name}.png")
+    parts.append(_picture(figures, f"{section.name}.png", "Mean Dice of all methods on all tests"))
+    if training in _SINGLE_SOURCE:
+        parts.append(published_section())
+    for test, described in results.tests(training).items():
+        parts += [f"### {described.title} ({section.name})", _test_line(section, test)]
+        parts.append(test_table(results, training, test))
+        if described.inversion_times_ms:
+            name = f"{section.name}_{test}_readouts.png"
+            draw_readouts(results, training, test, figures / name)
+            parts.append(_picture(figures, name, f"{described.title}: mean Dice by readout"))
+        shown = _shown_methods(results, training, test)
+        parts.append(f"Worst cases of {METHODS[shown[-1]].title}:")
+        parts.append(worst_table(results, training, test, shown[-1]))
+        folder = figures if described.kind == "digital" else bed.work / "gallery"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{section.name}_{test}_worst.png"
+        if (bed.tests / test).is_dir() and draw_worst(
+            bed, results, training, TestFolder.read(bed.tests / test), shown, folder / name
+        ):
+            where = f"Their pictures are in `gallery/{name}` of the work folder, since the scans are not published."
+            parts.append(_picture(figures, name, f"{described.title}: worst cases") if folder == figures else where)
+    seeds = seeds_table(results, training)
+    return [*parts, f"### Seeds ({section.name})", seeds] if seeds else parts
 
 
 def _picture(figures: Path, name: str, text: str) -> str:
     return f"![{text}]({figures.name}/{name})"
 
 
-def _test_line(results: Results, training: str, test: str) -> str:
+def _test_line(section: Section, test: str) -> str:
     """How many cases of how many patients or series, and the note on them."""
-    described = results.tests(training)[test]
-    cases = next(r.tests[test].cases for r in results.records if r.training == training and test in r.tests)
+    described = section.results.tests(section.training)[test]
+    cases = next(record.tests[test].cases for record in section.records if test in record.tests)
     groups = len({described.group_of(case) for case in cases})
     return f"{len(cases)} cases of {groups} patients or series. {described.note}".strip()
 

@@ -72,7 +72,7 @@ def page(records, tmp_path):
         each.save(tmp_path / "work" / "runs")
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmark -->\nold 99.9\n<!-- end of benchmark -->\nafter\n")
-    report.run(Namespace(work=tmp_path / "work", o=tmp_path / "docs" / "benchmark.md", readme=readme))
+    report.run(Namespace(work=[tmp_path / "work"], o=tmp_path / "docs" / "benchmark.md", readme=readme))
     return tmp_path / "docs" / "benchmark.md", readme
 
 
@@ -117,13 +117,13 @@ def test_the_page_holds_what_the_records_say(page):
     assert molli[-2] == "-44.3" and molli[-1] == "0.008"  # all eight series are worse than Phys: 2 / 2^8
     assert row(text, "nnU-Net", 2)[-1] == ""  # two cases of cine are too few for a test
     assert "24 cases of 8 patients or series. Made up." in text
-    assert row(text, METHODS["da5"].title, 1)[1] == "not run"
+    assert row(text, METHODS["da5"].title)[4] == "not run"
     assert row(text, "Phys", 4)[:3] == ["Phys", "MOLLI of a clinic", "0: 87.4, 1: 84.0"]
     for name, reason in LEFT_OUT.items():
         assert f"| {name} |" in text and reason.split("|")[0] in text
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
         assert (page[0].parent / picture).stat().st_size > 1000
-    assert "benchmark/digital_molli_readouts.png" in text
+    assert "benchmark/digital_small_100_molli_readouts.png" in text
 
 
 def test_the_readme_gets_the_summary_of_methods_that_were_run(page):
@@ -137,12 +137,26 @@ def test_the_readme_gets_the_summary_of_methods_that_were_run(page):
 
 def test_reports_are_the_same_in_every_call(page, tmp_path):
     before = page[0].read_text()
-    report.run(Namespace(work=tmp_path / "work", o=page[0], readme=None))
+    report.run(Namespace(work=[tmp_path / "work"], o=page[0], readme=None))
     assert page[0].read_text() == before
 
 
+def test_another_schedule_gets_its_own_section(records, page, tmp_path):
+    record("phys", {"cine": result(CINE, {"c1": 0.95, "c2": 0.95})}, iterations=200).save(tmp_path / "long" / "runs")
+    folders = [tmp_path / "work", tmp_path / "long"]
+    report.run(Namespace(work=folders, o=page[0], readme=page[1]))
+    text = page[0].read_text()
+    assert text.index("small plan, 100 iterations") < text.index("small plan, 200 iterations")
+    assert row(text, "Phys", 5)[1].startswith("95.0") and row(text, "nnU-Net", 1)[1].startswith("80.0")
+    assert row(page[1].read_text(), "Phys", 1)[1].startswith("95.0")
+    assert len([line for line in text.splitlines() if line.startswith("| `digital__phys__seed0` |")]) == 2
+    record("plain", {}, iterations=200).save(tmp_path / "again" / "runs")
+    with pytest.raises(InputError, match=r"hold runs of digital_small_200. Give only one"):
+        report.run(Namespace(work=[*folders, tmp_path / "again"], o=page[0], readme=None))
+
+
 def test_what_cannot_be_reported_is_refused(records, tmp_path):
-    arguments = Namespace(work=tmp_path, o=tmp_path / "benchmark.md", readme=None)
+    arguments = Namespace(work=[tmp_path], o=tmp_path / "benchmark.md", readme=None)
     with pytest.raises(InputError, match="runs holds no runs"):
         report.run(arguments)
     for each in records:
