@@ -86,6 +86,11 @@ class TissueLabels:
         return self.weights.sum(1) > 0
 
     @cached_property
+    def certain(self) -> torch.Tensor:
+        """Pixels well inside of a structure, bool (slices, rows, columns)."""
+        return self.weights.sum(1) >= _CERTAIN
+
+    @cached_property
     def bounds(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Least and greatest scaled T1 and T2 of each pixel, both (slices, 2, rows, columns).
 
@@ -93,7 +98,7 @@ class TissueLabels:
         """
         centres, spreads = (t.to(self.weights)[None, :, :, None, None] for t in tissue_moments(self.scaling))
         reach = _REACH * spreads.sqrt()
-        certain = self.weights.sum(1, keepdim=True) >= _CERTAIN
+        certain = self.certain[:, None]
         possible = (self.weights > 0)[:, :, None]
         least = torch.where(possible, centres - reach, math.inf).amin(1).clamp(min=LEAST)
         greatest = torch.where(possible, centres + reach, -math.inf).amax(1).clamp(max=GREATEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -19,6 +20,10 @@ from nnunet_phys.heart_scanner import receive_bias
 from nnunet_phys.image_files import Geometry
 from nnunet_phys.map_files import find_maps, load_maps, map_paths
 
+HELD_OUT_HEARTS = 8
+"""Digital hearts on which the denoising error is measured; their seeds start at 0."""
+FIRST_SEED = 1000
+"""The seeds of digital hearts to train on start here."""
 SLICES_PER_HEART = 4
 MAP_SIZE = 144
 """Rows and columns of the maps that a prior learns from."""
@@ -105,7 +110,7 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[Tr
     faults: list[str] = []
     for case, ending in endings.items():
         try:
-            cases.append(_case_maps(folder, case, ending, pixel_mm, size))
+            cases.append(case_maps(folder, case, ending, pixel_mm, size))
         except InputError as error:
             faults.extend(error.faults)
     if faults:
@@ -114,12 +119,24 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[Tr
     return _unlabelled(torch.cat(cases[held_out:])), _unlabelled(_fit(torch.cat(cases[:held_out]), HELD_OUT_SIZE))
 
 
+def join(parts: Sequence[TrainingMaps]) -> TrainingMaps:
+    """The slices of several, one after the other."""
+    return TrainingMaps(torch.cat([part.maps for part in parts]), torch.cat([part.labels for part in parts]))
+
+
 def _unlabelled(maps: torch.Tensor) -> TrainingMaps:
     return TrainingMaps(maps, torch.zeros_like(maps[:, 0], dtype=torch.uint8))
 
 
-def _case_maps(folder: Path, case: str, ending: str, pixel_mm: float, size: int) -> torch.Tensor:
-    """A case's slices, (slices, 3, size, size)."""
+def case_maps(folder: Path, case: str, ending: str, pixel_mm: float, size: int) -> torch.Tensor:
+    """A case's maps on the grid that a prior learns from; see `folder_maps` for the arguments.
+
+    Returns:
+        float32 (slices, 3, size, size).
+
+    Raises:
+        InputError: they are missing, cut short, not finite, on different grids, implausible, too coarse or too small.
+    """
     maps = load_maps(folder, case, ending, None).stack(1)
     shape = shape_on_prior(case, Geometry.read(map_paths(folder, case, ending)["PDmap"]), pixel_mm, size)
     if not (maps[:, 0] > 0).any():  # `fit` found nothing that it trusts

@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "run the whole chain on digital hearts: a table of Dice and a picture",
     "phantom": "write a data set of digital hearts in nnU-Net's raw format",
     "train_prior": "train a spin prior on maps or digital hearts",
+    "refine_prior": "refine a spin prior on the images of a data set",
     "reverse": "infer PD, T1 and T2 maps from images",
     "fit": "fit PD, T1 and T2 maps to quantitative series: mSASHA, SASHA, MOLLI, T2 preparation",
     "report": "show images and maps on one page, suspicious cases first",

@@ -14,13 +14,11 @@ from nnunet_phys.commands.shared.map_work import (
     read_work,
 )
 from nnunet_phys.commands.shared.numbers import whole_number
-from nnunet_phys.commands.shared.scan_options import add_protocol_arguments, find_inputs
+from nnunet_phys.commands.shared.scan_options import add_protocol_arguments, find_inputs, read_labels
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
-    from nnunet_phys.precomputed_spin.case_labels import CaseLabels
-    from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
 
 MOST_SAMPLES = 1000
@@ -53,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     if args.save_samples and args.samples < 2:
         raise InputError(f"--save_samples with -samples {args.samples}: give 2 or more samples.")
     inputs = find_inputs(args)
-    labels = _read_labels(inputs.dataset, args.labels)
+    labels = read_labels(inputs.dataset, args.labels)
     work = read_work(args, inputs, args.samples, labels)
     settings = {
         **work.settings,
@@ -79,23 +77,3 @@ def run(args: argparse.Namespace) -> None:
         save_inferred(inferred, job.files, inputs.folder, inputs.ending, entries, args.save_samples)
     if todo:
         print("Look at the maps before you train on them" + (" (nnunet_phys report)." if args.d else "."))
-
-
-def _read_labels(dataset: RawDataset | None, decide: bool) -> CaseLabels:
-    """Labels of the cases, and whether they decide about the tissue; none where they are not needed and cannot be read.
-
-    Raises:
-        InputError: labels that are to decide but do not exist, or name no structure.
-    """
-    from nnunet_phys.precomputed_spin.case_labels import CaseLabels
-
-    if dataset is None:
-        if decide:
-            raise InputError("--labels needs -d, a data set with labelsTr.")
-        return CaseLabels()
-    try:
-        return CaseLabels.of_dataset(dataset, decide)
-    except InputError as error:
-        if decide:
-            raise error.prefixed("--labels: ") from None
-        return CaseLabels()

@@ -34,10 +34,6 @@ FINE_TUNING_STEPS = 6000
 """Steps on maps after those on images, as published."""
 DEFAULT_HEARTS = 2000
 DEFAULT_PROCESSES = 2
-HELD_OUT_HEARTS = 8
-"""Hearts on which the denoising error is measured; their seeds start at 0."""
-FIRST_SEED = 1000
-"""The seeds of the hearts to train on start here."""
 PIXEL_MM = (0.5, 10.0)
 """Same as `prior_files.PIXEL_MM`, whose import would load diffusers for every `-h`."""
 
@@ -174,7 +170,7 @@ def _scans(images: str) -> list[ScanFiles]:
 
 def _digital_hearts(args: argparse.Namespace) -> tuple[MapSource, MapSource]:
     """Functions that make the maps to train on, and held-out maps."""
-    from nnunet_phys.precomputed_spin.prior_maps import phantom_maps
+    from nnunet_phys.precomputed_spin.prior_maps import FIRST_SEED, HELD_OUT_HEARTS, phantom_maps
 
     hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np)
     return partial(hearts, args.hearts, first_seed=FIRST_SEED + args.seed), partial(hearts, HELD_OUT_HEARTS)

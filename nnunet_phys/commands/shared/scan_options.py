@@ -12,6 +12,7 @@ from nnunet_phys.commands.shared.targets import named_path, refuse_as_target
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
+    from nnunet_phys.precomputed_spin.case_labels import CaseLabels
     from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
     from nnunet_phys.precomputed_spin.scan_files import ScanFiles
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob, ScanProtocol
@@ -190,3 +191,23 @@ def find_cases(inputs: Inputs, protocol: ScanProtocol) -> tuple[list[ScanJob], l
     if readout is not None and not any(isinstance(sequence, MOLLI) for sequence in protocol.sequences):
         print(f"Warning: {readout}, ... are named as readouts of a MOLLI, but are read as another sequence.")
     return jobs, faults
+
+
+def read_labels(dataset: RawDataset | None, decide: bool) -> CaseLabels:
+    """Labels of the cases, and whether they decide about the tissue; none where they are not needed and cannot be read.
+
+    Raises:
+        InputError: labels that are to decide but do not exist, or name no structure.
+    """
+    from nnunet_phys.precomputed_spin.case_labels import CaseLabels
+
+    if dataset is None:
+        if decide:
+            raise InputError("--labels needs -d, a data set with labelsTr.")
+        return CaseLabels()
+    try:
+        return CaseLabels.of_dataset(dataset, decide)
+    except InputError as error:
+        if decide:
+            raise error.prefixed("--labels: ") from None
+        return CaseLabels()

@@ -1,0 +1,105 @@
+"""`nnunet_phys refine_prior`: let a spin prior learn from the images of a data set, as long as that improves it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+
+from nnunet_phys.commands.shared.map_work import MOST_SLICES
+from nnunet_phys.commands.shared.numbers import PROCESSES, SEED, number, whole_number
+from nnunet_phys.commands.shared.scan_options import (
+    Inputs,
+    add_protocol_arguments,
+    find_cases,
+    open_dataset,
+    read_labels,
+    read_protocol,
+)
+from nnunet_phys.commands.shared.targets import named_path
+from nnunet_phys.errors import InputError, counted
+
+MOST_ROUNDS = 100
+MOST_STEPS = 1_000_000
+HELD_OUT = (0.01, 0.9)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which images the prior learns from, for how long, and where it goes."""
+    parser.add_argument("-d", required=True, metavar="DATASET", help="id or name of a data set in nnUNet_raw")
+    parser.add_argument(
+        "-o", required=True, type=named_path, metavar="PRIOR", help="new folder for the prior; a rerun goes on"
+    )
+    add_protocol_arguments(parser)
+    parser.add_argument("--labels", action="store_true", help="labelsTr decides what is blood and myocardium")
+    parser.add_argument(
+        "-prior", default="digital_heart", help="prior to refine, by folder or name (default %(default)s)"
+    )
+    parser.add_argument(
+        "-rounds", type=whole_number(1, MOST_ROUNDS), default=3, help="most rounds (default %(default)s)"
+    )
+    parser.add_argument(
+        "-steps", type=whole_number(1, MOST_STEPS), default=600, help="optimiser steps of a round (default %(default)s)"
+    )
+    parser.add_argument(
+        "-held_out",
+        type=number(*HELD_OUT),
+        default=0.2,
+        help="share of the cases, the last by name, that judge the prior without their labels (default %(default)s)",
+    )
+    parser.add_argument("-seed", type=SEED, default=0)
+    parser.add_argument("-batch", type=whole_number(1, MOST_SLICES), default=8, help="slices per network call")
+    parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
+    parser.add_argument(
+        "-np", type=PROCESSES, default=2, help="processes that draw digital hearts (default %(default)s)"
+    )
+    parser.add_argument("--disable_progress_bar", action="store_true")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Refine the prior, and write the best one."""
+    from nnunet_phys.devices import computes_in_bfloat16
+    from nnunet_phys.precomputed_spin.prior import SpinPrior
+    from nnunet_phys.precomputed_spin.prior_files import check_vacant
+    from nnunet_phys.precomputed_spin.prior_refinement import Refinement
+    from nnunet_phys.precomputed_spin.work_parts import device_of_process
+
+    folder = args.o.absolute()
+    check_vacant(folder)
+    device = device_of_process(args.device)
+    prior = SpinPrior.load(args.prior, device)
+    dataset = open_dataset(args.d)
+    inputs = Inputs(dataset.images, dataset.ending, folder, dataset)
+    jobs, faults = find_cases(inputs, read_protocol(args, inputs))
+    if faults:
+        raise InputError(*faults)
+    held_out = max(1, round(args.held_out * len(jobs)))
+    if held_out >= len(jobs):
+        raise InputError(
+            f"{dataset.name} has {counted(len(jobs), 'case')}: at least 2 are needed, one of them held out."
+        )
+    labels = read_labels(dataset, args.labels)
+    rounds = folder.with_name(f"{folder.name}.rounds")
+    refinement = Refinement(
+        rounds,
+        jobs[:-held_out],
+        jobs[-held_out:],
+        dataset.ending,
+        labels,
+        args.rounds,
+        args.steps,
+        args.seed,
+        args.batch,
+        args.np,
+        computes_in_bfloat16(device),
+        not args.disable_progress_bar,
+    )
+    learning = counted(len(refinement.learning), "case")
+    print(f"{learning} to learn from, {held_out} held out, from {jobs[-held_out].case} on")
+    best = refinement(prior, args.prior, print)
+    if best is None:
+        print(f"No round improved on {args.prior}: go on using it. What was tried is in {rounds}.")
+        return
+    os.replace(best, folder)
+    shutil.rmtree(rounds)
+    print(f"{folder}: the prior of {best.parent.name}")
