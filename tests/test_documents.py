@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -14,6 +16,7 @@ from nnunet_phys.commands import main
 from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.sequences import BSSFP, SEQUENCES
+from nnunet_phys.sequences.protocol_ranges import RANGES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,7 +39,7 @@ def command_lines() -> list[list[str]]:
         lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
         lines += re.findall(r"`(nnunet_phys [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
         for line in lines:
-            words = shlex.split(line, comments=True)
+            words = list(takewhile(lambda word: word != ">", shlex.split(line, comments=True)))
             for i, word in enumerate(words):
                 if word == "nnunet_phys" and i + 1 < len(words) and "COMMAND" not in words and "..." not in words:
                     shown.append(words[i + 1 :])
@@ -58,7 +61,8 @@ def folder_with_images(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize("name", python_blocks())
 def test_python_runs(name, folder_with_images):
-    exec(compile(python_blocks()[name], name, "exec"), {"__name__": "document"})
+    with patch.dict(SEQUENCES), patch.dict(RANGES):  # a sequence that a document defines is gone after the test
+        exec(compile(python_blocks()[name], name, "exec"), {"__name__": "document"})
 
 
 def test_links_lead_to_files_and_headings():

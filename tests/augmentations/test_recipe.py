@@ -23,7 +23,7 @@ from nnunet_phys.sequences.ernst import Ernst
 from nnunet_phys.sequences.protocol_ranges import RANGES
 from nnunet_phys.spin import SpinMaps
 
-SHIPPED_NAMES = ("default", "gre", "lge", "molli", "paper")
+SHIPPED_NAMES = ("3t", "default", "gre", "lge", "molli", "paper")
 GENERATORS = [np.random, np.random.RandomState(0), np.random.default_rng(0)]
 
 
@@ -63,6 +63,7 @@ def test_what_ships_loads_and_describes_itself(name):
         for given, full in zip(description(name)["sequences"], described["sequences"], strict=True)
     )
     assert pickle.loads(pickle.dumps(recipe)) == recipe
+    assert 10 < len(recipe.description) < 100 and recipe.description.isprintable()
     assert sorted(p.stem for p in SHIPPED.iterdir()) == sorted(SHIPPED_NAMES)
 
 
