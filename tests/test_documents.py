@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.augmentations.recipe_tables import fill
 from nnunet_phys.commands import main
 from nnunet_phys.digital_heart import digital_heart
@@ -62,7 +63,7 @@ def folder_with_images(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("name", python_blocks())
 def test_python_runs(name, folder_with_images):
     with patch.dict(SEQUENCES), patch.dict(RANGES):  # a sequence that a document defines is gone after the test
-        exec(compile(python_blocks()[name], name, "exec"), {"__name__": "document"})
+        exec(compile(python_blocks()[name], name, "exec", dont_inherit=True), {"__name__": "document"})
 
 
 def test_links_lead_to_files_and_headings():
@@ -90,3 +91,37 @@ def test_the_tables_of_a_recipes_fields_are_those_of_the_code():
     assert text.count("<!-- fields of ") == 3
     assert fill(text) == text, "python -m nnunet_phys.augmentations.recipe_tables docs/contrasts.md"
     assert all(f"`{name}`" in text.partition("## Recipes")[0] for name in SEQUENCES)
+
+
+def leaves(value, path=()):
+    """Paths and values of what is neither an object nor a list of objects."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list) and isinstance(value[0], dict):
+        items = enumerate(value)
+    else:
+        yield path, value
+        return
+    for key, inner in items:
+        yield from leaves(inner, (*path, key))
+
+
+def number_or_range(text):
+    """A cell of that table: 0.3 or 20-130."""
+    ends = tuple(map(float, text.split("-")))
+    return ends if len(ends) == 2 else ends[0]
+
+
+def test_the_table_of_3_t_is_the_difference_between_the_recipes():
+    default, at_3t = (dict(leaves(load_recipe(name, tried=False).describe())) for name in ("default", "3t"))
+    assert default.keys() == at_3t.keys()
+    different = {
+        (".".join(path[1:]) if path[0] == "scanner" else path[-1], default[path], at_3t[path])
+        for path in default
+        if default[path] != at_3t[path]
+    }
+    section = (ROOT / "docs" / "contrasts.md").read_text().partition("## At 3 T")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| ([\d.-]+) \| ([\d.-]+) \|", section, re.MULTILINE)
+    assert len(rows) == 9
+    shown = {(field, *map(number_or_range, texts)) for field, *texts in rows}
+    assert different == shown

@@ -1,4 +1,4 @@
-"""`nnunet_phys recipe`: the recipes that ship, one of them as a file to change, and what a file draws or what is wrong."""
+"""`nnunet_phys recipe`: the recipes that ship, a recipe as a file to change, and what a file draws or what is wrong."""
 
 from __future__ import annotations
 

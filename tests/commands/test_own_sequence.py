@@ -127,7 +127,11 @@ def test_a_module_of_the_package_may_be_imported_first(install, recipe):
 @pytest.mark.parametrize(
     ("code", "entry", "fault"),
     [
-        ("import no_such_module", ENTRY, "it cannot be imported (ModuleNotFoundError: No module named 'no_such_module')"),
+        (
+            "import no_such_module",
+            ENTRY,
+            "it cannot be imported (ModuleNotFoundError: No module named 'no_such_module')",
+        ),
         ("x = 1 / 0", ENTRY, "it cannot be imported (ZeroDivisionError: division by zero)"),
         (CODE, "spin_echo = my_sequences:Spin", "it cannot be imported (AttributeError: "),
         (CODE.replace('"spin_echo"', '"bssfp"'), ENTRY, "'bssfp' is taken by nnunet_phys.sequences.bssfp.BSSFP"),
@@ -139,9 +143,17 @@ def test_a_module_of_the_package_may_be_imported_first(install, recipe):
         (CODE, "spin_echo = my_sequences:LONGEST_T1_MS", "it is no class of PulseSequence"),
         (CODE, "spin_echo = my_sequences:SpinEchoRanges", "it is no class of PulseSequence"),
         (CODE.replace('    name: ClassVar[str] = "spin_echo"\n', ""), ENTRY, "'SpinEcho' has no attribute 'name'"),
-        (CODE.partition("@dataclass(frozen=True)\nclass SpinEchoRanges")[0], ENTRY, "'spin_echo' has no ProtocolRanges"),
+        (
+            CODE.partition("@dataclass(frozen=True)\nclass SpinEchoRanges")[0],
+            ENTRY,
+            "'spin_echo' has no ProtocolRanges",
+        ),
         (CODE.replace("__call__", "signal"), ENTRY, "SpinEcho lacks __call__"),
-        (CODE.replace("@dataclass(frozen=True)\nclass SpinEchoRanges", "class SpinEchoRanges"), ENTRY, "SpinEchoRanges is"),
+        (
+            CODE.replace("@dataclass(frozen=True)\nclass SpinEchoRanges", "class SpinEchoRanges"),
+            ENTRY,
+            "SpinEchoRanges is",
+        ),
         (CODE.replace("(frozen=True)", ""), ENTRY, "SpinEcho is no frozen dataclass"),
         (CODE.replace("default=20.0, ", ""), ENTRY, "SpinEcho makes no image (TypeError: "),
         (CODE.replace("maps.pd *", "maps.pd[None] *"), ENTRY, "of maps of shape (2, 3), SpinEcho makes (1, 2, 3)"),
