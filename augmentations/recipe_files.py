@@ -104,8 +104,8 @@ def read_recipe(description: Any, name: str, tried: bool = True) -> ContrastReci
     Args:
         description: the JSON.
         name: name of the recipe, or its file.
-        tried: also draw from it, which finds combinations of values that a sequence cannot make. To draw or train from
-            a recipe that was not tried is an error; to show it is not.
+        tried: also draw from it, which finds combinations of values that a sequence cannot make. Without, it is quick,
+            but only good to be shown.
 
     Raises:
         InputError: faults, one line each.
