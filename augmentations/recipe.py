@@ -15,6 +15,9 @@ from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
+TISSUE_PARTS = ("contrast_agent", "slow_flow", "region", "infarct")
+"""What a sequence of a recipe may say of the state of the tissue."""
+
 
 @dataclass(frozen=True)
 class EffectRanges:
@@ -80,6 +83,7 @@ class ContrastRecipe:
             1,170 by SASHA at 1.5 T, 1,523 by mSASHA at 3 T), since a map represents only one of these.
         sequences: the sequences that are drawn.
         scanner: the scanner effects.
+        description: what the recipe is for, in a line; nothing is drawn by it.
     """
 
     name: str
@@ -88,12 +92,13 @@ class ContrastRecipe:
     t2_factor: Range
     sequences: tuple[SequenceEntry, ...]
     scanner: tuple[EffectRanges, ...]
+    description: str = field(default="", compare=False)
 
     def describe(self) -> dict[str, Any]:
-        """Plain JSON, as `recipe_files` reads it."""
+        """What is drawn, as plain JSON that `recipe_files` reads; so it holds every range, but not the description."""
         sequences: list[dict[str, Any]] = []
         for entry in self.sequences:
-            parts = {part: getattr(entry, part) for part in ("contrast_agent", "slow_flow", "region", "infarct")}
+            parts = {part: getattr(entry, part) for part in TISSUE_PARTS}
             optional = {key: asdict(part) for key, part in parts.items() if part is not None}
             protocol = asdict(entry.ranges)  # type: ignore[call-overload]
             sequences.append({"sequence": entry.name, "weight": entry.weight, **protocol, **optional})

@@ -1,16 +1,17 @@
 """Read recipes from JSON. All faults of a recipe are reported, one line each.
 
-    {"probability": 0.7, "t1_factor": [0.75, 1.35], "t2_factor": [0.8, 1.25],
+    {"description": "...", "probability": 0.7, "t1_factor": [0.75, 1.35], "t2_factor": [0.8, 1.25],
      "sequences": [{"sequence": "bssfp", "weight": 1, "flip_angle_deg": [35, 80], ...}, ...],
      "scanner": {"noise": {"probability": 1, "fraction": [0, 0.05]}, ...}}
 
-A sequence's further keys are the fields of its ranges (`sequences.protocol_ranges.RANGES`), which have defaults, and
+A sequence's further keys are the fields of its ranges (`sequences.plugins.all_ranges`), which have defaults, and
 optionally `contrast_agent`, `region` and `infarct` (`tissue_ranges`). The keys of a scanner effect are the numbers of
-its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly.
+its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly. `description` is for readers, and optional.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, 
 from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.quantities import SHARE, Quantity, Range, number, quantity_of, span
-from nnunet_phys.sequences.protocol_ranges import RANGES, ProtocolRanges
+from nnunet_phys.sequences.plugins import all_ranges
+from nnunet_phys.sequences.protocol_ranges import ProtocolRanges
 from nnunet_phys.tissue_state import RELAXATION_FACTOR
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -37,14 +39,20 @@ VARIABLE = "nnUNet_phys_recipe"
 MOST_SEQUENCES = 100
 """Sequences in a recipe. The trial of a sequence before the first batch takes 0.1 to 1.5 s on one core."""
 
+_LINE = 100
+"""Longest line of the JSON that a reader is shown, apart from long texts."""
 _TRIALS = 500
 """Draws without images in the trial of a sequence, since only a few combinations of values may not fit together."""
 _TRIAL_IMAGES = 24
 """Images in the trial of a sequence, at the ends of its ranges."""
 
 
-def load_recipe(recipe: str | Path) -> ContrastRecipe:
-    """A shipped recipe by its name (default, gre, lge, molli, paper), or the recipe in a file.
+def load_recipe(recipe: str | Path, tried: bool = True) -> ContrastRecipe:
+    """A shipped recipe by its name (`shipped_recipes`), or the recipe in a file.
+
+    Args:
+        recipe: name or path.
+        tried: as for `read_recipe`.
 
     Raises:
         InputError: no such recipe, or faults in it, one line each.
@@ -56,12 +64,30 @@ def load_recipe(recipe: str | Path) -> ContrastRecipe:
         known = shipped_recipes()
         suggestion = did_you_mean(str(recipe), known)
         raise InputError(f"No recipe '{recipe}'{suggestion}. Name a file, or one of {', '.join(known)}.")
-    return read_recipe(load_json(path, "Give a recipe as docs/contrasts.md describes it."), str(recipe))
+    return read_recipe(load_json(path, "Give a recipe as docs/contrasts.md describes it."), str(recipe), tried)
 
 
 def shipped_recipes() -> list[str]:
     """Names of the shipped recipes."""
     return sorted(path.stem for path in SHIPPED.glob("*.json"))
+
+
+def recipe_text(recipe: ContrastRecipe) -> str:
+    """The JSON of a recipe for readers: with its description, every range, and what is short on one line."""
+    return _laid_out({"description": recipe.description, **recipe.describe()}, "")
+
+
+def _laid_out(value: Any, indent: str) -> str:
+    line = json.dumps(value)
+    if not isinstance(value, dict | list) or len(indent) + len(line) <= _LINE:
+        return line
+    inner = f"{indent}  "
+    if isinstance(value, dict):
+        items = [f"{json.dumps(key)}: {_laid_out(item, inner)}" for key, item in value.items()]
+    else:
+        items = [_laid_out(item, inner) for item in value]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return first + ",".join(f"\n{inner}{item}" for item in items) + f"\n{indent}{last}"
 
 
 def recipe_in_force(default: str | Path | ContrastRecipe) -> ContrastRecipe:
@@ -72,8 +98,14 @@ def recipe_in_force(default: str | Path | ContrastRecipe) -> ContrastRecipe:
     return default if isinstance(default, ContrastRecipe) else load_recipe(default)
 
 
-def read_recipe(description: Any, name: str) -> ContrastRecipe:
-    """Make a recipe from parsed JSON, and try it.
+def read_recipe(description: Any, name: str, tried: bool = True) -> ContrastRecipe:
+    """Make a recipe from parsed JSON.
+
+    Args:
+        description: the JSON.
+        name: name of the recipe, or its file.
+        tried: also draw from it, which finds combinations of values that a sequence cannot make. Without, it is quick,
+            but only good to be shown.
 
     Raises:
         InputError: faults, one line each.
@@ -94,9 +126,9 @@ def read_recipe(description: Any, name: str) -> ContrastRecipe:
     for index, content in enumerate(listed if isinstance(listed, list) else []):
         schema = _entry_schema(content)
         if schema is None:
-            known = ", ".join(sorted(RANGES))
+            known = all_ranges()
             named = content.get("sequence") if isinstance(content, Mapping) else content
-            hint = did_you_mean(str(named), RANGES) or f"; there are {known}"
+            hint = did_you_mean(str(named), known) or f"; there are {', '.join(sorted(known))}"
             faults.append(f"{where}.sequences[{index}]: no sequence '{str(named)[:40]}'{hint}.")
         else:
             entries.append(part(content, schema, f".sequences[{index}] ({content['sequence']})"))
@@ -111,8 +143,9 @@ def read_recipe(description: Any, name: str) -> ContrastRecipe:
         top.t2_factor,
         tuple(_sequence_entry(entry) for entry in entries),
         tuple(_effect_ranges(name, ranges) for name, ranges in vars(top.scanner).items() if ranges is not None),
+        top.description,
     )
-    refused = _trial_faults(recipe)
+    refused = _trial_faults(recipe) if tried else ()
     if refused:
         raise InputError(*(f"{where}{fault}." for fault in refused))
     return recipe
@@ -148,12 +181,14 @@ class _Top:
     t2_factor: Range = field(metadata=span(RELAXATION_FACTOR, ""))
     sequences: list[Any] = field(metadata={"check": _check_count})
     scanner: _Scanner  # type: ignore[valid-type]
+    description: str = ""
 
 
 def _entry_schema(content: Any) -> type | None:
     """The schema of a sequence in JSON: the fields of its ranges and of `SequenceEntry`; None: no such sequence."""
     name = content.get("sequence") if isinstance(content, Mapping) else None
-    return _schema_of(RANGES[name]) if isinstance(name, str) and name in RANGES else None
+    ranges = all_ranges().get(name) if isinstance(name, str) else None
+    return None if ranges is None else _schema_of(ranges)
 
 
 @cache
@@ -174,7 +209,7 @@ def _schema_of(ranges: type[ProtocolRanges]) -> type:
 
 
 def _sequence_entry(entry: Any) -> SequenceEntry:
-    ranges = RANGES[entry.sequence]
+    ranges = all_ranges()[entry.sequence]
     values = {item.name: getattr(entry, item.name) for item in fields(ranges)}  # type: ignore[arg-type]
     parts = entry.contrast_agent, entry.slow_flow, entry.region, entry.infarct
     return SequenceEntry(ranges(**values), entry.weight, *parts)

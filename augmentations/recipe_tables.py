@@ -1,4 +1,4 @@
-"""The tables of a recipe's fields in docs/contrasts.md, generated from the fields themselves.
+"""The tables of a recipe's fields in docs/contrasts.md, generated from the fields of the shipped sequences.
 
     python -m nnunet_phys.augmentations.recipe_tables docs/contrasts.md
 

@@ -65,7 +65,7 @@ def off_resonance_hz(rng: np.random.Generator, shape: tuple[int, int], span_hz: 
     Args:
         rng: source of the draw.
         shape: rows and columns.
-        span_hz: approximate largest deviation; +-60-130 Hz over the heart at 3 T is an assumption.
+        span_hz: approximate largest deviation; `fields.OffResonance` names what was measured.
 
     Returns:
         float32 array (rows, columns) in Hz.

@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.augmentations.recipe_tables import fill
 from nnunet_phys.commands import main
 from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.sequences import BSSFP, SEQUENCES
+from nnunet_phys.sequences.protocol_ranges import RANGES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,7 +40,7 @@ def command_lines() -> list[list[str]]:
         lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
         lines += re.findall(r"`(nnunet_phys [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
         for line in lines:
-            words = shlex.split(line, comments=True)
+            words = list(takewhile(lambda word: word != ">", shlex.split(line, comments=True)))
             for i, word in enumerate(words):
                 if word == "nnunet_phys" and i + 1 < len(words) and "COMMAND" not in words and "..." not in words:
                     shown.append(words[i + 1 :])
@@ -58,7 +62,8 @@ def folder_with_images(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize("name", python_blocks())
 def test_python_runs(name, folder_with_images):
-    exec(compile(python_blocks()[name], name, "exec"), {"__name__": "document"})
+    with patch.dict(SEQUENCES), patch.dict(RANGES):  # a sequence that a document defines is gone after the test
+        exec(compile(python_blocks()[name], name, "exec", dont_inherit=True), {"__name__": "document"})
 
 
 def test_links_lead_to_files_and_headings():
@@ -86,3 +91,37 @@ def test_the_tables_of_a_recipes_fields_are_those_of_the_code():
     assert text.count("<!-- fields of ") == 3
     assert fill(text) == text, "python -m nnunet_phys.augmentations.recipe_tables docs/contrasts.md"
     assert all(f"`{name}`" in text.partition("## Recipes")[0] for name in SEQUENCES)
+
+
+def leaves(value, path=()):
+    """Paths and values of what is neither an object nor a list of objects."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list) and isinstance(value[0], dict):
+        items = enumerate(value)
+    else:
+        yield path, value
+        return
+    for key, inner in items:
+        yield from leaves(inner, (*path, key))
+
+
+def number_or_range(text):
+    """A cell of that table: 0.3 or 20-130."""
+    ends = tuple(map(float, text.split("-")))
+    return ends if len(ends) == 2 else ends[0]
+
+
+def test_the_table_of_3_t_is_the_difference_between_the_recipes():
+    default, at_3t = (dict(leaves(load_recipe(name, tried=False).describe())) for name in ("default", "3t"))
+    assert default.keys() == at_3t.keys()
+    different = {
+        (".".join(path[1:]) if path[0] == "scanner" else path[-1], default[path], at_3t[path])
+        for path in default
+        if default[path] != at_3t[path]
+    }
+    section = (ROOT / "docs" / "contrasts.md").read_text().partition("## At 3 T")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| ([\d.-]+) \| ([\d.-]+) \|", section, re.MULTILINE)
+    assert len(rows) == 9
+    shown = {(field, *map(number_or_range, texts)) for field, *texts in rows}
+    assert different == shown

@@ -20,6 +20,7 @@ COMMANDS = {
     "report": "show images and maps on one page, suspicious cases first",
     "translate": "turn images of one sequence into images of another",
     "synthesize": "make images of any contrast from maps: by a sequence, a recipe or a recorded draw",
+    "recipe": "list, print or check recipes, which say what contrasts training draws",
     "gallery": "show one case in all contrasts, as a page or a figure",
     "preprocess": "bring maps into nnU-Net's preprocessed geometry",
     "trainers": "print the folder for nnUNet_extTrainer",

@@ -6,7 +6,7 @@ inversion) until the scanner's noise model takes the magnitude. PD, which includ
 (`blocks.effective_flip_angle`).
 
 The classes imported here are those that other modules and users need by name, listed so that type checkers see them. A
-new sequence needs no entry: `SEQUENCES` is filled from all files of this folder.
+new sequence needs no entry: `SEQUENCES` is filled from all files of this folder, and from other packages by `plugins`.
 """
 
 import importlib

@@ -14,7 +14,8 @@ from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.json_files import structure
 from nnunet_phys.quantities import RECOVERY_TIME, quantity_of
 from nnunet_phys.sequences.molli import MOLLI
-from nnunet_phys.sequences.pulse_sequence import SEQUENCES, PulseSequence
+from nnunet_phys.sequences.plugins import all_sequences
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 
 TYPICAL: dict[str, dict[str, float]] = {
@@ -30,18 +31,18 @@ def make_sequence(description: Mapping[str, Any]) -> PulseSequence:
     """The sequence that a description names.
 
     Args:
-        description: `sequence` (a key of `SEQUENCES`) and any of its attributes; lists become tuples. For molli,
+        description: `sequence` (a key of `all_sequences`) and any of its attributes; lists become tuples. For molli,
             `inversion_times_ms` of all images in acquisition order may replace scheme and timing.
 
     Raises:
         InputError: an unknown name (the nearest known one is suggested), or values that the sequence refuses, one line
-            each.
+            each; or as `all_sequences`.
     """
-    name = description.get("sequence")
-    if not isinstance(name, str) or name not in SEQUENCES:
-        suggestion = did_you_mean(str(name), SEQUENCES)
-        raise InputError(f"No sequence '{name}'{suggestion}. There are: {', '.join(sorted(SEQUENCES))}.")
-    kind = SEQUENCES[name]
+    name, known = description.get("sequence"), all_sequences()
+    if not isinstance(name, str) or name not in known:
+        suggestion = did_you_mean(str(name), known)
+        raise InputError(f"No sequence '{name}'{suggestion}. There are: {', '.join(sorted(known))}.")
+    kind = known[name]
     values = _parameters(kind, {key: value for key, value in description.items() if key != "sequence"})
     times = values.pop(_MOLLI_TIMES, None)
     try:

@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from nnunet_phys.quantities import Range
-from nnunet_phys.sequences.pulse_sequence import PulseSequence
+from nnunet_phys.sequences.pulse_sequence import PulseSequence, register
 from nnunet_phys.tissue_state import TissueState
 
 RANGES: dict[str, type[ProtocolRanges]] = {}
-"""The ranges of every sequence by the sequence's name."""
+"""The ranges of every imported sequence by the sequence's name (`plugins.all_ranges`: of other packages', too)."""
 
 LONGEST_T1_MS = 1550.0
 """Longest T1 that is assumed for an unknown case: that of blood at 1.5 T (`tissues`)."""
@@ -40,7 +40,7 @@ class ProtocolRanges(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "sequence" in vars(cls):
-            RANGES[cls.sequence.name] = cls
+            register(RANGES, cls.sequence.name, cls)
 
     @abstractmethod
     def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> PulseSequence:

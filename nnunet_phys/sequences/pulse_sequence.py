@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 
@@ -15,14 +15,30 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SEQUENCES: dict[str, type[PulseSequence]] = {}
-"""Every sequence by its short name, as commands, recipes and records use it. A class with a name registers itself."""
+"""Every imported sequence by its short name, as commands, recipes and records use it. A class with a name registers
+itself; `plugins.all_sequences` first imports those of other packages."""
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def register(classes: dict[str, _Class], name: str, new: _Class) -> None:
+    """Enter a class by the name of its sequence.
+
+    Raises:
+        TypeError: the name is taken. A class may replace itself, when its module is imported again.
+    """
+    taken = classes.get(name, new)
+    if (taken.__module__, taken.__qualname__) != (new.__module__, new.__qualname__):
+        raise TypeError(f"the sequence name '{name}' is taken by {taken.__module__}.{taken.__qualname__}")
+    classes[name] = new
 
 
 class PulseSequence(ABC):
     """A pulse sequence with its parameters; subclasses are frozen dataclasses.
 
-    A new sequence is one file in this folder: a subclass with a `name`, its parameters, `__call__`, and the ranges of
-    its protocol (`protocol_ranges.ProtocolRanges`). Every command and recipe then finds it.
+    A new sequence is one file in this folder, or in another package (docs/own_sequence.md): a subclass with a `name`,
+    its parameters, `__call__`, and the ranges of its protocol (`protocol_ranges.ProtocolRanges`). Every command and
+    recipe then finds it.
 
     Attributes:
         name: short name.
@@ -42,7 +58,7 @@ class PulseSequence(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in vars(cls):
-            SEQUENCES[cls.name] = cls
+            register(SEQUENCES, cls.name, cls)
 
     @abstractmethod
     def __call__(self, maps: SpinMaps) -> torch.Tensor:

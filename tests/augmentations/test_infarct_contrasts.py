@@ -168,6 +168,7 @@ def test_what_ships_draws_infarcts():
         {"molli": 0.15, "sasha": 0.15, "t2prep": 0.15, "t2prep_gre": 0.15},
     )
     assert shares == {
+        "3t": {**late, **others, "black_blood": 0.2},
         "default": {**late, **others, "black_blood": 0.2},
         "lge": late,
         "molli": {"molli": 0.15},

@@ -17,13 +17,14 @@ from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import SHIPPED, load_recipe, read_recipe, recipe_in_force
 from nnunet_phys.errors import InputError
+from nnunet_phys.fields import grid_positions
 from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.sequences import MOLLI, InversionRecoveryGRE, LookLocker, SpoiledGRE
 from nnunet_phys.sequences.ernst import Ernst
 from nnunet_phys.sequences.protocol_ranges import RANGES
 from nnunet_phys.spin import SpinMaps
 
-SHIPPED_NAMES = ("default", "gre", "lge", "molli", "paper")
+SHIPPED_NAMES = ("3t", "default", "gre", "lge", "molli", "paper")
 GENERATORS = [np.random, np.random.RandomState(0), np.random.default_rng(0)]
 
 
@@ -63,6 +64,7 @@ def test_what_ships_loads_and_describes_itself(name):
         for given, full in zip(description(name)["sequences"], described["sequences"], strict=True)
     )
     assert pickle.loads(pickle.dumps(recipe)) == recipe
+    assert 10 < len(recipe.description) < 100 and recipe.description.isprintable()
     assert sorted(p.stem for p in SHIPPED.iterdir()) == sorted(SHIPPED_NAMES)
 
 
@@ -103,6 +105,19 @@ def test_draws_lie_within_their_ranges():
     total = sum(e.weight for e in recipe.sequences)
     for entry, count in zip(recipe.sequences[:3], (seen["BSSFP"], seen["MOLLI"], seen["SpoiledGRE"]), strict=True):
         assert abs(count / 1500 - entry.weight / total) < 0.04
+
+
+def test_fields_over_the_heart_at_3_t_are_those_that_were_measured():
+    """docs/contrasts.md names the studies."""
+    positions = grid_positions((0, 0, 0), (11, 21, 21), (11, 21, 21), (10.0, 5.0, 5.0))
+    heart = sum(axis**2 for axis in positions) < 50**2
+    rng, recipe = np.random.default_rng(0), load_recipe("3t")
+    draws = [recipe.draw_contrast(rng) for _ in range(150)]
+    spans = [np.ptp(draw.off_resonance(positions)[heart].numpy()) for draw in draws]
+    assert np.mean(spans) == pytest.approx(125, abs=15) and np.quantile(spans, 0.9) < 125 + 3 * 41
+    flips = [draw.transmit(positions)[heart] for draw in draws]
+    assert np.mean([flip.mean() for flip in flips]) == pytest.approx(0.81, abs=0.04)
+    assert 0.02 < np.mean([flip.std() / flip.mean() for flip in flips]) < 0.11
 
 
 def test_every_readout_of_every_scheme_comes_up():

@@ -60,7 +60,9 @@ def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("what to make: one of")
     source.add_argument("-sequence", metavar="SEQUENCE", help="bssfp, gre, molli, sasha, t2prep, lge_gre, ...")
     source.add_argument("-protocol", type=named_path, metavar="JSON", help='{"sequence": ..., parameters}')
-    source.add_argument("-recipe", metavar="NAME", help="draws of a recipe: default, molli, gre, lge, paper, or a file")
+    source.add_argument(
+        "-recipe", metavar="NAME", help="draws of a recipe: a name that `nnunet_phys recipe` lists, or a file"
+    )
     source.add_argument(
         "-draw", type=named_path, metavar="JSON", help="what a CASE.json records, again and bit for bit"
     )

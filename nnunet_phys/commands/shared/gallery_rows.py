@@ -29,8 +29,8 @@ from nnunet_phys.sequences import (
     T2PreparedGRE,
 )
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
-from nnunet_phys.sequences.protocol_ranges import RANGES
-from nnunet_phys.sequences.pulse_sequence import SEQUENCES, PulseSequence
+from nnunet_phys.sequences.plugins import all_ranges, all_sequences
+from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
@@ -179,7 +179,7 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
         ),
     ]
     pictured = {draw.sequence.name for row in rows for _, draw in row.images}
-    return rows + [_drawn_row(name, seed) for name in sorted(set(SEQUENCES) - pictured)]
+    return rows + [_drawn_row(name, seed) for name in sorted(set(all_sequences()) - pictured)]
 
 
 def _drawn_row(name: str, seed: int) -> Row:
@@ -189,7 +189,7 @@ def _drawn_row(name: str, seed: int) -> Row:
     if len(sequences) == 1:
         title = f"{name}: draws of its protocol"
         rng = np.random.default_rng(seed)
-        sequences = [RANGES[name]().draw_sequence(rng, TissueState()) for _ in range(_DRAWN)]
+        sequences = [all_ranges()[name]().draw_sequence(rng, TissueState()) for _ in range(_DRAWN)]
     described = [describe_sequence(sequence) for sequence in sequences]
     varying = [key for key in described[0] if len({str(values[key]) for values in described}) > 1]
     return Row(

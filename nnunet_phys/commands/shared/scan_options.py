@@ -22,9 +22,9 @@ _DEFAULT_SEQUENCE = "bssfp"
 
 def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequence") -> None:
     """Add arguments on how the images were made; `flag` is the option that names the sequence."""
-    from nnunet_phys.sequences import SEQUENCES
+    from nnunet_phys.sequences.plugins import all_sequences
 
-    named = f"{', '.join(SEQUENCES)} (default {_DEFAULT_SEQUENCE})"
+    named = f"{', '.join(all_sequences())} (default {_DEFAULT_SEQUENCE})"
     parser.add_argument(flag, dest="sequence", metavar="SEQUENCE", help=named)
     parser.add_argument(
         "-fa", type=finite, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15, molli 35)"
