@@ -125,3 +125,9 @@ def test_the_table_of_3_t_is_the_difference_between_the_recipes():
     assert len(rows) == 9
     shown = {(field, *map(number_or_range, texts)) for field, *texts in rows}
     assert different == shown
+
+
+def test_the_share_of_real_images_is_that_of_the_default_recipe():
+    share = round(100 * load_recipe("default", tried=False).probability)
+    assert f"In {share} % of training samples" in (ROOT / "docs" / "training.md").read_text()
+    assert f"{100 - share} % of samples keep the real image" in (ROOT / "README.md").read_text()
