@@ -22,6 +22,7 @@ COMMANDS = {
     "gallery": "show one case in all contrasts, as a page or a figure",
     "preprocess": "bring maps into nnU-Net's preprocessed geometry",
     "trainers": "print the folder for nnUNet_extTrainer",
+    "export": "write a trained model as a zip that predicts with nnU-Net alone",
 }
 
 INTERRUPTED = 130
