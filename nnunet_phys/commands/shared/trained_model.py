@@ -69,7 +69,7 @@ def open_trained_model(
         folds: numbers of folds, or `all`.
 
     Raises:
-        InputError: nnUNet_results is unset; no such data set or model; a fold that is missing, or whose training has not
+        InputError: nnUNet_results is unset; no such data set or model; a fold is missing, or its training has not
             finished.
     """
     results = require_folder(nnUNet_results)
