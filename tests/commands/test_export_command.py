@@ -53,6 +53,10 @@ class Model:
         (first / "recipe.json").write_text(json.dumps(RECIPE))
         (first / "debug.json").write_text(json.dumps({"hostname": "my-computer"}))
         (first / "validation" / "summary.json").write_text("{}")
+        validated = self.folder / "crossval_results_folds_0_1"
+        validated.mkdir()
+        for name in ("postprocessing.json", "case0.nii.gz"):
+            (validated / name).touch()
         (self.folder / "plans.json").write_text(json.dumps(plans))
         (self.folder / "dataset.json").write_text(json.dumps(description))
 
@@ -91,6 +95,7 @@ def test_the_zip_holds_a_model_of_the_stock_trainer(model, capsys):
             "plans.json",
             "dataset.json",
             "nnunet_phys.json",
+            "crossval_results_folds_0_1/postprocessing.json",
             "fold_0/checkpoint_final.pth",
             "fold_0/checkpoint_best.pth",
             "fold_0/validation/summary.json",

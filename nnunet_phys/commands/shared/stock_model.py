@@ -37,7 +37,7 @@ from nnunet_phys.whole_files import whole_file
 
 STOCK = nnUNetTrainer.__name__
 """The trainer that the zip names."""
-RECORD = "nnunet_phys.json"
+_RECORD = "nnunet_phys.json"
 """File in the model's folder: how the model was trained."""
 
 _MODEL_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")
@@ -70,20 +70,15 @@ def write_stock_model(model: TrainedModel, path: Path) -> list[str]:
         for file in _files(model):
             archive.write(file, f"{root}/{file.relative_to(model.folder).as_posix()}")
         for fold in model.folds:
-            entries = []
+            trained = []
             for file in model.checkpoints(fold):
-                trained = _load_checkpoint(file)
-                _require_stock_network(trained["trainer_name"])
-                left_out: list[str] = []
-                checkpoint = _stock_entries(trained, "", left_out)
-                _require_shapes(file, checkpoint["network_weights"], shapes)
-                checkpoint["trainer_name"] = STOCK
+                checkpoint, left_out = _stock_checkpoint(file, shapes)
                 with archive.open(f"{root}/fold_{fold}/{file.name}", "w", force_zip64=True) as entry:
                     torch.save(checkpoint, entry)
-                entries.append({**hashed(file, file.name), "epochs": checkpoint.get("current_epoch")})
+                trained.append({**hashed(file, file.name), "epochs": checkpoint.get("current_epoch")})
                 if left_out:
                     notes.append(f"{file}: left out {', '.join(left_out)}, which nnU-Net alone cannot read.")
-            folds[fold] = {"trained_checkpoints": entries, "recipe": _recipe(model.fold_folder(fold))}
+            folds[fold] = {"trained_checkpoints": trained, "recipe": _recipe(model.fold_folder(fold))}
         record = {
             "dataset": model.dataset,
             "trainer": model.trainer,
@@ -92,7 +87,7 @@ def write_stock_model(model: TrainedModel, path: Path) -> list[str]:
             "exported_with": package_versions(),
             "folds": folds,
         }
-        archive.writestr(f"{root}/{RECORD}", json.dumps(record, indent=1) + "\n")
+        archive.writestr(f"{root}/{_RECORD}", json.dumps(record, indent=1) + "\n")
     return notes
 
 
@@ -134,6 +129,20 @@ def _stock_shapes(model: TrainedModel) -> dict[str, torch.Size]:
 
 def _shapes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in weights.items()}
+
+
+def _stock_checkpoint(path: Path, shapes: dict[str, torch.Size]) -> tuple[dict[str, Any], list[str]]:
+    """A checkpoint that names `nnUNetTrainer` and needs no other code than nnU-Net's, and the entries left out for it.
+
+    Raises:
+        InputError: it cannot be read; nnU-Net does not find its trainer; or its network is not the one of these shapes.
+    """
+    trained = _load_checkpoint(path)
+    _require_stock_network(trained["trainer_name"])
+    left_out: list[str] = []
+    checkpoint = _stock_entries(trained, "", left_out)
+    _require_shapes(path, checkpoint["network_weights"], shapes)
+    return {**checkpoint, "trainer_name": STOCK}, left_out
 
 
 def _load_checkpoint(path: Path) -> dict[str, Any]:
