@@ -244,5 +244,5 @@ def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages on which maps and priors depend, for a record."""
+    """Versions of the packages on which maps, priors and models depend, for a record."""
     return {name: version(name) for name in ("nnunet_phys", "nnunetv2", "torch", "diffusers", "numpy")}

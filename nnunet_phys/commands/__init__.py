@@ -7,7 +7,9 @@ import importlib
 import os
 import re
 import sys
+from typing import Any
 
+import nnunet_phys
 from nnunet_phys.errors import InputError, did_you_mean
 
 COMMANDS = {
@@ -24,6 +26,7 @@ COMMANDS = {
     "gallery": "show one case in all contrasts, as a page or a figure",
     "preprocess": "bring maps into nnU-Net's preprocessed geometry",
     "trainers": "print the folder for nnUNet_extTrainer",
+    "export": "write a trained model as a zip that predicts with nnU-Net alone",
 }
 
 INTERRUPTED = 130
@@ -69,6 +72,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         prog="nnunet_phys",
         description="Train nnU-Net on bSSFP cine, segment contrasts never seen.",
     )
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version of nnunet_phys")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
@@ -86,6 +90,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if unknown:
         called.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(unknown[0], known)}")
     return parsed
+
+
+class _PrintVersion(argparse.Action):
+    """argparse's own action takes the version before it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"{parser.prog} {nnunet_phys.__version__}")
+        parser.exit()
 
 
 def _is_option(argument: str) -> bool:

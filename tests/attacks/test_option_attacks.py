@@ -11,6 +11,7 @@ SYNTHESIZE = "synthesize -i {maps} -o {out}"
 GALLERY = "gallery -i {maps}/case0 -o page.html"
 TRAIN = "train_prior -i phantom -o {out}"
 PREPROCESS = "preprocess -d 900 -c 2d"
+EXPORT = "export -d 900 -c 2d"
 
 BY_PARSER = {
     "no command": ("''", "invalid choice"),
@@ -56,6 +57,9 @@ BY_PARSER = {
     "phantom -d 99999": ("phantom -d 99999", "-d: 99999 is more than 999"),
     "phantom -np 0": ("phantom -d 901 -np 0", "-np: 0 is less than 1"),
     "demo -o ''": ("demo -o ''", "-o: it is empty"),
+    "export -f x": (EXPORT + " -f x -o m.zip", "-f: 'x' is not a whole number"),
+    "export -f -1": (EXPORT + " -f -1 -o m.zip", "-f: -1 is less than 0"),
+    "export -o ''": (EXPORT + " -o ''", "-o: it is empty"),
     "trainers with an argument": ("trainers everything", "unrecognized arguments: everything"),
 }
 BY_COMMAND = {
@@ -91,6 +95,8 @@ BY_COMMAND = {
     "-hearts of maps": ("train_prior -i {maps} -o {out} -hearts 5", "-hearts goes with -i phantom"),
     "pixels too coarse for a prior": ("train_prior -i {maps} -o {out} -pixel_mm 0.5", "too coarse"),
     "-init of no prior": (TRAIN + " -init nowhere", "has no prior.json"),
+    "a model that was not trained": (EXPORT + " -o m.zip", "Train it with `nnUNetv2_train 900 2d 0"),
+    "a trainer's name that leads elsewhere": (EXPORT + " -tr ../../root -o m.zip", "there is no model"),
     "-device of no machine": (TRAIN + " -device warp", "-device warp"),
 }
 

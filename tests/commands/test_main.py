@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import errno
+from importlib.metadata import version
 
 import pytest
 
+import nnunet_phys
 from nnunet_phys.commands import main, trainers
 from nnunet_phys.commands.shared.numbers import number, whole_number
 from nnunet_phys.commands.shared.targets import named_path
@@ -23,6 +25,14 @@ def test_an_interrupt_is_told_in_a_line(monkeypatch, capsys):
     _ends_with(monkeypatch, KeyboardInterrupt())
     assert main(["trainers"]) == 130
     assert capsys.readouterr().err == "nnunet_phys: Interrupted; run again to go on\n"
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"nnunet_phys {nnunet_phys.__version__}\n"
+    assert nnunet_phys.__version__ == version("nnunet_phys")
+    assert not hasattr(nnunet_phys, "version")
 
 
 def test_a_full_disk_is_told_in_a_line(monkeypatch, capsys):

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,7 @@ import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 from nnunetv2.run.run_training import run_training
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
@@ -266,12 +268,18 @@ MINE = """
 """
 
 
+def write_my_trainer(tiny, monkeypatch) -> Path:
+    """A trainer of three iterations, in a folder that nnU-Net searches; returns its file."""
+    path = tiny.root / "my_trainers" / "mine.py"
+    path.parent.mkdir()
+    path.write_text(textwrap.dedent(MINE))
+    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join([OURS, str(path.parent)]))
+    return path
+
+
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 def test_train_and_predict(ready, monkeypatch, configuration):
-    folder = ready.root / "my_trainers"
-    folder.mkdir()
-    (folder / "mine.py").write_text(textwrap.dedent(MINE))
-    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join([OURS, str(folder)]))
+    write_my_trainer(ready, monkeypatch)
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # a worker process of its own
     run_training("900", configuration, 0, "Mine", device=torch.device("cpu"))
     model = ready.root / "nnUNet_results" / "Dataset900_Tiny" / f"Mine__nnUNetPlans__{configuration}"
@@ -292,12 +300,9 @@ def test_train_and_predict(ready, monkeypatch, configuration):
         sitk.ReadImage(str(outputs / "a.nii.gz")).GetSize() == sitk.ReadImage(str(inputs / "a_0000.nii.gz")).GetSize()
     )
 
-    checkpoint["trainer_name"] = "nnUNetTrainer"  # a stock nnU-Net predicts with it, too
-    stock = model.with_name(f"nnUNetTrainer__nnUNetPlans__{configuration}")
-    (stock / "fold_0").mkdir(parents=True)
-    for name in ("plans.json", "dataset.json"):
-        (stock / name).write_bytes((model / name).read_bytes())
-    torch.save(checkpoint, stock / "fold_0" / "checkpoint_final.pth")
+    shared = ready.root / "model.zip"
+    assert main(["export", "-d", "900", "-c", configuration, "-f", "0", "-tr", "Mine", "-o", str(shared)]) == 0
+    install_model_from_zip_file(str(shared))
     monkeypatch.delenv("nnUNet_extTrainer")
     sys.argv[sys.argv.index("Mine")] = "nnUNetTrainer"
     sys.argv[sys.argv.index(str(outputs))] = str(ready.root / "stock")
@@ -305,6 +310,53 @@ def test_train_and_predict(ready, monkeypatch, configuration):
     torch.set_num_threads(threads)
     same = [sitk.GetArrayFromImage(sitk.ReadImage(str(f / "a.nii.gz"))) for f in (outputs, ready.root / "stock")]
     assert np.array_equal(*same)
+
+
+START = """
+import sys
+from importlib.metadata import entry_points
+sys.argv = sys.argv[1:]
+sys.exit(next(iter(entry_points(group="console_scripts", name=sys.argv[0]))).load()())
+"""
+"""Starts a command of an installed package by its name."""
+
+
+@pytest.mark.slow
+def test_a_shared_model_predicts_where_this_package_is_not(ready, monkeypatch):
+    """All by the commands, in processes of their own."""
+    mine = write_my_trainer(ready, monkeypatch)
+    inputs, shared = ready.root / "inputs", ready.root / "model.zip"
+    inputs.mkdir()
+    for case in ready.cases[:2]:
+        shutil.copy(ready.image(case), inputs)
+
+    def run(command, environment):
+        finished = subprocess.run([sys.executable, "-c", START, *command.split()], env=environment, cwd=ready.root)
+        assert finished.returncode == 0, command
+
+    predict = f"nnUNetv2_predict -i {inputs} -d 900 -c 2d -f 0 -device cpu -npp 1 -nps 1"
+    here = {**os.environ, "nnUNet_n_proc_DA": "1"}
+    run("nnUNetv2_train 900 2d 0 -tr Mine -device cpu", here)
+    run(f"{predict} -o {ready.root / 'here'} -tr Mine", here)
+    run(f"nnunet_phys export -d 900 -c 2d -f 0 -tr Mine -o {shared}", here)
+    mine.unlink()
+
+    elsewhere = ready.root / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "nnunet_phys.py").write_text("raise ImportError('nnunet_phys is not installed here')")
+    there = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
+    there["PYTHONPATH"] = str(elsewhere)  # comes before installed packages, in worker processes too
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (elsewhere / variable).mkdir()
+        there[variable] = str(elsewhere / variable)
+    assert subprocess.run([sys.executable, "-c", "import nnunet_phys"], env=there, cwd=ready.root).returncode != 0
+    run(f"nnUNetv2_install_pretrained_model_from_zip {shared}", there)
+    run(f"{predict} -o {ready.root / 'there'}", there)
+    for case in ready.cases[:2]:
+        same = [
+            sitk.GetArrayFromImage(sitk.ReadImage(str(ready.root / o / f"{case}.nii.gz"))) for o in ("here", "there")
+        ]
+        assert np.array_equal(*same)
 
 
 def test_missing_maps_stop_nnunets_training_command(tiny, monkeypatch):

@@ -65,6 +65,32 @@ def check_file_target(path: Path, endings: tuple[str, ...]) -> None:
         InputError: the ending is another; its folder does not exist or cannot be written to; or the path is a folder,
             or a file that no command of this package made.
     """
+    _check_place(path, endings)
+    if os.path.lexists(path) and not _made_by_us(path):
+        raise InputError(f"-o {path} exists, and nnunet_phys did not make it. Choose another name, or remove it.")
+
+
+def check_new_file(path: Path, endings: tuple[str, ...]) -> None:
+    """Refuse a path for a new file that cannot be written, or that exists.
+
+    Args:
+        path: the path.
+        endings: accepted file endings, with the dot.
+
+    Raises:
+        InputError: as for `check_file_target`, and for any file that exists.
+    """
+    _check_place(path, endings)
+    if os.path.lexists(path):
+        raise InputError(f"-o {path} exists. Choose another name, or remove it.")
+
+
+def _check_place(path: Path, endings: tuple[str, ...]) -> None:
+    """Refuse a path with another ending, a folder, and a folder that cannot be written to.
+
+    Raises:
+        InputError: it is refused.
+    """
     if path.suffix.lower() not in endings:
         raise InputError(f"-o {path}: name a file that ends in {' or '.join(endings)}.")
     folder = path.absolute().parent
@@ -74,8 +100,6 @@ def check_file_target(path: Path, endings: tuple[str, ...]) -> None:
         raise InputError(f"-o {path} is a folder. Name a file.")
     if not os.access(folder, os.W_OK):
         raise InputError(f"-o {path}: {folder} cannot be written to. Choose another folder.")
-    if os.path.lexists(path) and not _made_by_us(path):
-        raise InputError(f"-o {path} exists, and nnunet_phys did not make it. Choose another name, or remove it.")
 
 
 def _made_by_us(path: Path) -> bool:
