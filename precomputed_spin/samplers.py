@@ -72,7 +72,7 @@ def _check_steps(steps: int) -> None:
 
 @dataclass(frozen=True)
 class ProximalSampler(Sampler):
-    """The default: correct the denoised estimate in closed form at every step, then add fresh noise.
+    """The default: correct the denoised estimate in closed form at every step.
 
     The signal is point-wise in the maps, so the likelihood needs three derivatives per pixel and none of the U-Net. The
     belief handed to the likelihood is the prior's estimate with the variance that its errors were measured to have
@@ -82,7 +82,8 @@ class ProximalSampler(Sampler):
     Where the image does not determine T1 and T2, a sample is mottled and a mean is not. So the steps end at a noise
     level where the tissues can be recognised and their details cannot, and the last few estimates, each from its own
     noise, are averaged: close to the posterior mean for the price of a sample (`benchmarks/reverse_imaging.py` compares
-    them).
+    them). Between steps, a mean gets fresh noise, and a sample takes an ancestral step (Ho et al., NeurIPS 2020): with
+    fresh noise, samples spread a quarter less (`benchmarks/prior.py`).
 
     Attributes:
         steps: network evaluations.
@@ -116,35 +117,51 @@ class ProximalSampler(Sampler):
     @torch.no_grad()
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """See `Sampler`."""
-        # 1. Noise levels: one network evaluation at each, but several at the last where estimates are averaged
+        return (self._sample if self.draws_samples else self._estimate_mean)(prior, likelihood, noise)
+
+    def _sample(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
+        """A sample of the posterior."""
+        scheduler = ancestral_scheduler(prior, prior.timesteps(self.steps, self.least_abar))
+        noisy = noise(_blank(prior, likelihood))
+        for timestep in scheduler.timesteps.tolist():
+            clean, likelihood = self._corrected(prior.denoise(noisy, timestep), timestep, prior, likelihood)
+            noisy = scheduler.step(clean, timestep, noisy, generator=noise.generators).prev_sample
+        return clean
+
+    def _estimate_mean(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
+        """An estimate of the posterior's mean."""
+        # 1. Noise levels: one network evaluation at each, but several at the last
         averaged = min(self.average, self.steps - 1)
-        last_abar = 1.0 if self.draws_samples else self.average_abar
-        timesteps = prior.timesteps(self.steps - averaged + 1, self.least_abar, last_abar)
+        timesteps = prior.timesteps(self.steps - averaged + 1, self.least_abar, self.average_abar)
         evaluations = [1] * (len(timesteps) - 1) + [averaged]
 
         # 2. Start in the middle of the scale: at the first level there is hardly anything but noise
-        slices, rows, columns = likelihood.observed.shape
-        u = torch.zeros((slices, 3, rows, columns), device=prior.device)
+        u = _blank(prior, likelihood)
 
         for timestep, count in zip(timesteps, evaluations, strict=True):
             level = cast(torch.IntTensor, torch.tensor([timestep], device=prior.device))
             total = torch.zeros_like(u)
             for _ in range(count):
-                # 3. Carry the estimate to this noise level with fresh noise. `DDIMScheduler.step` would reuse the last
-                # level's noise, which is unknown once the likelihood has moved the estimate
+                # 3. Carry the estimate to this noise level with fresh noise, so that each average sees its own
                 noisy = prior.scheduler.add_noise(u, noise(u), level)
                 # 4. Ask the prior what the clean maps are
                 total += prior.denoise(noisy, timestep)
-            mean = total / count
-            # 5. Set the gains that are only guesses
-            likelihood = likelihood.calibrated(mean)
-            # 6. Combine that belief, as uncertain as the prior is known to err at this level, with the labels
-            variance = prior.denoising_error[timestep].view(1, 3, 1, 1)
-            if likelihood.labels is not None:
-                mean, variance = likelihood.labels.combine(mean.clamp(LEAST, GREATEST), variance)
-            # 7. Let the images correct it
-            u = likelihood.correct(mean, variance, self.iterations)
+            # 5. Let labels and images correct it
+            u, likelihood = self._corrected(total / count, timestep, prior, likelihood)
         return u
+
+    def _corrected(
+        self, mean: torch.Tensor, timestep: int, prior: SpinPrior, likelihood: Likelihood
+    ) -> tuple[torch.Tensor, Likelihood]:
+        """The prior's estimate of the clean maps, corrected by labels and images; and the likelihood with gains set."""
+        # 1. Set the gains that are only guesses
+        likelihood = likelihood.calibrated(mean)
+        # 2. Combine that belief, as uncertain as the prior is known to err at this level, with the labels
+        variance = prior.denoising_error[timestep].view(1, 3, 1, 1)
+        if likelihood.labels is not None:
+            mean, variance = likelihood.labels.combine(mean.clamp(LEAST, GREATEST), variance)
+        # 3. Let the images correct it
+        return likelihood.correct(mean, variance, self.iterations), likelihood
 
 
 @dataclass(frozen=True)
@@ -179,14 +196,11 @@ class DPS(Sampler):
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """See `Sampler`."""
-        # 1. Ancestral steps from pure noise to none, which take the clean maps and do not clip them: the scheduler only
-        # clips to symmetric bounds
-        scheduler = DDPMScheduler.from_config(prior.scheduler.config, prediction_type="sample", clip_sample=False)
-        scheduler.set_timesteps(timesteps=prior.timesteps(self.steps, 0.0))
+        # 1. Ancestral steps from pure noise to none
+        scheduler = ancestral_scheduler(prior, prior.timesteps(self.steps, 0.0))
 
         # 2. Start from noise
-        slices, rows, columns = likelihood.observed.shape
-        u = noise(torch.empty((slices, 3, rows, columns), device=prior.device))
+        u = noise(_blank(prior, likelihood))
 
         for timestep in scheduler.timesteps.tolist():
             # 3. The prior's estimate of the clean maps, and the gradient of its misfit through the network
@@ -201,6 +215,24 @@ class DPS(Sampler):
                 # 5. Down the gradient
                 u = u - self.xi * gradient
         return u.detach().clamp(LEAST, GREATEST)
+
+
+def ancestral_scheduler(prior: SpinPrior, timesteps: list[int]) -> DDPMScheduler:
+    """A scheduler whose steps take the clean maps, and do not clip them: it only clips to symmetric bounds.
+
+    Args:
+        prior: its noise schedule is used.
+        timesteps: descending; the step from the last one ends without noise.
+    """
+    scheduler = DDPMScheduler.from_config(prior.scheduler.config, prediction_type="sample", clip_sample=False)
+    scheduler.set_timesteps(timesteps=timesteps)
+    return scheduler
+
+
+def _blank(prior: SpinPrior, likelihood: Likelihood) -> torch.Tensor:
+    """Scaled maps of zeros for the slices of a likelihood, on the prior's device."""
+    slices, rows, columns = likelihood.observed.shape
+    return torch.zeros((slices, 3, rows, columns), device=prior.device)
 
 
 SAMPLERS: dict[str, type[Sampler]] = {"proximal": ProximalSampler, "dps": DPS}
