@@ -235,7 +235,7 @@ def voxels(path: Path, frame: int | None = None) -> np.ndarray:
 
 @contextmanager
 def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterator[Path]:
-    """Write a volume, or several as a 4-D file, as float32, whole or not at all: it takes its place when the context ends.
+    """Write a volume, or several as a 4-D file, as float32, whole or not at all: at the end of the context.
 
     Args:
         path: the file to write.
@@ -251,7 +251,7 @@ def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterat
     array, shape = np.asarray(values, dtype=np.float32), geometry.size[::-1]
     direction = np.array(geometry.direction).reshape(len(shape), len(shape))
     spacing, origin = geometry.spacing, geometry.origin
-    if geometry.volumes > 1:
+    if array.ndim == 4:
         shape = (geometry.volumes, *shape)
         spacing, origin = (*spacing, 1.0), (*origin, 0.0)
         direction = block_diag(direction, 1.0)

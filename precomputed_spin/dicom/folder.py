@@ -171,7 +171,9 @@ def _pixel_fault(dataset: Dataset, path: Path) -> str | None:
         return f"{path} has no transfer syntax. Export it again."
     if not syntax.is_compressed or syntax.is_deflated:
         expected, there = get_expected_length(dataset), len(dataset.PixelData)
-        return f"{path} is cut short: {there} of {expected} bytes of pixels. Copy it again." if there < expected else None
+        return (
+            f"{path} is cut short: {there} of {expected} bytes of pixels. Copy it again." if there < expected else None
+        )
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:

@@ -125,9 +125,7 @@ def _axes(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return along_columns, along_rows, np.cross(along_columns, along_rows)
 
 
-def _stack_faults(
-    groups: Sequence[Sequence[Frame]], positions_mm: Sequence[float], normal: np.ndarray
-) -> list[str]:
+def _stack_faults(groups: Sequence[Sequence[Frame]], positions_mm: Sequence[float], normal: np.ndarray) -> list[str]:
     """Why slices make no even stack."""
     if len(groups) < 2:
         return []
