@@ -13,8 +13,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
-from pydicom.pixels import get_decoder, pixel_array
-from pydicom.pixels.utils import get_expected_length
+from pydicom.pixels.decoders import get_decoder
+from pydicom.pixels.utils import get_expected_length, pixel_array
 from pydicom.uid import (
     EnhancedMRImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
@@ -171,8 +171,9 @@ def _pixel_fault(dataset: Dataset, path: Path) -> str | None:
         return f"{path} has no transfer syntax. Export it again."
     if not syntax.is_compressed or syntax.is_deflated:
         expected, there = get_expected_length(dataset), len(dataset.PixelData)
-        return (
-            f"{path} is cut short: {there} of {expected} bytes of pixels. Copy it again." if there < expected else None
+        if there < expected:
+            return f"{path} is cut short: {there} of {expected} bytes of pixels. Copy it again."
+        return None
         )
     try:
         decoder = get_decoder(syntax)
@@ -200,7 +201,8 @@ def _mixed(folder: Path, frames: Iterable[Frame]) -> list[str]:
                 first.setdefault(frame.patient if what == "patients" else frame.study, frame.path)
             one, other, *_ = first.values()
             return [
-                f"-i {folder} holds {len(several)} {what}, as in {one} and {other}. Import each from a folder of its own."
+                f"-i {folder} holds {len(several)} {what}, as in {one} and {other}. Import each from a folder of its "
+                "own."
             ]
     return []
 

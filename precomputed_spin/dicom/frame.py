@@ -1,7 +1,7 @@
 """One image of a DICOM folder: where it lies, how and when it was made, and from which attribute each time comes.
 
-Times are those that scanners state. Which attribute holds them depends on the vendor; docs/dicom.md lists the sources of
-what is read here, and what is an assumption.
+Times are those that scanners state. Which attribute holds them depends on the vendor; docs/dicom.md lists the sources
+of what is read here, and what is an assumption.
 """
 
 from __future__ import annotations
@@ -272,8 +272,8 @@ def _part(header: Header, comments: str, names: str, timed: bool) -> str:
 def _rescaling(header: Header) -> tuple[float, float]:
     """Slope and intercept of the stored values; Philips's images of a series may each have another scale.
 
-    For Philips, value = (stored RS + RI) / (RS SS), which can be compared between images (Chenevert et al., Transl Oncol
-    7:65, 2014); SS is (2005,100E).
+    For Philips, value = (stored RS + RI) / (RS SS), which can be compared between images (Chenevert et al., Transl
+    Oncol 7:65, 2014); SS is (2005,100E).
     """
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept") or 0.0
     scale = as_number(header.private(*_PHILIPS_MR, 0x0E))

@@ -26,8 +26,8 @@ _LARGEST = 1e7
 class Header:
     """What a header says of one image.
 
-    An attribute of an enhanced file stands in a functional group, a sequence of one item, of the frame or of all frames,
-    or at the top. The groups are searched in this order, private ones, which may hold a classic header, after all others.
+    An attribute of an enhanced file stands in a functional group, a sequence of one item, of the frame or of all
+    frames, or at the top. They are searched in this order; private groups, which may hold a classic header, come last.
 
     Args:
         dataset: the file's dataset.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from nnunet_phys.sequences import MOLLI, SASHA
 REFERENCES = "references"
 """Folder for what the scanner computed, and for phase images."""
 _NAME_OF_TIMES = {"molli": "inversion_times_ms", "sasha": "ts_ms", "t2prep": "t2_prep_ms"}
-"""Folders of series with one time per image, which are keys of `series_times.TIMES`, and what CASE.json calls the times."""
+"""Folders of series with one time per image, keys of `series_times.TIMES`, and what CASE.json calls the times."""
 _SAME_TIME_MS = 1.0
 """Largest difference of the times of slices that are fitted together. Assumed: 0.1 % of T1 at most."""
 _DOUBLED_MS = 0.5
@@ -74,8 +75,8 @@ def image_sets(series: DicomSeries, case: str, override: Override | None = None)
         override: what the user says of it.
 
     Raises:
-        InputError: one line per fault: it cannot be told what the series is, times are missing or doubled, or its images
-            make no stack.
+        InputError: one line per fault: it cannot be told what the series is, times are missing or doubled, or its
+            images make no stack.
     """
     override = override or Override()
     frames = [frame for frame in series.frames if not frame.colour]
@@ -201,11 +202,11 @@ def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
     times = [time.value for time in stated if time is not None]
     if sequence == "molli":
         ordered = sorted(zip(times, range(len(times)), strict=True))
-        for (one, i), (other, j) in zip(ordered, ordered[1:], strict=False):
+        for (one, i), (other, j) in pairwise(ordered):
             if other - one < _DOUBLED_MS:
                 raise InputError(
-                    f"{frames[i].file} and {frames[j].file} both have the inversion time {one:g} ms. Remove the one that "
-                    f"is there twice, or give {name} with -protocol."
+                    f"{frames[i].file} and {frames[j].file} both have the inversion time {one:g} ms. Remove the one "
+                    f"that is there twice, or give {name} with -protocol."
                 )
     return times
 

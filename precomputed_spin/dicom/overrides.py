@@ -14,8 +14,8 @@ from nnunet_phys.precomputed_spin.dicom.folder import DicomSeries
 from nnunet_phys.precomputed_spin.dicom.kinds import FOLDERS
 
 _WRITE = (
-    'Write {"12": {"sequence": "molli", ...}, "DESCRIPTION": {"leave_out": true}}: numbers or descriptions of series, and '
-    "what they are."
+    'Write {"12": {"sequence": "molli", ...}, "DESCRIPTION": {"leave_out": true}}: numbers or descriptions of series, '
+    "and what they are."
 )
 _TIMES = ("inversion_times_ms", "ts_ms", "t2_prep_ms")
 
@@ -40,7 +40,7 @@ class Override:
         sequence: a key of `kinds.FOLDERS`; None: as the header tells.
         readouts: keep only so many images per slice, the first ones acquired; None: all.
         leave_out: do not import it.
-        times_ms: `inversion_times_ms`, `ts_ms` (None: no saturation) or `t2_prep_ms`, one per image in acquisition order.
+        times_ms: `inversion_times_ms`, `ts_ms` (None: no saturation) or `t2_prep_ms`, one per image as acquired.
         parameters: of the sequence.
     """
 
@@ -77,7 +77,7 @@ def read_overrides(path: Path, series: Sequence[DicomSeries]) -> dict[DicomSerie
     """
     content = read_json(path, dict[str, dict[str, Any]], _WRITE)
     found: dict[DicomSeries, Override] = {}
-    faults = []
+    faults: list[str] = []
     for name, entry in content.items():
         try:
             override = Override.of(entry, f"{path}.{name}")
