@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
-from pydicom.pixels.decoders import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import get_expected_length, pixel_array
 from pydicom.uid import (
     EnhancedMRImageStorage,
@@ -174,7 +174,6 @@ def _pixel_fault(dataset: Dataset, path: Path) -> str | None:
         if there < expected:
             return f"{path} is cut short: {there} of {expected} bytes of pixels. Copy it again."
         return None
-        )
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 _ENHANCED_NAMES = {
     "AcquisitionTime": "FrameAcquisitionDateTime",
@@ -19,6 +20,8 @@ _ENHANCED_NAMES = {
     "TriggerTime": "NominalCardiacTriggerDelayTime",
 }
 """What enhanced files call the attributes of classic ones (DICOM PS3.3 2024, C.8.3.1, C.8.13 and C.7.6.16.2)."""
+_SEVERAL = (MultiValue, list)
+"""What pydicom returns for several values: the one for texts, the other for binary numbers."""
 _LARGEST = 1e7
 """Larger numbers stand for none. Philips writes 1.8e308 behind the inversion time (rordenlab/dcm2niix, issue 385)."""
 
@@ -71,7 +74,7 @@ class Header:
     def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
         """An attribute as `count` numbers; None if it holds anything else."""
         values = self.value(keyword)
-        if values is None or isinstance(values, str) or not hasattr(values, "__len__") or len(values) != count:
+        if not isinstance(values, _SEVERAL) or len(values) != count:
             return None
         numbers = [as_number(value) for value in values]
         return None if None in numbers else tuple(number for number in numbers if number is not None)
@@ -85,13 +88,12 @@ class Header:
         value = self.value(keyword)
         if value is None:
             return ()
-        several = not isinstance(value, str) and hasattr(value, "__iter__")
-        return tuple(str(one).strip() for one in (value if several else (value,)))
+        return tuple(str(one).strip() for one in (value if isinstance(value, _SEVERAL) else (value,)))
 
 
 def as_number(value: Any) -> float | None:
     """A DICOM value as a number, the first one of several; None if it is missing or no usable number."""
-    if not isinstance(value, str) and hasattr(value, "__getitem__") and len(value):
+    if isinstance(value, _SEVERAL):
         value = value[0]
     try:
         number = float(value)

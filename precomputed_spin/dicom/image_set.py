@@ -28,8 +28,6 @@ _NAME_OF_TIMES = {"molli": "inversion_times_ms", "sasha": "ts_ms", "t2prep": "t2
 """Folders of series with one time per image, keys of `series_times.TIMES`, and what CASE.json calls the times."""
 _SAME_TIME_MS = 1.0
 """Largest difference of the times of slices that are fitted together. Assumed: 0.1 % of T1 at most."""
-_DOUBLED_MS = 0.5
-"""Inversion times closer together are the same one."""
 _LONGEST_ECHO_SPACING_MS = 10.0
 """A longer RepetitionTime is that of the shot or the heartbeat. Siemens's are (the ShMOLLI phantom has 379.4 ms with an
 echo spacing of 2.14 ms; see also rordenlab/dcm2niix, issue 439); the echo spacing of cardiac sequences is 2-8 ms."""
@@ -127,7 +125,7 @@ def _series_set(
 ) -> ImageSet:
     """The set of slices that were read out at the same times; their images are in acquisition order."""
     name, first = _NAME_OF_TIMES[FOLDERS[sequence]], slices.frames[0][0]
-    where = "-protocol" if name in override.times_ms else _where(sequence, first)
+    where = "-protocol" if name in override.times_ms else _where(sequence, slices.frames[0])
     if where == _ECHO_TIME:
         first = replace(first, echo_ms=None)  # it is not that of the read-out
     TIMES[FOLDERS[sequence]](**{name: tuple(times)}).check(len(times), where)
@@ -203,7 +201,7 @@ def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
     if sequence == "molli":
         ordered = sorted(zip(times, range(len(times)), strict=True))
         for (one, i), (other, j) in pairwise(ordered):
-            if other - one < _DOUBLED_MS:
+            if one == other:
                 raise InputError(
                     f"{frames[i].file} and {frames[j].file} both have the inversion time {one:g} ms. Remove the one "
                     f"that is there twice, or give {name} with -protocol."
@@ -212,13 +210,13 @@ def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
 
 
 def _time(sequence: str, frame: Frame) -> Stated | None:
-    return frame.inversion if sequence == "molli" else frame.t2_preparation
+    return frame.inversion if sequence in ("molli", "sasha") else frame.t2_preparation
 
 
-def _where(sequence: str, frame: Frame) -> str:
+def _where(sequence: str, frames: Sequence[Frame]) -> str:
     """Which attribute stated the times."""
-    stated = frame.inversion if sequence == "sasha" else _time(sequence, frame)
-    return _ECHO_TIME if stated is None else stated.where
+    stated = [time for frame in frames if (time := _time(sequence, frame)) is not None]
+    return stated[0].where if stated else _ECHO_TIME
 
 
 def _single_set(sequence: str, slices: Slices, case: str, override: Override) -> ImageSet:
