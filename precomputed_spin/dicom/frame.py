@@ -71,7 +71,7 @@ class Frame:
         position: position of the first pixel, mm. This and the next three are None if the header does not state them.
         orientation: direction of the rows, then of the columns.
         pixel_mm: spacing of rows and of columns.
-        slice_mm: distance of slices, or else thickness.
+        slice_mm: thickness of the slice.
         inversion: inversion or saturation time, ms. 0, which GE writes where there is none, is left out.
         t2_preparation: echo time of the T2 preparation, ms.
         echo_ms, repetition_ms, flip_angle_deg, trigger_ms, rr_ms, field_t: as stated; ms, degrees, T.
@@ -161,7 +161,7 @@ class Frame:
             position=header.numbers("ImagePositionPatient", 3),
             orientation=header.numbers("ImageOrientationPatient", 6),
             pixel_mm=header.numbers("PixelSpacing", 2),
-            slice_mm=header.number("SpacingBetweenSlices") or header.number("SliceThickness"),
+            slice_mm=header.number("SliceThickness"),
             inversion=inversion,
             t2_preparation=t2_preparation,
             echo_ms=echo_ms,
@@ -186,7 +186,7 @@ class Frame:
 
 def _commented(pattern: re.Pattern[str], comments: str) -> Stated | None:
     found = pattern.search(comments)
-    return Stated(float(found[1]), "ImageComments (0020,4000)") if found else None
+    return Stated(float(found[1]), "ImageComments (0020,4000) or FrameComments (0020,9158)") if found else None
 
 
 def _inversion(header: Header, comments: str) -> Stated | None:

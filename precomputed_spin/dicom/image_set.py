@@ -82,15 +82,25 @@ def image_sets(series: DicomSeries, case: str, override: Override | None = None)
     readouts = [frame for frame in frames if frame.part == "magnitude"]
     if override.sequence is not None and not readouts:
         readouts = frames
-    sets = []
+    sets: list[ImageSet] = []
     if readouts:
         sequence = override.sequence or tell_sequence(readouts)
+        _check_override(sequence, override)
         slices = Slices.of(readouts)
         if FOLDERS[sequence] in _NAME_OF_TIMES:
             sets += _series_sets(sequence, slices, case, override)
         else:
             sets.append(_single_set(sequence, slices, case, override))
     return [*sets, *_reference_sets([frame for frame in frames if frame not in readouts], case)]
+
+
+def _check_override(sequence: str, override: Override) -> None:
+    """Refuse times of another sequence."""
+    taken = _NAME_OF_TIMES.get(FOLDERS[sequence])
+    for name in override.times_ms:
+        if name != taken:
+            remedy = f"Give {taken}" if taken else "Leave them out"
+            raise InputError(f"{name} in -protocol are no times of {sequence}. {remedy}, or name another sequence.")
 
 
 def _check_doubled(frames: Sequence[Frame]) -> None:
@@ -103,15 +113,20 @@ def _check_doubled(frames: Sequence[Frame]) -> None:
 
 
 def _series_sets(sequence: str, slices: Slices, case: str, override: Override) -> Iterator[ImageSet]:
-    """The sets of a series with one time per image."""
+    """The sets of a series with one time per image.
+
+    Raises:
+        InputError: slices have different numbers of images; or as `_timed`.
+    """
+    slices.check_counts()
     timed = [_timed(sequence, list(group), override) for group in slices.frames]
-    firsts, counts = timed[0][1], {len(times) for _, times in timed}
-    together = len(counts) == 1 and all(
+    firsts = timed[0][1]
+    together = not slices.faults and all(
         (a is None) == (b is None) and abs((a or 0) - (b or 0)) < _SAME_TIME_MS
         for _, times in timed
         for a, b in zip(firsts, times, strict=True)
     )
-    if together and not slices.faults:
+    if together:
         slices = replace(slices, frames=tuple(tuple(group) for group, _ in timed))
         yield _series_set(sequence, slices, firsts, case, override)
         return
@@ -138,7 +153,9 @@ def _series_set(
             acquisition = {**acquisition, "scheme": scheme}
             acquisition.setdefault("rr_interval_ms", molli.rr_ms)
     suffix = "_ti{:02d}_0000" if sequence == "molli" else "_{:04d}"
-    files = {case + suffix.format(k): (tuple(group[k] for group in slices.frames),) for k in range(len(times))}
+    files: dict[str, tuple[tuple[Frame, ...], ...]] = {
+        case + suffix.format(k): (tuple(group[k] for group in slices.frames),) for k in range(len(times))
+    }
     content = {
         name: list(times),
         "protocol": _checked(_series_protocol(sequence, times, scheme, first, override)),
@@ -180,8 +197,8 @@ def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
         unstated = [frame for frame in frames if frame.inversion is None]
         if len(unstated) > 1:
             raise InputError(
-                f"{unstated[0].file} and {counted(len(unstated) - 1, 'more image')} state no saturation time; only one "
-                "image of a slice may be without. Give ts_ms with -protocol."
+                f"{len(unstated)} of {counted(len(frames), 'image')} without saturation time, first {unstated[0].file}; only "
+                "one of a slice may be. Give ts_ms with -protocol."
             )
         return times
     stated = [_time(sequence, frame) for frame in frames]
@@ -194,8 +211,8 @@ def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
     if missing:
         what = "inversion time" if sequence == "molli" else "time of T2 preparation"
         raise InputError(
-            f"{missing[0].file} states no {what}, nor do {len(missing) - 1} others of {counted(len(frames), 'image')}. "
-            f"Give {name} with -protocol."
+            f"{len(missing)} of {counted(len(frames), 'image')} without {what}, first {missing[0].file}. Give {name} "
+            "with -protocol."
         )
     times = [time.value for time in stated if time is not None]
     if sequence == "molli":
@@ -224,7 +241,8 @@ def _single_set(sequence: str, slices: Slices, case: str, override: Override) ->
     if slices.faults:
         raise InputError(*slices.faults)
     is_cine = FOLDERS[sequence] == "cine"
-    count = slices.images_per_slice
+    slices.check_counts()
+    count = len(slices.frames[0])
     if count > 1 and not is_cine:
         raise InputError(
             f"it has {count} images of each slice where {sequence} makes one. Move those that belong together into a "
@@ -233,7 +251,7 @@ def _single_set(sequence: str, slices: Slices, case: str, override: Override) ->
     groups = [sorted(group, key=lambda frame: (frame.trigger_ms or 0.0, frame.order)) for group in slices.frames]
     volumes = tuple(tuple(group[k] for group in groups) for k in range(count))[: override.readouts]
     first = groups[0][0]
-    content = {
+    content: dict[str, Any] = {
         "protocol": _checked([_parameters(sequence, first, override)]),
         "acquisition": _acquisition(first),
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, counted
 from nnunet_phys.image_files import inside, write_volume
 from nnunet_phys.precomputed_spin.dicom.folder import DicomFolder, DicomSeries, read_pixels
 from nnunet_phys.precomputed_spin.dicom.frame import Frame
@@ -36,7 +36,7 @@ class ImportPlan:
 
     Attributes:
         sets: the image sets.
-        left_out: a line for each series that is not imported on purpose.
+        left_out: a line for each series that is not imported on purpose, and one if there are other files.
         faults: a line for each fault of a series; such series are not imported.
     """
 
@@ -62,10 +62,11 @@ def plan_import(folder: Path, protocol: Path | None, prefix: str, keep_names: bo
     Raises:
         InputError: as `DicomFolder.read` and `read_overrides`.
     """
-    series = DicomFolder.read(folder).series
+    read = DicomFolder.read(folder)
+    series = read.series
     overrides = {} if protocol is None else read_overrides(protocol, series)
     sets: list[ImageSet] = []
-    left_out: list[str] = []
+    left_out = [f"{counted(read.others, 'file')} without MR images ignored."] if read.others else []
     faults: list[str] = []
     for one, case in zip(series, case_names(series, prefix, keep_names), strict=True):
         override = overrides.get(one)

@@ -101,7 +101,7 @@ class _Looks:
 
 def is_scout(frames: Sequence[Frame]) -> bool:
     """Whether a series is there to plan others: a localizer, or a scout for the inversion time."""
-    return any(_SCOUT.search(frame.names) or "LOCALIZER" in frame.scanning for frame in frames)
+    return any(_SCOUT.search(frame.names) for frame in frames)
 
 
 def tell_sequence(frames: Sequence[Frame]) -> str:

@@ -90,12 +90,11 @@ class Slices:
         pairs = zip(self.frames, self.positions_mm, strict=True)
         return [Slices((group,), (position,), ()) for group, position in pairs]
 
-    @property
-    def images_per_slice(self) -> int:
-        """How many images each slice has.
+    def check_counts(self) -> None:
+        """Refuse slices with different numbers of images.
 
         Raises:
-            InputError: they have different numbers of images.
+            InputError: there are such slices.
         """
         counts = [len(group) for group in self.frames]
         if len(set(counts)) > 1:
@@ -103,7 +102,6 @@ class Slices:
                 f"its slices have {', '.join(map(str, counts))} images: some are missing, or there twice. Export the "
                 "series again."
             )
-        return counts[0]
 
 
 def _check_place(frame: Frame, first: Frame) -> None:

@@ -55,7 +55,15 @@ SERIES = {
     "no decoder": (_unsupported_syntax, "install pylibjpeg pylibjpeg-libjpeg to read it"),
     "a missing time": (
         lambda scanner: scanner.series(8, SeriesDescription="MOLLI", InversionTime=[*MOLLI_MS[:7], None]),
-        "1_7.dcm states no inversion time, nor do 0 others of 8 images. Give inversion_times_ms with -protocol.",
+        "1 of 8 images without inversion time, first {folder}/1_7.dcm. Give inversion_times_ms with -protocol.",
+    ),
+    "no saturation times": (
+        lambda scanner: scanner.series(5, SeriesDescription="SASHA", InversionTime=[None, None, 200.0, 400.0, 600.0]),
+        "2 of 5 images without saturation time, first {folder}/1_0.dcm; only one of a slice may be",
+    ),
+    "a T2 map without times": (
+        lambda scanner: scanner.series(3, SeriesDescription="T2 map trufi"),
+        "3 of 3 images without time of T2 preparation",
     ),
     "a time twice": (
         lambda scanner: scanner.series(8, SeriesDescription="MOLLI", InversionTime=[*MOLLI_MS[:7], 1900.0]),
@@ -89,6 +97,15 @@ SERIES = {
     "nothing that tells": (
         lambda scanner: scanner.series(3, SeriesDescription="new idea", InversionTime=[100.0, 200.0, 300.0]),
         "its header does not tell what it is. Found: 3 images; names 'new idea'",
+    ),
+    "slices with different numbers of images": (
+        lambda scanner: scanner.series(
+            9,
+            SeriesDescription="MOLLI",
+            InversionTime=[*MOLLI_MS, 100.0],
+            ImagePositionPatient=[(10, 20, 30)] * 8 + [(10 + 0.6 * 8, 20 - 0.8 * 8, 30)],
+        ),
+        "its slices have 1, 8 images: some are missing, or there twice",
     ),
     "too few images": (
         lambda scanner: scanner.series(3, SeriesDescription="MOLLI", InversionTime=[100.0, 1000.0, 1900.0]),
@@ -134,6 +151,8 @@ def test_a_series_with_faults_is_left_out_and_others_are_imported(fault, scanner
         ({"1": {"leave_out": "yes"}}, '"yes" is not true or false'),
         ({"1": {"flip_angel_deg": 35}}, "did you mean 'flip_angle_deg'?"),
         ({"1": {"inversion_times_ms": [100, 1000]}}, "2 times in -protocol for 8 images of each slice"),
+        ({"1": {"ts_ms": [100] * 8}}, "ts_ms in -protocol are no times of molli. Give inversion_times_ms"),
+        ({"1": {"sequence": "lge_gre", "t2_prep_ms": [1]}}, "are no times of lge_gre. Leave them out"),
         ({"1": {"readouts": 5}, "MOL*": {}}, "another entry is of series 1 (MOLLI), too"),
         ({"1": {"leave_out": True}}, "no series is left to import"),
         ([], "is not an object"),
