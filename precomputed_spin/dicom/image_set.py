@@ -197,8 +197,8 @@ def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
         unstated = [frame for frame in frames if frame.inversion is None]
         if len(unstated) > 1:
             raise InputError(
-                f"{len(unstated)} of {counted(len(frames), 'image')} without saturation time, first {unstated[0].file}; only "
-                "one of a slice may be. Give ts_ms with -protocol."
+                f"{len(unstated)} of {counted(len(frames), 'image')} without saturation time, first "
+                f"{unstated[0].file}; only one of a slice may be. Give ts_ms with -protocol."
             )
         return times
     stated = [_time(sequence, frame) for frame in frames]
