@@ -75,7 +75,6 @@ class Frame:
         inversion: inversion or saturation time, ms. 0, which GE writes where there is none, is left out.
         t2_preparation: echo time of the T2 preparation, ms.
         echo_ms, repetition_ms, flip_angle_deg, trigger_ms, rr_ms, field_t: as stated; ms, degrees, T.
-        echo_train: echoes per excitation.
         scanning: upper-case words on the sequence: ScanningSequence, SequenceVariant, ScanOptions and their enhanced
             counterparts.
         prepulse: Philips's type of preparation.
@@ -110,7 +109,6 @@ class Frame:
     trigger_ms: float | None
     rr_ms: float | None
     field_t: float | None
-    echo_train: int
     scanning: frozenset[str]
     prepulse: str
     vendor: str
@@ -170,7 +168,6 @@ class Frame:
             trigger_ms=header.number("TriggerTime"),
             rr_ms=_rr_interval(header),
             field_t=header.number("MagneticFieldStrength"),
-            echo_train=int(header.number("EchoTrainLength") or 1),
             scanning=_scanning(header),
             prepulse=str(header.private(*_PHILIPS, 0x1C) or "").upper(),
             vendor=header.text("Manufacturer"),

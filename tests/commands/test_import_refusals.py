@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEGLSLossless
 
 from nnunet_phys.commands import main
@@ -19,6 +20,8 @@ MOLLI = {"SeriesDescription": "MOLLI", "InversionTime": MOLLI_MS}
 
 
 def _unsupported_syntax(scanner):
+    if get_decoder(JPEGLSLossless).is_available:
+        pytest.skip("a decoder of JPEG-LS is installed")
     path = scanner.series(8, **MOLLI)[3]
     dataset = dcmread(path)
     dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
