@@ -18,6 +18,7 @@ import SimpleITK as sitk
 import torch
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import SpatialImage
+from scipy.linalg import block_diag
 
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.json_files import read_json
@@ -234,12 +235,12 @@ def voxels(path: Path, frame: int | None = None) -> np.ndarray:
 
 @contextmanager
 def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterator[Path]:
-    """Write a volume as float32, whole or not at all: it takes its place when the context ends.
+    """Write a volume, or several as a 4-D file, as float32, whole or not at all: at the end of the context.
 
     Args:
         path: the file to write.
-        values: (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D geometry.
-        geometry: geometry of the volume.
+        values: (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D geometry; (volumes, z, y, x) for several.
+        geometry: geometry of the volumes.
 
     Yields:
         The temporary file that holds the volume until then.
@@ -248,14 +249,20 @@ def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterat
         InputError: the shape is not the geometry's, the disk is full, or the format (such as .png) cannot hold float32.
     """
     array, shape = np.asarray(values, dtype=np.float32), geometry.size[::-1]
+    direction = np.array(geometry.direction).reshape(len(shape), len(shape))
+    spacing, origin = geometry.spacing, geometry.origin
+    if array.ndim == 4:
+        shape = (geometry.volumes, *shape)
+        spacing, origin = (*spacing, 1.0), (*origin, 0.0)
+        direction = block_diag(direction, 1.0)
     if len(shape) == 2 and array.shape[:1] == (1,):
         array = array[0]
     if array.shape != shape:
         raise InputError(f"{path}: a volume of shape {array.shape} for a grid of shape {shape}.")
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(geometry.spacing)
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(geometry.direction)
+    image = sitk.GetImageFromArray(array, isVector=False)
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    image.SetDirection(direction.ravel().tolist())
     with ExitStack() as writing:
         try:
             temporary = writing.enter_context(whole_file(path))

@@ -27,11 +27,15 @@ from nnunet_phys.whole_files import remove_leftovers
 _BYTES_OF_VOXEL = 4  # float32
 
 
-def find_jobs(scans: Iterable[ScanFiles], protocol: ScanProtocol) -> tuple[list[ScanJob], list[str]]:
-    """The cases with their sequences, sorted by name, and a line for each case whose sequences do not fit its files."""
+def find_jobs(scans: Iterable[tuple[ScanFiles, ScanProtocol]]) -> tuple[list[ScanJob], list[str]]:
+    """The cases with their sequences, sorted by name, and a line for each case whose sequences do not fit its files.
+
+    Args:
+        scans: the files of each case with the protocol that made them.
+    """
     jobs: list[ScanJob] = []
     faults: list[str] = []
-    for files in scans:
+    for files, protocol in scans:
         try:
             jobs.extend(protocol.resolve(files))
         except InputError as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.json_files import load_json, read_json, structure
 from nnunet_phys.precomputed_spin.molli_order import acquisition_order
-from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+from nnunet_phys.precomputed_spin.scan_files import ScanFiles, scans_of_files
 from nnunet_phys.sequences import MOLLI
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
 from nnunet_phys.sequences.molli import parse_scheme
@@ -25,6 +25,7 @@ _LEAST_LONGEST_MS = 30.0
 """Inversion times that stay below this are in seconds: a MOLLI's longest is at least a second."""
 _SAME_MS = 1.0
 """Largest difference of an inversion time from that in a file name, which may be rounded to whole milliseconds."""
+_IMPORTED = 'Write {"protocol": [{"sequence": "bssfp", "flip_angle_deg": 50}]}, as `nnunet_phys import` does.'
 _DESCRIBE = 'Write an object such as {"sequence": "bssfp", "flip_angle_deg": 50}, or a list of them.'
 
 
@@ -40,6 +41,13 @@ class _TimesSchema:
     """CASE.json with a MOLLI's inversion times."""
 
     inversion_times_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _ProtocolSchema:
+    """CASE.json with the protocol of the case."""
+
+    protocol: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,16 @@ def read_descriptions(path: Path) -> list[SequenceDescription]:
     if not entries:
         raise InputError(f"{path} is an empty list. Describe at least one sequence.")
     return [SequenceDescription.of(entry, str(path)) for entry in entries]
+
+
+def with_flip_angle(
+    descriptions: Sequence[SequenceDescription], flip_angle_deg: float | None
+) -> tuple[SequenceDescription, ...]:
+    """The same descriptions, the first one with another flip angle unless that is None."""
+    first, *more = descriptions
+    if flip_angle_deg is not None:
+        first = replace(first, parameters={**first.parameters, "flip_angle_deg": flip_angle_deg})
+    return (first, *more)
 
 
 @dataclass(frozen=True)
@@ -214,6 +232,57 @@ class ScanProtocol:
         if max(times) < _LEAST_LONGEST_MS:
             raise InputError(f"inversion times up to {max(times):g} look like seconds: give ms.")
         return files, times
+
+
+@dataclass(frozen=True)
+class CaseProtocols:
+    """A protocol for each case, which stands in its CASE.json.
+
+    Attributes:
+        folder: folder of CASE.json with `protocol`, a list of what a protocol file holds.
+        flip_angle_deg: replaces that of the first sequence of every case; None: as described.
+        times_folder, single: as for `ScanProtocol`; `times_folder` None: inversion times stand in CASE.json, too.
+    """
+
+    folder: Path
+    flip_angle_deg: float | None = None
+    times_folder: Path | None = None
+    single: bool = False
+
+    def of(self, case: str) -> ScanProtocol:
+        """The protocol of a case.
+
+        Raises:
+            InputError: CASE.json is missing or describes no protocol; or as for `ScanProtocol`.
+        """
+        path = self.folder / f"{case}.json"
+        content = read_json(path, _ProtocolSchema, _IMPORTED, extra=True).protocol
+        if not content:
+            raise InputError(f"{path}: protocol is an empty list. {_IMPORTED}")
+        descriptions = [SequenceDescription.of(entry, f"{path}.protocol") for entry in content]
+        times_folder = self.times_folder or self.folder
+        return ScanProtocol(with_flip_angle(descriptions, self.flip_angle_deg), times_folder, self.single)
+
+    def scans(self, files: dict[str, Path]) -> tuple[list[tuple[ScanFiles, ScanProtocol]], list[str]]:
+        """Sort files into scans, each by its case's protocol.
+
+        Args:
+            files: name, without ending, to path.
+
+        Returns:
+            the scans with their protocols, and a line for each fault of a case's protocol.
+        """
+        found: list[tuple[ScanFiles, ScanProtocol]] = []
+        faults: list[str] = []
+        for together in scans_of_files(files, series=True):
+            try:
+                protocol = self.of(together.case)
+            except InputError as error:
+                faults.extend(error.prefixed(f"{together.case}: ").faults)
+                continue
+            scans = [together] if protocol.is_series else scans_of_files(together.files, series=False)
+            found.extend((scan, protocol) for scan in scans)
+        return found, faults
 
 
 def _checked_sequence(description: SequenceDescription) -> PulseSequence:

@@ -15,6 +15,7 @@ from nnunet_phys.errors import InputError, did_you_mean
 COMMANDS = {
     "demo": "run the whole chain on digital hearts: a table of Dice and a picture",
     "phantom": "write a data set of digital hearts in nnU-Net's raw format",
+    "import": "sort a scanner's DICOM folder into image sets for reverse and fit, with their times",
     "train_prior": "train a spin prior on maps or digital hearts",
     "refine_prior": "refine a spin prior on the images of a data set",
     "reverse": "infer PD, T1 and T2 maps from images",

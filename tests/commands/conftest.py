@@ -1,7 +1,9 @@
-"""Images and arguments for `nnunet_phys reverse`, and what a refusal looks like."""
+"""Images and arguments for `nnunet_phys reverse`, DICOM files for `import`, and what a refusal looks like."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 
@@ -63,3 +65,154 @@ def refused(capsys):
             assert any(text in line for line in lines), lines
 
     return check
+
+
+class Scanner:
+    """Writes small MR images as scanners export them. What is written again has the same UIDs.
+
+    Attributes:
+        folder: where the files go.
+    """
+
+    shape = (40, 48)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def pixels(self, seed: float = 0) -> np.ndarray:
+        """Stored values of an image, (rows, columns)."""
+        return np.random.default_rng(int(seed)).integers(100, 2000, self.shape).astype(np.uint16)
+
+    def image(self, name: str, pixels: np.ndarray | None = None, private: dict | None = None, **attributes) -> Path:
+        """Write a classic file.
+
+        Args:
+            name: the file's name.
+            pixels: stored values.
+            private: (group, creator, element) to (VR, value).
+            attributes: by keyword, beside or instead of usual ones; None leaves one out.
+        """
+        dataset = self._dataset("MRImageStorage", name, attributes)
+        for (group, creator, element), (kind, value) in (private or {}).items():
+            dataset.private_block(group, creator, create=True).add_new(element, kind, value)
+        return self._save(dataset, name, self.pixels() if pixels is None else pixels)
+
+    def series(self, count: int, **attributes) -> list[Path]:
+        """Write classic files. A list has one value per image, a tuple holds the several values of each."""
+        number = attributes.get("SeriesNumber", 1)
+        return [
+            self.image(
+                f"{number}_{k}.dcm",
+                self.pixels(k),
+                **{
+                    "InstanceNumber": k + 1,
+                    "AcquisitionTime": f"1015{k:02d}.500",
+                    **{key: value[k] if isinstance(value, list) else value for key, value in attributes.items()},
+                },
+            )
+            for k in range(count)
+        ]
+
+    def enhanced(self, name: str, groups: list[dict], **attributes) -> Path:
+        """Write a multi-frame file.
+
+        Args:
+            name: the file's name.
+            groups: per frame, keyword of a functional group to its attributes; positions have a default.
+            attributes: as for `image`.
+        """
+        from pydicom.dataset import Dataset
+        from pydicom.sequence import Sequence
+
+        def item(values: dict) -> Dataset:
+            made = Dataset()
+            for keyword, value in values.items():
+                setattr(made, keyword, Sequence([item(value)]) if isinstance(value, dict) else value)
+            return made
+
+        dataset = self._dataset("EnhancedMRImageStorage", name, attributes)
+        shared = {
+            "PixelMeasuresSequence": {"PixelSpacing": dataset.PixelSpacing, "SliceThickness": 8},
+            "PlaneOrientationSequence": {"ImageOrientationPatient": dataset.ImageOrientationPatient},
+        }
+        position = {"PlanePositionSequence": {"ImagePositionPatient": dataset.ImagePositionPatient}}
+        for keyword in ("PixelSpacing", "SliceThickness", "ImageOrientationPatient", "ImagePositionPatient"):
+            delattr(dataset, keyword)
+        dataset.SharedFunctionalGroupsSequence = Sequence([item(shared)])
+        dataset.PerFrameFunctionalGroupsSequence = Sequence([item({**position, **group}) for group in groups])
+        dataset.NumberOfFrames = len(groups)
+        return self._save(dataset, name, np.stack([self.pixels(k) for k in range(len(groups))]))
+
+    def _dataset(self, kind: str, name: str, attributes: dict):
+        from pydicom import uid
+        from pydicom.dataset import Dataset, FileMetaDataset
+
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = getattr(uid, kind)
+        number = attributes.get("SeriesNumber", 1)
+        usual = {
+            "PatientName": "Doe^Jane",
+            "PatientID": "HOSP4711",
+            "StudyDate": "20180709",
+            "StudyInstanceUID": "1.2.3",
+            "SeriesInstanceUID": f"1.2.3.{number}",
+            "SOPInstanceUID": uid.generate_uid(entropy_srcs=[name]),
+            "SeriesNumber": number,
+            "Modality": "MR",
+            "Manufacturer": "SIEMENS",
+            "MagneticFieldStrength": 1.5,
+            "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"],
+            "InstanceNumber": 1,
+            "EchoTime": 1.1,
+            "RepetitionTime": 2.6,
+            "FlipAngle": 35,
+            "PixelSpacing": [4, 5],
+            "SliceThickness": 8,
+            "ImageOrientationPatient": [0.8, 0.6, 0, 0, 0, -1],
+            "ImagePositionPatient": [10, 20, 30],
+        }
+        for keyword, value in {**usual, **attributes}.items():
+            if value is not None:
+                setattr(dataset, keyword, list(value) if isinstance(value, tuple) else value)
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        return dataset
+
+    def _save(self, dataset, name: str, pixels: np.ndarray) -> Path:
+        dataset.Rows, dataset.Columns = self.shape
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated = dataset.BitsStored = 16
+        dataset.HighBit, dataset.PixelRepresentation = 15, 0
+        dataset.PixelData = pixels.astype(np.uint16).tobytes()
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+
+@pytest.fixture
+def scanner(tmp_path) -> Scanner:
+    """Writes DICOM files into a folder."""
+    return Scanner(tmp_path / "dicom")
+
+
+@pytest.fixture
+def import_folder(scanner, tmp_path):
+    """Makes arguments of `nnunet_phys import` for what a scanner wrote."""
+    return lambda out, *options: [
+        *("import", "-i", str(scanner.folder), "-o", str(tmp_path / out), "--disable_progress_bar"),
+        *options,
+    ]
+
+
+@pytest.fixture
+def imported(import_folder, tmp_path):
+    """Imports what a scanner wrote; returns the new folder."""
+
+    def run(*options: str) -> Path:
+        assert main(import_folder("scans", *options)) == 0
+        return tmp_path / "scans"
+
+    return run

@@ -52,7 +52,7 @@ def look_up_maps(dataset_id: int, device: str, sequence: dict[str, Any] | None =
     """
     dataset = open_raw_dataset(str(dataset_id))
     protocol = ScanProtocol((SequenceDescription(sequence or {"sequence": "bssfp"}),))
-    jobs, faults = find_jobs(scans_of_cases(dataset.images), protocol)
+    jobs, faults = find_jobs((files, protocol) for files in scans_of_cases(dataset.images))
     if not jobs:
         raise InputError(f"{dataset.name} has no images in {dataset.folder / 'imagesTr'}.")
     prior, labels = SpinPrior.load(device=device), CaseLabels.of_dataset(dataset, decide=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.case_labels import CaseLabels
     from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
     from nnunet_phys.precomputed_spin.scan_files import ScanFiles
-    from nnunet_phys.precomputed_spin.scan_protocol import ScanJob, ScanProtocol
+    from nnunet_phys.precomputed_spin.scan_protocol import CaseProtocols, ScanJob, ScanProtocol
 
 _DEFAULT_SEQUENCE = "bssfp"
 
@@ -33,7 +33,8 @@ def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequen
         "-protocol",
         type=named_path,
         metavar="JSON",
-        help=f'instead of {flag}: {{"sequence": ..., parameters}}, or a list of these for images of several sequences',
+        help=f'instead of {flag}: {{"sequence": ..., parameters}}, or a list of these for images of several sequences; '
+        "or a folder of CASE.json, each with its protocol, as `import` writes them",
     )
     parser.add_argument(
         "-ti",
@@ -135,28 +136,34 @@ def read_description(path: Path, option: str) -> dict[str, Any]:
     return description.parameters
 
 
-def read_protocol(args: argparse.Namespace, inputs: Inputs) -> ScanProtocol:
-    """How the images were made, by the arguments.
+def read_protocol(args: argparse.Namespace, inputs: Inputs) -> ScanProtocol | CaseProtocols:
+    """How the images were made, by the arguments: the protocol of all cases, or one for each.
 
     Raises:
         InputError: an invalid protocol file, a sequence both named and described, or a sequence or parameter that does
             not exist.
     """
-    from dataclasses import replace
-
-    from nnunet_phys.precomputed_spin.scan_protocol import ScanProtocol, SequenceDescription, read_descriptions
+    from nnunet_phys.precomputed_spin.scan_protocol import (
+        CaseProtocols,
+        ScanProtocol,
+        SequenceDescription,
+        read_descriptions,
+        with_flip_angle,
+    )
 
     if args.protocol is None:
-        first, *more = [SequenceDescription({"sequence": args.sequence or _DEFAULT_SEQUENCE})]
+        descriptions = [SequenceDescription({"sequence": args.sequence or _DEFAULT_SEQUENCE})]
     else:
         refuse_both(args.sequence, args.sequence_flag, args.protocol, "-protocol")
+        if args.protocol.is_dir():
+            if inputs.dataset is not None:
+                raise InputError(f"-protocol {args.protocol} is a folder, which goes with -i and -o. Name a file.")
+            return CaseProtocols(args.protocol, args.fa, args.ti, args.single)
         try:
-            first, *more = read_descriptions(args.protocol)
+            descriptions = read_descriptions(args.protocol)
         except InputError as error:
             raise error.prefixed("-protocol ") from None
-    if args.fa is not None:
-        first = replace(first, parameters={**first.parameters, "flip_angle_deg": args.fa})
-    protocol = ScanProtocol((first, *more), args.ti, args.single)
+    protocol = ScanProtocol(with_flip_angle(descriptions, args.fa), args.ti, args.single)
     if protocol.is_series and inputs.dataset is not None:
         raise InputError("A data set (-d) has one image a case. Give the folder of a series with -i and -o.")
     return protocol
@@ -172,7 +179,7 @@ def refuse_both(name: str | None, name_flag: str, path: Path, path_flag: str) ->
         raise InputError(f"{name_flag} {name} and {path_flag} {path} both say which sequence. Leave one of them out.")
 
 
-def find_cases(inputs: Inputs, protocol: ScanProtocol) -> tuple[list[ScanJob], list[str]]:
+def find_cases(inputs: Inputs, protocol: ScanProtocol | CaseProtocols) -> tuple[list[ScanJob], list[str]]:
     """All cases with their sequences, ordered by name; and one line for every case whose sequences do not fit.
 
     Raises:
@@ -180,13 +187,18 @@ def find_cases(inputs: Inputs, protocol: ScanProtocol) -> tuple[list[ScanJob], l
     """
     from nnunet_phys.precomputed_spin.map_work import find_jobs
     from nnunet_phys.precomputed_spin.scan_files import scans_of_files
+    from nnunet_phys.precomputed_spin.scan_protocol import CaseProtocols
     from nnunet_phys.sequences import MOLLI
 
+    if isinstance(protocol, CaseProtocols):
+        described, faults = protocol.scans(inputs.files)
+        jobs, unfitting = find_jobs(described)
+        return jobs, faults + unfitting
     if inputs.dataset is not None:
         scans = scans_of_dataset(inputs.files)
     else:
         scans = scans_of_files(inputs.files, protocol.is_series)
-    jobs, faults = find_jobs(scans, protocol)
+    jobs, faults = find_jobs((files, protocol) for files in scans)
     readout = next((job.files.paths[0].name for job in jobs if any(job.files.marked)), None)
     if readout is not None and not any(isinstance(sequence, MOLLI) for sequence in protocol.sequences):
         print(f"Warning: {readout}, ... are named as readouts of a MOLLI, but are read as another sequence.")

@@ -1,0 +1,158 @@
+"""Importing a DICOM folder: which image sets it gives, how their cases are called, and writing them."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nnunet_phys.errors import InputError, counted
+from nnunet_phys.image_files import inside, write_volume
+from nnunet_phys.precomputed_spin.dicom.folder import DicomFolder, DicomSeries, read_pixels
+from nnunet_phys.precomputed_spin.dicom.frame import Frame
+from nnunet_phys.precomputed_spin.dicom.image_set import ImageSet, image_sets
+from nnunet_phys.precomputed_spin.dicom.kinds import is_scout
+from nnunet_phys.precomputed_spin.dicom.overrides import Override, read_overrides
+from nnunet_phys.whole_files import working_folder, write_json
+
+ENDING = ".nii.gz"
+"""File ending of the images."""
+_LONGEST_NAME = 60
+"""Characters of a description in a case's name. File systems allow 255 bytes of a file name."""
+_DATE = re.compile(r"(19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d")
+_FEWEST_LETTERS = 3
+"""Parts of a patient's name or id that are shorter, such as initials, are not looked for in descriptions."""
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """What an import will write.
+
+    Attributes:
+        sets: the image sets.
+        left_out: a line for each series that is not imported on purpose, and one if there are other files.
+        faults: a line for each fault of a series; such series are not imported.
+    """
+
+    sets: tuple[ImageSet, ...]
+    left_out: tuple[str, ...]
+    faults: tuple[str, ...]
+
+    @property
+    def voxels(self) -> int:
+        """Of all images together."""
+        return sum(image_set.voxels for image_set in self.sets)
+
+
+def plan_import(folder: Path, protocol: Path | None, prefix: str, keep_names: bool) -> ImportPlan:
+    """Read all headers of a folder and decide what is imported.
+
+    Args:
+        folder: DICOM files of one examination, also in sub-folders.
+        protocol: what the user says of series (`overrides`); None: nothing.
+        prefix: begins the names of all cases.
+        keep_names: names of cases begin with the patient's name, and CASE.json holds name, id and date.
+
+    Raises:
+        InputError: as `DicomFolder.read` and `read_overrides`.
+    """
+    read = DicomFolder.read(folder)
+    overrides = {} if protocol is None else read_overrides(protocol, read.series)
+    sets: list[ImageSet] = []
+    left_out = [f"{counted(read.others, 'file')} without MR images ignored."] if read.others else []
+    faults: list[str] = []
+    for series, case in zip(read.series, case_names(read.series, prefix, keep_names), strict=True):
+        override = overrides.get(series)
+        if reason := _left_out(series, override):
+            left_out.append(f"{series.title} is left out: {reason}.")
+            continue
+        try:
+            if series.faults:
+                raise InputError(*series.faults)
+            made = image_sets(series, case, override)
+        except InputError as error:
+            faults += error.prefixed(f"{series.title}: ").faults
+            continue
+        sets += [_with_patient(image_set, series.frames[0]) for image_set in made] if keep_names else made
+    return ImportPlan(tuple(sets), tuple(left_out), tuple(faults))
+
+
+def _left_out(series: DicomSeries, override: Override | None) -> str:
+    """Why a series is not imported; empty if it is."""
+    if override is not None:
+        return "-protocol says so" if override.leave_out else ""
+    if all(frame.colour for frame in series.frames):
+        return "it holds coloured pictures"
+    return "it is a scout" if is_scout(series.frames) else ""
+
+
+def _with_patient(image_set: ImageSet, frame: Frame) -> ImageSet:
+    patient = {"name": frame.patient_name, "id": frame.patient_id, "study_date": frame.study_date}
+    return replace(image_set, content={**image_set.content, "patient": patient})
+
+
+def case_names(all_series: tuple[DicomSeries, ...], prefix: str, keep_names: bool) -> list[str]:
+    """A name for the case of each series: number and description, the same in every call.
+
+    Without `keep_names`, a description that holds a part of the patient's name or id is left out, and so are dates.
+
+    Args:
+        all_series: all series, in their order.
+        prefix: begins all names.
+        keep_names: all names begin with the patient's.
+    """
+    names: list[str] = []
+    for series in all_series:
+        first = series.frames[0]
+        personal = re.findall(r"[^\W_]+", f"{first.patient_name} {first.patient_id}".casefold())
+        description = series.description
+        if not keep_names:
+            description = _DATE.sub("", description)
+            if any(len(part) >= _FEWEST_LETTERS and part in description.casefold() for part in personal):
+                description = ""
+        parts = (prefix, first.patient_name if keep_names else "", f"{series.number:03d}", description)
+        name = "_".join(part for part in map(_plain, parts) if part)
+        count = sum(other == name or other.startswith(f"{name}_copy") for other in names)
+        names.append(f"{name}_copy{count}" if count else name)
+    return names
+
+
+def _plain(text: str) -> str:
+    """Text as part of a file name: letters, digits and underscores, and no `_ti5`, which would mean a readout."""
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^A-Za-z0-9]+", "_", ascii_text).strip("_")[:_LONGEST_NAME].strip("_")
+    return re.sub(r"(?<![A-Za-z0-9])(ti)(?=\d)", r"\1_", words, flags=re.IGNORECASE)
+
+
+def write_sets(target: Path, plan: ImportPlan, advance: Callable[[], object]) -> None:
+    """Write all image sets into a folder: all of them, or nothing.
+
+    Args:
+        target: the folder, which exists and is empty.
+        plan: what to write.
+        advance: called after each file.
+
+    Raises:
+        InputError: pixels cannot be decoded, or a file cannot be written.
+    """
+    with working_folder(target, "import") as scratch:
+        work = scratch / "sets"
+        work.mkdir()
+        for image_set in plan.sets:
+            folder = work / image_set.folder
+            folder.mkdir(exist_ok=True)
+            for name, volumes in image_set.files.items():
+                values = np.stack([[read_pixels(frame) for frame in volume] for volume in volumes])
+                squeezed = torch.from_numpy(values if len(volumes) > 1 else values[0])
+                with write_volume(inside(folder, name + ENDING), squeezed, image_set.geometry):
+                    pass
+                advance()
+            write_json(inside(folder, f"{image_set.case}.json"), image_set.content)
+        for finished in sorted(work.iterdir()):
+            os.replace(finished, target / finished.name)

@@ -1,0 +1,153 @@
+"""What kind of series a header describes: told from its attributes and names, or refused."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nnunet_phys.errors import InputError, counted
+from nnunet_phys.precomputed_spin.dicom.frame import Frame
+
+FOLDERS = {
+    "molli": "molli",
+    "sasha": "sasha",
+    "t2prep": "t2prep",
+    "t2prep_gre": "t2prep",
+    "lge_gre": "lge",
+    "lge_bssfp": "lge",
+    "black_blood": "black_blood",
+    "bssfp": "cine",
+    "gre": "cine",
+}
+"""Sequences (keys of `sequences.SEQUENCES`) that are imported, and the folder for their images."""
+_SCOUT = re.compile(r"localiz|localis|scout|survey|\b3-?plane\b", re.IGNORECASE)
+_MOLLI = re.compile(r"molli", re.IGNORECASE)
+_SASHA = re.compile(r"(?<!m)(?<!m-)sasha|smart ?1 ?map|saturation recovery", re.IGNORECASE)
+_T2_PREPARED = re.compile(r"t2 ?-?prep|t2 ?-?map", re.IGNORECASE)
+_LATE = re.compile(r"\b(lge|psir|mde|late ?(gad|enh)\w*|delayed ?enh\w*)\b", re.IGNORECASE)
+_BALANCED = re.compile(r"tru ?fi|true ?fisp|\btfi\d?|\bb-?[ft]fe\b|balanced|fiesta|ssfp", re.IGNORECASE)
+_SPOILED = re.compile(r"\b(t?fl\d|flash|spgr|fgre|gre|t1-?[ft]fe)", re.IGNORECASE)
+_NO_SATURATION_MS = 1e4
+"""Saturation times from here on stand for no saturation. Assumed: five times the longest T1 in the heart."""
+_FEWEST_PHASES = 4
+"""Fewest trigger times of a cine. Assumed: fewer do not show a heartbeat."""
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """What the magnitude images of a series have in common.
+
+    Attributes:
+        frames: the images.
+        images: most images at one place.
+        names: all names.
+        scanning: all words on the sequence.
+    """
+
+    frames: tuple[Frame, ...]
+    images: int
+    names: str
+    scanning: frozenset[str]
+
+    @classmethod
+    def of(cls, frames: Sequence[Frame]) -> _Looks:
+        places = Counter(tuple(round(mm, 1) for mm in frame.position or ()) for frame in frames)
+        scanning = frozenset().union(*(frame.scanning for frame in frames))
+        return cls(tuple(frames), max(places.values()), " ".join({frame.names for frame in frames}), scanning)
+
+    @property
+    def inversion_ms(self) -> list[float]:
+        """The different inversion or saturation times."""
+        return sorted({frame.inversion.value for frame in self.frames if frame.inversion is not None})
+
+    @property
+    def spin_echo(self) -> bool:
+        return bool(self.scanning & {"SE", "SPIN"})
+
+    @property
+    def inverted(self) -> bool:
+        by_philips = any(frame.prepulse.startswith("INV") for frame in self.frames)
+        return bool(self.scanning & {"IR", "InversionRecovery"}) or by_philips
+
+    @property
+    def saturated(self) -> bool:
+        return "SaturationRecovery" in self.scanning or any(frame.prepulse.startswith("SAT") for frame in self.frames)
+
+    @property
+    def balanced(self) -> bool | None:
+        """Whether it is read out by bSSFP; False for a spoiled gradient echo, None if nothing tells."""
+        if _BALANCED.search(self.names) or "FREE_PRECESSION" in self.scanning:
+            return True
+        if "SP" in self.scanning or _SPOILED.search(self.names):
+            return False
+        return None
+
+    @property
+    def found(self) -> str:
+        """What the header says, for a message."""
+        parts = [counted(len(self.frames), "image"), f"names '{self.names.strip()}'"]
+        parts.append(f"ScanningSequence, SequenceVariant and ScanOptions {', '.join(sorted(self.scanning)) or 'none'}")
+        for what, values in (
+            ("inversion times", self.inversion_ms),
+            ("echo times", sorted({frame.echo_ms for frame in self.frames if frame.echo_ms is not None})),
+            ("trigger times", sorted({frame.trigger_ms for frame in self.frames if frame.trigger_ms is not None})),
+        ):
+            listed = ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
+            parts.append(f"{what} {listed} ms" if values else f"no {what}")
+        return "; ".join(parts)
+
+
+def is_scout(frames: Sequence[Frame]) -> bool:
+    """Whether a series is there to plan others: a localizer, or a scout for the inversion time."""
+    return any(_SCOUT.search(frame.names) for frame in frames)
+
+
+def tell_sequence(frames: Sequence[Frame]) -> str:
+    """The sequence of a series, a key of `FOLDERS`.
+
+    Args:
+        frames: its magnitude images.
+
+    Raises:
+        InputError: the header does not tell, or tells two things; the line says what was found.
+    """
+    looks = _Looks.of(frames)
+    sequence = _told(looks)
+    if sequence is None:
+        raise InputError(
+            f"its header does not tell what it is. Found: {looks.found}. Name its sequence, or leave it out, with "
+            "-protocol."
+        )
+    return sequence
+
+
+def _told(looks: _Looks) -> str | None:
+    """The sequence, or None."""
+    if looks.spin_echo:
+        return "black_blood" if looks.images == 1 else None
+    prepared = [frame.t2_preparation is not None for frame in looks.frames]
+    named_prepared = bool(_T2_PREPARED.search(looks.names)) or "T2Preparation" in looks.scanning
+    if any(prepared) or (looks.images > 1 and named_prepared and not looks.inversion_ms):
+        return "t2prep_gre" if looks.balanced is False else "t2prep"
+    if looks.images > 1 and _MOLLI.search(looks.names):
+        return "molli"
+    if looks.images > 1 and _SASHA.search(looks.names):
+        return "sasha"
+    if looks.images > 1 and len(looks.inversion_ms) > 1:
+        kinds = [name for name, is_it in (("molli", looks.inverted), ("sasha", looks.saturated)) if is_it]
+        return kinds[0] if len(kinds) == 1 else None
+    if looks.images == 1 and len(looks.inversion_ms) == 1 and (looks.inverted or _LATE.search(looks.names)):
+        return {True: "lge_bssfp", False: "lge_gre", None: None}[looks.balanced]
+    phases = {frame.trigger_ms for frame in looks.frames}
+    if not looks.inversion_ms and looks.images >= _FEWEST_PHASES and len(phases) >= _FEWEST_PHASES:
+        return {True: "bssfp", False: "gre", None: None}[looks.balanced]
+    return None
+
+
+def saturation_ms(frame: Frame) -> float | None:
+    """The saturation time of a SASHA image; None without saturation: no time, or one beyond 10 s."""
+    if frame.inversion is None or frame.inversion.value >= _NO_SATURATION_MS:
+        return None
+    return frame.inversion.value

@@ -1,0 +1,145 @@
+"""How the images of a series lie in space: slices along their normal, and the grid that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnunet_phys.errors import InputError, counted
+from nnunet_phys.image_files import SLICE_OF_2D_MM, Geometry
+from nnunet_phys.precomputed_spin.dicom.frame import Frame
+
+_SAME_DIRECTION = 1e-3
+"""Largest difference of direction cosines in one grid: a twentieth of a degree, beyond what rounding does."""
+_SAME_MM = 0.05
+"""Largest distance of positions that are the same. Assumed: far below a pixel, above the rounding of headers."""
+_UNEVEN = 0.02
+"""Largest difference of the distances of slices, as a share of their mean. Assumed: headers round them less."""
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The images of a series by their slices, all parallel and of one size.
+
+    Attributes:
+        frames: the images of each slice in the scanner's order; slices in the order of their normal.
+        positions_mm: of the slices along their normal.
+        faults: lines about why the slices make no even stack; empty if they do.
+    """
+
+    frames: tuple[tuple[Frame, ...], ...]
+    positions_mm: tuple[float, ...]
+    faults: tuple[str, ...]
+
+    @classmethod
+    def of(cls, frames: Sequence[Frame]) -> Slices:
+        """Sort images by slice.
+
+        Raises:
+            InputError: an image without position, or one whose size, pixel spacing or orientation differs.
+        """
+        first = frames[0]
+        for frame in frames:
+            if frame.position is None or frame.orientation is None or frame.pixel_mm is None:
+                raise InputError(f"{frame.file} has no position, orientation or pixel spacing. Export it again.")
+            for what, one, other, limit in (
+                ("size", frame.grid, first.grid, 0.0),
+                ("pixel spacing", frame.pixel_mm, first.pixel_mm, 1e-3),
+                ("orientation", frame.orientation, first.orientation, _SAME_DIRECTION),
+            ):
+                if np.abs(np.subtract(one, other or one)).max() > limit:
+                    raise InputError(
+                        f"{frame.file} and {first.file} differ in {what}: one series, several geometries. Move the "
+                        "images of each into a folder of their own."
+                    )
+        normal = _axes(first)[2]
+        along = {frame: float(normal @ np.array(frame.position)) for frame in frames}
+        groups: list[list[Frame]] = []
+        for frame in sorted(frames, key=lambda one: along[one]):
+            if groups and along[frame] - along[groups[-1][0]] < _SAME_MM:
+                _check_place(frame, groups[-1][0])
+                groups[-1].append(frame)
+            else:
+                groups.append([frame])
+        positions = tuple(along[group[0]] for group in groups)
+        in_order = {frame: number for number, frame in enumerate(frames)}
+        ordered = tuple(tuple(sorted(group, key=in_order.__getitem__)) for group in groups)
+        return cls(ordered, positions, tuple(_stack_faults(ordered, positions, normal)))
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid of all slices, of which there must be one or an even stack."""
+        first = self.frames[0][0]
+        rows, columns = first.grid
+        row_mm, column_mm = first.pixel_mm or (1.0, 1.0)
+        if len(self.positions_mm) > 1:
+            slice_mm = float(np.diff(self.positions_mm).mean())
+        else:
+            slice_mm = first.slice_mm or SLICE_OF_2D_MM
+        return Geometry(
+            (columns, rows, len(self.frames)),
+            (column_mm, row_mm, slice_mm),
+            first.position or (0.0, 0.0, 0.0),
+            tuple(float(value) for value in np.stack(_axes(first), axis=1).ravel()),
+        )
+
+    def apart(self) -> list[Slices]:
+        """Each slice by itself."""
+        pairs = zip(self.frames, self.positions_mm, strict=True)
+        return [Slices((group,), (position,), ()) for group, position in pairs]
+
+    def check_counts(self) -> None:
+        """Refuse slices with different numbers of images.
+
+        Raises:
+            InputError: there are such slices.
+        """
+        counts = [len(group) for group in self.frames]
+        if len(set(counts)) > 1:
+            raise InputError(
+                f"its slices have {', '.join(map(str, counts))} images: some are missing, or there twice. Export the "
+                "series again."
+            )
+
+
+def _check_place(frame: Frame, first: Frame) -> None:
+    """Refuse an image of a slice that lies elsewhere in its plane."""
+    if np.linalg.norm(np.subtract(frame.position or (), first.position or ())) > _SAME_MM:
+        raise InputError(
+            f"{frame.file} and {first.file} lie in one plane, shifted: one series, several geometries. Move the images "
+            "of each into a folder of their own."
+        )
+
+
+def _axes(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors along increasing columns, along increasing rows, and their normal, in the patient's coordinates.
+
+    DICOM's coordinates grow to the left, to the back and to the head, as SimpleITK's do (PS3.3 C.7.6.2.1.1).
+    """
+    cosines = np.array(frame.orientation)
+    along_columns, along_rows = cosines[:3] / np.linalg.norm(cosines[:3]), cosines[3:] / np.linalg.norm(cosines[3:])
+    return along_columns, along_rows, np.cross(along_columns, along_rows)
+
+
+def _stack_faults(groups: Sequence[Sequence[Frame]], positions_mm: Sequence[float], normal: np.ndarray) -> list[str]:
+    """Why slices make no even stack."""
+    if len(groups) < 2:
+        return []
+    gaps = np.diff(positions_mm)
+    if np.abs(gaps - gaps.mean()).max() > _UNEVEN * gaps.mean():
+        listed = ", ".join(f"{gap:.2f}" for gap in gaps)
+        return [
+            f"its {counted(len(groups), 'slice')} lie {listed} mm apart: one is missing, or they are several stacks. "
+            "Export the series again, or move each stack into a folder of its own."
+        ]
+    first = np.array(groups[0][0].position)
+    for group in groups[1:]:
+        step = np.array(group[0].position) - first
+        if np.linalg.norm(step - (normal @ step) * normal) > _SAME_MM * len(groups):
+            return [
+                f"{group[0].file} is shifted within its plane against {groups[0][0].file}: one series, several "
+                "geometries. Move the images of each into a folder of their own."
+            ]
+    return []
