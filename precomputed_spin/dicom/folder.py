@@ -113,7 +113,7 @@ class DicomFolder:
             DicomSeries(tuple(sorted(members, key=_file_order)), tuple(pixel_faults.get(uid, ())))
             for uid, members in by_series.items()
         ]
-        return cls(tuple(sorted(series, key=lambda one: (one.number, one.frames[0].series))), others)
+        return cls(tuple(sorted(series, key=lambda member: (member.number, member.frames[0].series))), others)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -198,9 +198,9 @@ def _mixed(folder: Path, frames: Iterable[Frame]) -> list[str]:
             first: dict[str, Path] = {}
             for frame in frames:
                 first.setdefault(frame.patient if what == "patients" else frame.study, frame.path)
-            one, other, *_ = first.values()
+            first_file, other_file, *_ = first.values()
             return [
-                f"-i {folder} holds {len(several)} {what}, as in {one} and {other}. Import each from a folder of its "
+                f"-i {folder} holds {len(several)} {what}, as in {first_file} and {other_file}. Import each from a folder of its "
                 "own."
             ]
     return []

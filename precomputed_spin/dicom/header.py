@@ -88,7 +88,7 @@ class Header:
         value = self.value(keyword)
         if value is None:
             return ()
-        return tuple(str(one).strip() for one in (value if isinstance(value, _SEVERAL) else (value,)))
+        return tuple(str(text).strip() for text in (value if isinstance(value, _SEVERAL) else (value,)))
 
 
 def as_number(value: Any) -> float | None:

@@ -217,10 +217,10 @@ def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
     times = [time.value for time in stated if time is not None]
     if sequence == "molli":
         ordered = sorted(zip(times, range(len(times)), strict=True))
-        for (one, i), (other, j) in pairwise(ordered):
-            if one == other:
+        for (time_ms, i), (next_ms, j) in pairwise(ordered):
+            if time_ms == next_ms:
                 raise InputError(
-                    f"{frames[i].file} and {frames[j].file} both have the inversion time {one:g} ms. Remove the one "
+                    f"{frames[i].file} and {frames[j].file} both have the inversion time {time_ms:g} ms. Remove the one "
                     f"that is there twice, or give {name} with -protocol."
                 )
     return times

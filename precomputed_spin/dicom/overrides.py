@@ -84,12 +84,12 @@ def read_overrides(path: Path, series: Sequence[DicomSeries]) -> dict[DicomSerie
         except InputError as error:
             faults += error.faults
             continue
-        named = [one for one in series if name in {str(one.number), one.description} or fnmatch(one.description, name)]
+        named = [of for of in series if name in {str(of.number), of.description} or fnmatch(of.description, name)]
         if not named:
-            there = ", ".join(one.title for one in series)
+            there = ", ".join(of.title for of in series)
             faults.append(f"{path}.{name}: there is no such series. There are: {there}.")
-        faults += [f"{path}.{name}: another entry is of {one.title}, too. Merge them." for one in named if one in found]
-        found.update((one, override) for one in named)
+        faults += [f"{path}.{name}: another entry is of {of.title}, too. Merge them." for of in named if of in found]
+        found.update((of, override) for of in named)
     if faults:
         raise InputError(*faults)
     return found

@@ -44,12 +44,12 @@ class Slices:
         for frame in frames:
             if frame.position is None or frame.orientation is None or frame.pixel_mm is None:
                 raise InputError(f"{frame.file} has no position, orientation or pixel spacing. Export it again.")
-            for what, one, other, limit in (
+            for what, value, expected, limit in (
                 ("size", frame.grid, first.grid, 0.0),
                 ("pixel spacing", frame.pixel_mm, first.pixel_mm, 1e-3),
                 ("orientation", frame.orientation, first.orientation, _SAME_DIRECTION),
             ):
-                if np.abs(np.subtract(one, other or one)).max() > limit:
+                if np.abs(np.subtract(value, expected or value)).max() > limit:
                     raise InputError(
                         f"{frame.file} and {first.file} differ in {what}: one series, several geometries. Move the "
                         "images of each into a folder of their own."
@@ -57,7 +57,7 @@ class Slices:
         normal = _axes(first)[2]
         along = {frame: float(normal @ np.array(frame.position)) for frame in frames}
         groups: list[list[Frame]] = []
-        for frame in sorted(frames, key=lambda one: along[one]):
+        for frame in sorted(frames, key=lambda frame: along[frame]):
             if groups and along[frame] - along[groups[-1][0]] < _SAME_MM:
                 _check_place(frame, groups[-1][0])
                 groups[-1].append(frame)
