@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -82,8 +82,8 @@ class ProximalSampler(Sampler):
     Where the image does not determine T1 and T2, a sample is mottled and a mean is not. So the steps end at a noise
     level where the tissues can be recognised and their details cannot, and the last few estimates, each from its own
     noise, are averaged: close to the posterior mean for the price of a sample (`benchmarks/reverse_imaging.py` compares
-    them). Between steps, a mean gets fresh noise, and a sample takes an ancestral step (Ho et al., NeurIPS 2020): with
-    fresh noise, samples spread a quarter less (`benchmarks/prior.py`).
+    them). A sample takes ancestral steps (Ho et al., NeurIPS 2020) from samples of the belief. With so few steps, means
+    with fresh noise, as between averaged estimates, would give a Gaussian posterior half of its spread.
 
     Attributes:
         steps: network evaluations.
@@ -123,10 +123,11 @@ class ProximalSampler(Sampler):
         """A sample of the posterior."""
         scheduler = ancestral_scheduler(prior, prior.timesteps(self.steps, self.least_abar))
         noisy = noise(_blank(prior, likelihood))
-        for timestep in scheduler.timesteps.tolist():
-            clean, likelihood = self._corrected(prior.denoise(noisy, timestep), timestep, prior, likelihood)
-            noisy = scheduler.step(clean, timestep, noisy, generator=noise.generators).prev_sample
-        return clean
+        *timesteps, last = scheduler.timesteps.tolist()
+        for timestep in timesteps:
+            clean, likelihood = self._corrected(prior.denoise(noisy, timestep), timestep, prior, likelihood, noise)
+            noisy = ancestral_step(scheduler, clean, timestep, noisy, noise)
+        return self._corrected(prior.denoise(noisy, last), last, prior, likelihood)[0]
 
     def _estimate_mean(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """An estimate of the posterior's mean."""
@@ -151,15 +152,26 @@ class ProximalSampler(Sampler):
         return u
 
     def _corrected(
-        self, mean: torch.Tensor, timestep: int, prior: SpinPrior, likelihood: Likelihood
+        self,
+        mean: torch.Tensor,
+        timestep: int,
+        prior: SpinPrior,
+        likelihood: Likelihood,
+        noise: SliceNoise | None = None,
     ) -> tuple[torch.Tensor, Likelihood]:
-        """The prior's estimate of the clean maps, corrected by labels and images; and the likelihood with gains set."""
+        """The prior's estimate of the clean maps, corrected by labels and images; and the likelihood with gains set.
+
+        With `noise`, a sample of that belief is corrected in place of its mean: the posterior of a Gaussian belief is
+        sampled by correcting samples (Papandreou and Yuille, NeurIPS 2010; the images' own noise is left out).
+        """
         # 1. Set the gains that are only guesses
         likelihood = likelihood.calibrated(mean)
         # 2. Combine that belief, as uncertain as the prior is known to err at this level, with the labels
         variance = prior.denoising_error[timestep].view(1, 3, 1, 1)
         if likelihood.labels is not None:
             mean, variance = likelihood.labels.combine(mean.clamp(LEAST, GREATEST), variance)
+        if noise is not None:
+            mean = mean + variance.sqrt() * noise(mean)
         # 3. Let the images correct it
         return likelihood.correct(mean, variance, self.iterations), likelihood
 
@@ -211,7 +223,7 @@ class DPS(Sampler):
             with torch.no_grad():
                 # 4. The ancestral step, each slice with its own noise
                 clean = clean.clamp(LEAST, GREATEST)
-                u = scheduler.step(clean, timestep, u, generator=noise.generators).prev_sample
+                u = ancestral_step(scheduler, clean, timestep, u, noise)
                 # 5. Down the gradient
                 u = u - self.xi * gradient
         return u.detach().clamp(LEAST, GREATEST)
@@ -227,6 +239,16 @@ def ancestral_scheduler(prior: SpinPrior, timesteps: list[int]) -> DDPMScheduler
     scheduler = DDPMScheduler.from_config(prior.scheduler.config, prediction_type="sample", clip_sample=False)
     scheduler.set_timesteps(timesteps=timesteps)
     return scheduler
+
+
+def ancestral_step(
+    scheduler: DDPMScheduler, clean: torch.Tensor, timestep: int, noisy: torch.Tensor, noise: SliceNoise
+) -> torch.Tensor:
+    """Maps at the next noise level, given the clean maps and those at `timestep`; each slice has its own noise."""
+    generators: Any = noise.generators  # diffusers takes several, but does not say so
+    stepped: Any = scheduler.step(clean, timestep, noisy, generator=generators)
+    following: torch.Tensor = stepped.prev_sample
+    return following
 
 
 def _blank(prior: SpinPrior, likelihood: Likelihood) -> torch.Tensor:

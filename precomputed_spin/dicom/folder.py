@@ -200,8 +200,8 @@ def _mixed(folder: Path, frames: Iterable[Frame]) -> list[str]:
                 first.setdefault(frame.patient if what == "patients" else frame.study, frame.path)
             first_file, other_file, *_ = first.values()
             return [
-                f"-i {folder} holds {len(several)} {what}, as in {first_file} and {other_file}. Import each from a folder of its "
-                "own."
+                f"-i {folder} holds {len(several)} {what}, as in {first_file} and {other_file}. Import each from a "
+                "folder of its own."
             ]
     return []
 

@@ -220,8 +220,8 @@ def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
         for (time_ms, i), (next_ms, j) in pairwise(ordered):
             if time_ms == next_ms:
                 raise InputError(
-                    f"{frames[i].file} and {frames[j].file} both have the inversion time {time_ms:g} ms. Remove the one "
-                    f"that is there twice, or give {name} with -protocol."
+                    f"{frames[i].file} and {frames[j].file} both have the inversion time {time_ms:g} ms. Remove what "
+                    f"is there twice, or give {name} with -protocol."
                 )
     return times
 

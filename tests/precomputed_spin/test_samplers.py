@@ -82,6 +82,13 @@ def test_proximal_reaches_the_mean_of_the_posterior(prior, average):
         assert moments(u[:, channel])[0] == pytest.approx(float(prior.mean[0, channel]), abs=0.01)
 
 
+@pytest.mark.parametrize("steps", [12, 25])
+def test_proximal_samples_spread_like_the_posterior(prior, steps):
+    u = draw(ProximalSampler(steps, average=1), prior, 1.0, 0.1)
+    for channel in (1, 2):
+        assert moments(u[:, channel])[1] == pytest.approx(math.sqrt(prior.variance), rel=0.05)
+
+
 def test_dps_without_guidance_draws_from_the_prior(prior):
     u = draw(DPS(500, xi=0.0), prior, 1.0, 1.0)
     for channel in range(3):
