@@ -284,7 +284,7 @@ def test_from_hearts_to_the_page(tmp_path):
     record = read_record(tmp_path / "work" / "runs" / "digital__phys_true__seed0.json")
     assert record.tests["digital_lge"].cases["dilated000"].keys() == STRUCTURES.keys()
     assert {"training_set", "plans", "checkpoint", "recipe"} == record.hashes.keys()
-    assert "digital_digital_lge_worst.png" in page.read_text()
+    assert "digital_small_2_digital_lge_worst.png" in page.read_text()
 
 
 def test_a_command_leaves_no_signal_handler_behind(tmp_path):
