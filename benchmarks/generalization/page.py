@@ -12,6 +12,7 @@ from generalization.published import DIFFERENCES, SINGLE_SOURCE
 from generalization.records import RunRecord
 from generalization.results import MethodScores, Results, worst_cases
 from generalization.test_sets import STRUCTURES
+from nnunet_phys.errors import counted
 
 OURS = "phys"
 """The method that the others are tested against."""
@@ -188,7 +189,11 @@ def introduction() -> str:
 
 
 def schedule_line(records: Sequence[RunRecord]) -> str:
-    """What the runs of a section have in common."""
+    """What the runs of a section have in common, and the most seeds of a method."""
     formats = sorted({record.hardware.get("format", "") for record in records})
     settings = records[0].settings
-    return f"{settings.iterations:,} iterations of {plan_description(settings.plan)}, trained in {'; '.join(formats)}."
+    seeds = len({record.seed for record in records})
+    return (
+        f"{settings.iterations:,} iterations of {plan_description(settings.plan)}, {counted(seeds, 'seed')}, trained in "
+        f"{'; '.join(formats)}."
+    )

@@ -151,7 +151,7 @@ def readme_block(sections: Sequence[Section]) -> str:
     """The summary of each section."""
     parts = []
     for section in sections:
-        parts.append(f"{section.title}: {schedule_line(section.records)}")
+        parts.append(f"Trained on {TRAINING_SETS[section.training].title}: {schedule_line(section.records)}")
         parts.append(summary_table(section.results, section.training))
     parts.append("All tables, figures and failures: [docs/benchmark.md](docs/benchmark.md).")
     return "\n\n".join(parts) + "\n"
