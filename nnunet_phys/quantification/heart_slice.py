@@ -39,7 +39,7 @@ class Septum:
     clear: bool
 
     def angles(self, in_plane_mm: np.ndarray) -> np.ndarray:
-        """Degrees from the anterior insertion point through the septum, 0 to 360, of vectors (..., 2) from the centre."""
+        """Angles from the anterior insertion point along the septum, 0 to 360 degrees, of vectors (..., 2)."""
         return self.turn * (_angles(in_plane_mm) - self.anterior_deg) % 360
 
     def direction(self, angle_deg: float) -> np.ndarray:

@@ -11,8 +11,8 @@ from nnunet_phys.quantification.heart_slice import HeartSlice
 def inner_wall(heart: HeartSlice, erode_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """The wall without its endocardial and epicardial edge.
 
-    A pixel is kept if its centre lies farther than `erode_mm` from the nearest pixel of the cavity, and from the nearest
-    one outside of the ventricle. Where a wall is too thin to keep any, its middle is kept.
+    A pixel is kept if its centre lies farther than `erode_mm` from the nearest pixel of the cavity and from the
+    nearest one outside of the ventricle. Where a wall is too thin to keep any, its middle is kept.
 
     Args:
         heart: the slice.
@@ -34,7 +34,7 @@ def inner_wall(heart: HeartSlice, erode_mm: float) -> tuple[np.ndarray, np.ndarr
 
 
 def inner_cavity(heart: HeartSlice, erode_mm: float) -> np.ndarray:
-    """The left ventricle's cavity without its edge, bool (rows, columns); of a small one, the pixels farthest inside."""
+    """The left ventricle's cavity without its edge, bool (rows, columns); of a small one, the innermost pixels."""
     depth = distance_transform_edt(np.pad(heart.lv, 1), sampling=heart.plane.pixel_mm)[1:-1, 1:-1]
     inner = depth > erode_mm
     return inner if inner.any() else heart.lv & (depth == depth.max())

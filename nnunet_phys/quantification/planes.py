@@ -1,4 +1,4 @@
-"""Where slices lie in the patient: positions and directions in mm, to the left, posterior and superior (LPS, as DICOM)."""
+"""Where slices lie in the patient. Coordinates are DICOM's: mm to the left, posterior and superior (LPS)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from nnunet_phys.image_files import Geometry
 
 _LARGEST_TILT_DEG = 10.0
-"""Slices tilted less against each other belong to one stack. Assumed: planned together, they differ by rounding only."""
+"""Slices tilted less against each other belong to one stack. Assumed: planned together, they differ by rounding."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,10 +86,7 @@ def test_muscle_without_cavity_is_the_apex(drawn_heart):
 
 def test_a_wrong_header_is_flagged(drawn_heart):
     hearts = drawn_heart(scales=(1.0, 0.8, 0.6)).hearts
-    flipped = np.array(((-1.0,), (1.0,)))  # rows upwards
-    wrong = [
-        replace(heart, plane=replace(heart.plane, directions=flipped * heart.plane.directions)) for heart in hearts
-    ]
+    wrong = [replace(heart, plane=replace(heart.plane, directions=-heart.plane.directions)) for heart in hearts]
     axis = LongAxis.of(wrong)
     assert any("the apex points to the right or upwards" in flag for flag in axis.flags)
     assert any("the left ventricle grows towards" in flag for flag in axis.flags)
