@@ -114,7 +114,9 @@ class SegmentedStudy:
         if not (folder / "masks").is_dir():
             raise InputError(f"{folder / 'masks'}: there are no masks. {_SEGMENT}")
         codes = _codes(folder / "dataset.json")
-        reader, cases, faults, flags = ImageReader(), [], [], []
+        reader, cases = ImageReader(), []
+        faults: list[str] = []
+        flags: list[str] = []
         for files in scans_of_files(images.files, series=True):
             try:
                 series = SeriesJob(files, "molli", read_times("molli", files, folder / "images"))

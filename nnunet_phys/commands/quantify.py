@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=named_path,
         required=True,
         metavar="FOLDER",
-        help="MOLLI series of one examination: images/ as `import` writes molli/, masks/CASE, dataset.json; references/ "
-        "with CASE_T1map of the scanner is compared",
+        help="one examination: images/ as `import` writes molli/, masks/CASE, dataset.json, and the scanner's "
+        "references/CASE_T1map",
     )
     parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="new folder for the report")
     parser.add_argument(

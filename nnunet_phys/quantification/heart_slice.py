@@ -115,7 +115,7 @@ class HeartSlice:
         front = self.plane.directions @ _ANTERIOR
         cosine = to_anterior @ front / max(np.linalg.norm(to_anterior) * np.linalg.norm(front), 1e-9)
         chosen = forwards if cosine >= 0 else backwards
-        return Septum(chosen.anterior_deg, chosen.turn, chosen.width_deg, abs(cosine) >= _LEAST_ANTERIOR)
+        return Septum(chosen.anterior_deg, chosen.turn, chosen.width_deg, bool(abs(cosine) >= _LEAST_ANTERIOR))
 
     @property
     def to_apex(self) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""What `quantify` measures: the slices of a study, their levels and regions, and their partners after contrast agent."""
+"""What `quantify` measures: slices, their levels and regions, and their partners after contrast agent."""
 
 from __future__ import annotations
 

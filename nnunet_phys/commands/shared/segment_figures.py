@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 
-from nnunet_phys.pictures import MAP_WINDOWS
 from nnunet_phys.quantification.region_values import SliceRegions
 
 if TYPE_CHECKING:
@@ -24,9 +23,13 @@ _MARGIN_MM = 25.0
 _OUTLINES = {"rv": "#ff9d2e", "myo": "#ff4d4d", "lv": "#4dc3ff"}
 _LIMIT = 1.96
 """Standard deviations of the limits of agreement: Bland and Altman, Lancet 327:307 (1986)."""
-_RINGS = {"basal": (1, 6, 120.0, 3), "mid": (7, 6, 120.0, 2), "apical": (13, 4, 135.0, 1)}
-"""Of each level: first segment, number of segments, where the second begins (degrees, counter-clockwise from the right),
-and inner radius. Cerqueira et al., Circulation 105:539 (2002), figure 4."""
+_RINGS = ((1, 6, 120.0, 3), (7, 6, 120.0, 2), (13, 4, 135.0, 1), (17, 1, 0.0, 0))
+"""Of each level, from the base: first segment, number of segments, where the second begins (degrees counter-clockwise
+from the right) and inner radius. Cerqueira et al., Circulation 105:539 (2002), figure 4."""
+_BINS = list(range(0, 2500, 20))
+"""Edges of the histograms' bins, ms."""
+_LIGHT = 0.6
+"""Share of the colour scale above which black text is legible."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def overlays(regions: SliceRegions, panels: Sequence[Panel]) -> Figure:
     for axis in axes:
         axis.axis("off")
     for axis, panel in zip(axes, panels, strict=False):
-        low, high = (0.0, panel.top) if panel.is_map else _grey(panel.values[rows, columns])
+        low, high = (0.0, panel.top) if panel.is_map else _grey(panel.values[heart.rv | heart.myo | heart.lv])
         shown = axis.imshow(
             panel.values,
             cmap="viridis" if panel.is_map else "gray",
@@ -86,52 +89,51 @@ def _grey(values: np.ndarray) -> tuple[float, float]:
 
 
 def _outline(axis: Axes, regions: SliceRegions) -> None:
-    """Contours of the mask, borders of the segments and their numbers."""
-    for name, colour in _OUTLINES.items():
-        mask = getattr(regions.heart, name)
-        if mask.any():
-            axis.contour(mask, [0.5], colors=colour, linewidths=0.8)
+    """Borders of the segments and their numbers, and contours of the mask."""
     present = [int(number) for number in np.unique(regions.segments) if number]
     for number in present:
         inside = regions.segments == number
-        if len(present) > 1:
-            axis.contour(inside, [0.5], colors="white", linewidths=0.4)
-        row, column = np.argwhere(inside).mean(0)
-        if len(present) == 1:
-            row, column = regions.heart.centre
-        axis.text(column, row, str(number), color="white", fontsize=6, ha="center", va="center")
+        row, column = np.argwhere(inside).mean(0) if len(present) > 1 else regions.heart.centre
+        axis.contour(inside, [0.5], colors="white", linewidths=0.8)
+        axis.text(column, row, str(number), color="white", fontsize=7, ha="center", va="center")
+    for name, colour in _OUTLINES.items():
+        mask = getattr(regions.heart, name)
+        if mask.any():
+            axis.contour(mask, [0.5], colors=colour, linewidths=1.2)
 
 
 def bulls_eyes(by_title: Mapping[str, Mapping[int, float]], unit: str) -> Figure:
     """The 17 segments as rings, one plot per title: segment to its value; anterior is up, the septum on the left."""
     figure = Figure(figsize=(3.4 * len(by_title), 3.2), layout="constrained")
     values = [value for segments in by_title.values() for value in segments.values()]
-    scale = ScalarMappable(Normalize(min(values) - 1, max(values) + 1), colormaps["viridis"])
+    low, high = min(values) - 1, max(values) + 1
     axes = figure.subplots(1, len(by_title), squeeze=False)[0]
     for axis, (title, segments) in zip(axes, by_title.items(), strict=True):
-        for first, count, start, radius in _RINGS.values():
-            for k in range(count):
-                begin = start + (k - 1) * 360 / count
-                _wedge(axis, scale, segments.get(first + k), first + k, radius, begin, 360 / count)
-        _wedge(axis, scale, segments.get(17), 17, 0, 0.0, 360.0)
+        shares = {segment: (value - low) / (high - low) for segment, value in segments.items()}
+        for number, radius, begin, width in _wedges():
+            share = shares.get(number)
+            colour = "#eeeeee" if share is None else colormaps["viridis"](share)
+            axis.add_patch(
+                Wedge((0, 0), radius + 1, begin, begin + width, width=1, facecolor=colour, edgecolor="white")
+            )
+            middle, distance = np.deg2rad(begin + width / 2), radius + 0.5 if radius else 0.0
+            place = distance * np.cos(middle), distance * np.sin(middle)
+            text = str(number) if share is None else f"{segments[number]:.0f}"
+            colour = "#aaaaaa" if share is None else "black" if share > _LIGHT else "white"
+            axis.text(*place, text, fontsize=7, ha="center", va="center", color=colour)
         axis.set(xlim=(-4.1, 4.1), ylim=(-4.1, 4.1), aspect="equal")
         axis.set_title(title, fontsize=9)
         axis.axis("off")
+    scale = ScalarMappable(Normalize(low, high), colormaps["viridis"])
     figure.colorbar(scale, ax=axes, fraction=0.03, pad=0.02).set_label(unit, fontsize=8)
     return figure
 
 
-def _wedge(
-    axis: Axes, scale: ScalarMappable, value: float | None, number: int, radius: int, begin: float, width: float
-) -> None:
-    colour = "#eeeeee" if value is None else scale.to_rgba(value)
-    axis.add_patch(Wedge((0, 0), radius + 1, begin, begin + width, width=1, facecolor=colour, edgecolor="white"))
-    middle, distance = np.deg2rad(begin + width / 2), radius + 0.5 if radius else 0.0
-    dark = value is None or scale.norm(value) > 0.6
-    text = str(number) if value is None else f"{value:.0f}"
-    colour = "#aaaaaa" if value is None else "black" if dark else "white"
-    place = distance * np.cos(middle), distance * np.sin(middle)
-    axis.text(*place, text, fontsize=7, ha="center", va="center", color=colour)
+def _wedges() -> Iterator[tuple[int, int, float, float]]:
+    """Number, inner radius, beginning and width (degrees counter-clockwise from the right) of each segment."""
+    for first, count, start, radius in _RINGS:
+        for k in range(count):
+            yield first + k, radius, start + (k - 1) * 360 / count, 360 / count
 
 
 def histograms(by_title: Mapping[str, np.ndarray]) -> Figure:
@@ -139,19 +141,17 @@ def histograms(by_title: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(7, 2.4), layout="constrained")
     axis = figure.subplots()
     for title, values in by_title.items():
-        axis.hist(
-            values, bins=np.arange(0, MAP_WINDOWS["T1, ms"] + 500, 20), histtype="step", density=True, label=title
-        )
+        axis.hist(values, bins=_BINS, histtype="step", density=True, label=title)
     axis.set(xlabel="T1, ms", yticks=[])
     axis.legend(fontsize=7)
     return figure
 
 
-def bland_altman(by_method: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+def bland_altman(by_method: Mapping[str, np.ndarray]) -> Figure:
     """Differences of a method from the scanner's map over their mean, with mean and limits of agreement.
 
     Args:
-        by_method: means of the segments by the method and by the scanner, both (segments,), ms.
+        by_method: means of the segments by the method and by the scanner, (2, segments), ms.
     """
     figure = Figure(figsize=(4.2 * len(by_method), 2.8), layout="constrained")
     axes = figure.subplots(1, len(by_method), squeeze=False)[0]

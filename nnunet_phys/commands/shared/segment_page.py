@@ -92,17 +92,17 @@ def _bulls_eyes(rows: Sequence[SegmentRow]) -> str:
 
 def _agreement(rows: Sequence[SegmentRow]) -> str:
     """Bland-Altman plots of the segments that the scanner's map shows, too."""
-    means = {(row.method, row.case, row.slice, row.segment): row.mean_ms for row in rows if row.segment.isdigit()}
-    pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for (method, *place), mean in means.items():
-        scanner = means.get((SCANNER, *place))
-        if method != SCANNER and mean is not None and scanner is not None:
-            pairs[method].append((mean, scanner))
+    segments = [row for row in rows if row.segment.isdigit() and row.mean_ms is not None]
+    scanner = {(row.case, row.slice, row.segment): row.mean_ms for row in segments if row.method == SCANNER}
+    pairs = defaultdict(list)
+    for row in segments:
+        place = row.case, row.slice, row.segment
+        if row.method != SCANNER and place in scanner:
+            pairs[row.method].append((row.mean_ms, scanner[place]))
     enough = {method: np.array(values).T for method, values in pairs.items() if len(values) >= _FEWEST_TO_COMPARE}
     if not enough:
         return ""
-    plots = {method: (ours, scanner) for method, (ours, scanner) in enough.items()}
-    return f"<h2>Segments against the scanner's map</h2>{picture(bland_altman(plots))}"
+    return f"<h2>Segments against the scanner's map</h2>{picture(bland_altman(enough))}"
 
 
 def _histograms(slices: Sequence[PageSlice]) -> str:

@@ -41,7 +41,8 @@ def t1_maps(
         InputError: before any map is made: a case without a protocol, or images that the prior cannot be used on.
     """
     works = [] if prior is None else [_joint_work(study, prior, prior_name) for study in studies]
-    maps, flags = {}, []
+    maps: dict[str, list[T1Maps]] = {}
+    flags: list[str] = []
     if "fit" in methods:
         maps["fit"] = [_fitted(study, show_progress) for study in studies]
     if works:
@@ -72,7 +73,8 @@ def _joint_work(study: SegmentedStudy, prior: SpinPrior, name: str) -> MapWork:
 
 def _joint(study: SegmentedStudy, work: MapWork, show_progress: bool) -> tuple[T1Maps, list[str]]:
     """The maps of the joint estimate, and what its quality says about slices."""
-    maps, flags = {}, []
+    maps: T1Maps = {}
+    flags: list[str] = []
     for job, inferred in work.infer(work.jobs, study.reader, show_progress):
         maps[job.case] = inferred.maps.t1.numpy()
         judgement = quality(inferred, work.prior.scaling)
