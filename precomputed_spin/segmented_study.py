@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import Geometry, inside, read_image
@@ -20,6 +21,8 @@ from nnunet_phys.precomputed_spin.series_times import read_times
 from nnunet_phys.quantification.heart_slice import HeartSlice
 from nnunet_phys.quantification.planes import slice_planes
 
+T1Maps = dict[str, np.ndarray]
+"""Case to its T1 map in ms, (slices, rows, columns), 0 where there is none."""
 _SEGMENT = "Segment the series first, one mask per series."
 _LABELS = 'Write {"labels": {"background": 0, "RV": 1, "MYO": 2, "LV": 3}}.'
 
@@ -80,8 +83,13 @@ class SegmentedStudy:
         """The grid of a case's images and mask."""
         return self._by_name[case].series.files.geometry
 
-    def references(self) -> dict[str, np.ndarray]:
-        """The scanner's T1 maps in ms, (slices, rows, columns), of the cases that have one."""
+    def fitted(self, show_progress: bool) -> T1Maps:
+        """The three-parameter fit of each series (`nnunet_phys fit`)."""
+        cases = tqdm(self.cases, desc="fit", unit="case", disable=not show_progress)
+        return {case.case: case.series.fit(self.reader).maps["T1"].numpy() for case in cases}
+
+    def references(self) -> T1Maps:
+        """The scanner's T1 maps of the cases that have one."""
         return {case.case: read_image(case.reference) for case in self.cases if case.reference is not None}
 
     def three_readouts(self, case: str) -> dict[str, np.ndarray]:

@@ -16,16 +16,15 @@ from nnunet_phys.quantification.segments import LEVELS
 if TYPE_CHECKING:
     import numpy as np
 
+    from nnunet_phys.commands.shared.joint_estimate import JointEstimate
     from nnunet_phys.commands.shared.measurement import Measurement
     from nnunet_phys.commands.shared.segment_page import PageSlice
-    from nnunet_phys.commands.shared.t1_methods import T1Maps
-    from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy
+    from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
     from nnunet_phys.quantification.heart_slice import HeartSlice
     from nnunet_phys.quantification.measured_slice import MeasuredSlice
 
     ByMethod = dict[str, list[MeasuredSlice]]
 
-_METHODS = {"fit": ("fit",), "joint": ("joint",), "both": ("fit", "joint")}
 _MOST_EROSION_MM = 10.0
 """Upper bound of -erode: half of a thick wall."""
 _BYTES_OF_VOXEL = 4  # float32
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="new folder for the report")
     parser.add_argument(
         "-method",
-        choices=tuple(_METHODS),
+        choices=("fit", "joint", "both"),
         default="fit",
         help="fit: three parameters, as scanners do, in seconds; joint: `reverse` of the series, which models the "
         "readout, in minutes; both (default %(default)s)",
@@ -79,10 +78,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.commands.shared.measurement import Measurement
     from nnunet_phys.commands.shared.report_folder import check_report_folder
     from nnunet_phys.commands.shared.segment_page import SCANNER
-    from nnunet_phys.commands.shared.t1_methods import t1_maps
-    from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy
-    from nnunet_phys.precomputed_spin.work_parts import device_of_process
 
     _check_haematocrit(args.haematocrit, args.post)
     refuse_as_target(args.o, args.i, *(() if args.post is None else (args.post,)))
@@ -90,13 +86,10 @@ def run(args: argparse.Namespace) -> None:
     studies = [SegmentedStudy.read(folder) for folder in (args.i, args.post) if folder is not None]
     before, after = studies[0], studies[1] if args.post is not None else None
     measurement = Measurement.plan(before, after, args.levels, args.erode)
+    joint = None if args.method == "fit" else _joint_estimate(args, studies)
     check_target(args.o, _bytes(before))
 
-    methods = _METHODS[args.method]
-    prior = None
-    if "joint" in methods:
-        prior = SpinPrior.load(args.prior, device_of_process(args.device), args.scaling)
-    maps, flags = t1_maps(studies, methods, prior, args.prior, not args.disable_progress_bar)
+    maps, flags = _t1_maps(args, studies, joint)
     measured: ByMethod = {}
     for method, of_studies in maps.items():
         post = of_studies[1] if after is not None else {}
@@ -107,6 +100,31 @@ def run(args: argparse.Namespace) -> None:
         measured[SCANNER], doubts = measurement.measured(SCANNER, references, {}, 0.0)
         flags += doubts
     _write(args, measurement, maps, measured, [*measurement.flags, *flags], old)
+
+
+def _joint_estimate(args: argparse.Namespace, studies: list[SegmentedStudy]) -> JointEstimate:
+    """The joint estimate; imported, as diffusers is, where it is needed.
+
+    Raises:
+        InputError: as for `JointEstimate.plan`.
+    """
+    from nnunet_phys.commands.shared.joint_estimate import JointEstimate
+
+    return JointEstimate.plan(studies, args.prior, args.device, args.scaling)
+
+
+def _t1_maps(
+    args: argparse.Namespace, studies: list[SegmentedStudy], joint: JointEstimate | None
+) -> tuple[dict[str, list[T1Maps]], list[str]]:
+    """The maps of each method, one entry per study, and what is doubtful about them."""
+    show_progress = not args.disable_progress_bar
+    maps: dict[str, list[T1Maps]] = {}
+    flags: list[str] = []
+    if args.method != "joint":
+        maps["fit"] = [study.fitted(show_progress) for study in studies]
+    if joint is not None:
+        maps["joint"], flags = joint.maps(show_progress)
+    return maps, flags
 
 
 def _check_haematocrit(haematocrit: float | None, post: Path | None) -> None:

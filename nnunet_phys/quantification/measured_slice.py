@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -27,10 +27,6 @@ class MeasuredSlice:
     post: MeasuredSlice | None = None
     haematocrit: float = 0.0
 
-    def without_post(self) -> MeasuredSlice:
-        """The same slice without extracellular volume."""
-        return replace(self, post=None)
-
     @cached_property
     def values(self) -> dict[str, RegionValues]:
         """Statistics of T1 of each region (`SliceRegions.masks`)."""
@@ -44,7 +40,7 @@ class MeasuredSlice:
         Raises:
             ValueError: T1 of blood did not fall.
         """
-        values, blood = self.values.get(region), self._blood
+        values, blood = self.values.get(region), self.blood_ms
         after = None if self.post is None else self.post.values.get(region)
         if values is None or after is None or blood is None or region == "blood":
             return None
@@ -60,7 +56,7 @@ class MeasuredSlice:
         Raises:
             ValueError: T1 of blood did not fall.
         """
-        blood = self._blood
+        blood = self.blood_ms
         if self.post is None or blood is None:
             return None
         known = (self.t1_ms > 0) & (self.post.t1_ms > 0)
@@ -68,8 +64,8 @@ class MeasuredSlice:
         return np.where(known, extracellular_volume(before, after, *blood, self.haematocrit), 0.0)
 
     @property
-    def _blood(self) -> tuple[float, float] | None:
-        """Median T1 of blood before and after contrast agent."""
+    def blood_ms(self) -> tuple[float, float] | None:
+        """Median T1 of blood before and after contrast agent; None without either."""
         if self.post is None:
             return None
         before, after = (slice_.values.get("blood") for slice_ in (self, self.post))

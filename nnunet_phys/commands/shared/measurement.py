@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nnunet_phys.commands.shared.t1_methods import T1Maps
 from nnunet_phys.errors import InputError, counted
-from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy
+from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
 from nnunet_phys.quantification.contrast_pairs import Pairs, contrast_pairs
 from nnunet_phys.quantification.heart_slice import HeartSlice
 from nnunet_phys.quantification.measured_slice import MeasuredSlice
@@ -86,8 +85,13 @@ class Measurement:
             if other is not None and other.case in after:
                 post = MeasuredSlice(self.regions[other], after[other.case][other.index])
                 flags += post.regions.invalid_flags(post.t1_ms, f"{method} after contrast agent")
-                one, doubt = _with_post(replace(one, post=post, haematocrit=haematocrit), method)
-                flags += doubt
+                one = replace(one, post=post, haematocrit=haematocrit)
+                if one.blood_ms is not None and one.blood_ms[1] >= one.blood_ms[0]:
+                    flags.append(
+                        f"{heart.title}: {method}: T1 of blood is {one.blood_ms[0]:.0f} ms before and "
+                        f"{one.blood_ms[1]:.0f} ms after contrast agent: no extracellular volume. Is -post right?"
+                    )
+                    one = replace(one, post=None)
             results.append(one)
         return results, flags
 
@@ -136,13 +140,3 @@ def _pairs(before: Sequence[HeartSlice], after: Sequence[HeartSlice]) -> tuple[P
     if not pairs:
         raise InputError(f"-post: {missing[0]}. Give series of the same slices of the same patient.")
     return pairs, missing
-
-
-def _with_post(measured: MeasuredSlice, method: str) -> tuple[MeasuredSlice, list[str]]:
-    """A slice with contrast agent, or without it and a flag if T1 of its blood makes no sense."""
-    try:
-        measured.ecv("global")
-    except ValueError as error:
-        title = measured.regions.heart.title
-        return measured.without_post(), [f"{title}: {method}: {error}: no extracellular volume. Is -post right?"]
-    return measured, []

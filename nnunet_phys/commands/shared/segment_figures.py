@@ -141,7 +141,7 @@ def histograms(by_title: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(7, 2.4), layout="constrained")
     axis = figure.subplots()
     for title, values in by_title.items():
-        axis.hist(values, bins=_BINS, histtype="step", density=True, label=title)
+        axis.hist(values.clip(max=_BINS[-1]), bins=_BINS, histtype="step", density=True, label=title)
     axis.set(xlabel="T1, ms", yticks=[])
     axis.legend(fontsize=7)
     return figure

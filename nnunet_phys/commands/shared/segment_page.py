@@ -111,12 +111,10 @@ def _histograms(slices: Sequence[PageSlice]) -> str:
         for method, measured in shown.measured.items():
             for region, name in (("global", "myocardium"), ("blood", "blood")):
                 mask = measured.regions.masks.get(region)
-                if mask is not None:
-                    values = measured.t1_ms[mask]
-                    collected[f"{name}, {method}"].append(values[values > 0])
-    return (
-        f"<h2>Pixels</h2>{picture(histograms({title: np.concatenate(values) for title, values in collected.items()}))}"
-    )
+                if mask is not None and (measured.t1_ms[mask] > 0).any():
+                    collected[f"{name}, {method}"].append(measured.t1_ms[mask & (measured.t1_ms > 0)])
+    by_title = {title: np.concatenate(values) for title, values in collected.items()}
+    return f"<h2>Pixels</h2>{picture(histograms(by_title))}" if by_title else ""
 
 
 def _slice(shown: PageSlice) -> str:
