@@ -117,13 +117,18 @@ def _t1_maps(
     args: argparse.Namespace, studies: list[SegmentedStudy], joint: JointEstimate | None
 ) -> tuple[dict[str, list[T1Maps]], list[str]]:
     """The maps of each method, one entry per study, and what is doubtful about them."""
+    from nnunet_phys.commands.shared.measurement import AFTER
+
     show_progress = not args.disable_progress_bar
     maps: dict[str, list[T1Maps]] = {}
     flags: list[str] = []
     if args.method != "joint":
         maps["fit"] = [study.fitted(show_progress) for study in studies]
     if joint is not None:
-        maps["joint"], flags = joint.maps(show_progress)
+        maps["joint"] = []
+        for of_study, doubts in joint.maps(show_progress):
+            flags += [f"{AFTER if maps['joint'] else ''}{doubt}" for doubt in doubts]
+            maps["joint"].append(of_study)
     return maps, flags
 
 

@@ -236,6 +236,15 @@ def test_a_slice_without_a_right_ventricle_keeps_its_global_value(study, edit_im
     )
 
 
+def test_flags_of_the_series_after_contrast_agent_say_so(study, post, edit_image, tmp_path):
+    edit_image(post / "masks" / "031_MOLLI_post.nii.gz", lambda mask: np.where(mask == LABELS["RV"], 0, mask))
+    report = tmp_path / "report"
+    assert main(quantify(study, report, "-post", post, "-haematocrit", "0.4")) == 0
+    flags = [flag for flag in content(report)["flags"] if "insertion points" in flag]
+    assert len(flags) == 1 and flags[0].startswith("after contrast agent: 031_MOLLI_post, slice 0: no right ventricle")
+    assert set(by_segment(report, "ecv_percent")) == {"global"}
+
+
 def test_contrast_agent_that_lengthens_t1_is_flagged(study, post, tmp_path):
     report = tmp_path / "report"
     assert main(quantify(post, report, "-post", study, "-haematocrit", "0.4")) == 0

@@ -47,14 +47,15 @@ class JointEstimate:
             works.append(work)
         return cls(tuple(studies), tuple(works))
 
-    def maps(self, show_progress: bool) -> tuple[list[T1Maps], list[str]]:
+    def maps(self, show_progress: bool) -> list[tuple[T1Maps, list[str]]]:
         """The maps of each study, and what their quality says about slices."""
-        maps: list[T1Maps] = []
-        flags: list[str] = []
+        results = []
         for study, work in zip(self.studies, self.works, strict=True):
-            maps.append({})
+            maps: T1Maps = {}
+            flags: list[str] = []
             for job, inferred in work.infer(work.jobs, study.reader, show_progress):
-                maps[-1][job.case] = inferred.maps.t1.numpy()
+                maps[job.case] = inferred.maps.t1.numpy()
                 doubts = quality(inferred, work.prior.scaling)["flags"]
                 flags.extend(f"{job.case}, slice {doubt['slice']}: joint: {doubt['reason']}" for doubt in doubts)
-        return maps, flags
+            results.append((maps, flags))
+        return results

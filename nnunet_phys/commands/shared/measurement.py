@@ -16,6 +16,9 @@ from nnunet_phys.quantification.region_values import SliceRegions
 from nnunet_phys.quantification.segments import Level
 from nnunet_phys.quantification.stack import stacks
 
+AFTER = "after contrast agent: "
+"""Begins the flags of a study after contrast agent, whose cases may be called like those before it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
@@ -60,8 +63,10 @@ class Measurement:
             heart: SliceRegions(heart, level, max(heart.plane.pixel_mm) if erode_mm is None else erode_mm)
             for heart, level in by_slice.items()
         }
-        flags = [*before.flags, *(() if after is None else after.flags), *flags, *missing]
-        flags += [flag for each in regions.values() for flag in each.flags()]
+        flags = [*before.flags, *flags, *missing]
+        flags += [flag for heart in before.hearts for flag in regions[heart].flags()]
+        of_post = [flag for heart in pairs.values() for flag in regions[heart].flags()]
+        flags += [f"{AFTER}{flag}" for flag in (*(() if after is None else after.flags), *of_post)]
         return cls(before, after, regions, pairs, tuple(flags))
 
     def measured(

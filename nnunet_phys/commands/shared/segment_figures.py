@@ -12,6 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
+from matplotlib.patheffects import withStroke
 
 from nnunet_phys.quantification.region_values import SliceRegions
 
@@ -95,7 +96,8 @@ def _outline(axis: Axes, regions: SliceRegions) -> None:
         inside = regions.segments == number
         row, column = np.argwhere(inside).mean(0) if len(present) > 1 else regions.heart.centre
         axis.contour(inside, [0.5], colors="white", linewidths=0.8)
-        axis.text(column, row, str(number), color="white", fontsize=7, ha="center", va="center")
+        number_text = axis.text(column, row, str(number), color="white", fontsize=7, ha="center", va="center")
+        number_text.set_path_effects([withStroke(linewidth=1.5, foreground="black")])
     for name, colour in _OUTLINES.items():
         mask = getattr(regions.heart, name)
         if mask.any():
