@@ -179,8 +179,8 @@ def _write(
     rows = [row for method, slices in measured.items() for one in slices for row in segment_rows(one, method)]
     settings = {
         "methods": list(maps),
-        "erode_mm": "one pixel" if args.erode is None else args.erode,
-        "levels": args.levels or "thirds of the length",
+        "erosion": "one pixel" if args.erode is None else f"{args.erode:g} mm",
+        "levels": args.levels or ["thirds of the length"],
         "haematocrit": args.haematocrit,
         "prior": args.prior if "joint" in maps else None,
     }

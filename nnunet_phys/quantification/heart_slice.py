@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import binary_erosion, distance_transform_edt, label
 
 from nnunet_phys.quantification.planes import SlicePlane
 
@@ -94,13 +94,14 @@ class HeartSlice:
     def septum(self) -> Septum | None:
         """Where the right ventricle is attached; None where there is none, or none that touches the wall.
 
-        The insertion points are the ends of the arc of the wall's outer border that lies next to the right ventricle.
+        The insertion points are the ends of the arc of the wall's outer border that lies next to the largest piece of
+        the right ventricle; networks leave stray ones.
         """
         ventricle = self.myo | self.lv
         if not self.rv.any() or self.is_apex:
             return None
         border = np.argwhere(ventricle & ~binary_erosion(ventricle))
-        distance = distance_transform_edt(~self.rv, sampling=self.plane.pixel_mm)[tuple(border.T)]
+        distance = distance_transform_edt(~_largest_piece(self.rv), sampling=self.plane.pixel_mm)[tuple(border.T)]
         if distance.min() > _FARTHEST_RV_MM:
             return None
         attached = border[distance <= distance.min() + _REACH * max(self.plane.pixel_mm)]
@@ -132,3 +133,8 @@ class HeartSlice:
 
 def _angles(in_plane_mm: np.ndarray) -> np.ndarray:
     return np.rad2deg(np.arctan2(in_plane_mm[..., 0], in_plane_mm[..., 1]))
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    pieces, _ = label(mask, np.ones((3, 3)))
+    return pieces == np.bincount(pieces[mask]).argmax()

@@ -350,7 +350,7 @@ def test_a_report_replaces_its_own_files_and_no_others(study, tmp_path, refused)
     assert main(quantify(study, report)) == 0 and content(report)["generator"] == MADE_BY
     refused(quantify(study, report), "holds a report. Add --overwrite to replace it")
     assert main(quantify(study, report, "--overwrite", "-erode", "0")) == 0
-    assert content(report)["settings"]["erode_mm"] == 0
+    assert content(report)["settings"]["erosion"] == "0 mm"
     assert sorted(path.name for path in report.iterdir()) == ["fit", "report.html", "segments.csv", "study.json"]
     (report / "segments.csv").write_text("mine")
     refused(quantify(study, report, "--overwrite"), "segments.csv is not of the report there, or was changed since")

@@ -6,6 +6,7 @@ import html
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class PageSlice:
 
 def page_parts(
     title: str,
-    settings: Mapping[str, str],
+    settings: Mapping[str, Any],
     flags: Sequence[str],
     slices: Sequence[PageSlice],
     rows: Sequence[SegmentRow],
@@ -50,12 +51,13 @@ def page_parts(
 
     Args:
         title: the heading.
-        settings: what was set, in words.
+        settings: numbers, texts or lists of texts; None is left out.
         flags: what is doubtful.
         slices: from base to apex.
         rows: the whole table.
     """
-    described = "; ".join(f"{name}: {value}" for name, value in settings.items())
+    texts = {name: ", ".join(value) if isinstance(value, list) else value for name, value in settings.items()}
+    described = "; ".join(f"{name}: {text}" for name, text in texts.items() if text is not None)
     return [
         f"<h1>{html.escape(title)}: T1 per segment</h1>",
         fault_lines(flags) or "<p>No flags.</p>",

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from nnunet_phys.quantification.planes import SlicePlane
 from nnunet_phys.quantification.region_values import SliceRegions
@@ -111,3 +112,11 @@ def test_insertion_points_that_cannot_be_told_are_flagged(drawn_heart):
     (heart,) = drawn_heart().hearts
     sideways = replace(heart.plane, directions=np.array(((-1.0, 0, 0), (0, -1.0, 0))))
     assert any("may be exchanged" in flag for flag in SliceRegions(replace(heart, plane=sideways), "mid", 0).flags())
+
+
+def test_stray_pieces_of_the_right_ventricle_do_not_move_the_insertion_points(drawn_heart):
+    drawn = drawn_heart()
+    (heart,) = drawn.hearts
+    stray = heart.rv | (binary_dilation(heart.myo | heart.lv) & ~heart.myo & ~heart.lv & (np.abs(drawn.angles) > 160))
+    assert (stray & ~heart.rv).sum() > 5
+    assert replace(heart, rv=stray).septum == heart.septum
