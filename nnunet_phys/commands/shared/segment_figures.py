@@ -26,7 +26,7 @@ _LIMIT = 1.96
 """Standard deviations of the limits of agreement: Bland and Altman, Lancet 327:307 (1986)."""
 _RINGS = ((1, 6, 120.0, 3), (7, 6, 120.0, 2), (13, 4, 135.0, 1), (17, 1, 0.0, 0))
 """Of each level, from the base: first segment, number of segments, where the second begins (degrees counter-clockwise
-from the right) and inner radius. Cerqueira et al., Circulation 105:539 (2002), figure 4."""
+from the right) and inner radius. Cerqueira et al., Circulation 105:539 (2002)."""
 _BINS = list(range(0, 2500, 20))
 """Edges of the histograms' bins, ms."""
 _LIGHT = 0.6
