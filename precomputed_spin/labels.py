@@ -150,10 +150,7 @@ def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
                     raise InputError(f"{name} is a region ({code}). Name single codes in dataset.json.")
                 codes[structure] = code
     if not codes:
-        raise InputError(
-            f"none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there, or "
-            "leave --labels out."
-        )
+        raise InputError(f"none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there.")
     return codes
 
 

@@ -1,0 +1,249 @@
+"""`nnunet_phys quantify`: T1 and extracellular volume per segment of segmented MOLLI series."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_phys.commands.shared.map_work import add_prior_arguments
+from nnunet_phys.commands.shared.numbers import finite, number
+from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
+from nnunet_phys.errors import InputError, counted
+from nnunet_phys.quantification.segments import LEVELS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nnunet_phys.commands.shared.joint_estimate import JointEstimate
+    from nnunet_phys.commands.shared.measurement import Measurement
+    from nnunet_phys.commands.shared.segment_page import PageSlice
+    from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
+    from nnunet_phys.quantification.heart_slice import HeartSlice
+    from nnunet_phys.quantification.measured_slice import MeasuredSlice
+
+    ByMethod = dict[str, list[MeasuredSlice]]
+
+_MOST_EROSION_MM = 10.0
+"""Upper bound of -erode: half of a thick wall."""
+_BYTES_OF_VOXEL = 4  # float32
+_BYTES_OF_PAGE = 1 << 20
+"""Of the figures of a slice. Assumed: three times what they take."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is measured, by which method, and where the report goes."""
+    parser.add_argument(
+        "-i",
+        type=named_path,
+        required=True,
+        metavar="FOLDER",
+        help="one examination: images/ as `import` writes molli/, masks/CASE, dataset.json, and the scanner's "
+        "references/CASE_T1map",
+    )
+    parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="new folder for the report")
+    parser.add_argument(
+        "-method",
+        choices=("fit", "joint", "both"),
+        default="fit",
+        help="fit: three parameters, as scanners do, in seconds; joint: `reverse` of the series, which models the "
+        "readout, in minutes; both (default %(default)s)",
+    )
+    parser.add_argument(
+        "-post", type=named_path, metavar="FOLDER", help="the same after contrast agent: adds extracellular volume"
+    )
+    parser.add_argument("-haematocrit", type=finite, metavar="SHARE", help="with -post: share of cells in blood: 0.42")
+    parser.add_argument(
+        "-erode",
+        type=number(0, _MOST_EROSION_MM),
+        metavar="MM",
+        help="what is left out at each edge of wall and cavity (default: one pixel)",
+    )
+    parser.add_argument(
+        "-levels",
+        nargs="+",
+        choices=LEVELS,
+        metavar="LEVEL",
+        help="basal, mid or apical for each slice from base to apex (default: thirds of their length; one slice: mid)",
+    )
+    add_prior_arguments(parser)
+    parser.add_argument("-device", default="cuda", help="of the joint estimate: cuda, cpu or mps (default %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a report that this command made")
+    parser.add_argument("--disable_progress_bar", action="store_true")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check everything, make the T1 maps, measure, and write the report whole or not at all."""
+    from nnunet_phys.commands.shared.measurement import Measurement
+    from nnunet_phys.commands.shared.report_folder import check_report_folder
+    from nnunet_phys.commands.shared.segment_page import SCANNER
+    from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy
+
+    _check_haematocrit(args.haematocrit, args.post)
+    refuse_as_target(args.o, args.i, *(() if args.post is None else (args.post,)))
+    old = check_report_folder(args.o, args.overwrite)
+    studies = [SegmentedStudy.read(folder) for folder in (args.i, args.post) if folder is not None]
+    before, after = studies[0], studies[1] if args.post is not None else None
+    measurement = Measurement.plan(before, after, args.levels, args.erode)
+    joint = None if args.method == "fit" else _joint_estimate(args, studies)
+    check_target(args.o, _bytes(before))
+
+    maps, flags = _t1_maps(args, studies, joint)
+    measured: ByMethod = {}
+    for method, of_studies in maps.items():
+        post = of_studies[1] if after is not None else {}
+        measured[method], doubts = measurement.measured(method, of_studies[0], post, args.haematocrit or 0.0)
+        flags += doubts
+    references = before.references()
+    if references:
+        measured[SCANNER], doubts = measurement.measured(SCANNER, references, {}, 0.0)
+        flags += doubts
+    _write(args, measurement, maps, measured, [*measurement.flags, *flags], old)
+
+
+def _joint_estimate(args: argparse.Namespace, studies: list[SegmentedStudy]) -> JointEstimate:
+    """The joint estimate; imported, as diffusers is, where it is needed.
+
+    Raises:
+        InputError: as for `JointEstimate.plan`.
+    """
+    from nnunet_phys.commands.shared.joint_estimate import JointEstimate
+
+    return JointEstimate.plan(studies, args.prior, args.device, args.scaling)
+
+
+def _t1_maps(
+    args: argparse.Namespace, studies: list[SegmentedStudy], joint: JointEstimate | None
+) -> tuple[dict[str, list[T1Maps]], list[str]]:
+    """The maps of each method, one entry per study, and what is doubtful about them."""
+    from nnunet_phys.commands.shared.measurement import AFTER
+
+    show_progress = not args.disable_progress_bar
+    maps: dict[str, list[T1Maps]] = {}
+    flags: list[str] = []
+    if args.method != "joint":
+        maps["fit"] = [study.fitted(show_progress) for study in studies]
+    if joint is not None:
+        maps["joint"] = []
+        for of_study, doubts in joint.maps(show_progress):
+            flags += [f"{AFTER if maps['joint'] else ''}{doubt}" for doubt in doubts]
+            maps["joint"].append(of_study)
+    return maps, flags
+
+
+def _check_haematocrit(haematocrit: float | None, post: Path | None) -> None:
+    """Refuse a haematocrit that is missing, not needed, or no share.
+
+    Raises:
+        InputError: it is refused.
+    """
+    if post is not None and haematocrit is None:
+        raise InputError(f"-post {post} needs -haematocrit, the share of cells in blood, such as 0.42.")
+    if haematocrit is None:
+        return
+    if post is None:
+        raise InputError(f"-haematocrit {haematocrit:g} is for extracellular volume. Add -post, or leave it out.")
+    if 1 < haematocrit < 100:
+        raise InputError(f"-haematocrit {haematocrit:g} looks like percent. Give a fraction: {haematocrit / 100:g}.")
+    if not 0 < haematocrit < 1:
+        raise InputError(f"-haematocrit {haematocrit:g} must lie between 0 and 1. Give a fraction, such as 0.42.")
+
+
+def _bytes(study: SegmentedStudy) -> int:
+    """Most bytes that a report may take: two methods with two maps each, and the page."""
+    sizes = [study.grid(case.case).size for case in study.cases]
+    return sum(4 * _BYTES_OF_VOXEL * math.prod(size) + _BYTES_OF_PAGE * size[2] for size in sizes)
+
+
+def _write(
+    args: argparse.Namespace,
+    measurement: Measurement,
+    maps: dict[str, list[T1Maps]],
+    measured: ByMethod,
+    flags: list[str],
+    old: list[Path],
+) -> None:
+    """Write table, maps, page and record.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    from nnunet_phys.case_records import package_versions
+    from nnunet_phys.commands.shared.pages import write_bytes, write_page
+    from nnunet_phys.commands.shared.report_folder import fill_report_folder
+    from nnunet_phys.commands.shared.segment_page import page_parts
+    from nnunet_phys.commands.shared.segment_rows import as_csv, as_json, segment_rows
+    from nnunet_phys.whole_files import working_folder
+
+    rows = [row for method, slices in measured.items() for one in slices for row in segment_rows(one, method)]
+    settings = {
+        "methods": list(maps),
+        "erosion": "one pixel" if args.erode is None else f"{args.erode:g} mm",
+        "levels": args.levels or ["thirds of the length"],
+        "haematocrit": args.haematocrit,
+        "prior": args.prior if "joint" in maps else None,
+    }
+    content = {
+        "images": str(args.i),
+        "post": None if args.post is None else str(args.post),
+        "settings": settings,
+        "versions": package_versions(),
+        "flags": flags,
+        "pairs": {before.title: after.title for before, after in measurement.pairs.items()},
+        "segments": as_json(rows),
+    }
+    with working_folder(args.o, "quantify") as folder:
+        scratch = folder / "report"
+        scratch.mkdir()
+        write_bytes(scratch / "segments.csv", as_csv(rows).encode())
+        _write_maps(scratch, measurement, maps, measured)
+        parts = page_parts(args.i.resolve().name, settings, flags, _page_slices(measurement, measured), rows)
+        write_page(scratch / "report.html", args.i.resolve().name, parts)
+        fill_report_folder(args.o, scratch, old, content)
+    slices = len(next(iter(measured.values())))
+    print(
+        f"{args.o}: {counted(slices, 'slice')} by {' and '.join(maps)}, {counted(len(flags), 'flag')}; see report.html"
+    )
+
+
+def _write_maps(folder: Path, measurement: Measurement, maps: dict[str, list[T1Maps]], measured: ByMethod) -> None:
+    """Write METHOD/CASE_T1map of each case, and METHOD/CASE_ECVmap where both lie on one grid."""
+    import numpy as np
+    import torch
+
+    from nnunet_phys.image_files import inside, write_volume
+
+    study = measurement.before
+    for method, (before, *_) in maps.items():
+        (folder / method).mkdir()
+        volumes = {f"{case}_T1map": (case, t1) for case, t1 in before.items()}
+        for one in measured[method]:
+            case, ecv = one.regions.heart.case, measurement.ecv_map(one)
+            if ecv is not None:
+                _, volume = volumes.setdefault(f"{case}_ECVmap", (case, np.zeros_like(before[case])))
+                volume[one.regions.heart.index] = ecv
+        for name, (case, values) in volumes.items():
+            with write_volume(
+                inside(folder / method, f"{name}{study.ending}"), torch.from_numpy(values), study.grid(case)
+            ):
+                pass
+
+
+def _page_slices(measurement: Measurement, measured: ByMethod) -> list[PageSlice]:
+    """The slices of the page, with the images of the shortest, a middle and the longest inversion time."""
+    from nnunet_phys.commands.shared.segment_page import PageSlice
+
+    by_slice: dict[HeartSlice, dict[str, MeasuredSlice]] = {}
+    for method, slices in measured.items():
+        for one in slices:
+            by_slice.setdefault(one.regions.heart, {})[method] = one
+    images: dict[str, dict[str, np.ndarray]] = {}
+    shown = []
+    for heart, methods in by_slice.items():
+        if heart.case not in images:
+            images[heart.case] = measurement.before.three_readouts(heart.case)
+        ecv = {method: values for method, one in methods.items() if (values := measurement.ecv_map(one)) is not None}
+        readouts = {title: image[heart.index] for title, image in images[heart.case].items()}
+        shown.append(PageSlice(readouts, methods, ecv))
+    return shown

@@ -1,0 +1,147 @@
+"""What `quantify` measures: slices, their levels and regions, and their partners after contrast agent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nnunet_phys.errors import InputError, counted
+from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
+from nnunet_phys.quantification.contrast_pairs import Pairs, contrast_pairs
+from nnunet_phys.quantification.heart_slice import HeartSlice
+from nnunet_phys.quantification.measured_slice import MeasuredSlice
+from nnunet_phys.quantification.region_values import SliceRegions
+from nnunet_phys.quantification.segments import Level
+from nnunet_phys.quantification.stack import stacks
+
+AFTER = "after contrast agent: "
+"""Begins the flags of a study after contrast agent, whose cases may be called like those before it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """All slices and their regions.
+
+    Attributes:
+        before, after: the studies before and after contrast agent; None without the latter.
+        regions: the regions of each slice of `before`, from base to apex, and of their partners in `after`.
+        pairs: partners after contrast agent.
+        flags: what is doubtful.
+    """
+
+    before: SegmentedStudy
+    after: SegmentedStudy | None
+    regions: dict[HeartSlice, SliceRegions]
+    pairs: Pairs
+    flags: tuple[str, ...]
+
+    @classmethod
+    def plan(
+        cls,
+        before: SegmentedStudy,
+        after: SegmentedStudy | None,
+        levels: Sequence[Level] | None,
+        erode_mm: float | None,
+    ) -> Measurement:
+        """Order the slices, find their regions and their partners.
+
+        Args:
+            before, after: the studies.
+            levels: of the positions with a cavity, from base to apex; None: thirds of their length.
+            erode_mm: as for `inner_pixels`; None: a pixel.
+
+        Raises:
+            InputError: another number of levels than of positions, or contrast-enhanced slices that show none of the
+                positions, or one of them twice.
+        """
+        by_slice, flags = _levels(before.hearts, levels)
+        pairs, missing = ({}, []) if after is None else _pairs(before.hearts, after.hearts)
+        by_slice |= {pairs[heart]: level for heart, level in by_slice.items() if heart in pairs}
+        regions = {
+            heart: SliceRegions(heart, level, max(heart.plane.pixel_mm) if erode_mm is None else erode_mm)
+            for heart, level in by_slice.items()
+        }
+        flags = [*before.flags, *flags, *missing]
+        flags += [flag for heart in before.hearts for flag in regions[heart].flags()]
+        of_post = [flag for heart in pairs.values() for flag in regions[heart].flags()]
+        flags += [f"{AFTER}{flag}" for flag in (*(() if after is None else after.flags), *of_post)]
+        return cls(before, after, regions, pairs, tuple(flags))
+
+    def measured(
+        self, method: str, before: T1Maps, after: T1Maps, haematocrit: float
+    ) -> tuple[list[MeasuredSlice], list[str]]:
+        """What a method's maps give in each slice, from base to apex, and what is doubtful about it.
+
+        Args:
+            method: its name, for the flags.
+            before, after: its maps of both studies; cases without one are left out.
+            haematocrit: share of cells in blood; used with `after` alone.
+        """
+        results, flags = [], []
+        partners = set(self.pairs.values())
+        for heart, regions in self.regions.items():
+            if heart in partners or heart.case not in before:
+                continue
+            one = MeasuredSlice(regions, before[heart.case][heart.index])
+            flags += regions.invalid_flags(one.t1_ms, method)
+            other = self.pairs.get(heart)
+            if other is not None and other.case in after:
+                post = MeasuredSlice(self.regions[other], after[other.case][other.index])
+                flags += post.regions.invalid_flags(post.t1_ms, f"{method} after contrast agent")
+                one = replace(one, post=post, haematocrit=haematocrit)
+                if one.blood_ms is not None and one.blood_ms[1] >= one.blood_ms[0]:
+                    flags.append(
+                        f"{heart.title}: {method}: T1 of blood is {one.blood_ms[0]:.0f} ms before and "
+                        f"{one.blood_ms[1]:.0f} ms after contrast agent: no extracellular volume. Is -post right?"
+                    )
+                    one = replace(one, post=None)
+            results.append(one)
+        return results, flags
+
+    def ecv_map(self, measured: MeasuredSlice) -> np.ndarray | None:
+        """The map of extracellular volume of a slice; None if its partner lies on another grid, or there is none."""
+        heart = measured.regions.heart
+        other = self.pairs.get(heart)
+        if self.after is None or other is None or measured.post is None:
+            return None
+        same = self.before.grid(heart.case).agrees(self.after.grid(other.case)) and heart.index == other.index
+        return measured.ecv_map() if same else None
+
+
+def _levels(hearts: Sequence[HeartSlice], names: Sequence[Level] | None) -> tuple[dict[HeartSlice, Level], list[str]]:
+    """The level of each slice, from base to apex, and what is doubtful about their order."""
+    axes = stacks(hearts)
+    count = sum(len(axis.cavities) for axis in axes)
+    if names is not None and (len(axes) > 1 or len(names) != count):
+        planes = f" in {len(axes)} planes" if len(axes) > 1 else ""
+        raise InputError(
+            f"-levels {' '.join(names)}: the masks show {counted(count, 'position')} with a cavity{planes}. Give one "
+            "level for each, from base to apex."
+        )
+    levels: dict[HeartSlice, Level] = {}
+    for axis in axes:
+        given = iter(axis.levels() if names is None else names) if axis.cavities else iter(())
+        for place in axis.places:
+            level: Level = next(given) if place in axis.cavities else "apex"
+            levels |= dict.fromkeys(place, level)
+    flags = [flag for axis in axes for flag in axis.flags]
+    if len(axes) > 1:
+        flags.append(f"slices lie in {len(axes)} planes, each with levels of its own")
+    return levels, flags
+
+
+def _pairs(before: Sequence[HeartSlice], after: Sequence[HeartSlice]) -> tuple[Pairs, list[str]]:
+    """Partners after contrast agent, and the slices without one.
+
+    Raises:
+        InputError: no slice has one, or one has several.
+    """
+    try:
+        pairs, missing = contrast_pairs(before, after)
+    except ValueError as error:
+        raise InputError(f"-post: {error}. Leave one of them in the folder.") from None
+    if not pairs:
+        raise InputError(f"-post: {missing[0]}. Give series of the same slices of the same patient.")
+    return pairs, missing

@@ -1,0 +1,82 @@
+"""The folder that `quantify` writes: its files with their hashes stand in study.json, so that it is known again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_phys.case_records import HashedFile, hashed
+from nnunet_phys.errors import InputError
+from nnunet_phys.image_files import file_sha256, inside
+from nnunet_phys.json_files import read_json
+from nnunet_phys.pictures import MADE_BY
+from nnunet_phys.whole_files import remove_leftovers, write_json
+
+_RECORD = "study.json"
+_CHOOSE = "Choose another folder with -o."
+
+
+@dataclass(frozen=True)
+class _StudyRecord:
+    """What is read of study.json."""
+
+    generator: str
+    files: tuple[HashedFile, ...]
+
+
+def check_report_folder(folder: Path, overwrite: bool) -> list[Path]:
+    """Refuse a folder that holds anything but a report that may be replaced.
+
+    Returns:
+        the files of the report that will be replaced.
+
+    Raises:
+        InputError: it is a file; holds a file that `quantify` did not write, or that was changed since; or it holds a
+            report and `overwrite` is False.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"-o {folder} is a file. Name a folder.")
+    if not folder.is_dir():
+        return []
+    remove_leftovers(folder)
+    present = {path for path in folder.rglob("*") if not path.is_dir()}
+    if not present:
+        return []
+    record = folder / _RECORD
+    if record not in present:
+        raise InputError(f"-o {folder} is not empty, and nnunet_phys quantify did not fill it. {_CHOOSE}")
+    content = read_json(record, _StudyRecord, _CHOOSE, extra=True)
+    if content.generator != MADE_BY:
+        raise InputError(f"-o {folder}: nnunet_phys did not make {record}. {_CHOOSE}")
+    ours = {inside(folder, entry.file): entry.sha256 for entry in content.files}
+    for path in sorted(present - {record}):
+        if ours.get(path) != file_sha256(path):
+            raise InputError(f"-o {folder}: {path} is not of the report there, or was changed since. {_CHOOSE}")
+    if not overwrite:
+        raise InputError(f"-o {folder} holds a report. Add --overwrite to replace it, or choose another folder.")
+    return [record, *ours]
+
+
+def fill_report_folder(folder: Path, scratch: Path, old: list[Path], content: dict[str, Any]) -> None:
+    """Move a finished report into its folder; study.json comes last.
+
+    Args:
+        folder: the report's folder.
+        scratch: holds the new files, which may lie in folders, and nothing else.
+        old: files to remove first.
+        content: plain JSON for study.json; the mark and the files' hashes are added.
+
+    Raises:
+        InputError: study.json cannot be written.
+    """
+    new = sorted(path for path in scratch.rglob("*") if path.is_file())
+    files = [hashed(path, path.relative_to(scratch).as_posix()) for path in new]
+    for path in old:
+        path.unlink(missing_ok=True)
+    for path in new:
+        target = folder / path.relative_to(scratch)
+        target.parent.mkdir(exist_ok=True)
+        os.replace(path, target)
+    write_json(folder / _RECORD, {"generator": MADE_BY, **content, "files": files})

@@ -1,0 +1,202 @@
+"""An examination whose MOLLI series have masks: `images/`, `masks/`, `dataset.json`, and maps of the scanner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nnunet_phys.errors import InputError
+from nnunet_phys.image_files import Geometry, inside, read_image
+from nnunet_phys.json_files import read_json
+from nnunet_phys.precomputed_spin.image_folder import ImageFolder
+from nnunet_phys.precomputed_spin.labels import structure_codes
+from nnunet_phys.precomputed_spin.scan_files import ScanFiles, scans_of_files
+from nnunet_phys.precomputed_spin.scan_loading import ImageReader
+from nnunet_phys.precomputed_spin.series_fitting import SeriesJob
+from nnunet_phys.precomputed_spin.series_times import read_times
+from nnunet_phys.quantification.heart_slice import HeartSlice
+from nnunet_phys.quantification.planes import slice_planes
+
+T1Maps = dict[str, np.ndarray]
+"""Case to its T1 map in ms, (slices, rows, columns), 0 where there is none."""
+_SEGMENT = "Segment the series first, one mask per series."
+_LABELS = 'Write {"labels": {"background": 0, "RV": 1, "MYO": 2, "LV": 3}}.'
+
+
+@dataclass(frozen=True)
+class _LabelNames:
+    """What is read of dataset.json."""
+
+    labels: dict[str, int | list[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedCase:
+    """A MOLLI series with its masks.
+
+    Attributes:
+        series: the images and their inversion times.
+        hearts: the slices that show myocardium.
+        reference: the scanner's T1 map, ms; None if there is none.
+    """
+
+    series: SeriesJob
+    hearts: tuple[HeartSlice, ...]
+    reference: Path | None
+
+    @property
+    def case(self) -> str:
+        """The case's name."""
+        return self.series.case
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedStudy:
+    """All cases of an examination.
+
+    Attributes:
+        images: folder of the images and their times.
+        files: image paths by their names without ending.
+        ending: file ending of images and masks, with the dot.
+        cases: the cases, by name; at least one of them shows myocardium.
+        reader: holds images that were checked.
+        flags: what is missing or left out.
+    """
+
+    images: Path
+    files: dict[str, Path]
+    ending: str
+    cases: tuple[SegmentedCase, ...]
+    reader: ImageReader
+    flags: tuple[str, ...]
+
+    @property
+    def hearts(self) -> list[HeartSlice]:
+        """The slices of all cases that show myocardium."""
+        return [heart for case in self.cases for heart in case.hearts]
+
+    def grid(self, case: str) -> Geometry:
+        """The grid of a case's images and mask."""
+        return self._by_name[case].series.files.geometry
+
+    def fitted(self, show_progress: bool) -> T1Maps:
+        """The three-parameter fit of each series (`nnunet_phys fit`)."""
+        cases = tqdm(self.cases, desc="fit", unit="case", disable=not show_progress)
+        return {case.case: case.series.fit(self.reader).maps["T1"].numpy() for case in cases}
+
+    def references(self) -> T1Maps:
+        """The scanner's T1 maps of the cases that have one."""
+        return {case.case: read_image(case.reference) for case in self.cases if case.reference is not None}
+
+    def three_readouts(self, case: str) -> dict[str, np.ndarray]:
+        """Three images of a series, (slices, rows, columns): of the shortest, the middle and the longest time."""
+        series = self._by_name[case].series
+        (times,) = series.times.lists.values()
+        order = np.argsort(np.array(times, float))
+        images = self.reader.take(series.files)
+        return {f"TI {times[i]:.0f} ms": images[i] for i in (order[0], order[len(order) // 2], order[-1])}
+
+    @cached_property
+    def _by_name(self) -> dict[str, SegmentedCase]:
+        return {case.case: case for case in self.cases}
+
+    @classmethod
+    def read(cls, folder: Path) -> SegmentedStudy:
+        """Read all masks, and check masks, images and times.
+
+        Args:
+            folder: holds images/CASE_ti00_0000.nii.gz, ... and images/CASE.json, as `nnunet_phys import` writes them;
+                masks/CASE.nii.gz; dataset.json with the names of the masks' labels; and, if the scanner computed a map,
+                references/CASE_T1map.nii.gz.
+
+        Raises:
+            InputError: one line for each folder, label or case that is missing or does not fit.
+        """
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder. Give one with images/, masks/ and dataset.json.")
+        images = ImageFolder.read(folder / "images")
+        if not (folder / "masks").is_dir():
+            raise InputError(f"{folder / 'masks'}: there are no masks. {_SEGMENT}")
+        codes = _codes(folder / "dataset.json")
+        reader, cases = ImageReader(), []
+        faults: list[str] = []
+        flags: list[str] = []
+        for files in scans_of_files(images.files, series=True):
+            try:
+                series = SeriesJob(files, "molli", read_times("molli", files, folder / "images"))
+                hearts = _hearts(files, inside(folder / "masks", f"{files.case}{images.ending}"), codes)
+            except InputError as error:
+                faults.extend(error.prefixed(f"{files.case}: ").faults)
+                continue
+            faults.extend(series.faults(reader))
+            reference, reason = _reference(folder, files, images.ending)
+            flags.extend(f"{files.case}: {flag}" for flag in (reason, *_empty(files, hearts)) if flag)
+            cases.append(SegmentedCase(series, hearts, reference))
+        if not faults and not any(case.hearts for case in cases):
+            faults.append(f"{folder / 'masks'}: no mask shows myocardium. {_SEGMENT}")
+        if faults:
+            raise InputError(*faults)
+        return cls(folder / "images", images.files, images.ending, tuple(cases), reader, tuple(flags))
+
+
+def _codes(path: Path) -> dict[str, int]:
+    """Codes of the structures in the masks.
+
+    Raises:
+        InputError: no such file, or no label of the myocardium or of the left ventricle's cavity.
+    """
+    labels = read_json(path, _LabelNames, _LABELS, extra=True).labels
+    try:
+        codes = structure_codes(labels)
+    except InputError as error:
+        raise error.prefixed(f"{path}: ") from None
+    missing = [name for name in ("MYO", "LV") if name not in codes]
+    if missing:
+        raise InputError(f"{path} names no {' and no '.join(missing)}, which T1 of myocardium needs. {_LABELS}")
+    return codes
+
+
+def _hearts(files: ScanFiles, path: Path, codes: dict[str, int]) -> tuple[HeartSlice, ...]:
+    """The slices of a case that show myocardium.
+
+    Raises:
+        InputError: no mask, one on another grid, or images that do not say where they lie in the patient.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no mask. {_SEGMENT}")
+    geometry, images = Geometry.read(path), files.geometry
+    if (attribute := images.difference(geometry)) is not None:
+        raise InputError(f"{path} differs from {files.paths[0]} in {attribute}. Segment these images.")
+    try:
+        planes = slice_planes(images)
+    except ValueError as error:
+        raise InputError(f"{files.paths[0]}: {error}. Give 3-D files, as `nnunet_phys import` writes them.") from None
+    mask = read_image(path)
+    rv, myo, lv = (mask == codes.get(name, -1) for name in ("RV", "MYO", "LV"))
+    return tuple(
+        HeartSlice(files.case, z, plane, rv[z], myo[z], lv[z]) for z, plane in enumerate(planes) if myo[z].any()
+    )
+
+
+def _empty(files: ScanFiles, hearts: tuple[HeartSlice, ...]) -> list[str]:
+    """A flag for the slices without myocardium."""
+    empty = sorted(set(range(files.geometry.size[2])) - {heart.index for heart in hearts})
+    listed = ", ".join(map(str, empty))
+    return [f"no myocardium in slice{'s' if len(empty) > 1 else ''} {listed} of the mask"] if empty else []
+
+
+def _reference(folder: Path, files: ScanFiles, ending: str) -> tuple[Path | None, str]:
+    """The scanner's T1 map, and why it is left out if it cannot be used."""
+    path = inside(folder / "references", f"{files.case}_T1map{ending}")
+    if not path.is_file():
+        return None, ""
+    try:
+        fits = files.geometry.agrees(Geometry.read(path))
+        read_image(path)
+    except InputError as error:
+        return None, f"the scanner's map is left out: {error}"
+    return (path, "") if fits else (None, f"the scanner's map {path} lies on another grid and is left out")
