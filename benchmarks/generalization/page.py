@@ -192,8 +192,6 @@ def schedule_line(records: Sequence[RunRecord]) -> str:
     """What the runs of a section have in common, and the most seeds of a method."""
     formats = sorted({record.hardware.get("format", "") for record in records})
     settings = records[0].settings
-    seeds = len({record.seed for record in records})
-    return (
-        f"{settings.iterations:,} iterations of {plan_description(settings.plan)}, {counted(seeds, 'seed')}, trained in "
-        f"{'; '.join(formats)}."
-    )
+    seeds = counted(len({record.seed for record in records}), "seed")
+    plan = plan_description(settings.plan)
+    return f"{settings.iterations:,} iterations of {plan}, {seeds}, trained in {'; '.join(formats)}."
