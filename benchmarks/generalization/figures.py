@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from generalization.bed import Bed
 from generalization.comparisons import mean_interval
 from generalization.methods import METHODS
+from generalization.page import OURS
 from generalization.results import Results, by_inversion_time, worst_cases
 from generalization.test_sets import TestFolder
 from nnunet_phys.experiments.comparison import Row, draw_rows, save_small
@@ -46,7 +47,7 @@ def draw_summary(results: Results, training: str, figure_file: Path) -> None:
                 heights,
                 xerr=(below, above),
                 fmt=_MARKERS[column % len(_MARKERS)],
-                color=colours[column % 20],
+                color="black" if method == OURS else colours[column % 20],
                 label=METHODS[method].title,
                 markersize=5,
                 linewidth=1,
@@ -70,7 +71,8 @@ def draw_readouts(results: Results, training: str, test: str, figure_file: Path)
         scores = results.scores(training, method, test)
         if scores is not None:
             curve = 100 * np.array(by_inversion_time(scores, results.tests(training)[test]))
-            marker, colour = _MARKERS[column % len(_MARKERS)], colours[column % 20]
+            marker = _MARKERS[column % len(_MARKERS)]
+            colour = "black" if method == OURS else colours[column % 20]
             axis.plot(np.arange(1, len(curve) + 1), curve, marker=marker, color=colour, label=METHODS[method].title)
     axis.set(xlabel="readout, by inversion time", ylabel="mean Dice, %", ylim=(0, 100))
     axis.set_title(results.tests(training)[test].title, fontsize=10)
