@@ -84,20 +84,20 @@ class Measurement:
         for heart, regions in self.regions.items():
             if heart in partners or heart.case not in before:
                 continue
-            one = MeasuredSlice(regions, before[heart.case][heart.index])
-            flags += regions.invalid_flags(one.t1_ms, method)
+            measured = MeasuredSlice(regions, before[heart.case][heart.index])
+            flags += regions.invalid_flags(measured.t1_ms, method)
             other = self.pairs.get(heart)
             if other is not None and other.case in after:
                 post = MeasuredSlice(self.regions[other], after[other.case][other.index])
                 flags += post.regions.invalid_flags(post.t1_ms, f"{method} after contrast agent")
-                one = replace(one, post=post, haematocrit=haematocrit)
-                if one.blood_ms is not None and one.blood_ms[1] >= one.blood_ms[0]:
+                measured = replace(measured, post=post, haematocrit=haematocrit)
+                if measured.blood_ms is not None and measured.blood_ms[1] >= measured.blood_ms[0]:
                     flags.append(
-                        f"{heart.title}: {method}: T1 of blood is {one.blood_ms[0]:.0f} ms before and "
-                        f"{one.blood_ms[1]:.0f} ms after contrast agent: no extracellular volume. Is -post right?"
+                        f"{heart.title}: {method}: T1 of blood is {measured.blood_ms[0]:.0f} ms before and "
+                        f"{measured.blood_ms[1]:.0f} ms after contrast agent: no extracellular volume. Is -post right?"
                     )
-                    one = replace(one, post=None)
-            results.append(one)
+                    measured = replace(measured, post=None)
+            results.append(measured)
         return results, flags
 
     def ecv_map(self, measured: MeasuredSlice) -> np.ndarray | None:
