@@ -110,11 +110,12 @@ class Refinement:
     FOLDER/settings.json            what all rounds depend on
     FOLDER/round0/held_out.json     figures of the prior that is refined
     FOLDER/round1/maps/             samples of the images to learn from, drawn with the prior of the round before
-    FOLDER/round1/prior/            the prior that learned from them
+    FOLDER/round1/NAME/             the prior that learned from them; NAME is that of FOLDER without its ending
     FOLDER/round1/held_out.json     its figures
 
     Attributes:
         folder: the folder.
+        command: the command that refines, for the record of the prior.
         learning: cases whose maps the prior learns from.
         held_out: cases that judge it.
         ending: file ending of maps.
@@ -130,6 +131,7 @@ class Refinement:
     """
 
     folder: Path
+    command: str
     learning: list[ScanJob]
     held_out: list[ScanJob]
     ending: str
@@ -151,25 +153,29 @@ class Refinement:
             report: called with a line per round.
 
         Returns:
-            folder of the best prior; None if no round has improved on `prior`.
+            folder of the best prior, with the figures of all rounds in held_out.json; None if no round has improved on
+            `prior`.
 
         Raises:
             InputError: images or labels that cannot be used; the folder belongs to a refinement with other settings;
                 all slices look wrong; what `train_prior` raises.
         """
-        self._begin(prior)
         for work in (self._sampling(prior, name, 1), self._judging(prior, name)):
             work.check(work.jobs, ImageReader())
-        best, figures = None, self._judge(0, prior, name)
-        report(f"{name}: {figures}")
+        self._begin(prior)
+        figures = {0: self._judge(0, prior, name)}
+        report(f"{name}: {figures[0]}")
+        best = None
         for number in range(1, self.rounds + 1):
             folder = self._learn(number, prior, name)
-            prior, name, before = SpinPrior.load(folder, prior.device), f"round {number}", figures
-            figures = self._judge(number, prior, name)
-            report(f"{name}: {figures}")
-            if not figures.improves_on(before):
+            prior, name = SpinPrior.load(folder, prior.device), f"round {number}"
+            figures[number] = self._judge(number, prior, name)
+            report(f"{name}: {figures[number]}")
+            if not figures[number].improves_on(figures[number - 1]):
                 break
             best = folder
+        if best is not None:
+            write_json(best / "held_out.json", {f"round {n}": asdict(of_round) for n, of_round in figures.items()})
         return best
 
     def _begin(self, prior: SpinPrior) -> None:
@@ -227,7 +233,7 @@ class Refinement:
 
     def _learn(self, number: int, prior: SpinPrior, name: str) -> Path:
         """The folder of a prior that has learned from samples of the last one."""
-        folder = self.folder / f"round{number}" / "prior"
+        folder = self.folder / f"round{number}" / self.folder.stem
         if (folder / "prior.json").is_file():
             return folder
         work = self._sampling(prior, name, number)
@@ -247,7 +253,10 @@ class Refinement:
             Schedule(self.steps, STAGES, LEARNING_RATE),
             prior.device,
             self.seed + number,
-            {"refined": f"round {number}, on {len(pool.maps)} slices of {len(self.learning)} cases"},
+            {
+                "command": self.command,
+                "refined": f"round {number}, on {len(pool.maps)} slices of {len(self.learning)} cases",
+            },
             prior,
             0 if prior.device.type == "cpu" else self.processes,
             bf16=self.bf16,

@@ -16,11 +16,11 @@ from nnunet_phys.commands.shared.scan_options import (
     read_labels,
     read_protocol,
 )
-from nnunet_phys.commands.shared.targets import named_path
+from nnunet_phys.commands.shared.targets import check_target, named_path
+from nnunet_phys.commands.train_prior import MOST_STEPS
 from nnunet_phys.errors import InputError, counted
 
 MOST_ROUNDS = 100
-MOST_STEPS = 1_000_000
 HELD_OUT = (0.01, 0.9)
 
 
@@ -59,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Refine the prior, and write the best one."""
     from nnunet_phys.devices import computes_in_bfloat16
+    from nnunet_phys.map_files import MAP_NAMES
+    from nnunet_phys.precomputed_spin.map_work import bytes_of_results
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.prior_files import check_vacant
     from nnunet_phys.precomputed_spin.prior_refinement import Refinement
@@ -80,8 +82,11 @@ def run(args: argparse.Namespace) -> None:
         )
     labels = read_labels(dataset, args.labels)
     rounds = folder.with_name(f"{folder.name}.rounds")
+    labelled = " --labels" if args.labels else ""
+    options = " ".join(f"-{name} {getattr(args, name)}" for name in ("prior", "rounds", "steps", "held_out", "seed"))
     refinement = Refinement(
         rounds,
+        f"nnunet_phys refine_prior -d {dataset.name} -o PRIOR{labelled} {options}",
         jobs[:-held_out],
         jobs[-held_out:],
         dataset.ending,
@@ -94,6 +99,7 @@ def run(args: argparse.Namespace) -> None:
         computes_in_bfloat16(device),
         not args.disable_progress_bar,
     )
+    check_target(folder.parent, args.rounds * bytes_of_results(refinement.learning, len(MAP_NAMES)))
     learning = counted(len(refinement.learning), "case")
     print(f"{learning} to learn from, {held_out} held out, from {jobs[-held_out].case} on")
     best = refinement(prior, args.prior, print)

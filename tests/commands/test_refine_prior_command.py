@@ -120,7 +120,12 @@ def test_the_best_round_is_kept(refine, tmp_path, monkeypatch, capsys):
     assert lines[0] == "2 cases to learn from, 1 held out, from heart3 on"
     assert sum("labelled pixels impossible" in line for line in lines) == 3
     assert lines[-1] == f"{tmp_path / 'new'}: the prior of round2"
-    assert SpinPrior.load(tmp_path / "new").record["init"]["refined"] == "round 1, on 4 slices of 2 cases"
+    record = SpinPrior.load(tmp_path / "new").record
+    assert record["init"]["refined"] == "round 1, on 4 slices of 2 cases"
+    assert record["command"].startswith("nnunet_phys refine_prior -d Dataset901_Hearts -o PRIOR --labels -prior ")
+    assert "reverse -prior new`" in (tmp_path / "new" / "README.md").read_text()
+    figures = json.loads((tmp_path / "new" / "held_out.json").read_text())
+    assert list(figures) == ["round 0", "round 1", "round 2"] and figures["round 0"]["flagged"] == 0
     assert not (tmp_path / "new.rounds").exists()
     # labels and maps of the first case, on the prior's grid: blood is where LV is labelled
     t1, labels = seen[0].maps[:, 1], seen[0].labels
@@ -174,10 +179,14 @@ def test_a_rerun_goes_on_and_no_gain_is_said(refine, prior, tmp_path, monkeypatc
     assert not (tmp_path / "new").exists()
 
 
-def test_what_cannot_be_refined_is_refused(refine, hearts, tmp_path, refused):
+def test_what_cannot_be_refined_is_refused(refine, hearts, tmp_path, monkeypatch, refused):
     refused(refine("-held_out", "0.9"), "at least 2 are needed")
     refused(refine("-prior", "nobody"), "'nobody' has no prior.json")
     refused(refine("-sequence", "molli"), "A data set (-d) has one image a case")
+    shutil.copytree(hearts, tmp_path / "raw" / hearts.name)
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    write(tmp_path / "raw" / hearts.name / "imagesTr" / "heart3_0000.nii.gz", np.zeros((2, *SHAPE), np.float32))
+    refused(refine(), "heart3")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "file").touch()
     refused(refine(), "holds other files")
