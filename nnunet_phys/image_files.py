@@ -234,21 +234,25 @@ def voxels(path: Path, frame: int | None = None) -> np.ndarray:
 
 
 @contextmanager
-def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterator[Path]:
-    """Write a volume, or several as a 4-D file, as float32, whole or not at all: at the end of the context.
+def write_volume(
+    path: Path, values: torch.Tensor, geometry: Geometry, kind: type[np.number] = np.float32
+) -> Iterator[Path]:
+    """Write a volume, or several as a 4-D file, whole or not at all: at the end of the context.
 
     Args:
         path: the file to write.
         values: (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D geometry; (volumes, z, y, x) for several.
         geometry: geometry of the volumes.
+        kind: NumPy's type of the voxels.
 
     Yields:
         The temporary file that holds the volume until then.
 
     Raises:
-        InputError: the shape is not the geometry's, the disk is full, or the format (such as .png) cannot hold float32.
+        InputError: the shape is not the geometry's, the disk is full, or the format (such as .png) cannot hold voxels
+            of this kind.
     """
-    array, shape = np.asarray(values, dtype=np.float32), geometry.size[::-1]
+    array, shape = np.asarray(values, dtype=kind), geometry.size[::-1]
     direction = np.array(geometry.direction).reshape(len(shape), len(shape))
     spacing, origin = geometry.spacing, geometry.origin
     if array.ndim == 4:
@@ -271,8 +275,8 @@ def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterat
                 raise OSError("what was written does not read back")  # SimpleITK keeps silent when a disk fills up
         except UNREADABLE as error:
             raise InputError(
-                f"{path} cannot be written ({last_line(error)}). Is the disk full? Can its format hold float32? If "
-                "not, convert the data set to .nii.gz."
+                f"{path} cannot be written ({last_line(error)}). Is the disk full? Can its format hold "
+                f"{np.dtype(kind)}? If not, convert the data set to .nii.gz."
             ) from None
         yield temporary
 

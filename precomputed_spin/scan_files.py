@@ -102,6 +102,21 @@ class ScanFiles:
                 "without a gap. Rename them, or add those that are missing."
             )
 
+    def check_marks(self) -> None:
+        """Refuse readouts that are not all named by `_ti`, or whose indices in the names leave a gap.
+
+        Raises:
+            InputError: they are refused.
+        """
+        numbers = [time for name in self.files if (time := _NameParts.of(name).time) is not None]
+        if 0 < len(numbers) < len(self.files):
+            raise InputError(f"{self.paths[0].name}, ...: only some names hold _ti. Rename the others alike.")
+        if numbers and not self.times_ms and sorted(numbers) != list(range(len(numbers))):
+            raise InputError(
+                f"{', '.join(path.name for path in self.paths)}: readouts are numbered from _ti00 without a gap. Add "
+                "those that are missing, or rename them."
+            )
+
     def ordered(self, order: list[int]) -> ScanFiles:
         """The same images in another order."""
         names = list(self.files)

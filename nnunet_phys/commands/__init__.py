@@ -20,6 +20,7 @@ COMMANDS = {
     "refine_prior": "refine a spin prior on the images of a data set",
     "reverse": "infer PD, T1 and T2 maps from images",
     "fit": "fit PD, T1 and T2 maps to quantitative series: mSASHA, SASHA, MOLLI, T2 preparation",
+    "segment": "segment series of images, one mask per series, by a trained model",
     "quantify": "measure T1 and extracellular volume per segment of segmented MOLLI series",
     "report": "show images and maps on one page, suspicious cases first",
     "translate": "turn images of one sequence into images of another",

@@ -1,12 +1,15 @@
-"""Images and arguments for `nnunet_phys reverse`, DICOM files for `import`, and what a refusal looks like."""
+"""Images and arguments for `nnunet_phys reverse`, DICOM files, a trained model, and what a refusal looks like."""
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
+import nnunet_phys.trainers
 from nnunet_phys.commands import main
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.sequences import MOLLI
@@ -216,3 +219,68 @@ def imported(import_folder, tmp_path):
         return tmp_path / "scans"
 
     return run
+
+
+class Model:
+    """A made-up model of two folds, of which the first also has a best checkpoint and a validation."""
+
+    trainer = "nnUNetTrainerPhys"
+    recipe: ClassVar = {"probability": 0.7}
+
+    def __init__(self, tiny, channels: int = 1):
+        from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        self.tiny = tiny
+        self.results = tiny.root / "nnUNet_results"
+        self.folder = self.results / "Dataset900_Tiny" / f"{self.trainer}__nnUNetPlans__2d"
+        self.zip = tiny.root / "model.zip"
+        plans, description = tiny.plans(), json.loads((tiny.preprocessed / "dataset.json").read_text())
+        description["channel_names"] = {str(channel): "MRI" for channel in range(channels)}
+        manager = PlansManager(plans)
+        configuration = manager.get_configuration("2d")
+        for fold in (0, 1):
+            path = self.checkpoint(fold)
+            (path.parent / "validation").mkdir(parents=True, exist_ok=True)
+            torch.manual_seed(fold)
+            network = nnUNetTrainer.build_network_architecture(manager, configuration, channels, 3)
+            arguments = {"plans": plans, "configuration": "2d", "fold": fold, "dataset_json": description}
+            checkpoint = {
+                "network_weights": network.state_dict(),
+                "optimizer_state": {},
+                "logging": {"train_losses": [-0.5]},
+                "current_epoch": 7,
+                "init_args": {**arguments, "device": torch.device("cuda")},
+                "trainer_name": self.trainer,
+                "inference_allowed_mirroring_axes": (1,),
+            }
+            torch.save(checkpoint, path)
+        torch.save(checkpoint, self.checkpoint(0, "best"))
+        first = self.checkpoint(0).parent
+        (first / "recipe.json").write_text(json.dumps(self.recipe))
+        (first / "debug.json").write_text(json.dumps({"hostname": "my-computer"}))
+        (first / "validation" / "summary.json").write_text("{}")
+        validated = self.folder / "crossval_results_folds_0_1"
+        validated.mkdir(exist_ok=True)
+        for name in ("postprocessing.json", "case0.nii.gz"):
+            (validated / name).touch()
+        (self.folder / "plans.json").write_text(json.dumps(plans))
+        (self.folder / "dataset.json").write_text(json.dumps(description))
+
+    def checkpoint(self, fold: int, name: str = "final") -> Path:
+        return self.folder / f"fold_{fold}" / f"checkpoint_{name}.pth"
+
+    def edit(self, change, fold: int = 0) -> None:
+        """Change the dictionary of a final checkpoint in place."""
+        checkpoint = torch.load(self.checkpoint(fold), weights_only=False)
+        change(checkpoint)
+        torch.save(checkpoint, self.checkpoint(fold))
+
+    def export(self, *options: str) -> int:
+        return main(["export", "-d", "900", "-c", "2d", "-f", "0", "1", "-o", str(self.zip), *options])
+
+
+@pytest.fixture
+def model(tiny, monkeypatch) -> Model:
+    monkeypatch.setenv("nnUNet_extTrainer", str(Path(nnunet_phys.trainers.__file__).parent))
+    return Model(tiny)

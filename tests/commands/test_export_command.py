@@ -10,73 +10,11 @@ import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.model_sharing.model_import import install_model_from_zip_file
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-import nnunet_phys.trainers
 from nnunet_phys.augmentations.recipe_files import load_recipe
-from nnunet_phys.commands import main
 
 TRAINER = "nnUNetTrainerPhys"
 STOCK = "Dataset900_Tiny/nnUNetTrainer__nnUNetPlans__2d"
-RECIPE = {"probability": 0.7}
-
-
-class Model:
-    """A made-up model of two folds, of which the first also has a best checkpoint and a validation."""
-
-    def __init__(self, tiny):
-        self.results = tiny.root / "nnUNet_results"
-        self.folder = self.results / "Dataset900_Tiny" / f"{TRAINER}__nnUNetPlans__2d"
-        self.zip = tiny.root / "model.zip"
-        plans, description = tiny.plans(), json.loads((tiny.preprocessed / "dataset.json").read_text())
-        manager = PlansManager(plans)
-        configuration = manager.get_configuration("2d")
-        for fold in (0, 1):
-            path = self.checkpoint(fold)
-            (path.parent / "validation").mkdir(parents=True)
-            torch.manual_seed(fold)
-            network = nnUNetTrainer.build_network_architecture(manager, configuration, 1, 3)
-            arguments = {"plans": plans, "configuration": "2d", "fold": fold, "dataset_json": description}
-            checkpoint = {
-                "network_weights": network.state_dict(),
-                "optimizer_state": {},
-                "logging": {"train_losses": [-0.5]},
-                "current_epoch": 7,
-                "init_args": {**arguments, "device": torch.device("cuda")},
-                "trainer_name": TRAINER,
-                "inference_allowed_mirroring_axes": (1,),
-            }
-            torch.save(checkpoint, path)
-        torch.save(checkpoint, self.checkpoint(0, "best"))
-        first = self.checkpoint(0).parent
-        (first / "recipe.json").write_text(json.dumps(RECIPE))
-        (first / "debug.json").write_text(json.dumps({"hostname": "my-computer"}))
-        (first / "validation" / "summary.json").write_text("{}")
-        validated = self.folder / "crossval_results_folds_0_1"
-        validated.mkdir()
-        for name in ("postprocessing.json", "case0.nii.gz"):
-            (validated / name).touch()
-        (self.folder / "plans.json").write_text(json.dumps(plans))
-        (self.folder / "dataset.json").write_text(json.dumps(description))
-
-    def checkpoint(self, fold: int, name: str = "final") -> Path:
-        return self.folder / f"fold_{fold}" / f"checkpoint_{name}.pth"
-
-    def edit(self, change, fold: int = 0) -> None:
-        """Change the dictionary of a final checkpoint in place."""
-        checkpoint = torch.load(self.checkpoint(fold), weights_only=False)
-        change(checkpoint)
-        torch.save(checkpoint, self.checkpoint(fold))
-
-    def export(self, *options: str) -> int:
-        return main(["export", "-d", "900", "-c", "2d", "-f", "0", "1", "-o", str(self.zip), *options])
-
-
-@pytest.fixture
-def model(tiny, monkeypatch) -> Model:
-    monkeypatch.setenv("nnUNet_extTrainer", str(Path(nnunet_phys.trainers.__file__).parent))
-    return Model(tiny)
 
 
 def load_shared(archive: ZipFile, name: str) -> dict:
@@ -109,7 +47,7 @@ def test_the_zip_holds_a_model_of_the_stock_trainer(model, capsys):
     assert shared["init_args"] == trained["init_args"] and shared["logging"] == trained["logging"]
     torch.testing.assert_close(shared["network_weights"], trained["network_weights"], rtol=0, atol=0)
     assert record["trainer"] == TRAINER and record["exported_with"].keys() >= {"nnunet_phys", "nnunetv2", "torch"}
-    assert [record["folds"][fold]["recipe"] for fold in ("0", "1")] == [RECIPE, None]
+    assert [record["folds"][fold]["recipe"] for fold in ("0", "1")] == [model.recipe, None]
     assert [entry["epochs"] for entry in record["folds"]["0"]["trained_checkpoints"]] == [7, 7]
 
 

@@ -1,0 +1,194 @@
+"""The folder that `segment` fills, case by case; segment.json names its files with their hashes, to go on later."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nnunet_phys.case_records import HashedFile, hashed, package_versions
+from nnunet_phys.errors import InputError
+from nnunet_phys.image_files import file_sha256, inside
+from nnunet_phys.json_files import load_json, structure
+from nnunet_phys.pictures import MADE_BY
+from nnunet_phys.precomputed_spin.dicom.image_set import REFERENCES
+from nnunet_phys.whole_files import remove_leftovers, working_folder, write_json, writing_alone
+
+_RECORD, _LABELS = "segment.json", "dataset.json"
+_CHOOSE = "Choose another folder with -o."
+_AGAIN = "Add --overwrite to make everything again, or choose another folder with -o."
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What is read of a case's entry in segment.json."""
+
+    images: tuple[HashedFile, ...]
+    files: tuple[HashedFile, ...]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is read of segment.json."""
+
+    generator: str
+    settings: dict[str, Any]
+    files: tuple[HashedFile, ...] = ()
+    cases: dict[str, _Case] = field(default_factory=dict)
+
+    @property
+    def named(self) -> list[str]:
+        """Names of all files."""
+        return [entry.file for entry in (*self.files, *(file for case in self.cases.values() for file in case.files))]
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationResults:
+    """The folder of results.
+
+    Attributes:
+        folder: the folder.
+        settings: what decides about the masks, beside the images; plain JSON.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+
+    def check(self, overwrite: bool) -> None:
+        """Refuse a folder that holds anything but results of these settings, or of others if they may be replaced.
+
+        Raises:
+            InputError: it is refused.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"-o {self.folder} is a file. Name a folder.")
+        if not self.folder.is_dir():
+            return
+        remove_leftovers(self.folder)
+        record = self._read()
+        if record is None:
+            if any(not path.is_dir() for path in self.folder.rglob("*")):
+                raise InputError(f"-o {self.folder} is not empty, and nnunet_phys segment did not fill it. {_CHOOSE}")
+            return
+        if record.generator != MADE_BY:
+            raise InputError(f"-o {self.folder}: nnunet_phys did not make {_RECORD} there. {_CHOOSE}")
+        differing = [name for name, value in self.settings.items() if record.settings.get(name) != value]
+        if differing and not overwrite:
+            listed = ", ".join(differing)
+            raise InputError(f"-o {self.folder} holds results of other settings ({listed}). {_AGAIN}")
+
+    def is_finished(self, case: str, images: tuple[Path, ...]) -> bool:
+        """Whether a case has results. A mask that was corrected by hand stays as it is.
+
+        Raises:
+            InputError: they were made from other images.
+        """
+        record = self._read()
+        entry = None if record is None else record.cases.get(case)
+        if entry is None or not all(inside(self.folder, file.file).is_file() for file in entry.files):
+            return False
+        if [image.sha256 for image in entry.images] != [file_sha256(path) for path in images]:
+            raise InputError(f"{case}: its results in {self.folder} were made from other images. {_AGAIN}")
+        return True
+
+    def check_room(self, case: str, names: Iterable[str]) -> None:
+        """Refuse to replace files that are not this folder's.
+
+        Args:
+            case: the case's name.
+            names: the files that will be written for it, relative to the folder.
+
+        Raises:
+            InputError: there is such a file.
+        """
+        record = self._read()
+        ours = set() if record is None else set(record.named)
+        for name in names:
+            if name not in ours and os.path.lexists(inside(self.folder, name)):
+                raise InputError(f"{case}: {self.folder / name} is there, and segment did not make it. {_CHOOSE}")
+
+    def begin(self, overwrite: bool, description: Mapping[str, Any], references: tuple[Path, ...]) -> None:
+        """Make room, and write dataset.json and what the scanner computed.
+
+        Args:
+            overwrite: remove all results first.
+            description: content of dataset.json.
+            references: files to copy into references/.
+
+        Raises:
+            InputError: a file cannot be written.
+        """
+        with writing_alone(self.folder):
+            record = self._read()
+            if overwrite and record is not None:
+                for name in record.named:
+                    inside(self.folder, name).unlink(missing_ok=True)
+                (self.folder / _RECORD).unlink()
+                record = None
+            if record is not None and all(inside(self.folder, file.file).is_file() for file in record.files):
+                return
+            with working_folder(self.folder, "segment") as scratch:
+                new = scratch / "new"
+                (new / REFERENCES).mkdir(parents=True)
+                write_json(new / _LABELS, dict(description))
+                for path in references:
+                    shutil.copyfile(path, new / REFERENCES / path.name)
+                cases = {} if record is None else self._content()["cases"]
+                content = {"generator": MADE_BY, "versions": package_versions(), "settings": self.settings}
+                self._publish(new, {**content, "files": _hashed(new), "cases": cases})
+
+    def save(self, case: str, images: tuple[Path, ...], new: Path, entry: Mapping[str, Any]) -> None:
+        """Write a case's entry, then move its files into the folder.
+
+        The entry comes first: so the files of a killed process are known as ours, and the case is not finished.
+
+        Args:
+            case: the case's name.
+            images: the images that its results were made from.
+            new: holds its files in their sub-folders, and nothing else.
+            entry: what segment.json says about it; plain JSON.
+
+        Raises:
+            InputError: segment.json cannot be written.
+        """
+        with writing_alone(self.folder):
+            content = self._content()
+            sources = [hashed(path, path.name) for path in images]
+            content["cases"][case] = {"images": sources, "files": _hashed(new), **entry}
+            self._publish(new, content)
+
+    def flags(self) -> list[str]:
+        """What is doubtful about all cases that are finished."""
+        return [flag for entry in self._content()["cases"].values() for flag in entry["flags"]]
+
+    def _content(self) -> dict[str, Any]:
+        """segment.json as plain JSON."""
+        return load_json(self.folder / _RECORD, _CHOOSE)
+
+    def _publish(self, new: Path, content: dict[str, Any]) -> None:
+        """Write the record, then move the new files."""
+        write_json(self.folder / _RECORD, content)
+        for path in sorted(path for path in new.rglob("*") if path.is_file()):
+            target = self.folder / path.relative_to(new)
+            target.parent.mkdir(exist_ok=True)
+            os.replace(path, target)
+
+    def _read(self) -> _Record | None:
+        """What segment.json says; None where there is none.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        path = self.folder / _RECORD
+        if not path.is_file():
+            return None
+        return structure(load_json(path, _CHOOSE), _Record, str(path), _CHOOSE, extra=True)
+
+
+def _hashed(folder: Path) -> list[dict[str, str]]:
+    """Entries of all files in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [hashed(path, path.relative_to(folder).as_posix()) for path in files]

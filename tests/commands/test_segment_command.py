@@ -1,0 +1,380 @@
+"""`nnunet_phys segment`: what it writes, that `quantify` reads it, how it goes on, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from scipy.ndimage import gaussian_filter, shift
+
+from nnunet_phys.commands import main
+from nnunet_phys.commands.shared import segmentation_model
+from nnunet_phys.commands.shared.segmentation_model import SegmentationModel
+from nnunet_phys.digital_heart import LABELS, digital_heart
+from nnunet_phys.image_files import Geometry, read_image, write_volume
+from nnunet_phys.sequences import MOLLI
+
+SHAPE = (80, 72)
+GEOMETRY = Geometry((SHAPE[1], SHAPE[0], 2), (2.5, 2.5, 10.0), (10.0, -20.0, 30.0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+CASE = "012_MOLLI"
+
+
+class Study:
+    """A folder of `import` with a MOLLI series whose readout 2 was displaced, and a stand-in for its model.
+
+    Attributes:
+        scans: the folder.
+        still: the readouts as they were before, (readouts, slices, rows, columns).
+        labels: where the heart lies in most of them, (slices, rows, columns).
+        calls: how many images were segmented.
+    """
+
+    moved, by = 2, (3.0, -4.0)
+
+    def __init__(self, folder: Path) -> None:
+        self.scans, self.calls = folder / "scans", 0
+        heart = digital_heart(seed=5, slices=3, shape=SHAPE)
+        self.labels = heart.labels[:2]
+        sequence = MOLLI(rr_ms=900.0)
+        self.still = 500 * sequence(heart.maps).abs().numpy()[:, :2]
+        times = list(sequence.inversion_times_ms)
+        for k, image in enumerate(self.readouts()):
+            write(self.scans / "molli" / f"{CASE}_ti{k:02d}_0000.nii.gz", image)
+        protocol = [{"sequence": "molli", "flip_angle_deg": 35.0, "inversion_times_ms": times}]
+        content = {"inversion_times_ms": times, "protocol": protocol}
+        (self.scans / "molli" / f"{CASE}.json").write_text(json.dumps(content))
+        write(self.scans / "references" / f"{CASE}_T1map.nii.gz", heart.maps.t1.numpy()[:2])
+
+    def readouts(self) -> list[np.ndarray]:
+        images = list(self.still)
+        images[self.moved] = np.abs(shift(images[self.moved], (0, *self.by), order=3, mode="nearest"))
+        return images
+
+    def image(self, readout: int) -> Path:
+        return self.scans / "molli" / f"{CASE}_ti{readout:02d}_0000.nii.gz"
+
+    def probabilities(self, image: np.ndarray, voxel_mm: tuple[float, ...]) -> np.ndarray:
+        """What a good network says of readout 0, 1, ...; and of whatever comes after them, such as a translation."""
+        assert image.shape == self.labels.shape and voxel_mm == (10.0, 2.5, 2.5)
+        by = self.by if self.calls == self.moved else (0, 0)
+        self.calls += 1
+        found = np.stack([gaussian_filter((self.labels == c).astype(np.float32), (0, 0.5, 0.5)) for c in range(4)])
+        return shift(found, (0, 0, *by), order=1, mode="nearest") * 0.998 + 0.0005
+
+    def model(self, record: str = "stand-in") -> SegmentationModel:
+        """The stand-in."""
+        study = self
+
+        class StandIn(SegmentationModel):
+            description = {"channel_names": {"0": "MRI"}, "labels": LABELS}  # noqa: RUF012
+
+            def probabilities(self, image, voxel_mm):
+                return study.probabilities(image, voxel_mm)
+
+        return StandIn(None, LABELS, {"model": record})
+
+
+def write(path: Path, values: np.ndarray, geometry: Geometry = GEOMETRY) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_volume(path, torch.from_numpy(np.ascontiguousarray(values)), geometry):
+        pass
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Study:
+    study = Study(tmp_path)
+    monkeypatch.setattr(SegmentationModel, "open", lambda *_: study.model())
+    return study
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    return tmp_path / "results"
+
+
+def segment(scans: Path, results: Path, *more, model: Path | str = "model") -> list[str]:
+    arguments = ["segment", "-i", scans, "-o", results, "-model", model, "-device", "cpu", "--disable_progress_bar"]
+    return [*map(str, arguments), *map(str, more)]
+
+
+def record(results: Path) -> dict:
+    return json.loads((results / "segment.json").read_text())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def dice(mask: np.ndarray, labels: np.ndarray) -> float:
+    return float(
+        np.mean(
+            [2 * ((mask == c) & (labels == c)).sum() / ((mask == c).sum() + (labels == c).sum()) for c in (1, 2, 3)]
+        )
+    )
+
+
+def test_quantify_reads_what_is_written(study, results, tmp_path, capsys):
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    assert "1 case made" in capsys.readouterr().out
+    readouts = [f"images/{CASE}_ti{k:02d}_0000.nii.gz" for k in range(8)]
+    assert names(results) == sorted(
+        [
+            *readouts,
+            f"images/{CASE}.json",
+            f"masks/{CASE}.nii.gz",
+            f"references/{CASE}_T1map.nii.gz",
+            "dataset.json",
+            "segment.json",
+        ]
+    )
+    mask = read_image(results / "masks" / f"{CASE}.nii.gz")
+    assert dice(mask, study.labels) > 0.97
+    assert json.loads((results / "dataset.json").read_text())["labels"] == LABELS
+    assert main(["quantify", "-i", str(results), "-o", str(tmp_path / "report"), "--disable_progress_bar"]) == 0
+    methods = {row["method"] for row in json.loads((tmp_path / "report" / "study.json").read_text())["segments"]}
+    assert methods == {"fit", "scanner"}
+
+
+def test_the_readout_that_moved_is_registered_and_no_other(study, results):
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    entry = record(results)["cases"][CASE]
+    for k in range(8):
+        written = results / "images" / study.image(k).name
+        readout = entry["readouts"][f"{CASE}_ti{k:02d}_0000"]
+        by = np.multiply(study.by, -2.5) if k == study.moved else (0, 0)
+        np.testing.assert_allclose(readout["shift_mm"], [by, by], atol=0.4)
+        assert readout["registered_slices"] == ([0, 1] if k == study.moved else [])
+        assert (written.read_bytes() == study.image(k).read_bytes()) == (k != study.moved)
+    heart, still = study.labels > 0, study.still[study.moved]
+    before = np.abs(read_image(study.image(study.moved)) - still)[heart].mean()
+    after = np.abs(read_image(results / "images" / study.image(study.moved).name) - still)[heart].mean()
+    assert after < 0.3 * before
+    assert not entry["flags"] and min(entry["agreement"]) > 0.95
+
+
+def test_the_translated_image_counts_too(study, results, prior):
+    assert main(segment(study.scans, results, "-prior", prior, "--keep_readouts")) == 0
+    content = record(results)
+    assert study.calls == 9 and content["settings"]["translation"]["sequence"] == "bssfp"
+    readouts = content["cases"][CASE]["readouts"]
+    assert [*readouts][-1] == "translated"
+    assert sum(readout["weight"][0] for readout in readouts.values()) == pytest.approx(1, abs=0.01)
+    kept = [f"{CASE}_ti{k:02d}.nii.gz" for k in range(8)]
+    assert names(results / "readouts") == sorted([*kept, f"{CASE}_translated.nii.gz"])
+
+
+def test_what_is_finished_is_skipped_and_a_corrected_mask_stays(study, results, edit_image, capsys):
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    edit_image(results / "masks" / f"{CASE}.nii.gz", lambda mask: np.where(mask == 3, 0, mask))
+    corrected = (results / "masks" / f"{CASE}.nii.gz").read_bytes()
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    assert "1 of 1 case is finished and skipped" in capsys.readouterr().out and study.calls == 8
+    assert (results / "masks" / f"{CASE}.nii.gz").read_bytes() == corrected
+    (results / "masks" / f"{CASE}.nii.gz").unlink()  # as after a kill
+    study.calls = 0
+    assert main(segment(study.scans, results, "--readouts_only")) == 0 and study.calls == 8
+    assert (results / "masks" / f"{CASE}.nii.gz").is_file()
+
+
+def test_a_new_case_is_added_to_those_that_are_there(study, results):
+    assert main(segment(study.scans, results, "--readouts_only", "-cases", "012*")) == 0
+    for path in [study.image(k) for k in range(8)]:
+        shutil.copyfile(path, path.with_name(path.name.replace("012", "031")))
+    shutil.copyfile(study.scans / "molli" / f"{CASE}.json", study.scans / "molli" / "031_MOLLI.json")
+    study.calls = 0
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    assert study.calls == 8 and sorted(record(results)["cases"]) == [CASE, "031_MOLLI"]
+
+
+def test_other_settings_are_refused_until_overwritten(study, results, refused):
+    assert main(segment(study.scans, results, "--readouts_only", "--keep_readouts")) == 0
+    before = names(results)
+    refused(segment(study.scans, results, "--readouts_only"), "holds results of other settings (keep_readouts)")
+    assert names(results) == before
+    study.calls = 0
+    assert main(segment(study.scans, results, "--readouts_only", "--overwrite")) == 0
+    assert study.calls == 8 and not any(name.startswith("readouts/") for name in names(results))
+
+
+def test_frames_of_a_cine_and_single_images_get_a_mask_each(study, results, tmp_path):
+    cine = Geometry(GEOMETRY.size, GEOMETRY.spacing, GEOMETRY.origin, GEOMETRY.direction, 3)
+    write(tmp_path / "cine" / "beat_0000.nii.gz", study.still[:3], cine)
+    write(tmp_path / "cine" / "lge_0000.nii.gz", study.still[0])
+    assert main(segment(tmp_path / "cine", results)) == 0
+    masks = results / "masks"
+    assert Geometry.read(masks / "beat.nii.gz").volumes == 3 and Geometry.read(masks / "lge.nii.gz").volumes == 1
+    centres = [np.argwhere(read_image(masks / "beat.nii.gz", t) == 3).mean(0)[1:] for t in range(3)]
+    np.testing.assert_allclose(centres[2] - centres[0], study.by, atol=0.3)
+    assert dice(read_image(masks / "lge.nii.gz"), study.labels) > 0.97
+    assert record(results)["cases"]["beat"].keys() == {"images", "files", "flags"}
+
+
+def test_a_heart_that_is_not_found_is_flagged(study, results, monkeypatch, capsys):
+    study.labels = np.where(study.labels == 2, 0, study.labels)
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    (first, *_) = record(results)["cases"][CASE]["flags"]
+    assert first == f"{CASE}, slice 0: a cavity without myocardium" and first in capsys.readouterr().out
+
+
+def remove_readout(study):
+    study.image(3).unlink()
+
+
+def remove_readout_and_times(study):
+    remove_readout(study)
+    (study.scans / "molli" / f"{CASE}.json").unlink()
+
+
+def other_grid(study):
+    write(study.image(3), study.still[3][:, :-2], Geometry((SHAPE[1], SHAPE[0] - 2, 2), *GEOMETRY_REST))
+
+
+def blank(study):
+    write(study.image(3), np.zeros_like(study.still[3]))
+
+
+def in_one_file(study):
+    for k in range(8):
+        study.image(k).unlink()
+    write(study.scans / "molli" / f"{CASE}_0000.nii.gz", study.still, Geometry(GEOMETRY.size, *GEOMETRY_REST, 8))
+
+
+def no_images(study):
+    shutil.rmtree(study.scans)
+    study.scans.mkdir()
+
+
+def broken_description(study):
+    (study.scans / "molli" / f"{CASE}.json").write_text("[]")
+
+
+GEOMETRY_REST = (GEOMETRY.spacing, GEOMETRY.origin, GEOMETRY.direction)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (remove_readout, "8 inversion_times_ms in"),
+        (remove_readout_and_times, "numbered from _ti00 without a gap"),
+        (other_grid, "differs in geometry from"),
+        (blank, "has no signal above 0"),
+        (in_one_file, "Write each readout as a file"),
+        (no_images, "holds no image"),
+        (broken_description, "is not an object"),
+    ],
+)
+def test_refused_scans(study, results, refused, damage, expected):
+    damage(study)
+    refused(segment(study.scans, results, "--readouts_only"), expected)
+    assert not results.exists() and study.calls == 0
+
+
+def test_no_case_of_that_name(study, results, refused):
+    refused(segment(study.scans, results, "-cases", "013_MOLLI"), "no case has this name (did you mean '012_MOLLI'?)")
+
+
+def test_a_folder_of_others_is_refused(study, results, refused):
+    write(results / "masks" / "mine.nii.gz", study.labels)
+    refused(segment(study.scans, results), "is not empty, and nnunet_phys segment did not fill it")
+    refused(segment(study.scans, study.scans), "is a folder that is read from")
+
+
+def test_a_file_in_the_way_and_changed_images_are_refused(study, results, refused):
+    assert main(segment(study.scans, results, "--readouts_only", "-cases", "012*")) == 0
+    write(results / "masks" / "031_MOLLI.nii.gz", study.labels)
+    for path in [study.image(k) for k in range(8)]:
+        shutil.copyfile(path, path.with_name(path.name.replace("012", "031")))
+    refused(segment(study.scans, results, "--readouts_only"), "masks/031_MOLLI.nii.gz is there, and segment did not")
+    write(study.image(0), study.still[1])
+    refused(segment(study.scans, results, "--readouts_only", "-cases", "012*"), "were made from other images")
+
+
+@pytest.fixture
+def images(tiny, tmp_path) -> Path:
+    """Two single images."""
+    (tmp_path / "images").mkdir()
+    for case in tiny.cases[:2]:
+        shutil.copyfile(tiny.image(case), tmp_path / "images" / tiny.image(case).name)
+    return tmp_path / "images"
+
+
+def test_masks_are_those_of_nnunet_from_a_folder_and_from_a_zip(model, images, tiny, tmp_path, monkeypatch):
+    assert model.export() == 0
+    monkeypatch.delenv("nnUNet_extTrainer")
+    monkeypatch.setattr(segmentation_model, "computes_in_bfloat16", lambda _: False)
+    assert main(segment(images, tmp_path / "of_folder", model=model.folder)) == 0
+    assert main(segment(images, tmp_path / "of_zip", model=model.zip)) == 0
+    assert main(segment(images, tmp_path / "of_one", "-f", "1", "--mirroring", model=model.folder)) == 0
+    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    monkeypatch.setenv("nnUNet_extTrainer", str(Path(segmentation_model.nnunet_phys.trainers.__file__).parent))
+    predictor.initialize_from_trained_model_folder(str(model.folder), (0, 1))
+    for case in tiny.cases[:2]:
+        image, properties = SimpleITKIO().read_images([str(tiny.image(case))])
+        expected = predictor.predict_single_npy_array(image, properties)
+        for folder in ("of_folder", "of_zip"):
+            mask = tmp_path / folder / "masks" / f"{case}.nii.gz"
+            np.testing.assert_array_equal(read_image(mask), expected)
+            assert Geometry.read(mask).agrees(Geometry.read(tiny.image(case)))
+        assert (read_image(tmp_path / "of_one" / "masks" / f"{case}.nii.gz") != expected).any()
+    labels = json.loads((tmp_path / "of_zip" / "dataset.json").read_text())["labels"]
+    assert labels == {"background": 0, "blood": 1, "myocardium": 2}
+
+
+def no_checkpoint(model):
+    for fold in (0, 1):
+        model.checkpoint(fold).unlink()
+    return model.folder
+
+
+def no_zip(model):
+    model.zip.write_text("mine")
+    return model.zip
+
+
+def other_zip(model):
+    with ZipFile(model.zip, "w") as archive:
+        archive.writestr("readme.txt", "mine")
+    return model.zip
+
+
+def two_channels(model):
+    type(model)(model.tiny, channels=2)
+    return model.folder
+
+
+def cut_short(model):
+    path = model.checkpoint(1)
+    path.write_bytes(path.read_bytes()[:1000])
+    return model.folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "options", "expected"),
+    [
+        (lambda model: model.folder / "gone", (), "no such folder or zip"),
+        (no_checkpoint, (), "has no fold_*/checkpoint_final.pth"),
+        (lambda model: model.folder, ("-f", "0", "4"), "no checkpoint_final.pth of fold 4. Choose from -f 0 1."),
+        (no_zip, (), "cannot be unpacked as a zip"),
+        (other_zip, (), "holds 0 models, not one"),
+        (two_channels, (), "takes 2 input channels"),
+        (cut_short, (), "cannot be loaded by nnU-Net"),
+    ],
+)
+def test_refused_models(model, images, results, refused, damage, options, expected):
+    refused(segment(images, results, *options, model=damage(model)), expected)
+    assert not results.exists()
+
+
+def test_quantify_says_which_labels_it_needs(study, results, tmp_path, refused):
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    description = json.loads((results / "dataset.json").read_text())
+    labels = {"background": 0, "blood": 1, "myocardium": 2, "other": 3}
+    (results / "dataset.json").write_text(json.dumps(description | {"labels": labels}))
+    refused(["quantify", "-i", str(results), "-o", str(tmp_path / "report")], "names no LV")
