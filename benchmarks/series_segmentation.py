@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -180,7 +180,8 @@ class Table:
             sizes, errors = np.array(self.shift_sizes), np.array(self.shift_errors)
             for what, chosen in (("moved", sizes > _MOVED_MM[0] / 2), ("not moved", sizes <= _MOVED_MM[0] / 2)):
                 told = errors[chosen & np.isfinite(errors)]
-                print(f"  {what}: shift told in {len(told)} of {chosen.sum()}, median error {np.median(told):.1f} mm")
+                error = f", median error {np.median(told):.1f} mm" if len(told) else ""
+                print(f"  {what}: shift told in {len(told)} of {chosen.sum()}{error}")
 
 
 def _dice(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -214,9 +215,9 @@ _RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def digital(hearts: int, moved: bool) -> Iterator[Series]:
+def digital(hearts: Iterable[int], moved: bool) -> Iterator[Series]:
     """Series of digital hearts, before and after contrast agent; a third of the readouts moved on request."""
-    for index in range(hearts):
+    for index in hearts:
         scanned, rng = scan_heart(index, _SLICES, _SHAPE), np.random.default_rng(index)
         slice_mm, row_mm, column_mm = scanned.heart.spacing_mm
         size = (_SHAPE[1], _SHAPE[0], _SLICES)
@@ -263,8 +264,8 @@ def main() -> None:
     tables = {}
     if "NNUNET_PHYS_DATA" in os.environ:
         tables["real series"] = real(Path(os.environ["NNUNET_PHYS_DATA"]) / "molli_t1net")
-    tables["digital hearts, drifting"] = digital(args.hearts, moved=False)
-    tables["digital hearts, a third of the readouts moved by 5-15 mm"] = digital(args.hearts, moved=True)
+    tables["digital hearts, drifting"] = digital(range(args.hearts), moved=False)
+    tables["digital hearts, a third of the readouts moved by 5-15 mm"] = digital(range(args.hearts), moved=True)
     for title, all_series in tables.items():
         table = Table()
         for series in all_series:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.ndimage import binary_dilation, label
 
-LEAST_AGREEMENT = 0.75
+_LEAST_AGREEMENT = 0.75
 """Agreement with the mask, weighted like the images in it, below which a slice is flagged. Measured on digital hearts
 (docs/measured.md): the masks below it are the bad ones, with few others."""
-LEAST_CONFIDENCE, _FEWEST_CONFIDENT = 0.8, 3
+_LEAST_CONFIDENCE, _FEWEST_CONFIDENT = 0.8, 3
 """A slice of a series is flagged unless so many images, or all of fewer, have this confidence. Measured alike."""
 _LEAST_SURROUNDED = 0.9
 """Share of the cavity's border along which myocardium lies, below which the ring is broken."""
@@ -31,10 +31,10 @@ def series_flags(agreements: np.ndarray, confidences: np.ndarray, shares: np.nda
         one line per doubt.
     """
     flags = []
-    if (mean := float(shares @ agreements)) < LEAST_AGREEMENT:
+    if (mean := float(shares @ agreements)) < _LEAST_AGREEMENT:
         flags.append(f"images disagree with the mask (weighted Dice {mean:.2f})")
-    confident = int((confidences >= LEAST_CONFIDENCE).sum())
-    if confident < min(_FEWEST_CONFIDENT, len(confidences)):
+    confident = int((confidences >= _LEAST_CONFIDENCE).sum())
+    if confidences.any() and confident < min(_FEWEST_CONFIDENT, len(confidences)):  # none is where there is no heart
         flags.append(f"{confident} of {len(confidences)} images are confident")
     return flags
 

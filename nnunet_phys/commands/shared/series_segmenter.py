@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ class SeriesSegmenter:
         mask = fuse(found, shares).argmax(0)
         dice = label_dice(found.argmax(1), mask, len(self.model.labels))
         agreements = agreement(dice)
-        labels = [name for name in self.model.labels if name != "background"]
+        labels = [name for name, code in sorted(self.model.labels.items(), key=itemgetter(1)) if code]
         readouts = {
             name: {
                 "confidence": _rounded(confidences[k]),

@@ -24,8 +24,9 @@ def heart():
 def soft(labels, shifts):
     """Probabilities of the labels as a network gives them, displaced, (images, 4, slices, rows, columns)."""
     one_hot = np.stack([gaussian_filter((labels == code).astype(np.float32), (0, 0.5, 0.5)) for code in range(4)])
-    moved = [shift(one_hot, (0, 0, *by), order=1, mode="nearest") for by in shifts]
-    return np.stack(moved) * 0.998 + 0.0005
+    moved = np.stack([shift(one_hot, (0, 0, *by), order=1, mode="nearest") for by in shifts])
+    sharp = moved**4 + 1e-6  # a network's edges are sharp wherever they lie
+    return sharp / sharp.sum(1, keepdims=True)
 
 
 def test_known_shifts_are_found_within_a_fifth_of_a_pixel(heart):
