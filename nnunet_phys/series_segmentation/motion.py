@@ -81,7 +81,7 @@ def find_motion(probabilities: np.ndarray, confidences: np.ndarray, pixel_mm: tu
     shares = weights(confidences)
     shifts, told = np.zeros((*confidences.shape, 2)), np.zeros(confidences.shape, bool)
     for z in range(probabilities.shape[2]):
-        labels = np.float32(probabilities[:, 1:, z])
+        labels = probabilities[:, 1:, z].astype(np.float32)
         moved = labels
         for _ in range(_ITERATIONS):
             mean = np.einsum("i,ilyx->lyx", shares[:, z], moved)
