@@ -74,21 +74,24 @@ class SeriesSegmenter:
         if not case.is_series:
             return self._separately(case, images, folder)
         geometry = case.files.geometry
-        found = np.stack([self.model.probabilities(image, geometry.voxel_mm) for image in images])
-        motion = find_motion(found, confidence(found), geometry.pixel_mm)
+        segmented = np.stack([self.model.probabilities(image, geometry.voxel_mm) for image in images])
+        motion = find_motion(segmented, confidence(segmented), geometry.pixel_mm)
+        found = np.empty_like(segmented)
         for k, path in enumerate(case.files.paths):
             if motion.moved[k].any():
                 registered = torch.from_numpy(motion.registered(k, images[k]))
                 with write_volume(folder / IMAGES / path.name, registered, geometry):
                     pass
-            found[k] = np.stack([motion.registered(k, label) for label in found[k]])
+            found[k] = np.stack([motion.registered(k, label) for label in segmented[k]])
         names = list(case.files.files)
         if self.translator is not None and case.job is not None:
             here = {name: folder / IMAGES / path.name for name, path in case.job.files.files.items()}
             translated = self.translator(replace(case.job, files=replace(case.job.files, files=here)))
-            found = np.concatenate((found, self.model.probabilities(translated, geometry.voxel_mm)[None]))
+            of_translated = self.model.probabilities(translated, geometry.voxel_mm)[None]
+            segmented, found = (np.concatenate((those, of_translated)) for those in (segmented, found))
             names.append(_TRANSLATED)
-        mask, entry = self._fused(case.case, names, found)
+        # interpolation blurs, which must not make the images that moved less confident
+        mask, entry = self._fused(case.case, names, found, confidence(segmented))
         for k, name in enumerate(case.files.files):
             shifts = motion.shifts[k] * geometry.pixel_mm
             entry["readouts"][name] |= {
@@ -100,15 +103,17 @@ class SeriesSegmenter:
             self._write(folder / READOUTS, case, dict(zip(self._readout_names(case), found.argmax(1), strict=True)))
         return entry
 
-    def _fused(self, case: str, names: Sequence[str], found: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    def _fused(
+        self, case: str, names: Sequence[str], found: np.ndarray, confidences: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """The mask of a series, and what segment.json says about it.
 
         Args:
             case: the case's name.
             names: of the images.
             found: probabilities of the labels in them, (images, labels, slices, rows, columns).
+            confidences: of the images, (images, slices).
         """
-        confidences = confidence(found)
         shares = weights(confidences)
         mask = fuse(found, shares).argmax(0)
         dice = label_dice(found.argmax(1), mask, len(self.model.labels))

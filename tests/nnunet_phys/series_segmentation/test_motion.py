@@ -74,3 +74,10 @@ def test_nothing_to_compare(heart):
     found = soft(np.zeros_like(heart.labels), np.zeros((3, 2)))
     motion = find_motion(found, confidence(found), PIXEL_MM)
     assert not motion.told.any() and not motion.moved.any()
+
+
+def test_nothing_moves_where_few_images_tell_their_place(heart):
+    found = soft(heart.labels, SHIFTS)
+    found[:4] = 0.5 * found[:4] + 0.5 / 4
+    motion = find_motion(found, confidence(found), PIXEL_MM)
+    assert not motion.told.any() and not motion.shifts.any()
