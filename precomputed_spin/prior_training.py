@@ -24,7 +24,7 @@ from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
 from nnunet_phys.precomputed_spin.guided_crops import GuidedCrops
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
-from nnunet_phys.precomputed_spin.prior_checkpoint import Checkpoint
+from nnunet_phys.training_checkpoint import Checkpoint
 from nnunet_phys.precomputed_spin.prior_files import check_vacant, interpolate_knots
 from nnunet_phys.precomputed_spin.prior_images import Pretraining
 from nnunet_phys.precomputed_spin.prior_journal import CurvePoint, Journal, model_card
