@@ -69,11 +69,16 @@ class LatentBank:
                 latents = latents_of(autoencoder, images)
                 features = features_of(image_encoder, images)
             masks = smooth_masks(seen.regions, (latents.shape[2], latents.shape[3]))
-            encoded = latents.view(count, channels, *latents.shape[1:]), features.view(count, channels, *features.shape[1:])
+            encoded = (
+                latents.view(count, channels, *latents.shape[1:]),
+                features.view(count, channels, *features.shape[1:]),
+            )
             parts.append(tuple(values.half().cpu() for values in (*encoded, masks)))
         return cls(*(torch.cat(values).clone() for values in zip(*parts, strict=True)))
 
-    def draw(self, views: int, generator: torch.Generator, device: torch.device) -> tuple[Conditions, torch.Tensor, torch.Tensor]:
+    def draw(
+        self, views: int, generator: torch.Generator, device: torch.device
+    ) -> tuple[Conditions, torch.Tensor, torch.Tensor]:
         """Random views, with a random channel wanted of each and the others given but for what is dropped by chance.
 
         Args:

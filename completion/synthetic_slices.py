@@ -43,7 +43,9 @@ def entries_of(sequences: Sequence[str], recipe: str = "default") -> list[Sequen
     return [known[name] for name in sequences]
 
 
-def draw_examination(recipe: ContrastRecipe, entries: Sequence[SequenceEntry], rng: np.random.Generator) -> list[ContrastDraw]:
+def draw_examination(
+    recipe: ContrastRecipe, entries: Sequence[SequenceEntry], rng: np.random.Generator
+) -> list[ContrastDraw]:
     """One contrast for each channel, of one patient: an infarct lies where it lies in all of them.
 
     Args:
@@ -54,7 +56,10 @@ def draw_examination(recipe: ContrastRecipe, entries: Sequence[SequenceEntry], r
     draws = [
         replace(
             replace(recipe, sequences=(entry,)).draw_contrast(rng),
-            region=None, region_tissue=None, infarct=None, infarct_tissue=None,
+            region=None,
+            region_tissue=None,
+            infarct=None,
+            infarct_tissue=None,
         )
         for entry in entries
     ]
@@ -91,7 +96,9 @@ def synthetic_slices(
     """
     recipe, entries = load_recipe("default"), entries_of(sequences)
     parts = []
-    for number, (case, ending) in enumerate(tqdm(find_maps(folder).items(), desc="synthetic slices", disable=not progress)):
+    for number, (case, ending) in enumerate(
+        tqdm(find_maps(folder).items(), desc="synthetic slices", disable=not progress)
+    ):
         maps = load_maps(folder, case, ending, None)
         geometry = Geometry.read(next(iter(map_paths(folder, case, ending).values())))
         size = resampled_size(tuple(maps.pd.shape[1:]), geometry.pixel_mm, pixel_mm)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,11 @@ from nnunet_phys.completion.denoiser import multiple_of, new_denoiser, new_sched
 from nnunet_phys.completion.heat_map import HeatMap
 from nnunet_phys.completion.image_encoder import ImageEncoder, contrastive_loss, feature_length
 from nnunet_phys.completion.latent_bank import LatentBank
+from nnunet_phys.completion.model_files import check_vacant, save_model
 from nnunet_phys.completion.pipeline import CompletionPipeline
 from nnunet_phys.completion.slices import ChannelSlices
-from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.errors import InputError
 from nnunet_phys.training_checkpoint import Checkpoint
-from nnunet_phys.whole_files import working_folder
 
 TOKENS = 128
 """Length of the tokens for cross-attention."""
@@ -178,6 +177,7 @@ def train_completion(
     Raises:
         InputError: the folder cannot be written; the checkpoint belongs to another training; the loss is not finite.
     """
+    check_vacant(folder)
     checkpoint = Checkpoint.of(folder.absolute(), repr((asdict(schedule), seed, record)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -185,9 +185,7 @@ def train_completion(
         autoencoder = autoencoder or new_autoencoder()
         image_encoder = image_encoder or ImageEncoder()
         projection = TokenProjection(len(data.channels), feature_length(image_encoder), TOKENS)
-        unet = new_denoiser(
-            len(data.channels), autoencoder.config.latent_channels, reduction(autoencoder), TOKENS
-        )
+        unet = new_denoiser(len(data.channels), autoencoder.config.latent_channels, reduction(autoencoder), TOKENS)
     for module in (autoencoder, image_encoder, projection, unet):
         module.to(device)
     training = _Training(data, schedule, checkpoint, device, seed, bf16)
@@ -196,7 +194,10 @@ def train_completion(
     # 1. The autoencoder, and the scale of its latents
     if trains_autoencoder:
         training.run(
-            "autoencoder", {"autoencoder": autoencoder}, schedule.autoencoder_rate, schedule.autoencoder_steps,
+            "autoencoder",
+            {"autoencoder": autoencoder},
+            schedule.autoencoder_rate,
+            schedule.autoencoder_steps,
             lambda learner: reconstruction_loss(autoencoder, training.channel_views(everything, learner.generator)),
         )
         views = training.views(everything, _NORMALISED_VIEWS, schedule.view, torch.Generator().manual_seed(seed))
@@ -206,7 +207,10 @@ def train_completion(
     # 2. The image encoder
     if trains_encoder:
         training.run(
-            "image encoder", {"encoder": image_encoder}, schedule.autoencoder_rate, schedule.encoder_steps,
+            "image encoder",
+            {"encoder": image_encoder},
+            schedule.autoencoder_rate,
+            schedule.encoder_steps,
             lambda learner: contrastive_loss(image_encoder, training.pairs(everything, learner.generator)),
         )
     image_encoder.eval().requires_grad_(False)
@@ -225,15 +229,26 @@ def train_completion(
         )
         heated = heat_map if schedule.heat and slices is data.slices else None
         training.run(
-            name, networks, schedule.learning_rate, steps,
+            name,
+            networks,
+            schedule.learning_rate,
+            steps,
             lambda learner: _denoising_loss(unet, projection, scheduler, bank, heated, learner, training),
             heat_map,
         )
 
     # 4. The model
     pipeline = CompletionPipeline(
-        autoencoder.cpu(), image_encoder.cpu(), projection.cpu(), unet.cpu(), scheduler, data.channels, data.pixel_mm,
-        data.dark, data.bright, {**record, "schedule": asdict(schedule), "seed": seed, "losses": training.losses},
+        autoencoder.cpu(),
+        image_encoder.cpu(),
+        projection.cpu(),
+        unet.cpu(),
+        scheduler,
+        data.channels,
+        data.pixel_mm,
+        data.dark,
+        data.bright,
+        {**record, "schedule": asdict(schedule), "seed": seed, "losses": training.losses},
     )
     save_model(pipeline, folder)
     checkpoint.remove()
@@ -349,19 +364,3 @@ def _denoising_loss(
 def _bare(slices: ChannelSlices) -> ChannelSlices:
     """The slices without regions, as synthetic slices have none."""
     return ChannelSlices(slices.images, slices.regions[:, :0])
-
-
-def save_model(pipeline: CompletionPipeline, folder: Path) -> None:
-    """Write a model's folder whole or not at all.
-
-    Raises:
-        InputError: something is there already, or it cannot be written.
-    """
-    if os.path.lexists(folder):
-        raise InputError(f"-o {folder} exists. Choose another, or remove it.")
-    try:
-        with working_folder(folder.absolute().parent, folder.name) as work:
-            pipeline.save_pretrained(str(work / folder.name), safe_serialization=True)
-            os.replace(work / folder.name, folder)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({last_line(error)}). Is the disk full?") from None

@@ -23,6 +23,8 @@ COMMANDS = {
     "quantify": "measure T1 and extracellular volume per segment of segmented MOLLI series",
     "report": "show images and maps on one page, suspicious cases first",
     "translate": "turn images of one sequence into images of another",
+    "train_completion": "train a model that makes a missing channel from the others",
+    "complete": "make the channels that cases lack, by a trained model",
     "synthesize": "make images of any contrast from maps: by a sequence, a recipe or a recorded draw",
     "recipe": "list, print or check recipes, which say what contrasts training draws",
     "gallery": "show one case in all contrasts, as a page or a figure",
