@@ -41,7 +41,7 @@ def random_views(
 
     angle = uniform(-DEGREES, DEGREES, views) * math.pi / 180
     scale = torch.exp(uniform(math.log(ZOOM[0]), math.log(ZOOM[1]), views))
-    images, regions = slices.images[indices], slices.regions[indices].float()
+    images, regions = slices.images[indices].float(), slices.regions[indices].float()
     rows, columns = images.shape[2:]
     shift = uniform(-SHIFT_MM / pixel_mm, SHIFT_MM / pixel_mm, views, 2)
 

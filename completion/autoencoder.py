@@ -45,14 +45,15 @@ def load_autoencoder(folder: Path) -> AutoencoderKL:
         autoencoder = AutoencoderKL.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"-vae {folder} holds no autoencoder of diffusers ({last_line(error)}).") from None
-    if autoencoder.config.in_channels not in (1, 3):
-        raise InputError(f"-vae {folder} takes images of {autoencoder.config.in_channels} channels, expected 1 or 3.")
+    channels = autoencoder.config["in_channels"]
+    if channels not in (1, 3):
+        raise InputError(f"-vae {folder} takes images of {channels} channels, expected 1 or 3.")
     return autoencoder
 
 
 def reduction(autoencoder: AutoencoderKL) -> int:
     """Rows of an image per row of its latents."""
-    return int(2 ** (len(autoencoder.config.block_out_channels) - 1))
+    return int(2 ** (len(autoencoder.config["block_out_channels"]) - 1))
 
 
 def latents_of(autoencoder: AutoencoderKL, images: torch.Tensor) -> torch.Tensor:
@@ -65,16 +66,16 @@ def latents_of(autoencoder: AutoencoderKL, images: torch.Tensor) -> torch.Tensor
     Returns:
         float32 (images, latent channels, rows / reduction, columns / reduction).
     """
-    grey = images[:, None].expand(-1, autoencoder.config.in_channels, -1, -1)
-    shift = autoencoder.config.shift_factor or 0.0
-    latents: torch.Tensor = (autoencoder.encode(grey).latent_dist.mode() - shift) * autoencoder.config.scaling_factor
+    grey = images[:, None].expand(-1, autoencoder.config["in_channels"], -1, -1)
+    shift = autoencoder.config["shift_factor"] or 0.0
+    latents: torch.Tensor = (autoencoder.encode(grey).latent_dist.mode() - shift) * autoencoder.config["scaling_factor"]
     return latents.float()
 
 
 def images_of(autoencoder: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
     """The reverse of `latents_of`: float32 (images, rows, columns), from -1 to 1."""
-    shift = autoencoder.config.shift_factor or 0.0
-    decoded = autoencoder.decode(latents / autoencoder.config.scaling_factor + shift).sample
+    shift = autoencoder.config["shift_factor"] or 0.0
+    decoded = autoencoder.decode(latents / autoencoder.config["scaling_factor"] + shift).sample
     return decoded.float().mean(1).clamp(-1, 1)
 
 

@@ -175,7 +175,7 @@ def _training_cases(folder: Path, description: DatasetDescription) -> list[Chann
 
 
 def read_slices(
-    cases: Sequence[ChannelCase], channels: int, regions: dict[str, list[int]], pixel_mm: float
+    cases: Sequence[ChannelCase], channels: int, regions: dict[str, list[int]], pixel_mm: float, size: int
 ) -> tuple[ChannelSlices, list[list[Brightness]]]:
     """All slices of cases that have all channels.
 
@@ -184,14 +184,16 @@ def read_slices(
         channels: number of channels.
         regions: codes of each region; none where the loss needs no labels.
         pixel_mm: pixel size that the slices get.
+        size: rows and columns to which they are cut or padded about their centre.
 
     Returns:
-        The slices, padded about their centre to one size; the brightness of each case's channels.
+        The slices; the brightness of each case's channels.
 
     Raises:
         InputError: files that cannot be used, one line each.
     """
-    parts, brightness, faults = [], [], []
+    volumes_and_masks, brightness = [], []
+    faults: list[str] = []
     for case in cases:
         try:
             geometry = case.geometry()
@@ -202,12 +204,12 @@ def read_slices(
             continue
         scaled = [b.to_network(torch.from_numpy(volume)) for volume, b in zip(volumes, own, strict=True)]
         images = torch.stack(scaled, 1)
-        size = resampled_size((images.shape[2], images.shape[3]), geometry.pixel_mm, pixel_mm)
-        parts.append(ChannelSlices(resample(images, size), resample(masks, size) > 0.5))
+        own_size = resampled_size((images.shape[2], images.shape[3]), geometry.pixel_mm, pixel_mm)
+        volumes_and_masks.append((resample(images, own_size), resample(masks, own_size) > 0.5))
         brightness.append(list(own))
     if faults:
         raise InputError(*faults)
-    return ChannelSlices.join(parts), brightness
+    return ChannelSlices.join(volumes_and_masks, size), brightness
 
 
 def _region_masks(case: ChannelCase, geometry: Geometry, regions: dict[str, list[int]]) -> torch.Tensor:

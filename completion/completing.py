@@ -281,7 +281,7 @@ def write_channel(
     """
     geometry, paths = channel.case.geometry(), channel.paths(folder, ending, settings.samples)
     described = {"completed": _described(settings, model_sha256)}
-    record = {
+    record: dict[str, Any] = {
         **described,
         "synthetic": NOTES,
         "channel": channels[channel.wanted],

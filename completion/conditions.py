@@ -48,7 +48,7 @@ class Conditions:
         return replace(self, given=self.given & kept.to(self.given.device))
 
 
-class TokenProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]  # untyped in diffusers
+class TokenProjection(ModelMixin, ConfigMixin):
     """Features of the given channels to tokens; channels that are not given become empty tokens.
 
     Args:
@@ -57,7 +57,7 @@ class TokenProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]  # untyped
         tokens: length of a token.
     """
 
-    config_name = "config.json"
+    config_name = "config.json"  # type: ignore[assignment]  # None in its base, which asks for it
 
     @register_to_config
     def __init__(self, channels: int, features: int, tokens: int = 128) -> None:

@@ -12,8 +12,8 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from nnunet_phys.completion.conditions import Conditions, TokenProjection
 
 COARSEST = 8
-"""Rows of an image per row of the U-Net's finest level: what a CPU can afford. Latents with more rows are folded: blocks
-of pixels become channels."""
+"""Rows of an image per row of the U-Net's finest level: what a CPU can afford. Latents with more rows are folded:
+blocks of pixels become channels."""
 
 
 def new_denoiser(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -34,7 +35,7 @@ def guidance_terms(scales: Sequence[float]) -> list[GuidanceTerm]:
         Terms whose weights add up to 1.
     """
     following = (*scales, 0.0)
-    weights = [1 - following[0], *(a - b for a, b in zip(following[:-1], following[1:], strict=True))]
+    weights = [1 - following[0], *(a - b for a, b in pairwise(following))]
     return [GuidanceTerm(shown, weight) for shown, weight in enumerate(weights) if weight != 0]
 
 

@@ -7,6 +7,7 @@ slice take the place of picture and caption: features of the same slice shall ag
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -20,7 +21,7 @@ TEMPERATURE = 0.1
 """Of the contrastive loss; the value of SimCLR (Chen et al., ICML 2020)."""
 
 
-class ImageEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # untyped in diffusers
+class ImageEncoder(ModelMixin, ConfigMixin):
     """A small convolutional encoder.
 
     Args:
@@ -28,7 +29,7 @@ class ImageEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # untyped in
         features: length of a feature vector.
     """
 
-    config_name = "config.json"
+    config_name = "config.json"  # type: ignore[assignment]  # None in its base, which asks for it
 
     @register_to_config
     def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 96, 128), features: int = 64) -> None:
@@ -64,7 +65,8 @@ def load_clip(folder: Path) -> nn.Module:
 
 def feature_length(encoder: nn.Module) -> int:
     """Length of an encoder's feature vectors."""
-    return int(encoder.config["features"] if isinstance(encoder, ImageEncoder) else encoder.config.hidden_size)
+    config: Any = encoder.config
+    return int(config["features"] if isinstance(encoder, ImageEncoder) else config.hidden_size)
 
 
 def features_of(encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -80,21 +82,22 @@ def features_of(encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
     if isinstance(encoder, ImageEncoder):
         features: torch.Tensor = encoder(images)
     else:
-        side = encoder.config.image_size
+        config: Any = encoder.config
+        side = config.image_size
         pixels = interpolate(images[:, None], (side, side), mode="bilinear", antialias=True)
         features = encoder(pixel_values=pixels.expand(-1, 3, -1, -1)).last_hidden_state
     return features.float()
 
 
-def contrastive_loss(encoder: ImageEncoder, images: torch.Tensor) -> torch.Tensor:
+def contrastive_loss(encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """How poorly the features of a slice's sequences find each other among other slices (InfoNCE, both ways).
 
     Args:
-        encoder: the encoder.
+        encoder: see `features_of`.
         images: two channels of each slice, (slices, 2, rows, columns); at least two slices.
     """
     slices = len(images)
-    vectors = normalize(encoder(images.flatten(0, 1))[:, 0].float(), dim=1).view(slices, 2, -1)
+    vectors = normalize(features_of(encoder, images.flatten(0, 1))[:, 0], dim=1).view(slices, 2, -1)
     similarity = vectors[:, 0] @ vectors[:, 1].T / TEMPERATURE
     own = torch.arange(slices, device=images.device)
     return (cross_entropy(similarity, own) + cross_entropy(similarity.T, own)) / 2

@@ -12,7 +12,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.utils import BaseOutput
+from diffusers.utils.outputs import BaseOutput
 from torch import nn
 
 from nnunet_phys.completion.autoencoder import images_of, latents_of, reduction
@@ -32,7 +32,7 @@ STRENGTH = 0.7
 
 
 @dataclass
-class CompletionOutput(BaseOutput):  # type: ignore[misc]  # untyped in diffusers
+class CompletionOutput(BaseOutput):
     """What the pipeline makes.
 
     Attributes:
@@ -42,7 +42,7 @@ class CompletionOutput(BaseOutput):  # type: ignore[misc]  # untyped in diffuser
     images: torch.Tensor
 
 
-class CompletionPipeline(DiffusionPipeline):  # type: ignore[misc]  # untyped in diffusers
+class CompletionPipeline(DiffusionPipeline):
     """Makes one channel of slices from others.
 
     Args:
@@ -85,7 +85,7 @@ class CompletionPipeline(DiffusionPipeline):  # type: ignore[misc]  # untyped in
     @property
     def multiple(self) -> int:
         """Slices are padded to multiples of this many rows and columns."""
-        return multiple_of(self.unet, self.autoencoder.config.latent_channels, reduction(self.autoencoder))
+        return multiple_of(self.unet, self.autoencoder.config["latent_channels"], reduction(self.autoencoder))
 
     @torch.inference_mode()
     def __call__(
@@ -118,7 +118,7 @@ class CompletionPipeline(DiffusionPipeline):  # type: ignore[misc]  # untyped in
         """
         # 1. What the denoiser sees of the given channels
         size = images.shape[2:]
-        padded = tuple(-(-n // self.multiple) * self.multiple for n in size)
+        padded = -(-size[0] // self.multiple) * self.multiple, -(-size[1] // self.multiple) * self.multiple
         images = fit_about_centre(images, padded, DARKEST).to(self.device)
         with self._autocast():
             conditions = self._conditions(images, given, wanted)

@@ -1,4 +1,4 @@
-"""Slices of several channels as the networks see them: one pixel size, brightness from -1 to 1; and back to a volume."""
+"""Slices of several channels as the networks see them: one pixel size, brightness from -1 to 1; and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ChannelSlices:
     """Slices with all channels.
 
     Attributes:
-        images: float32 (slices, channels, rows, columns), from -1 to 1.
+        images: float16 (slices, channels, rows, columns), from -1 to 1.
         regions: bool (slices, regions, rows, columns): where the loss may count more; no regions where nothing is
             labelled.
     """
@@ -33,12 +33,17 @@ class ChannelSlices:
         return len(self.images)
 
     @classmethod
-    def join(cls, parts: Sequence[ChannelSlices]) -> ChannelSlices:
-        """The slices of several, one after the other; cut or padded about the centre to the largest of their sizes."""
-        size = tuple(max(part.images.shape[axis] for part in parts) for axis in (2, 3))
+    def join(cls, volumes: Sequence[tuple[torch.Tensor, torch.Tensor]], size: int) -> ChannelSlices:
+        """The slices of several volumes, cut or padded about their centre.
+
+        Args:
+            volumes: images and regions of each, of any number of rows and columns.
+            size: rows and columns that they get.
+        """
+        square = (size, size)
         return cls(
-            torch.cat([fit_about_centre(part.images, size, DARKEST) for part in parts]),
-            torch.cat([fit_about_centre(part.regions, size, False) for part in parts]),
+            torch.cat([fit_about_centre(images, square, DARKEST).half() for images, _ in volumes]),
+            torch.cat([fit_about_centre(regions, square, False) for _, regions in volumes]),
         )
 
 

@@ -76,7 +76,7 @@ def draw_examination(
 
 
 def synthetic_slices(
-    folder: Path, sequences: Sequence[str], draws: int, pixel_mm: float, seed: int, progress: bool = True
+    folder: Path, sequences: Sequence[str], draws: int, pixel_mm: float, size: int, seed: int, progress: bool = True
 ) -> ChannelSlices:
     """Slices of all channels from maps on disk.
 
@@ -85,6 +85,7 @@ def synthetic_slices(
         sequences: short name of each channel's sequence, in the default recipe.
         draws: examinations drawn for each case.
         pixel_mm: pixel size of the slices.
+        size: rows and columns to which they are cut or padded about their centre.
         seed: of the draws.
         progress: show a progress bar.
 
@@ -95,17 +96,17 @@ def synthetic_slices(
         InputError: no such sequence; no maps; maps that cannot be used.
     """
     recipe, entries = load_recipe("default"), entries_of(sequences)
-    parts = []
+    volumes = []
     for number, (case, ending) in enumerate(
         tqdm(find_maps(folder).items(), desc="synthetic slices", disable=not progress)
     ):
         maps = load_maps(folder, case, ending, None)
         geometry = Geometry.read(next(iter(map_paths(folder, case, ending).values())))
-        size = resampled_size(tuple(maps.pd.shape[1:]), geometry.pixel_mm, pixel_mm)
+        own_size = resampled_size((maps.pd.shape[1], maps.pd.shape[2]), geometry.pixel_mm, pixel_mm)
         rng = np.random.default_rng([seed, number])
         for _ in range(draws):
-            volumes = [draw.scan(maps.stack(), geometry.voxel_mm) for draw in draw_examination(recipe, entries, rng)]
-            scaled = [Brightness.of(volume.numpy()).to_network(volume) for volume in volumes]
-            images = resample(torch.stack(scaled, 1), size)
-            parts.append(ChannelSlices(images, torch.zeros(len(images), 0, *size, dtype=torch.bool)))
-    return ChannelSlices.join(parts)
+            signals = [draw.scan(maps.stack(), geometry.voxel_mm) for draw in draw_examination(recipe, entries, rng)]
+            scaled = [Brightness.of(volume.numpy()).to_network(volume) for volume in signals]
+            images = resample(torch.stack(scaled, 1), own_size)
+            volumes.append((images.half(), torch.zeros(len(images), 0, *own_size, dtype=torch.bool)))
+    return ChannelSlices.join(volumes, size)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import nn
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from nnunet_phys.completion.augmentation import random_views
 from nnunet_phys.completion.autoencoder import new_autoencoder, normalise_latents, reconstruction_loss, reduction
 from nnunet_phys.completion.conditions import TokenProjection
-from nnunet_phys.completion.denoiser import multiple_of, new_denoiser, new_scheduler, predict_velocity
+from nnunet_phys.completion.denoiser import new_denoiser, new_scheduler, predict_velocity
 from nnunet_phys.completion.heat_map import HeatMap
 from nnunet_phys.completion.image_encoder import ImageEncoder, contrastive_loss, feature_length
 from nnunet_phys.completion.latent_bank import LatentBank
@@ -53,6 +54,7 @@ class CompletionSchedule:
         learning_rate: the greatest learning rate of the denoiser.
         autoencoder_rate: that of the autoencoder and the image encoder.
         heat: whether the denoiser's loss counts more in the regions.
+        slice_size: rows and columns of the slices that are kept in memory; views are not taken from beyond.
         checkpoint_minutes: minutes between two checkpoints.
     """
 
@@ -68,6 +70,7 @@ class CompletionSchedule:
     learning_rate: float = 3e-4
     autoencoder_rate: float = 1e-3
     heat: bool = True
+    slice_size: int = 320
     checkpoint_minutes: float = field(default=3.0, compare=False)
 
 
@@ -185,11 +188,11 @@ def train_completion(
         autoencoder = autoencoder or new_autoencoder()
         image_encoder = image_encoder or ImageEncoder()
         projection = TokenProjection(len(data.channels), feature_length(image_encoder), TOKENS)
-        unet = new_denoiser(len(data.channels), autoencoder.config.latent_channels, reduction(autoencoder), TOKENS)
+        unet = new_denoiser(len(data.channels), autoencoder.config["latent_channels"], reduction(autoencoder), TOKENS)
     for module in (autoencoder, image_encoder, projection, unet):
         module.to(device)
     training = _Training(data, schedule, checkpoint, device, seed, bf16)
-    everything = data.slices if data.synthetic is None else ChannelSlices.join((_bare(data.slices), data.synthetic))
+    everything = [data.slices] if data.synthetic is None else [data.slices, data.synthetic]
 
     # 1. The autoencoder, and the scale of its latents
     if trains_autoencoder:
@@ -218,16 +221,13 @@ def train_completion(
     # 3. The denoiser: on slices from maps, then on the user's
     scheduler, heat_map = new_scheduler(), HeatMap(torch.ones(data.slices.regions.shape[1]))
     networks = {"unet": unet, "projection": projection}
-    for name, slices, steps in (
-        ("denoiser, pretraining", data.synthetic, schedule.pretraining_steps),
-        ("denoiser", data.slices, schedule.denoiser_steps),
-    ):
-        if slices is None or training.is_done(name):
-            continue
+
+    def learn_to_denoise(name: str, slices: ChannelSlices, steps: int, heated: bool) -> None:
+        if training.is_done(name):
+            return
         bank = LatentBank.encode(
             slices, schedule.views, schedule.view, data.pixel_mm, autoencoder, image_encoder, seed, bf16
         )
-        heated = heat_map if schedule.heat and slices is data.slices else None
         training.run(
             name,
             networks,
@@ -236,6 +236,10 @@ def train_completion(
             lambda learner: _denoising_loss(unet, projection, scheduler, bank, heated, learner, training),
             heat_map,
         )
+
+    if data.synthetic is not None:
+        learn_to_denoise("denoiser, pretraining", data.synthetic, schedule.pretraining_steps, heated=False)
+    learn_to_denoise("denoiser", data.slices, schedule.denoiser_steps, heated=schedule.heat)
 
     # 4. The model
     pipeline = CompletionPipeline(
@@ -276,8 +280,8 @@ class _Training:
         self.losses |= {name: done["loss"] for name, done in self._saved["done"].items()}
 
     def is_done(self, name: str) -> bool:
-        """Whether a phase after this one has begun; its networks are in the checkpoint then."""
-        return self._saved["phase"] not in (None, name) and name in self._saved["done"]
+        """Whether the checkpoint holds the networks of a finished phase and of a later one."""
+        return name in self._saved["done"] and self._saved["phase"] not in (None, name)
 
     def run(
         self,
@@ -318,35 +322,40 @@ class _Training:
         self._saved = {"done": self._saved["done"], "phase": phase, "state": state}
         self.checkpoint.save(self._saved)
 
-    def views(self, slices: ChannelSlices, count: int, size: int, generator: torch.Generator) -> torch.Tensor:
-        """Random views (count, channels, size, size) of random slices, on the device."""
-        chosen = torch.randint(len(slices), (count,), generator=generator)
-        return random_views(slices, chosen, size, self.data.pixel_mm, generator).images.to(self.device)
+    def views(
+        self, sources: Sequence[ChannelSlices], count: int, size: int, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Random views (count, channels, size, size) on the device, of all sources equally often."""
+        parts = []
+        for slices, share in zip(sources, torch.arange(count).tensor_split(len(sources)), strict=True):
+            chosen = torch.randint(len(slices), (len(share),), generator=generator)
+            parts.append(random_views(slices, chosen, size, self.data.pixel_mm, generator).images)
+        return torch.cat(parts).to(self.device)
 
-    def channel_views(self, slices: ChannelSlices, generator: torch.Generator) -> torch.Tensor:
+    def channel_views(self, sources: Sequence[ChannelSlices], generator: torch.Generator) -> torch.Tensor:
         """A batch for the autoencoder: one random channel of each view, (views, rows, columns)."""
         batch = self.schedule.autoencoder_batch
-        views = self.views(slices, batch, self.schedule.autoencoder_crop, generator)
+        views = self.views(sources, batch, self.schedule.autoencoder_crop, generator)
         channels = torch.randint(views.shape[1], (batch,), generator=generator).to(views.device)
         return views[torch.arange(batch, device=views.device), channels]
 
-    def pairs(self, slices: ChannelSlices, generator: torch.Generator) -> torch.Tensor:
+    def pairs(self, sources: Sequence[ChannelSlices], generator: torch.Generator) -> torch.Tensor:
         """A batch for the image encoder: two random channels of each view, (views, 2, rows, columns)."""
-        views = self.views(slices, 2 * self.schedule.batch, self.schedule.view, generator)
+        views = self.views(sources, 2 * self.schedule.batch, self.schedule.view, generator)
         order = torch.rand(views.shape[:2], generator=generator).argsort(1)[:, :2].to(views.device)
         return views[torch.arange(len(views), device=views.device)[:, None], order]
 
 
 def _denoising_loss(
-    unet: nn.Module,
+    unet: UNet2DConditionModel,
     projection: TokenProjection,
     scheduler: Any,
     bank: LatentBank,
-    heat_map: HeatMap | None,
+    heated: bool,
     learner: _Learner,
     training: _Training,
 ) -> torch.Tensor:
-    """Squared error of the velocity, weighted by the heat map if there is one."""
+    """Squared error of the velocity, weighted by the learner's heat map if `heated`."""
     batch, device = training.schedule.batch, training.device
     conditions, clean, regions = bank.draw(batch, learner.generator, device)
     noise = torch.randn(clean.shape, generator=learner.generator).to(device)
@@ -354,13 +363,8 @@ def _denoising_loss(
     noisy = scheduler.add_noise(clean, noise, timesteps)
     velocity = predict_velocity(unet, projection, noisy, timesteps, conditions)
     errors = (velocity - scheduler.get_velocity(clean, noise, timesteps)).square()
-    if heat_map is None:
+    if not heated:
         return errors.mean()
-    weights = heat_map.weights(regions)
-    heat_map.learn(errors, regions)
+    weights = learner.heat_map.weights(regions)
+    learner.heat_map.learn(errors, regions)
     return (weights * errors).mean()
-
-
-def _bare(slices: ChannelSlices) -> ChannelSlices:
-    """The slices without regions, as synthetic slices have none."""
-    return ChannelSlices(slices.images, slices.regions[:, :0])

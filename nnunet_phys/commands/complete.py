@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.completion import completing
     from nnunet_phys.completion.channel_files import cases_in_folder
     from nnunet_phys.completion.model_files import load_model, model_sha256
+    from nnunet_phys.completion.pipeline import STRENGTH
     from nnunet_phys.devices import torch_device
     from nnunet_phys.errors import InputError
 
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
         args.steps,
         args.samples,
         args.start,
-        completing.STRENGTH if args.strength is None else args.strength,
+        STRENGTH if args.strength is None else args.strength,
         args.seed,
     )
     completing.check_settings(missing, settings)

@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> None:
     regions = {} if args.no_heat else dataset.regions(args.regions)
     autoencoder = load_autoencoder(args.vae) if args.vae else None
     image_encoder = load_clip(args.image_encoder) if args.image_encoder else None
-    synthetic = _synthetic(args, len(dataset.channels))
-    slices, brightness = read_slices(dataset.cases, len(dataset.channels), regions, args.pixel_mm)
     schedule = CompletionSchedule(heat=bool(regions))
+    synthetic = _synthetic(args, len(dataset.channels), schedule.slice_size)
+    slices, brightness = read_slices(dataset.cases, len(dataset.channels), regions, args.pixel_mm, schedule.slice_size)
     if args.steps is not None:
         schedule = replace(schedule, denoiser_steps=args.steps)
     options = ("d", "pixel_mm", "regions", "no_heat", "maps", "sequences", "draws", "vae", "image_encoder", "fp32")
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"model written to {args.o}: it makes {', '.join(dataset.channels[:-1])} or {dataset.channels[-1]}.")
 
 
-def _synthetic(args: argparse.Namespace, channels: int) -> ChannelSlices | None:
+def _synthetic(args: argparse.Namespace, channels: int, size: int) -> ChannelSlices | None:
     """Slices from maps, if there are maps to make them from.
 
     Raises:
@@ -112,4 +112,4 @@ def _synthetic(args: argparse.Namespace, channels: int) -> ChannelSlices | None:
         raise InputError(f"-sequences names {len(args.sequences)} sequences for {channels} channels. Name one each.")
     from nnunet_phys.completion.synthetic_slices import synthetic_slices
 
-    return synthetic_slices(args.maps, args.sequences, args.draws, args.pixel_mm, args.seed)
+    return synthetic_slices(args.maps, args.sequences, args.draws, args.pixel_mm, size, args.seed)
