@@ -79,15 +79,16 @@ def images_of(autoencoder: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor
     return decoded.float().mean(1).clamp(-1, 1)
 
 
-def reconstruction_loss(autoencoder: AutoencoderKL, images: torch.Tensor) -> torch.Tensor:
+def reconstruction_loss(autoencoder: AutoencoderKL, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Absolute error of images, of the differences between their pixels, and a little of the latents' divergence.
 
     Args:
         autoencoder: takes grey images.
         images: (images, rows, columns), from -1 to 1.
+        generator: of the latents' noise, on the CPU.
     """
     distribution = autoencoder.encode(images[:, None]).latent_dist
-    decoded = autoencoder.decode(distribution.sample()).sample[:, 0].float()
+    decoded = autoencoder.decode(distribution.sample(generator)).sample[:, 0].float()
     edges = sum(l1_loss(decoded.diff(dim=axis), images.diff(dim=axis)) for axis in (1, 2))
     loss: torch.Tensor = l1_loss(decoded, images) + EDGE_WEIGHT * edges + KL_WEIGHT * distribution.kl().mean()
     return loss

@@ -205,7 +205,8 @@ def read_slices(
         scaled = [b.to_network(torch.from_numpy(volume)) for volume, b in zip(volumes, own, strict=True)]
         images = torch.stack(scaled, 1)
         own_size = resampled_size((images.shape[2], images.shape[3]), geometry.pixel_mm, pixel_mm)
-        volumes_and_masks.append((resample(images, own_size), resample(masks, own_size) > 0.5))
+        resampled = resample(torch.cat((images, masks), 1), own_size)
+        volumes_and_masks.append((resampled[:, :channels], resampled[:, channels:] > 0.5))
         brightness.append(list(own))
     if faults:
         raise InputError(*faults)

@@ -103,6 +103,6 @@ def fit_about_centre(values: torch.Tensor, size: tuple[int, int], fill: float) -
     """
     margins: list[int] = []
     for old, new in zip(values.shape[:-3:-1], size[::-1], strict=True):
-        before = (new - old) // 2
+        before = (new - old) // 2 if new >= old else -((old - new) // 2)  # so that cutting undoes padding
         margins += [before, new - old - before]
     return pad(values, margins, value=fill)

@@ -48,23 +48,17 @@ def draw_examination(
 ) -> list[ContrastDraw]:
     """One contrast for each channel, of one patient: an infarct lies where it lies in all of them.
 
+    What would differ from channel to channel by chance alone, such as slow flow and random regions, is left out.
+
     Args:
         recipe: where the scanner's effects and the factors of T1 and T2 come from.
         entries: its entries for the channels.
         rng: random generator.
     """
-    draws = [
-        replace(
-            replace(recipe, sequences=(entry,)).draw_contrast(rng),
-            region=None,
-            region_tissue=None,
-            infarct=None,
-            infarct_tissue=None,
-        )
-        for entry in entries
-    ]
+    plain = [replace(entry, slow_flow=None, region=None, infarct=None) for entry in entries]
+    draws = [replace(recipe, sequences=(entry,)).draw_contrast(rng) for entry in plain]
     ranges = [entry.infarct and replace(entry.infarct, probability=1.0) for entry in entries]
-    known = [one for one in ranges if one is not None]
+    known = [drawn for drawn in ranges if drawn is not None]
     if not known or rng.random() >= INFARCTED:
         return draws
     infarct, _ = known[0].draw_infarct(rng, TissueState())

@@ -201,7 +201,9 @@ def train_completion(
             {"autoencoder": autoencoder},
             schedule.autoencoder_rate,
             schedule.autoencoder_steps,
-            lambda learner: reconstruction_loss(autoencoder, training.channel_views(everything, learner.generator)),
+            lambda learner: reconstruction_loss(
+                autoencoder, training.channel_views(everything, learner.generator), learner.generator
+            ),
         )
         views = training.views(everything, _NORMALISED_VIEWS, schedule.view, torch.Generator().manual_seed(seed))
         normalise_latents(autoencoder, views.flatten(0, 1))
