@@ -209,7 +209,7 @@ def test_what_is_finished_is_kept(maps, tmp_path, refused, capsys):
     before = (out / "a_ti00_0000.nii.gz").stat().st_mtime_ns
     (out / "b_1_ti03_0000.nii.gz").unlink()
     assert main(_synthesize(maps, out, "-sequence", "molli")) == 0
-    assert "1 set of images finished and skipped" in capsys.readouterr().out
+    assert "1 set of images finished and skipped" in capsys.readouterr().err
     assert (out / "a_ti00_0000.nii.gz").stat().st_mtime_ns == before and (out / "b_1_ti03_0000.nii.gz").is_file()
     refused(_synthesize(maps, out, "-sequence", "bssfp"), "a and 1 more: images in", "Add --overwrite")
     assert main(_synthesize(maps, out, "-sequence", "bssfp", "--overwrite")) == 0
