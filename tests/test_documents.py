@@ -24,9 +24,6 @@ from nnunet_phys.sequences.protocol_ranges import RANGES
 ROOT = Path(__file__).parents[1]
 ROOT_DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")]
 DOCUMENTS = [*ROOT_DOCUMENTS, *sorted((ROOT / "docs").glob("*.md"))]
-    *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")),
-    *sorted((ROOT / "docs").glob("*.md")),
-]
 
 
 def python_blocks() -> dict[str, str]:
