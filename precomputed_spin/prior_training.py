@@ -17,7 +17,6 @@ import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.errors import InputError, last_line
@@ -33,6 +32,7 @@ from nnunet_phys.precomputed_spin.prior_schedule import Schedule
 from nnunet_phys.precomputed_spin.reference import reference_voxels
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.precomputed_spin.training_processes import ALONE, TrainingProcesses
+from nnunet_phys.progress import ProgressBar
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.whole_files import working_folder
 
@@ -357,7 +357,7 @@ def _learn(
     writes = learner.team.index == 0
     steps = range(learner.step, schedule.steps)
     batches = DataLoader(crops, batch_size=None, sampler=steps, num_workers=processes, pin_memory=device.type == "cuda")
-    progress = tqdm(
+    progress = ProgressBar(
         batches,
         desc=f"prior, on {learner.phase}",
         total=schedule.steps,
