@@ -58,7 +58,7 @@ class ChannelCase:
             difference = own.difference(geometry)
             if difference is not None:
                 raise InputError(
-                    f"{self.name}: {path.name} and {first.name} differ in {difference}. Bring all channels to one grid."
+                    f"{path.name} and {first.name} differ in {difference}. Bring all channels to one grid."
                 )
         return geometry
 
@@ -71,7 +71,7 @@ class ChannelCase:
         path = self.images[channel]
         values = read_image(path)
         brightness = Brightness.of(values)
-        if brightness.bright <= brightness.dark:
+        if brightness.bright <= brightness.dark or values.min() == values.max():
             raise InputError(f"{path} is constant, or nearly. Remove it, or replace it by the image.")
         return values, brightness
 
@@ -200,7 +200,7 @@ def read_slices(
             volumes, own = zip(*(case.volume(channel) for channel in range(channels)), strict=True)
             masks = _region_masks(case, geometry, regions)
         except InputError as error:
-            faults.extend(fault if case.name in fault else f"{case.name}: {fault}" for fault in error.faults)
+            faults.extend(error.prefixed(f"{case.name}: ").faults)
             continue
         scaled = [b.to_network(torch.from_numpy(volume)) for volume, b in zip(volumes, own, strict=True)]
         images = torch.stack(scaled, 1)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
-from tqdm import tqdm
 
 from nnunet_phys.completion.augmentation import random_views
 from nnunet_phys.completion.autoencoder import latents_of
@@ -15,6 +14,7 @@ from nnunet_phys.completion.conditions import Conditions
 from nnunet_phys.completion.heat_map import smooth_masks
 from nnunet_phys.completion.image_encoder import features_of
 from nnunet_phys.completion.slices import ChannelSlices
+from nnunet_phys.progress import ProgressBar
 
 BATCH = 16
 """Views encoded at a time."""
@@ -61,7 +61,7 @@ class LatentBank:
         generator, device = torch.Generator().manual_seed(seed), autoencoder.device
         order = torch.cat([torch.randperm(len(slices), generator=generator) for _ in range(-(-views // len(slices)))])
         parts: list[tuple[torch.Tensor, ...]] = []
-        for indices in tqdm(order[:views].split(BATCH), desc="encoding", unit="batch"):
+        for indices in ProgressBar(order[:views].split(BATCH), desc="encoding", unit="batch"):
             seen = random_views(slices, indices, size, pixel_mm, generator)
             count, channels = seen.images.shape[:2]
             images = seen.images.flatten(0, 1).to(device)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe import ContrastRecipe, SequenceEntry
@@ -17,6 +16,7 @@ from nnunet_phys.completion.slices import Brightness, ChannelSlices, resample, r
 from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.image_files import Geometry
 from nnunet_phys.map_files import find_maps, load_maps, map_paths
+from nnunet_phys.progress import ProgressBar
 from nnunet_phys.tissue_state import TissueState
 
 INFARCTED = 0.5
@@ -92,7 +92,7 @@ def synthetic_slices(
     recipe, entries = load_recipe("default"), entries_of(sequences)
     volumes = []
     for number, (case, ending) in enumerate(
-        tqdm(find_maps(folder).items(), desc="synthetic slices", disable=not progress)
+        ProgressBar(find_maps(folder).items(), desc="synthetic slices", disable=not progress)
     ):
         maps = load_maps(folder, case, ending, None)
         geometry = Geometry.read(next(iter(map_paths(folder, case, ending).values())))

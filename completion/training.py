@@ -15,7 +15,6 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import nn
-from tqdm import tqdm
 
 from nnunet_phys.completion.augmentation import random_views
 from nnunet_phys.completion.autoencoder import new_autoencoder, normalise_latents, reconstruction_loss, reduction
@@ -28,6 +27,7 @@ from nnunet_phys.completion.model_files import check_vacant, save_model
 from nnunet_phys.completion.pipeline import CompletionPipeline
 from nnunet_phys.completion.slices import ChannelSlices
 from nnunet_phys.errors import InputError
+from nnunet_phys.progress import ProgressBar
 from nnunet_phys.training_checkpoint import Checkpoint
 
 TOKENS = 128
@@ -305,7 +305,7 @@ class _Training:
         if self._saved["phase"] == name:
             learner.restore(self._saved["state"])
         saved = time.monotonic()
-        with tqdm(total=steps, initial=learner.step, desc=name, mininterval=5) as bar:
+        with ProgressBar(total=steps, initial=learner.step, desc=name, mininterval=5) as bar:
             while learner.step < steps:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                     loss = loss_of(learner)

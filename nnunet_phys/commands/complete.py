@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from nnunet_phys.commands.shared.numbers import SEED, finite, number, whole_number
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import counted
+
+logger = logging.getLogger(__name__)
 
 MOST_STEPS = 1000
 MOST_SAMPLES = 100
@@ -63,14 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check all cases, then make the missing channels and copy the others."""
-    from tqdm import tqdm
-
     from nnunet_phys.completion import completing
     from nnunet_phys.completion.channel_files import cases_in_folder
     from nnunet_phys.completion.model_files import load_model, model_sha256
     from nnunet_phys.completion.pipeline import STRENGTH
     from nnunet_phys.devices import torch_device
     from nnunet_phys.errors import InputError
+    from nnunet_phys.progress import ProgressBar
 
     if args.strength is not None and args.start is None:
         raise InputError("-strength goes with -start CHANNEL. Leave it out, or name the channel.")
@@ -93,18 +95,18 @@ def run(args: argparse.Namespace) -> None:
     for case in cases:
         completing.copy_acquired(case, args.o)
     flagged = []
-    for channel in tqdm(todo, unit="channel", disable=args.disable_progress_bar):
+    for channel in ProgressBar(todo, unit="channel", disable=args.disable_progress_bar):
         made = completing.complete_channel(pipeline, channel, settings)
         completing.write_channel(channel, made, args.o, ending, settings, model, pipeline.config["channels"])
         if (made.disagreement or 0.0) > completing.GREATEST_DISAGREEMENT:
             flagged.append(channel.name)
     if not missing:
         wanted = "any channel" if args.wanted is None else f"channel {', '.join(map(str, args.wanted))}"
-        print(f"No case lacks {wanted}: nothing to compute. {counted(len(cases), 'case')} copied to {args.o}.")
+        logger.info(f"No case lacks {wanted}: nothing to compute. {counted(len(cases), 'case')} copied to {args.o}.")
         return
     if flagged:
-        print(f"samples disagree in {', '.join(flagged)}: look at {args.o / completing.SPREAD_FOLDER}")
-    print(
+        logger.warning(f"samples disagree in {', '.join(flagged)}: look at {args.o / completing.SPREAD_FOLDER}")
+    logger.info(
         f"{counted(len(missing), 'channel')} in {args.o} SYNTHETIC, {len(todo)} of them made now; "
         f"{counted(len(cases), 'case')} copied. Synthetic images show no scar that the given sequences do not show."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
     from nnunet_phys.completion.slices import ChannelSlices
+
+logger = logging.getLogger(__name__)
 
 MOST_STEPS = 1_000_000
 MOST_DRAWS = 1000
@@ -95,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
         autoencoder,
         image_encoder,
     )
-    print(f"model written to {args.o}: it makes {', '.join(dataset.channels[:-1])} or {dataset.channels[-1]}.")
+    logger.info(f"model written to {args.o}: it makes {', '.join(dataset.channels[:-1])} or {dataset.channels[-1]}.")
 
 
 def _synthetic(args: argparse.Namespace, channels: int, size: int) -> ChannelSlices | None:
