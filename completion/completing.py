@@ -17,7 +17,6 @@ from nnunet_phys.case_records import (
     is_finished,
     load_record,
     package_versions,
-    record_path,
     save_record,
 )
 from nnunet_phys.completion.channel_files import ChannelCase
@@ -206,7 +205,7 @@ def check_settings(missing: Sequence[MissingChannel], settings: CompletionSettin
             for number in given:
                 case.volume(number)
         except InputError as error:
-            faults.extend(fault if case.name in fault else f"{case.name}: {fault}" for fault in error.faults)
+            faults.extend(error.prefixed(f"{case.name}: ").faults)
     if faults:
         raise InputError(*dict.fromkeys(faults))
 
@@ -250,15 +249,17 @@ def left_to_make(
     described = _described(settings, model_sha256)
     for channel in missing:
         paths = channel.paths(folder, ending, settings.samples)
-        record = load_record(folder, channel.name) if record_path(folder, channel.name).exists() else None
-        if record is None and paths[0].exists():
-            faults.append(f"{paths[0]} exists and is no result of nnunet_phys complete. Choose another folder with -o.")
+        record = load_record(folder, channel.name)
+        if foreign_results(folder, channel.name, paths):
+            faults.append(
+                f"{paths[0]} exists, and nnunet_phys complete did not make it, or it was changed since. Choose another "
+                "folder with -o."
+            )
         elif record is not None and record.get("completed") != described and not overwrite:
             faults.append(
                 f"{paths[0]} was made with other settings. Add --overwrite, or choose another folder with -o."
             )
         elif overwrite or record is None or not is_finished(folder, channel.name, channel.sources):
-            faults += [] if overwrite else foreign_results(folder, channel.name, paths)
             todo.append(channel)
     if faults:
         raise InputError(*faults)

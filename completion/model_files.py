@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import torch
+from diffusers.utils import logging as diffusers_messages
 
 from nnunet_phys.completion.pipeline import CompletionPipeline
 from nnunet_phys.errors import InputError, last_line
@@ -51,11 +52,14 @@ def load_model(folder: Path, device: torch.device) -> CompletionPipeline:
     remedy = "Give a folder that `nnunet_phys train_completion` wrote."
     if not (folder / INDEX).is_file():
         raise InputError(f"-model {folder} holds no {INDEX}. {remedy}")
+    diffusers_messages.disable_progress_bar()
     try:
         pipeline = CompletionPipeline.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         expected = pipeline.projection.config["channels"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise InputError(f"-model {folder} cannot be read ({last_line(error)}). {remedy}") from None
+    finally:
+        diffusers_messages.enable_progress_bar()
     if len(pipeline.config["channels"]) != expected or expected < 2:
         raise InputError(f"-model {folder} does not name its channels. {remedy}")
     pipeline.set_progress_bar_config(disable=True)

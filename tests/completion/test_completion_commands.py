@@ -97,7 +97,7 @@ def test_an_acquired_image_is_never_overwritten(complete, images, tmp_path, refu
     done = tmp_path / "done"
     done.mkdir()
     shutil.copy(images / "b_0001.nii.gz", done / "a_0001.nii.gz")
-    refused(complete(*options), "is no result of nnunet_phys complete")
+    refused(complete(*options), "nnunet_phys complete did not make it")
     assert (done / "a_0001.nii.gz").read_bytes() == (images / "b_0001.nii.gz").read_bytes()
 
 
