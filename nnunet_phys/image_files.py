@@ -235,7 +235,11 @@ def voxels(path: Path, frame: int | None = None) -> np.ndarray:
 
 @contextmanager
 def write_volume(
-    path: Path, values: torch.Tensor, geometry: Geometry, kind: type[np.number] = np.float32
+    path: Path,
+    values: torch.Tensor,
+    geometry: Geometry,
+    notes: str = "",
+    kind: type[np.number] = np.float32,
 ) -> Iterator[Path]:
     """Write a volume, or several as a 4-D file, whole or not at all: at the end of the context.
 
@@ -243,6 +247,7 @@ def write_volume(
         path: the file to write.
         values: (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D geometry; (volumes, z, y, x) for several.
         geometry: geometry of the volumes.
+        notes: description that the header keeps, where the format has one; NIfTI keeps 79 characters.
         kind: NumPy's type of the voxels.
 
     Yields:
@@ -267,6 +272,8 @@ def write_volume(
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
     image.SetDirection(direction.ravel().tolist())
+    if notes:
+        image.SetMetaData("ITK_FileNotes", notes)
     with ExitStack() as writing:
         try:
             temporary = writing.enter_context(whole_file(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import html
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from nnunet_phys.errors import InputError, counted
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.quality_record import InferredRecord
+
+logger = logging.getLogger(__name__)
 
 _MOST_PICTURES = 10_000
 """Assumed: browsers cannot open a page with more pictures, of about 0.1 MB each."""
@@ -40,12 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read all records and maps, and write the page."""
-    from tqdm import tqdm
-
     from nnunet_phys.commands.shared.report_parts import Histograms, case_pictures, case_table, fault_lines
     from nnunet_phys.map_files import load_maps
     from nnunet_phys.precomputed_spin.quality_record import load_inferred_record
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
+    from nnunet_phys.progress import ProgressBar
 
     check_file_target(args.o, (".html", ".htm"))
     dataset = open_raw_dataset(args.d)
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     worst = sorted(records, key=lambda case: records[case].quality.badness, reverse=True)
     pictures: list[str] = []
     histograms = Histograms(dataset)
-    for case in tqdm(worst, unit="case", disable=args.disable_progress_bar):
+    for case in ProgressBar(worst, unit="case", disable=args.disable_progress_bar):
         try:
             maps = load_maps(folder, case, dataset.ending, dataset.images[case])
             histograms.add(maps, case)
@@ -91,4 +93,4 @@ def run(args: argparse.Namespace) -> None:
     ]
     write_page(args.o, dataset.name, parts)
     shown = f"{len(pictures)} of {counted(len(records), 'case')} shown"
-    print(f"{args.o}: {shown}, {flagged} flagged, {counted(len(faults), 'fault')}")
+    logger.info(f"{args.o}: {shown}, {flagged} flagged, {counted(len(faults), 'fault')}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from nnunet_phys.commands.shared.series_cases import SeriesCase, SeriesFolder
     from nnunet_phys.commands.shared.series_segmenter import SeriesSegmenter
     from nnunet_phys.commands.shared.series_translation import SeriesTranslator
+
+logger = logging.getLogger(__name__)
 
 _BYTES_OF_VOXEL = 4  # float32; masks take less
 _MOST_FLAGS = 20
@@ -60,9 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything, then segment case by case what is not finished."""
-    from tqdm import tqdm
-
     from nnunet_phys.commands.shared.series_segmenter import SeriesSegmenter
+    from nnunet_phys.progress import ProgressBar
     from nnunet_phys.whole_files import working_folder
 
     refuse_as_target(args.o, args.i)
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     if todo:
         check_target(args.o, _bytes(todo))
         results.begin(args.overwrite, {**model.description, "file_ending": read.ending}, read.references)
-    for case in tqdm(todo, desc="segment", unit="case", disable=args.disable_progress_bar):
+    for case in ProgressBar(todo, desc="segment", unit="case", disable=args.disable_progress_bar):
         with working_folder(args.o, case.case) as scratch:
             new = scratch / "new"
             new.mkdir()
@@ -147,7 +149,9 @@ def _left_to_do(
     if len(todo) < len(read.cases):
         done = len(read.cases) - len(todo)
         verb = "is" if done == 1 else "are"
-        print(f"{done} of {counted(len(read.cases), 'case')} {verb} finished and skipped (--overwrite makes all again)")
+        logger.info(
+            f"{done} of {counted(len(read.cases), 'case')} {verb} finished and skipped (--overwrite makes all again)"
+        )
     return todo
 
 
@@ -171,8 +175,8 @@ def _bytes(cases: list[SeriesCase]) -> int:
 
 def _tell(args: argparse.Namespace, made: int, results: SegmentationResults) -> None:
     """Print what was made, and what looks wrong."""
-    print(f"{counted(made, 'case')} made in {args.o}.")
+    logger.info(f"{counted(made, 'case')} made in {args.o}.")
     flags = results.flags()
     if flags:
         more = f"\n  and {len(flags) - _MOST_FLAGS} more, see segment.json" if len(flags) > _MOST_FLAGS else ""
-        print(f"{counted(len(flags), 'flag')}:\n  " + "\n  ".join(flags[:_MOST_FLAGS]) + more)
+        logger.warning(f"{counted(len(flags), 'flag')}:\n  " + "\n  ".join(flags[:_MOST_FLAGS]) + more)

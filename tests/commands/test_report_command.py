@@ -55,7 +55,7 @@ def test_the_heading_gives_the_residual_of_its_slice(inferred, tmp_path, capsys)
     assert re.findall(r"<h2>(case\d)", text) == ["case3", "case5"] and "residual &lt;7.0&gt; %" in text
     table = text[text.index("All cases") :]
     assert re.findall(r"<td>(case\d)<td>(\d)", table) == [(f"case{i}", str(int(i == 3))) for i in (3, 5, 4, 2, 1, 0)]
-    assert "2 of 6 cases shown, 1 flagged, 0 faults" in capsys.readouterr().out
+    assert "2 of 6 cases shown, 1 flagged, 0 faults" in capsys.readouterr().err
 
 
 def test_text_of_records_is_escaped(inferred, tmp_path):

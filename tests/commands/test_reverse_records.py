@@ -12,7 +12,7 @@ def test_only_a_case_with_a_missing_map_is_made_again(fresh, capsys, reverse):
     before = {path: path.stat().st_mtime_ns for path in fresh.maps.iterdir()}
     (fresh.maps / "case0_T1map.nii.gz").unlink()
     assert main(reverse()) == 0
-    assert f"{len(fresh.cases) - 1} of {len(fresh.cases)} cases are finished" in capsys.readouterr().out
+    assert f"{len(fresh.cases) - 1} of {len(fresh.cases)} cases are finished" in capsys.readouterr().err
     changed = {path.name for path in fresh.maps.iterdir() if path.stat().st_mtime_ns != before.get(path)}
     assert changed == {f"case0{end}" for end in ("_PDmap.nii.gz", "_T1map.nii.gz", "_T2map.nii.gz", ".json")}
 

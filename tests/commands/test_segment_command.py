@@ -123,7 +123,7 @@ def dice(mask: np.ndarray, labels: np.ndarray) -> float:
 
 def test_quantify_reads_what_is_written(study, results, tmp_path, capsys):
     assert main(segment(study.scans, results, "--readouts_only")) == 0
-    assert "1 case made" in capsys.readouterr().out
+    assert "1 case made" in capsys.readouterr().err
     readouts = [f"images/{CASE}_ti{k:02d}_0000.nii.gz" for k in range(8)]
     assert names(results) == sorted(
         [
@@ -176,7 +176,7 @@ def test_what_is_finished_is_skipped_and_a_corrected_mask_stays(study, results, 
     edit_image(results / "masks" / f"{CASE}.nii.gz", lambda mask: np.where(mask == 3, 0, mask))
     corrected = (results / "masks" / f"{CASE}.nii.gz").read_bytes()
     assert main(segment(study.scans, results, "--readouts_only")) == 0
-    assert "1 of 1 case is finished and skipped" in capsys.readouterr().out and study.calls == 8
+    assert "1 of 1 case is finished and skipped" in capsys.readouterr().err and study.calls == 8
     assert (results / "masks" / f"{CASE}.nii.gz").read_bytes() == corrected
     (results / "masks" / f"{CASE}.nii.gz").unlink()  # as after a kill
     study.calls = 0
@@ -221,7 +221,7 @@ def test_a_heart_that_is_not_found_is_flagged(study, results, monkeypatch, capsy
     study.labels = np.where(study.labels == 2, 0, study.labels)
     assert main(segment(study.scans, results, "--readouts_only")) == 0
     (first, *_) = record(results)["cases"][CASE]["flags"]
-    assert first == f"{CASE}, slice 0: a cavity without myocardium" and first in capsys.readouterr().out
+    assert first == f"{CASE}, slice 0: a cavity without myocardium" and first in capsys.readouterr().err
 
 
 def remove_readout(study):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.samplers import Sampler
     from nnunet_phys.precomputed_spin.scan import Inferred
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
+
+logger = logging.getLogger(__name__)
 
 MOST_SLICES = 256
 """Slices of a batch. Batches are padded to full size, so a batch larger than the number of slices wastes time."""
@@ -80,7 +83,7 @@ def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels
     cases, faults = find_cases(inputs, read_protocol(args, inputs))
     jobs = part.take(cases)
     if part.count > 1:
-        print(f"This process does {part}: {counted(len(jobs), 'case')} of {len(cases)}.")
+        logger.info(f"This process does {part}: {counted(len(jobs), 'case')} of {len(cases)}.")
     return MapWork(
         jobs,
         inputs.folder,
@@ -124,7 +127,9 @@ def left_to_do(
     if len(todo) < len(work.jobs):
         done = len(work.jobs) - len(todo)
         verb = "is" if done == 1 else "are"
-        print(f"{done} of {counted(len(work.jobs), 'case')} {verb} finished and skipped (--overwrite makes all again)")
+        logger.info(
+            f"{done} of {counted(len(work.jobs), 'case')} {verb} finished and skipped (--overwrite makes all again)"
+        )
     return todo
 
 
@@ -159,11 +164,13 @@ def infer_cases(
         judgement = quality(inferred, work.prior.scaling, work.labels.structures(job.files))
         flagged.extend(f"{job.case}, slice {flag['slice']}: {flag['reason']}" for flag in judgement["flags"])
         yield job, inferred, judgement
-    print(f"{counted(len(todo), 'case')} made in {work.folder}.")
+    logger.info(f"{counted(len(todo), 'case')} made in {work.folder}.")
     if flagged:
         more = f"\n  and {len(flagged) - _MOST_FLAGS} more" if len(flagged) > _MOST_FLAGS else ""
         verb = "looks" if len(flagged) == 1 else "look"
-        print(f"{counted(len(flagged), 'slice')} {verb} wrong:\n  " + "\n  ".join(flagged[:_MOST_FLAGS]) + more)
+        logger.warning(
+            f"{counted(len(flagged), 'slice')} {verb} wrong:\n  " + "\n  ".join(flagged[:_MOST_FLAGS]) + more
+        )
 
 
 def _load_prior(args: argparse.Namespace, samples: int) -> tuple[SpinPrior, Sampler]:

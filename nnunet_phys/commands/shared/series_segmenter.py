@@ -162,7 +162,7 @@ class SeriesSegmenter:
         folder.mkdir()
         for name, mask in masks.items():
             values = torch.from_numpy(mask.astype(np.uint8))
-            with write_volume(inside(folder, f"{name}{self.ending}"), values, case.files.geometry, np.uint8):
+            with write_volume(inside(folder, f"{name}{self.ending}"), values, case.files.geometry, kind=np.uint8):
                 pass
 
 
