@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -43,24 +44,30 @@ class _Job:
 
 
 def preprocess_maps(
-    raw: RawDataset, targets: list[PreprocessedDataset], maps_folder: str | Path, num_processes: int = 2
+    raw: RawDataset,
+    targets: list[PreprocessedDataset],
+    maps_folder: str | Path,
+    num_processes: int = 2,
+    excluded: Collection[str] = (),
 ) -> list[str]:
     """Bring the maps of a data set into the geometry of one or several configurations.
 
-    All cases are checked before the first file is written. Cases without maps are left out, and copies of their earlier
-    maps are removed, so that they are not trained on.
+    All cases are checked before the first file is written. Cases without maps and excluded ones are left out, and
+    copies of their earlier maps are removed, so that they are not trained on.
 
     Args:
         raw: the data set.
         targets: its preprocessed configurations.
         maps_folder: where the maps lie.
         num_processes: worker processes; 1 works in this process.
+        excluded: cases that are left out.
 
     Returns:
         names of the cases done.
 
     Raises:
-        InputError: no maps at all; faults in maps or images, one line each; a target that cannot be written to.
+        InputError: no maps at all, or all excluded; faults in maps or images, one line each; a target that cannot be
+            written to.
     """
     maps_folder = Path(maps_folder)
     cases = sorted({case for target in targets for case in target.cases()})
@@ -72,6 +79,9 @@ def preprocess_maps(
             f"{raw.name}: no maps such as {map_paths(maps_folder, cases[0], raw.ending)['PDmap']}. Make them with "
             f"`nnunet_phys reverse -d {convert_dataset_name_to_id(raw.name)}` or point -maps at their folder."
         )
+    with_maps = [case for case in with_maps if case not in excluded]
+    if not with_maps:
+        raise InputError(f"{raw.name}: all cases with maps are excluded. Shorten the list (-exclude).")
     faults = [
         f"{case}: its image is no longer in {raw.folder / 'imagesTr'}. Put it back, or remove its maps."
         for case in with_maps
