@@ -26,6 +26,7 @@ from nnunet_phys.precomputed_spin.spin_copies import (
     MapSource,
     remove_copy,
     save_copy,
+    save_excluded,
     spin_folder,
 )
 from nnunet_phys.reservoir import draw_reservoir
@@ -60,7 +61,7 @@ def preprocess_maps(
         targets: its preprocessed configurations.
         maps_folder: where the maps lie.
         num_processes: worker processes; 1 works in this process.
-        excluded: cases that are left out.
+        excluded: cases that are left out, which trainings leave out, too, instead of missing their maps.
 
     Returns:
         names of the cases done.
@@ -97,13 +98,13 @@ def preprocess_maps(
     if faults:
         raise InputError(*faults)
     for target in targets:
-        _prepare_folder(target, set(with_maps))
+        _prepare_folder(target, set(with_maps), excluded)
     run_in_workers(_preprocess_case, jobs, num_processes, "Preprocessing maps")
     return with_maps
 
 
-def _prepare_folder(target: PreprocessedDataset, with_maps: set[str]) -> None:
-    """Make a configuration's spin folder, and remove from it what must not be trained on."""
+def _prepare_folder(target: PreprocessedDataset, with_maps: set[str], excluded: Collection[str]) -> None:
+    """Make a configuration's spin folder, remove from it what must not be trained on, and say what is excluded."""
     folder = spin_folder(target.folder)
     try:
         folder.mkdir(exist_ok=True)
@@ -115,6 +116,7 @@ def _prepare_folder(target: PreprocessedDataset, with_maps: set[str]) -> None:
     for case in target.cases():
         if case not in with_maps:
             remove_copy(folder, case)
+    save_excluded(folder, excluded)
 
 
 def _check_case(job: _Job) -> tuple[str, ...]:

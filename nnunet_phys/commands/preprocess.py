@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
         have = "has" if len(missing) == 1 else "have"
         _note(f"{counted(len(missing), 'case')} {have} no maps and cannot be trained on: {_some(missing)}.")
     if excluded:
-        _note(f"{counted(len(excluded), 'case')} excluded, which cannot be trained on: {_some(excluded)}.")
+        _note(f"{counted(len(excluded), 'case')} excluded, which trainings leave out: {_some(excluded)}.")
     if unrecorded:
         _note(f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked.")
     for target in targets:

@@ -20,7 +20,7 @@ _MOST_PICTURES = 100_000
 """Assumed: more cases than anybody looks at."""
 _BYTES_OF_FIGURE = 100_000
 """More than a figure of a slice takes."""
-_MOST_EMBEDDED_BYTES = 8_000_000
+_MOST_EMBEDDED_BYTES = 4_000_000
 """Figures of more bytes lie beside the page, so that it opens at once; fewer are part of it, so that it can be sent."""
 
 

@@ -208,9 +208,10 @@ def test_the_list_of_flagged_cases_is_what_reverse_and_preprocess_take(inferred,
     assert [line.split("\t")[0] for line in flagged.read_text().splitlines()[1:]] == ["case5", "case3"]
     assert "case3\tslice 2: dark (30 pixels)" in flagged.read_text()
     assert main(["preprocess", "-d", "900", "-c", "2d", "-np", "1", "-exclude", str(flagged)]) == 0
-    assert "2 cases excluded, which cannot be trained on: case5, case3." in capsys.readouterr().err
+    assert "2 cases excluded, which trainings leave out: case5, case3." in capsys.readouterr().err
     copies = {path.name.split(".")[0] for path in (inferred.preprocessed / "nnUNetPlans_2d_spin").iterdir()}
-    assert {name[:5] for name in copies} == {"case0", "case1", "case2", "case4"}
+    assert {name.partition("_")[0] for name in copies} == {"case0", "case1", "case2", "case4", "excluded"}
+    assert (inferred.preprocessed / "nnUNetPlans_2d_spin" / "excluded.txt").read_text() == "case5\ncase3\n"
     shutil.rmtree(inferred.maps)
     assert main(reverse("-cases", str(flagged))) == 0
     assert sorted(path.name for path in inferred.maps.glob("case*.json")) == ["case3.json", "case5.json"]
