@@ -32,6 +32,6 @@ def find_heart(maps: SpinMaps, pixel_mm: tuple[float, float]) -> np.ndarray:
         return np.zeros_like(blood)
     weights = np.broadcast_to(centre_weights(*blood.shape[1:]).numpy(), blood.shape)
     heaviest = int(np.bincount(pools.ravel(), weights.ravel())[1:].argmax()) + 1
-    _, *box = find_objects(pools == heaviest)[0]
+    _, *box = find_objects(pools)[heaviest - 1]
     sides = [(part.stop - part.start) * mm for part, mm in zip(box, pixel_mm, strict=True)]
     return (pools == heaviest) & (max(sides) <= _MOST_MM)

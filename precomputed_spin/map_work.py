@@ -114,22 +114,18 @@ class MapWork:
         Raises:
             InputError: there are results that were made with other settings, or by another command.
         """
-        foreign = [job.case for job in self.jobs if self._is_foreign(job, settings)]
-        if foreign:
-            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-            raise InputError(
-                f"{foreign[0]}{more}: another command made the results in {self.folder}. Add --overwrite to replace "
-                "them, or choose another folder with -o."
-            )
         todo: list[ScanJob] = []
         made_otherwise: dict[str, list[str]] = {}
         for job in self.jobs:
-            if not is_finished(self.folder, job.case, job.files.paths):
+            foreign = self._is_foreign(job, settings)
+            if is_finished(self.folder, job.case, job.files.paths):
+                differing = _differing(load_record(self.folder, job.case), {**settings, **settings_of(job)})
+            elif foreign:
+                differing = ["another command, other images"]
+            else:
                 todo.append(job)
                 continue
-            recorded = load_record(self.folder, job.case)
-            differing = _differing(recorded, {**settings, **settings_of(job)})
-            if differing and replace:
+            if differing and replace and not foreign:
                 todo.append(job)
             elif differing:
                 made_otherwise.setdefault(", ".join(differing), []).append(job.case)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,7 +146,7 @@ def _of_folder(args: argparse.Namespace) -> _Source:
             continue
         image = args.i / loaded[1].image.file
         frame = 0
-        if image.is_file():
+        with suppress(InputError):  # an image that cannot be read is reported with its maps
             parts = ScanFiles(case.rpartition("_t")[0], {"": image}).apart()
             frame = next((part.frame for part in parts if part.case == case and part.frame is not None), 0)
         cases[case] = _MapCase(ending, image, frame)

@@ -93,15 +93,15 @@ def test_lists_that_cannot_be_used(fresh, reverse, refused, tmp_path, content, m
 
 
 def test_fitted_maps_of_other_images_are_not_replaced(series, tmp_path, refused, reverse_folder):
-    maps, cine = tmp_path / "maps", tmp_path / "cine"
+    maps, cine, listed = tmp_path / "maps", tmp_path / "cine", tmp_path / "listed.txt"
     assert main(["fit", "-sequence", "molli", "-i", str(series), "-o", str(maps), "--disable_progress_bar"]) == 0
     before = {path: path.read_bytes() for path in maps.iterdir()}
+    listed.write_text("case0\ncase1\n")
     cine.mkdir()
     for case in ("case0", "case1"):
         shutil.copy(series / f"{case}_ti03_0000.nii.gz", cine / f"{case}_0000.nii.gz")
-    refused(
-        reverse_folder(cine, maps), f"case0 and 1 more: another command made the results in {maps}. Add --overwrite"
-    )
+    for more in ((), ("-cases", str(listed))):
+        refused(reverse_folder(cine, maps, *more), "case0 and 1 more: the results", "(another command, other images)")
     assert {path: path.read_bytes() for path in maps.iterdir()} == before
     assert main(reverse_folder(cine, maps, "--overwrite")) == 0
 
