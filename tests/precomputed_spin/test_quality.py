@@ -50,6 +50,13 @@ def test_air_does_not_count_but_bounds_do():
     assert body_mask(_inferred(error).scan).sum() == 3 * 36
 
 
+def test_few_pixels_beside_a_coil_do_not_count():
+    error = torch.full((3, 10, 10), 0.01)
+    error[:, 2, 2:5] = 5.0
+    judgement = quality(_inferred(error), SpinScaling())
+    assert judgement["residual_rms"] > 1 and not judgement["flags"]
+
+
 def test_clipped_pixels_do_not_count():
     error = torch.full((3, 10, 10), 0.01)
     error[:, 7, 2:8] = 0.5
@@ -66,7 +73,8 @@ def test_slices_with_large_residuals_and_samples_that_disagree_are_flagged():
     judgement = quality(_inferred(error, samples=(600.0, 1400.0)), SpinScaling())
     samples = {"slice": 0, "reason": "samples differ by 57 % in T1", "kind": "samples", "pixels": 36}
     assert judgement["flags"][0] == samples and len(judgement["flags"]) == 4
-    assert {"slice": 2, "reason": "residual 20.0 %", "kind": "residual", "pixels": 35} in judgement["flags"]
+    reason = "residual above 20 % in a tenth of the pixels"
+    assert {"slice": 2, "reason": reason, "kind": "residual", "pixels": 35} in judgement["flags"]
 
 
 def test_cavities_like_fat_and_samples_that_disagree_in_a_structure_alone_are_flagged():

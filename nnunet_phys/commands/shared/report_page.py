@@ -153,8 +153,9 @@ class ReportPage:
         for name, kind in KINDS.items():
             slices, cases = counts.get(name, (0, 0))
             lines.append(f"<tr><td>{name}<td>{kind.finding}<td>{slices}<td>{cases}<td>{kind.remedy}")
-        if None in counts:
-            slices, cases = counts[None]
+        others = [counted_kind for name, counted_kind in counts.items() if name not in KINDS]
+        if others:
+            slices, cases = (sum(numbers) for numbers in zip(*others, strict=True))
             lines.append(f"<tr><td>{_NO_KIND}<td>by an earlier version<td>{slices}<td>{cases}<td>make the maps again")
         return f"<div class=wide><table class=kinds>{''.join(lines)}</table></div>"
 
