@@ -19,8 +19,8 @@ from nnunet_phys.spin import SpinMaps
 
 MOST_RESIDUAL = 0.15
 """A slice is flagged if the residual of a tenth of its pixels exceeds this share of the bright level. Measured, 90th
-percentile: 0.02 in a MOLLI series of a digital heart, 0.05 and 0.10 in two real ones, 0.24 if two readouts have moved by
-5 mm. The root mean square would not do: a few pixels beside a coil give it 0.22 and 0.63 in T2 images whose hearts are
+percentile: 0.02 in a MOLLI series of a digital heart, 0.05 and 0.10 in two real ones, 0.24 if two readouts moved by 5
+mm. The root mean square would not do: a few pixels beside a coil give it 0.22 and 0.63 in T2 images whose hearts are
 explained to 0.006. PD explains a single image almost entirely, whatever its sequence."""
 _BADLY_EXPLAINED = 0.9
 """Quantile of the pixels that `MOST_RESIDUAL` bounds."""
