@@ -215,7 +215,9 @@ def _write(
         found = run_in_workers(case_result, jobs, args.np, "Looking at maps", args.disable_progress_bar)
         results = dict(zip(records, found, strict=True))
         sources = _embed_or_refer(figures)
-        page = ReportPage(source.title, str(source.maps), source.images, records, results, sources, faults)
+        page = ReportPage(
+            source.title, str(source.maps), source.images, records, results, list(source.codes), sources, faults
+        )
         write_page(scratch / "report.html", source.title, page.parts(), STYLE)
         write_bytes(scratch / FLAGGED, flagged_list(flags).encode())
         counts = {kind or "other": slices for kind, (slices, _) in count_kinds(flags).items()}

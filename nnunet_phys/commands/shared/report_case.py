@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_phys.commands.shared.report_figures import SliceView, slice_figure
+from nnunet_phys.commands.shared.report_figures import SliceView, colours_of, slice_figure
 from nnunet_phys.errors import InputError
 from nnunet_phys.heart_location import find_heart
 from nnunet_phys.image_files import Geometry, read_image
@@ -186,12 +186,13 @@ def _draw(
         what = f"flags slice {beyond[0]} of {len(image)}" if beyond else "names no sequence"
         raise InputError(f"{job.case}: its record {what}. Make its maps again.")
     sequence = make_sequence(dict(job.record.sequences[0]))
+    colours = colours_of((*job.codes, FOUND_BLOOD))
     drawn = {}
     for z in slices:
         view = SliceView(
             image[z][window],
             maps.map(lambda values, z=z: values[(z, *window)]),
-            {name: mask[z][window] for name, mask in masks.items()},
+            [(mask[z][window], colours[name]) for name, mask in masks.items()],
             geometry.voxel_mm,
         )
         drawn[z] = f"{job.name}_{z:03d}.webp"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,8 +27,13 @@ _PANEL, _BAR, _TITLE = 2.1, 0.42, 0.24  # inches: width of a panel, a colour bar
 _LEAST_HEIGHT, _MOST_HEIGHT = 1.2, 3.2  # inches, of a panel
 _BRIGHTEST = 0.995
 """The quantile that is shown as white."""
-COLOURS = color_sequences["tab10"]
-"""Colours of the structures, in their order."""
+Colour = tuple[float, float, float]
+"""Red, green and blue, 0 to 1."""
+
+
+def colours_of(structures: Iterable[str]) -> dict[str, Colour]:
+    """A colour for each structure, the same in all figures of the same structures."""
+    return dict(zip(structures, cycle(color_sequences["tab10"]), strict=False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +43,13 @@ class SliceView:
     Attributes:
         image: the image, (rows, columns).
         maps: maps of that shape.
-        structures: name to mask of that shape, whose contours are drawn in `COLOURS`.
+        outlines: masks of that shape, each with the colour of its contours.
         voxel_mm: slice, row and column spacing.
     """
 
     image: np.ndarray
     maps: SpinMaps
-    structures: Mapping[str, np.ndarray]
+    outlines: Sequence[tuple[np.ndarray, Colour]]
     voxel_mm: tuple[float, float, float]
 
 
@@ -82,7 +88,7 @@ def slice_figure(view: SliceView, sequence: PulseSequence) -> Figure:
         bar = figure.add_axes((place.x1 + 0.04 / size[0], place.y0, 0.07 / size[0], place.height))
         figure.colorbar(colours, cax=bar).ax.tick_params(labelsize=6, pad=1, length=2)
     for axis in first_row:
-        _outline(axis, view.structures)
+        _outline(axis, view.outlines)
     muscle = muscle_t1_t2(slice_maps, view.voxel_mm[1:])
     for column, (title, draw) in enumerate(trained_contrasts(*muscle)):
         made = draw.scan(slice_maps.stack(), view.voxel_mm)[0].numpy()
@@ -91,9 +97,9 @@ def slice_figure(view: SliceView, sequence: PulseSequence) -> Figure:
     return figure
 
 
-def _outline(axis: Axes, structures: Mapping[str, np.ndarray]) -> None:
+def _outline(axis: Axes, outlines: Sequence[tuple[np.ndarray, Colour]]) -> None:
     """Contours of masks; a mask that fills or misses the panel has none."""
-    for colour, mask in zip(COLOURS, structures.values(), strict=False):
+    for mask, colour in outlines:
         lines = contour_generator(z=mask.astype(np.float32)).lines(0.5)
         axis.add_collection(LineCollection(lines, colors=[colour], linewidths=0.9), autolim=False)
 
@@ -102,6 +108,7 @@ def histogram_figure(
     counts: Mapping[str, Mapping[str, np.ndarray]],
     edges: Mapping[str, np.ndarray],
     normal: Mapping[str, Mapping[str, tuple[float, float]]],
+    colours: Mapping[str, Colour],
 ) -> Figure:
     """Histograms of T1 and T2.
 
@@ -109,10 +116,12 @@ def histogram_figure(
         counts: structure to "t1" and "t2" to pixels per bin.
         edges: "t1" and "t2" to the bins' edges, ms.
         normal: structure to the least and greatest normal T1 and T2, which are shaded.
+        colours: structure to its colour.
     """
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     for axis, (key, key_edges) in zip(figure.subplots(1, len(edges)), edges.items(), strict=True):
-        for colour, (structure, by_time) in zip(COLOURS, counts.items(), strict=False):
+        for structure, by_time in counts.items():
+            colour = colours[structure]
             share = 100 * by_time[key] / max(by_time[key].sum(), 1)
             axis.stairs(share, key_edges, label=structure, color=colour)
             if structure in normal:

@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.commands.shared.pages import fault_lines, picture
 from nnunet_phys.commands.shared.report_case import EDGES_MS, FOUND_BLOOD, FOUND_MUSCLE, CaseResult
-from nnunet_phys.commands.shared.report_figures import COLOURS, histogram_figure
+from nnunet_phys.commands.shared.report_figures import Colour, colours_of, histogram_figure
 from nnunet_phys.errors import counted
 from nnunet_phys.precomputed_spin.labels import main_tissue, structure_of
 from nnunet_phys.precomputed_spin.quality import KINDS
@@ -84,6 +84,7 @@ class ReportPage:
         cases: number of images whose maps are looked for; None: only maps are counted.
         records: case to its record, the worst case first.
         results: case to what was found in its maps.
+        labelled: the structures that labels may show.
         sources: name of a figure's file to what an HTML image refers to.
         faults: lines about records that cannot be read.
     """
@@ -93,6 +94,7 @@ class ReportPage:
     cases: int | None
     records: Mapping[str, InferredRecord]
     results: Mapping[str, CaseResult]
+    labelled: Sequence[str]
     sources: Mapping[str, str]
     faults: Sequence[str]
 
@@ -118,9 +120,14 @@ class ReportPage:
 
     @property
     def structures(self) -> list[str]:
-        """All structures, those of labels first."""
-        names = dict.fromkeys(name for result in self.results.values() for name in result.times)
-        return sorted(names, key=lambda name: name in _FOUND)
+        """All structures that were found, those of labels first."""
+        found = {name for result in self.results.values() for name in result.times}
+        return [name for name in self._colours if name in found]
+
+    @property
+    def _colours(self) -> dict[str, Colour]:
+        """The colours of all structures in figures."""
+        return colours_of((*self.labelled, *_FOUND))
 
     @property
     def _sampled(self) -> bool:
@@ -218,14 +225,16 @@ class ReportPage:
         }
         if not counts:
             return ""
-        figure = histogram_figure(counts, EDGES_MS, {name: _widest(name) for name in counts if _tissues(name)})
+        figure = histogram_figure(
+            counts, EDGES_MS, {name: _widest(name) for name in counts if _tissues(name)}, self._colours
+        )
         return f"<h1>All pixels</h1><p>Shaded: normal at 1.5 T or 3 T.</p>{picture(figure)}"
 
     def _legend(self) -> str:
         drawn = sum(len(result.figures) for result in self.results.values())
         swatches = "".join(
-            f"<span class=swatch style='background:{to_hex(colour)}'></span>{html.escape(name)}"
-            for colour, name in zip(COLOURS, self.structures, strict=False)
+            f"<span class=swatch style='background:{to_hex(self._colours[name])}'></span>{html.escape(name)}"
+            for name in self.structures
             if name != FOUND_MUSCLE
         )
         return (
