@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from contourpy import contour_generator
 from matplotlib import color_sequences
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 
 from nnunet_phys.commands.shared.gallery_rows import muscle_t1_t2, trained_contrasts
 from nnunet_phys.forward import shown, signals
@@ -27,11 +26,9 @@ _PANEL, _BAR, _TITLE = 2.1, 0.42, 0.24  # inches: width of a panel, a colour bar
 _LEAST_HEIGHT, _MOST_HEIGHT = 1.2, 3.2  # inches, of a panel
 _BRIGHTEST = 0.995
 """The quantile that is shown as white."""
-Colour = tuple[float, float, float]
-"""Red, green and blue, 0 to 1."""
 
 
-def colours_of(structures: Iterable[str]) -> dict[str, Colour]:
+def colours_of(structures: Iterable[str]) -> dict[str, ColorType]:
     """A colour for each structure, the same in all figures of the same structures."""
     return dict(zip(structures, cycle(color_sequences["tab10"]), strict=False))
 
@@ -49,7 +46,7 @@ class SliceView:
 
     image: np.ndarray
     maps: SpinMaps
-    outlines: Sequence[tuple[np.ndarray, Colour]]
+    outlines: Sequence[tuple[np.ndarray, ColorType]]
     voxel_mm: tuple[float, float, float]
 
 
@@ -77,7 +74,12 @@ def slice_figure(view: SliceView, sequence: PulseSequence) -> Figure:
 
     aspect = view.voxel_mm[1] / view.voxel_mm[2]
     low, high = np.quantile(view.image, (1 - _BRIGHTEST, _BRIGHTEST))
-    grey = {"cmap": "gray", "vmin": min(0.0, float(low)), "vmax": max(float(high), 1e-6), "aspect": aspect}
+    grey: dict[str, Any] = {
+        "cmap": "gray",
+        "vmin": min(0.0, float(low)),
+        "vmax": max(float(high), 1e-6),
+        "aspect": aspect,
+    }
     first_row = [panel(0, 0, "image"), panel(0, 1, "made from the maps")]
     first_row[0].imshow(view.image, **grey)
     first_row[1].imshow(gain * simulated, **grey)
@@ -97,18 +99,18 @@ def slice_figure(view: SliceView, sequence: PulseSequence) -> Figure:
     return figure
 
 
-def _outline(axis: Axes, outlines: Sequence[tuple[np.ndarray, Colour]]) -> None:
+def _outline(axis: Axes, outlines: Sequence[tuple[np.ndarray, ColorType]]) -> None:
     """Contours of masks; a mask that fills or misses the panel has none."""
     for mask, colour in outlines:
-        lines = contour_generator(z=mask.astype(np.float32)).lines(0.5)
-        axis.add_collection(LineCollection(lines, colors=[colour], linewidths=0.9), autolim=False)
+        if mask.any() and not mask.all():
+            axis.contour(mask, [0.5], colors=[colour], linewidths=0.9)
 
 
 def histogram_figure(
     counts: Mapping[str, Mapping[str, np.ndarray]],
     edges: Mapping[str, np.ndarray],
     normal: Mapping[str, Mapping[str, tuple[float, float]]],
-    colours: Mapping[str, Colour],
+    colours: Mapping[str, ColorType],
 ) -> Figure:
     """Histograms of T1 and T2.
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.colors import to_hex
+from matplotlib.typing import ColorType
 
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.commands.shared.pages import fault_lines, picture
 from nnunet_phys.commands.shared.report_case import EDGES_MS, FOUND_BLOOD, FOUND_MUSCLE, CaseResult
-from nnunet_phys.commands.shared.report_figures import Colour, colours_of, histogram_figure
+from nnunet_phys.commands.shared.report_figures import colours_of, histogram_figure
 from nnunet_phys.errors import counted
 from nnunet_phys.precomputed_spin.labels import main_tissue, structure_of
 from nnunet_phys.precomputed_spin.quality import KINDS
@@ -125,7 +126,7 @@ class ReportPage:
         return [name for name in self._colours if name in found]
 
     @property
-    def _colours(self) -> dict[str, Colour]:
+    def _colours(self) -> dict[str, ColorType]:
         """The colours of all structures in figures."""
         return colours_of((*self.labelled, *_FOUND))
 
