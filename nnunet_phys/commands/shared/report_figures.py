@@ -104,6 +104,7 @@ def _outline(axis: Axes, outlines: Sequence[tuple[np.ndarray, ColorType]]) -> No
     for mask, colour in outlines:
         if mask.any() and not mask.all():
             axis.contour(mask, [0.5], colors=[colour], linewidths=0.9)
+            axis.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))  # as imshow left them
 
 
 def histogram_figure(
