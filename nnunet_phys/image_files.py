@@ -234,13 +234,14 @@ def voxels(path: Path, frame: int | None = None) -> np.ndarray:
 
 
 @contextmanager
-def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterator[Path]:
+def write_volume(path: Path, values: torch.Tensor, geometry: Geometry, notes: str = "") -> Iterator[Path]:
     """Write a volume, or several as a 4-D file, as float32, whole or not at all: at the end of the context.
 
     Args:
         path: the file to write.
         values: (z, y, x) in SimpleITK's array order, (1, y, x) for a 2D geometry; (volumes, z, y, x) for several.
         geometry: geometry of the volumes.
+        notes: description that the header keeps, where the format has one; NIfTI keeps 79 characters.
 
     Yields:
         The temporary file that holds the volume until then.
@@ -263,6 +264,8 @@ def write_volume(path: Path, values: torch.Tensor, geometry: Geometry) -> Iterat
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
     image.SetDirection(direction.ravel().tolist())
+    if notes:
+        image.SetMetaData("ITK_FileNotes", notes)
     with ExitStack() as writing:
         try:
             temporary = writing.enter_context(whole_file(path))

@@ -55,7 +55,7 @@ def load_json(path: Path, remedy: str) -> Any:
             raise FileNotFoundError("it is not a regular file" if path.exists() else "no such file")
         if path.stat().st_size > LARGEST_BYTES:
             raise ValueError(f"it has more than {LARGEST_BYTES >> 20} MiB")
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_bytes())  # UTF-8, with or without a mark, or UTF-16, as PowerShell writes it
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON ({last_line(error)}). {remedy}") from None
 

@@ -47,6 +47,6 @@ def heart_window(mask: np.ndarray, pixel_mm: tuple[float, float], margin_mm: flo
         margin = round(margin_mm / mm)
         return slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, count))
 
-    places = (mask.any(axis).nonzero()[0] for axis in (1, 0))
+    places = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     rows, columns = (window(*place) for place in zip(places, mask.shape, pixel_mm, strict=True))
     return rows, columns

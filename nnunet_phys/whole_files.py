@@ -8,6 +8,7 @@ or in another container, can recognise leftovers.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -22,6 +23,8 @@ from nnunet_phys.errors import InputError, last_line
 
 if sys.platform != "win32":
     import fcntl
+
+logger = logging.getLogger(__name__)
 
 _LEFTOVER = re.compile(r"\..+\.nnunet_phys-[a-z0-9_]{8}")  # as tempfile.mkdtemp completes names
 _LOCK = ".lock"
@@ -44,8 +47,8 @@ def working_folder(parent: Path, name: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
+        lock.close()  # Windows removes no open file
         shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
 
 
 def _locked_folder(parent: Path, name: str) -> tuple[Path, IO[str]]:
@@ -133,6 +136,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary = folder / path.name
         yield temporary
         os.replace(temporary, path)
+        logger.debug(f"written: {path}")
 
 
 def write_json(path: Path, content: dict) -> None:

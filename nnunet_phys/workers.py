@@ -12,9 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from nnunet_phys.errors import InputError
+from nnunet_phys.progress import ProgressBar
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -39,7 +38,7 @@ def run_in_workers(
         InputError: a worker process was killed.
         Any error of a job; jobs that have not started are then dropped.
     """
-    with tqdm(total=len(jobs), desc=description, disable=quiet) as progress:
+    with ProgressBar(total=len(jobs), desc=description, disable=quiet) as progress:
         if processes <= 1 or len(jobs) <= 1:
             results = []
             for job in jobs:

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from nnunet_phys.case_records import foreign_results, is_finished, load_record, read_record
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.case_labels import CaseLabels
@@ -22,6 +20,7 @@ from nnunet_phys.precomputed_spin.scan import Inferred
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 from nnunet_phys.precomputed_spin.scan_loading import ImageReader, load_scan
 from nnunet_phys.precomputed_spin.scan_protocol import ScanJob, ScanProtocol
+from nnunet_phys.progress import ProgressBar
 from nnunet_phys.whole_files import remove_leftovers
 
 _BYTES_OF_VOXEL = 4  # float32
@@ -190,7 +189,7 @@ class MapWork:
             load_scan(job, self.labels.deciding_path(job.case), self.labels.deciding_codes(), reader) for job in ordered
         )
         slices = sum(math.prod(job.files.geometry.size[2:]) for job in todo)
-        with tqdm(total=slices, unit="slice", disable=not show_progress) as progress:
+        with ProgressBar(total=slices, unit="slice", disable=not show_progress) as progress:
             results = infer_maps(
                 scans,
                 self.prior,

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.functional import interpolate, pad
-from tqdm import tqdm
 
 from nnunet_phys.brightness import bright_level
 from nnunet_phys.digital_heart import digital_heart
@@ -19,6 +18,7 @@ from nnunet_phys.errors import InputError
 from nnunet_phys.heart_scanner import receive_bias
 from nnunet_phys.image_files import Geometry
 from nnunet_phys.map_files import find_maps, load_maps, map_paths
+from nnunet_phys.progress import ProgressBar
 
 HELD_OUT_HEARTS = 8
 """Digital hearts on which the denoising error is measured; their seeds start at 0."""
@@ -81,7 +81,7 @@ def phantom_maps(hearts: int, pixel_mm: float, first_seed: int = 0, processes: i
     work = partial(_phantom_slices, shape=(MAP_SIZE, MAP_SIZE), pixel_mm=pixel_mm)
     seeds = range(first_seed, first_seed + hearts)
     with get_context("spawn").Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        parts = list(tqdm(pool.imap(work, seeds, chunksize=16), total=hearts, desc="digital hearts"))
+        parts = list(ProgressBar(pool.imap(work, seeds, chunksize=16), total=hearts, desc="digital hearts"))
     maps, labels = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
     return TrainingMaps(maps, labels)
 

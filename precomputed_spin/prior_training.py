@@ -17,14 +17,12 @@ import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
 from nnunet_phys.precomputed_spin.guided_crops import GuidedCrops
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
-from nnunet_phys.precomputed_spin.prior_checkpoint import Checkpoint
 from nnunet_phys.precomputed_spin.prior_files import check_vacant, interpolate_knots
 from nnunet_phys.precomputed_spin.prior_images import Pretraining
 from nnunet_phys.precomputed_spin.prior_journal import CurvePoint, Journal, model_card
@@ -33,7 +31,9 @@ from nnunet_phys.precomputed_spin.prior_schedule import Schedule
 from nnunet_phys.precomputed_spin.reference import reference_voxels
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.precomputed_spin.training_processes import ALONE, TrainingProcesses
+from nnunet_phys.progress import ProgressBar
 from nnunet_phys.spin import SpinMaps
+from nnunet_phys.training_checkpoint import Checkpoint
 from nnunet_phys.whole_files import working_folder
 
 _WEIGHT_DECAY = 1e-4
@@ -357,7 +357,7 @@ def _learn(
     writes = learner.team.index == 0
     steps = range(learner.step, schedule.steps)
     batches = DataLoader(crops, batch_size=None, sampler=steps, num_workers=processes, pin_memory=device.type == "cuda")
-    progress = tqdm(
+    progress = ProgressBar(
         batches,
         desc=f"prior, on {learner.phase}",
         total=schedule.steps,

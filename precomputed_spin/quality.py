@@ -121,7 +121,7 @@ def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.n
             flags.append(Flag(z, reason, RESIDUAL, int(inside.sum())))
         masks = {name: torch.from_numpy(mask[z]) for name, mask in (structures or {}).items()}
         regions = {name: mask for name, mask in masks.items() if int(mask.sum()) >= _FEWEST_PIXELS}
-        flags += _tissue_flags(z, maps.map(lambda values, z=z: values[z]), regions)
+        flags += _tissue_flags(z, SpinMaps(maps.pd[z], maps.t1[z], maps.t2[z]), regions)
         if spread is not None:
             places = {"": body[z], **{f" of {name}": mask for name, mask in regions.items()}}
             flags += _sample_flags(z, spread[z], places)

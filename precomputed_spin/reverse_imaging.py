@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -26,6 +26,8 @@ from nnunet_phys.precomputed_spin.scan import Inferred, Scan
 from nnunet_phys.precomputed_spin.upsampling import upsample_guided
 from nnunet_phys.sequences import MOLLI
 from nnunet_phys.spin import SpinMaps
+
+logger = logging.getLogger(__name__)
 
 # "Measured" means on three digital hearts at 1.5 mm. With the values below, the mean error of T1 in the heart is 19.7 %
 # from one cine image and 1.5 % from a MOLLI series, and the residual of the cine image is 0.08 %.
@@ -255,7 +257,7 @@ class _Run:
                 if not should_reduce_batch_size(error) or size == 1:
                     raise
                 self.batch = size // 2
-                warnings.warn(f"out of memory: batches of {self.batch} slices from here on", stacklevel=2)
+                logger.warning(f"out of memory: batches of {self.batch} slices from here on")
                 continue
             # 3. Add the samples of each slice to its volume.
             for k, (volume, _) in enumerate(slices):

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import Geometry, inside, read_image
@@ -18,6 +17,7 @@ from nnunet_phys.precomputed_spin.scan_files import ScanFiles, scans_of_files
 from nnunet_phys.precomputed_spin.scan_loading import ImageReader
 from nnunet_phys.precomputed_spin.series_fitting import SeriesJob
 from nnunet_phys.precomputed_spin.series_times import read_times
+from nnunet_phys.progress import ProgressBar
 from nnunet_phys.quantification.heart_slice import HeartSlice
 from nnunet_phys.quantification.planes import slice_planes
 
@@ -85,7 +85,7 @@ class SegmentedStudy:
 
     def fitted(self, show_progress: bool) -> T1Maps:
         """The three-parameter fit of each series (`nnunet_phys fit`)."""
-        cases = tqdm(self.cases, desc="fit", unit="case", disable=not show_progress)
+        cases = ProgressBar(self.cases, desc="fit", unit="case", disable=not show_progress)
         return {case.case: case.series.fit(self.reader).maps["T1"].numpy() for case in cases}
 
     def references(self) -> T1Maps:

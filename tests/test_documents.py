@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import yaml
 
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.augmentations.recipe_tables import fill
@@ -20,7 +22,8 @@ from nnunet_phys.sequences import BSSFP, SEQUENCES
 from nnunet_phys.sequences.protocol_ranges import RANGES
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOT_DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")]
+DOCUMENTS = [*ROOT_DOCUMENTS, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def python_blocks() -> dict[str, str]:
@@ -131,3 +134,21 @@ def test_the_share_of_real_images_is_that_of_the_default_recipe():
     share = round(100 * load_recipe("default", tried=False).probability)
     assert f"In {share} % of training samples" in (ROOT / "docs" / "training.md").read_text()
     assert f"{100 - share} % of samples keep the real image" in (ROOT / "README.md").read_text()
+
+
+def test_the_citation_and_the_package_have_one_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == version("nnunet_phys")
+    assert version("nnunet_phys") in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_workflow_tests_every_python_that_the_package_names():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    named = re.findall(r"Python :: (3\.\d+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == named
+
+
+def test_the_navigation_of_the_documentation_names_every_page():
+    shown = re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text().partition("nav:")[2])
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert sorted(shown) == sorted(pages)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
+import platform
 import re
 import sys
 from typing import Any
 
 import nnunet_phys
+from nnunet_phys.commands.shared.messages import LOGGER, add_message_arguments, messages_on_stderr, show_from
 from nnunet_phys.errors import InputError, did_you_mean
 
 COMMANDS = {
@@ -23,6 +26,8 @@ COMMANDS = {
     "quantify": "measure T1 and extracellular volume per segment of segmented MOLLI series",
     "report": "show images and maps on one page, suspicious cases first",
     "translate": "turn images of one sequence into images of another",
+    "train_completion": "train a model that makes a missing channel from the others",
+    "complete": "make the channels that cases lack, by a trained model",
     "synthesize": "make images of any contrast from maps: by a sequence, a recipe or a recorded draw",
     "recipe": "list, print or check recipes, which say what contrasts training draws",
     "gallery": "show one case in all contrasts, as a page or a figure",
@@ -44,28 +49,42 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0; 1 with one line per fault on stderr; 130 after Ctrl-C.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with messages_on_stderr():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run one sub-command and turn its errors into messages and an exit status, as `main` returns it."""
     try:
         parsed = _parse(arguments)
+        show_from(parsed)
+        if LOGGER.isEnabledFor(logging.DEBUG):
+            LOGGER.debug(_versions())
         parsed.run(parsed)
     except InputError as error:
         for line in error.faults:
-            _complain(line)
+            LOGGER.error(line)
+        LOGGER.debug("It arose here:", exc_info=True)
         return 1
     except KeyboardInterrupt:
-        _complain("Interrupted; run again to go on")
+        LOGGER.error("Interrupted; run again to go on")
         return INTERRUPTED
     except BrokenPipeError:  # `nnunet_phys ... | head`: the reader has ended
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes stdout once more as it ends
         return 1
     except OSError as error:
-        _complain(f"{error}. Is the disk full, or a file protected?")
+        LOGGER.error(f"{error}. Is the disk full, or a file protected?")
+        LOGGER.debug("It arose here:", exc_info=True)
         return 1
     return 0
 
 
-def _complain(line: str) -> None:
-    print(f"nnunet_phys: {line}", file=sys.stderr)
+def _versions() -> str:
+    """The versions of this package, of what it computes with, and of Python, and the system."""
+    from nnunet_phys.case_records import package_versions
+
+    versions = {**package_versions(), "Python": platform.python_version()}
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) + f" on {platform.platform()}"
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -75,18 +94,23 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         description="Train nnU-Net on bSSFP cine, segment contrasts never seen.",
     )
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version of nnunet_phys")
+    add_message_arguments(parser)
+    first = next((i for i, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if arguments[:1] == [name]:
+        if arguments[first : first + 1] == [name]:
             module = importlib.import_module(f"nnunet_phys.commands.{name}")
             module.add_arguments(command)
+            add_message_arguments(command)
             command.set_defaults(run=module.run)
-    called = commands.choices.get(arguments[0]) if arguments else None
+    called = commands.choices.get(arguments[first]) if first < len(arguments) else None
     if called is None:
         return parser.parse_args(arguments)
     known = [option for action in called._actions for option in action.option_strings]
-    unknown = [argument for argument in arguments[1:] if _is_option(argument) and argument.split("=")[0] not in known]
+    unknown = [
+        argument for argument in arguments[first + 1 :] if _is_option(argument) and argument.split("=")[0] not in known
+    ]
     if not unknown:
         parsed, unknown = parser.parse_known_args(arguments)
     if unknown:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_phys.commands.shared.map_work import add_prior_arguments
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 _DATASET = 900
 
@@ -62,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.devices import torch_device
     from nnunet_phys.experiments.small_training import DEMO_TRAINERS, own_folders
     from nnunet_phys.precomputed_spin.prior_files import find_prior
+    from nnunet_phys.progress import silenced
 
     size = _QUICK if args.quick else _FULL
     folder = args.o.resolve()
@@ -87,16 +93,17 @@ def run(args: argparse.Namespace) -> None:
     if args.scaling is not None:
         reverse += ["-scaling", args.scaling]
     _exit_on_failure(main(reverse))
-    _stage(3, "nnU-Net's plan and preprocessing, then the maps'")
-    plan_and_preprocess(_DATASET, patch_size=(96, 96))
-    _exit_on_failure(main(f"preprocess -d {_DATASET} -c 2d -np 2".split()))
     scores = {}
     predictions = {}
-    for number, (trainer, title) in enumerate(zip(size.trainers, _TITLES, strict=True), start=4):
-        _stage(number, f"{title}: training, prediction, Dice")
-        train(_DATASET, trainer, args.device)
-        predictions[title] = folder / "predictions" / trainer
-        scores[title] = predict_and_score(raw, CONTRASTS, trainer, predictions[title], args.device)
+    with redirect_stdout(None if silenced() else sys.stdout):  # where nnU-Net tells what it does
+        _stage(3, "nnU-Net's plan and preprocessing, then the maps'")
+        plan_and_preprocess(_DATASET, patch_size=(96, 96))
+        _exit_on_failure(main(f"preprocess -d {_DATASET} -c 2d -np 2".split()))
+        for number, (trainer, title) in enumerate(zip(size.trainers, _TITLES, strict=True), start=4):
+            _stage(number, f"{title}: training, prediction, Dice")
+            train(_DATASET, trainer, args.device)
+            predictions[title] = folder / "predictions" / trainer
+            scores[title] = predict_and_score(raw, CONTRASTS, trainer, predictions[title], args.device)
     minutes = (time.monotonic() - start) / 60
     (folder / "scores.json").write_text(json.dumps({"dice": scores, "minutes": round(minutes, 2)}, indent=1) + "\n")
     examples = [
@@ -107,18 +114,17 @@ def run(args: argparse.Namespace) -> None:
     ]
     draw_comparison(raw, predictions, examples, size.slices // 2, folder / "demo.png")
     if args.quick:
-        print(
-            "\n--quick shows only that the chain runs. The networks have learned nothing, so the numbers mean nothing."
+        logger.warning(
+            "--quick shows only that the chain runs. The networks have learned nothing, so the numbers mean nothing."
         )
-    print(
-        f"\n{dice_table(scores)}\n\n{minutes:.1f} min. Table: {folder / 'scores.json'}, picture: {folder / 'demo.png'}"
-    )
+    print(f"\n{dice_table(scores)}")
+    logger.info(f"\n{minutes:.1f} min. Table: {folder / 'scores.json'}, picture: {folder / 'demo.png'}")
     folders = " ".join(f"{name}={folder / name}" for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"))
-    print(f"To continue with its data set {_DATASET}: export {folders}")
+    logger.info(f"To continue with its data set {_DATASET}: export {folders}")
 
 
 def _stage(number: int, title: str) -> None:
-    print(f"\n== {number} of 5: {title}", flush=True)
+    logger.info(f"\n== {number} of 5: {title}")
 
 
 def _exit_on_failure(status: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import logging
 
 from nnunet_phys.commands.shared.numbers import whole_number
 from nnunet_phys.commands.shared.targets import check_new_file, named_path
 from nnunet_phys.errors import InputError, counted
+
+logger = logging.getLogger(__name__)
 
 _MOST_FOLDS = 1000
 """Assumed: no cross-validation has more folds."""
@@ -43,12 +45,14 @@ def run(args: argparse.Namespace) -> None:
 
     remove_leftovers(args.o.absolute().parent)
     for note in write_stock_model(model, args.o):
-        print(f"nnunet_phys: {note}", file=sys.stderr)
+        logger.warning(note)
     plans = "" if args.p == "nnUNetPlans" else f" -p {args.p}"
-    print(f"{args.o}: {counted(len(model.folds), 'fold')}, {args.o.stat().st_size / 2**20:.1f} MiB, as {STOCK}.")
-    print("Without nnunet_phys, it is installed and used by:")
-    print(f"  nnUNetv2_install_pretrained_model_from_zip {args.o.name}")
-    print(f"  nnUNetv2_predict -i IMAGES -o OUT -d {model.dataset} -c {args.c[0]} -f {' '.join(model.folds)}{plans}")
+    logger.info(f"{args.o}: {counted(len(model.folds), 'fold')}, {args.o.stat().st_size / 2**20:.1f} MiB, as {STOCK}.")
+    logger.info("Without nnunet_phys, it is installed and used by:")
+    logger.info(f"  nnUNetv2_install_pretrained_model_from_zip {args.o.name}")
+    logger.info(
+        f"  nnUNetv2_predict -i IMAGES -o OUT -d {model.dataset} -c {args.c[0]} -f {' '.join(model.folds)}{plans}"
+    )
 
 
 def _fold(text: str) -> str:

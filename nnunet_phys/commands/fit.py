@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from nnunet_phys.errors import InputError, counted
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_loading import ImageReader
     from nnunet_phys.precomputed_spin.series_fitting import FittedMaps
+
+logger = logging.getLogger(__name__)
 
 _SEQUENCES = ("msasha", "sasha", "molli", "t2prep")
 _BYTES_OF_VOXEL = 4 * 5
@@ -53,9 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check all series, then fit those that are not finished."""
-    from tqdm import tqdm
-
     from nnunet_phys.precomputed_spin.scan_loading import ImageReader
+    from nnunet_phys.progress import ProgressBar
     from nnunet_phys.whole_files import remove_leftovers
 
     if args.perfect_saturation and args.sequence != "sasha":
@@ -64,18 +66,18 @@ def run(args: argparse.Namespace) -> None:
     todo, finished = _checked(args, reader)
     if finished:
         verb = "is" if finished == 1 else "are"
-        print(f"{counted(finished, 'case')} {verb} finished and skipped (--overwrite makes all again)")
+        logger.info(f"{counted(finished, 'case')} {verb} finished and skipped (--overwrite makes all again)")
     if not todo:
         return
     check_target(args.o, sum(_bytes(maps) for maps in todo))
     remove_leftovers(args.o)
     shares = []
-    for maps in tqdm(todo, unit="case", disable=args.disable_progress_bar):
+    for maps in ProgressBar(todo, unit="case", disable=args.disable_progress_bar):
         fit = maps.job.fit(reader)
         maps.save(fit, args.overwrite)
         shares.append(100 * float(fit.valid.float().mean()))
     valid = f"{min(shares):.0f} to {max(shares):.0f} %"
-    print(f"{counted(len(todo), 'case')} fitted in {args.o}; {valid} of a case's pixels are valid.")
+    logger.info(f"{counted(len(todo), 'case')} fitted in {args.o}; {valid} of a case's pixels are valid.")
     _say_what_is_missing(todo)
 
 
@@ -132,7 +134,7 @@ def _say_what_is_missing(todo: list[FittedMaps]) -> None:
     for name, remedy in zip(MAP_NAMES[1:], ("molli, sasha or msasha", "t2prep"), strict=True):
         count = sum(not map_paths(maps.folder, maps.job.case, maps.ending)[name].exists() for maps in todo)
         if count:
-            print(
+            logger.info(
                 f"{counted(count, 'case')} without {name}, which this series does not measure: fit another one "
                 f"(-sequence {remedy}) of the same patients into {todo[0].folder}."
             )

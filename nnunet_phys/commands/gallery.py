@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import html
+import logging
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from nnunet_phys.augmentations.contrast_draw import ContrastDraw
     from nnunet_phys.commands.shared.gallery_rows import Row
     from nnunet_phys.spin import SpinMaps
+
+logger = logging.getLogger(__name__)
 
 _PHANTOM_SEED = 3_000_000  # beyond those of the shipped prior's hearts and of `nnunet_phys phantom`
 _FIGURE_CROP_MM = 190.0
@@ -132,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
         args.crop = _FIGURE_CROP_MM
     case = _phantom(args) if args.i == "phantom" else _load(args)
     (_write_figure if ending == ".png" else _write_gallery)(args, case)
-    print(
+    logger.info(
         f"{args.o}: {case.name}"
         + (" (without its image, which was not found; name it with -image)" if case.image is None else "")
     )
@@ -206,9 +209,9 @@ def _recorded_image(folder: Path, case: str) -> Path | None:
 
 def _write_gallery(args: argparse.Namespace, case: Case) -> None:
     from matplotlib.figure import Figure
-    from tqdm import tqdm
 
     from nnunet_phys.commands.shared.gallery_rows import effect_rows, muscle_t1_t2, sequence_rows
+    from nnunet_phys.progress import ProgressBar
 
     figure = Figure(figsize=(12, 3.0), layout="constrained")
     case.show_source(list(figure.subplots(1, 3 if case.image is None else 4)))
@@ -219,7 +222,7 @@ def _write_gallery(args: argparse.Namespace, case: Case) -> None:
     )
     t1_ms, t2_ms = muscle_t1_t2(case.maps, case.voxel_mm[1:])
     sections = {"Sequences": sequence_rows(t1_ms, t2_ms, args.seed), "Scanner effects": effect_rows(args.seed)}
-    with tqdm(total=sum(map(len, sections.values())), unit="row", disable=args.disable_progress_bar) as progress:
+    with ProgressBar(total=sum(map(len, sections.values())), unit="row", disable=args.disable_progress_bar) as progress:
         for title, rows in sections.items():
             parts.append(f"<h1>{title}</h1>")
             for row in rows:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 from collections import Counter
 from pathlib import Path
 
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted
+
+logger = logging.getLogger(__name__)
 
 _BYTES_OF_VOXEL = 4  # float32
 
@@ -42,25 +45,24 @@ def run(args: argparse.Namespace) -> None:
     """
     if importlib.util.find_spec("pydicom") is None:
         raise InputError("import needs pydicom: pip install 'nnunet_phys[dicom]'.")
-    from tqdm import tqdm
-
     from nnunet_phys.precomputed_spin.dicom.importing import plan_import, write_sets
+    from nnunet_phys.progress import ProgressBar
     from nnunet_phys.whole_files import remove_leftovers
 
     refuse_as_target(args.o, args.i)
     _check_empty(args.o)
     plan = plan_import(args.i, args.protocol, args.case, args.keep_names)
     for line in plan.left_out:
-        print(line)
+        logger.info(line)
     if not plan.sets:
         raise InputError(*(plan.faults or (f"-i {args.i}: no series is left to import.",)))
     check_target(args.o, _BYTES_OF_VOXEL * plan.voxels)
     remove_leftovers(args.o)
     files = sum(len(image_set.files) for image_set in plan.sets)
-    with tqdm(total=files, unit="file", disable=args.disable_progress_bar) as progress:
+    with ProgressBar(total=files, unit="file", disable=args.disable_progress_bar) as progress:
         write_sets(args.o, plan, progress.update)
     for folder, cases in Counter(image_set.folder for image_set in plan.sets).items():
-        print(f"{args.o / folder}: {counted(cases, 'case')}")
+        logger.info(f"{args.o / folder}: {counted(cases, 'case')}")
     if plan.faults:
         raise InputError(*(f"not imported: {fault}" for fault in plan.faults))
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from nnunet_phys.commands.shared.numbers import PROCESSES, whole_number
 from nnunet_phys.errors import InputError, counted
+
+logger = logging.getLogger(__name__)
 
 _GREATEST_ID = 999
 """nnU-Net reads the id from three digits of a data set's name."""
@@ -52,4 +55,4 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"{folder} exists. Choose another id or add --overwrite.")
     write_heart_dataset(folder, args.train, args.test, args.slices, processes=args.np)
     anatomies = counted(args.test, "test anatomy", "test anatomies")
-    print(f"{folder}: {counted(args.train, 'training case')}, {anatomies} in {', '.join(CONTRASTS)}")
+    logger.info(f"{folder}: {counted(args.train, 'training case')}, {anatomies} in {', '.join(CONTRASTS)}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import logging
 
 from nnunet_phys.commands.shared.case_lists import CASE_LIST_HELP, read_case_list
 from nnunet_phys.commands.shared.numbers import PROCESSES
 from nnunet_phys.commands.shared.targets import named_path
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,17 +41,15 @@ def run(arguments: argparse.Namespace) -> None:
     unrecorded = [case for case in done if not record_path(maps_folder, case).is_file()]
     if missing:
         have = "has" if len(missing) == 1 else "have"
-        _note(f"{counted(len(missing), 'case')} {have} no maps and cannot be trained on: {_some(missing)}.")
+        logger.warning(f"{counted(len(missing), 'case')} {have} no maps and cannot be trained on: {_some(missing)}.")
     if excluded:
-        _note(f"{counted(len(excluded), 'case')} excluded, which trainings leave out: {_some(excluded)}.")
+        logger.info(f"{counted(len(excluded), 'case')} excluded, which trainings leave out: {_some(excluded)}.")
     if unrecorded:
-        _note(f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked.")
+        logger.warning(
+            f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked."
+        )
     for target in targets:
-        print(f"{counted(len(done), 'case')} in {spin_folder(target.folder)}")
-
-
-def _note(line: str) -> None:
-    print(f"nnunet_phys: {line}", file=sys.stderr)
+        logger.info(f"{counted(len(done), 'case')} in {spin_folder(target.folder)}")
 
 
 def _some(cases: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from nnunet_phys.commands.shared.map_work import add_prior_arguments
 from nnunet_phys.commands.shared.numbers import finite, number
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted
-from nnunet_phys.quantification.segments import LEVELS
+from nnunet_phys.quantification.levels import LEVELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from nnunet_phys.quantification.measured_slice import MeasuredSlice
 
     ByMethod = dict[str, list[MeasuredSlice]]
+
+logger = logging.getLogger(__name__)
 
 _MOST_EROSION_MM = 10.0
 """Upper bound of -erode: half of a thick wall."""
@@ -202,7 +205,7 @@ def _write(
         write_page(scratch / "report.html", args.i.resolve().name, parts)
         fill_report_folder(args.o, scratch, old, content, STUDY)
     slices = len(next(iter(measured.values())))
-    print(
+    logger.info(
         f"{args.o}: {counted(slices, 'slice')} by {' and '.join(maps)}, {counted(len(flags), 'flag')}; see report.html"
     )
 

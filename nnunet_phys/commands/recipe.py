@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.targets import named_path
@@ -10,6 +11,8 @@ from nnunet_phys.errors import counted
 
 if TYPE_CHECKING:
     from nnunet_phys.augmentations.recipe import ContrastRecipe
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         for name in shipped_recipes():
             recipe = load_recipe(name, tried=False)
             print(f"{name:<9}{counted(len(recipe.sequences), 'sequence'):<14}{recipe.description}")
-        print("To change one: nnunet_phys recipe show NAME > mine.json; nnunet_phys recipe check mine.json")
+        logger.info("To change one: nnunet_phys recipe show NAME > mine.json; nnunet_phys recipe check mine.json")
 
 
 def _table(recipe: ContrastRecipe) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 
@@ -19,6 +20,8 @@ from nnunet_phys.commands.shared.scan_options import (
 from nnunet_phys.commands.shared.targets import check_target, named_path
 from nnunet_phys.commands.train_prior import MOST_STEPS
 from nnunet_phys.errors import InputError, counted
+
+logger = logging.getLogger(__name__)
 
 MOST_ROUNDS = 100
 HELD_OUT = (0.01, 0.9)
@@ -101,11 +104,11 @@ def run(args: argparse.Namespace) -> None:
     )
     check_target(folder.parent, args.rounds * bytes_of_results(refinement.learning, len(MAP_NAMES)))
     learning = counted(len(refinement.learning), "case")
-    print(f"{learning} to learn from, {held_out} held out, from {jobs[-held_out].case} on")
-    best = refinement(prior, args.prior, print)
+    logger.info(f"{learning} to learn from, {held_out} held out, from {jobs[-held_out].case} on")
+    best = refinement(prior, args.prior, logger.info)
     if best is None:
-        print(f"No round improved on {args.prior}: go on using it. What was tried is in {rounds}.")
+        logger.info(f"No round improved on {args.prior}: go on using it. What was tried is in {rounds}.")
         return
     os.replace(best, folder)
     shutil.rmtree(rounds)
-    print(f"{folder}: the prior of {best.parent.name}")
+    logger.info(f"{folder}: the prior of {best.parent.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from nnunet_phys.errors import InputError, counted
 if TYPE_CHECKING:
     from nnunet_phys.commands.shared.report_case import ReportJob
     from nnunet_phys.precomputed_spin.quality_record import InferredRecord
+
+logger = logging.getLogger(__name__)
 
 _MOST_PICTURES = 100_000
 """Assumed: more cases than anybody looks at."""
@@ -224,7 +227,7 @@ def _write(
         content = {"maps": str(source.maps), "versions": package_versions(), "flagged_slices": counts}
         fill_report_folder(args.o, scratch, old, content, MAPS)
     faulty = len(faults) + sum(len(result.faults) for result in found)
-    print(
+    logger.info(
         f"{args.o / 'report.html'}: {counted(len(records), 'case')}, {sum(bool(r.figures) for r in found)} drawn, "
         f"{len(flags)} flagged ({FLAGGED}), {counted(faulty, 'fault')}"
     )

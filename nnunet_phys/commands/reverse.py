@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_phys.case_records import package_versions
 from nnunet_phys.commands.shared.map_work import (
     add_work_arguments,
     infer_cases,
@@ -20,6 +20,8 @@ from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
+
+logger = logging.getLogger(__name__)
 
 MOST_SAMPLES = 1000
 """Posterior samples. Assumed: far more than their mean and spread need."""
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Infer and write the maps of all cases that are not finished."""
+    from nnunet_phys.case_records import package_versions
     from nnunet_phys.precomputed_spin.map_inference import map_result_paths, save_inferred
 
     if args.save_samples and args.samples < 2:
@@ -76,4 +79,4 @@ def run(args: argparse.Namespace) -> None:
         entries = {**record, **settings_of(job), "quality": judgement}
         save_inferred(inferred, job.files, inputs.folder, inputs.ending, entries, args.save_samples)
     if todo:
-        print("Look at the maps before you train on them (nnunet_phys report).")
+        logger.info("Look at the maps before you train on them (nnunet_phys report).")

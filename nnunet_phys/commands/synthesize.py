@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from nnunet_phys.augmentations.synthetic_image import SyntheticImage
     from nnunet_phys.commands.shared.contrast_options import Contrasts
     from nnunet_phys.spin import SpinMaps
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check all maps, then make all images that are not finished."""
-    from tqdm import tqdm
-
     from nnunet_phys.image_files import Geometry
     from nnunet_phys.map_files import find_maps, load_maps, map_paths
+    from nnunet_phys.progress import ProgressBar
     from nnunet_phys.whole_files import remove_leftovers
 
     contrasts = read_contrasts(args)
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         return
     check_target(args.o, needed)
     remove_leftovers(args.o)
-    for case, numbers in tqdm(todo.items(), unit="case", disable=args.disable_progress_bar):
+    for case, numbers in ProgressBar(todo.items(), unit="case", disable=args.disable_progress_bar):
         maps = load_maps(args.i, case, cases[case], None)
         sources = tuple(map_paths(args.i, case, cases[case]).values())
         geometry = Geometry.read(sources[0])
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
             images = contrasts.images(case, number, maps, geometry.voxel_mm)
             _write(args.o, contrasts.names(case)[number], images, maps, sources, contrasts, cases[case])
     made = counted(sum(map(len, todo.values())), "set of images", "sets of images")
-    print(f"{made} written to {args.o}, from the maps of {counted(len(todo), 'case')}.")
+    logger.info(f"{made} written to {args.o}, from the maps of {counted(len(todo), 'case')}.")
 
 
 def _write(
@@ -131,7 +133,7 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
             "--overwrite to replace them, or choose another folder with -o."
         )
     if finished:
-        print(f"{counted(finished, 'set')} of images finished and skipped (--overwrite makes them again)")
+        logger.info(f"{counted(finished, 'set')} of images finished and skipped (--overwrite makes them again)")
     return todo
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 from collections.abc import Callable
 from functools import cache, partial
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 
     MapSource = Callable[[], TrainingMaps]
+
+logger = logging.getLogger(__name__)
 
 MOST_STEPS = 1_000_000
 """Optimiser steps. Assumed: 150 times the default, which takes weeks on a CPU."""
@@ -128,7 +131,7 @@ def run(args: argparse.Namespace) -> None:
             team=team,
         )
     if team.index == 0:
-        print(f"prior written to {args.o}, final loss {prior.record['final_loss']:.4f}")
+        logger.info(f"prior written to {args.o}, final loss {prior.record['final_loss']:.4f}")
 
 
 def _pretraining(args: argparse.Namespace) -> Pretraining | None:

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_phys.case_records import package_versions
 from nnunet_phys.commands.shared.map_work import (
     add_work_arguments,
     infer_cases,
@@ -53,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Infer maps, and make and write images of the other sequence, for all cases that are not finished."""
+    from nnunet_phys.case_records import package_versions
     from nnunet_phys.precomputed_spin.map_inference import save_translation, translation_paths
     from nnunet_phys.sequences.description import describe_sequence
 

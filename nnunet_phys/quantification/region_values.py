@@ -9,7 +9,8 @@ import numpy as np
 
 from nnunet_phys.quantification.heart_slice import HeartSlice
 from nnunet_phys.quantification.inner_pixels import inner_cavity, inner_wall
-from nnunet_phys.quantification.segments import SEGMENTS, SEPTAL, Level, segment_map
+from nnunet_phys.quantification.levels import Level
+from nnunet_phys.quantification.segments import SEGMENTS, SEPTAL, segment_map
 
 _USUAL_SEPTUM_DEG = (60.0, 180.0)
 """Usual angles between the insertion points of basal and mid slices. Assumed: half and one and a half times 120."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
 from nnunet_phys.quantification.heart_slice import HeartSlice
+from nnunet_phys.quantification.levels import LEVELS, Level
 
-Level = Literal["basal", "mid", "apical", "apex"]
-LEVELS: tuple[Level, ...] = ("basal", "mid", "apical")
-"""Levels with a cavity, from the base on."""
 _SIXTHS = ("anterior", "anteroseptal", "inferoseptal", "inferior", "inferolateral", "anterolateral")
 _QUARTERS = ("anterior", "septal", "inferior", "lateral")
 SEGMENTS = {

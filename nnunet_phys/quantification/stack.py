@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_phys.quantification.heart_slice import HeartSlice
-from nnunet_phys.quantification.segments import Level, levels_of
+from nnunet_phys.quantification.levels import Level
+from nnunet_phys.quantification.segments import levels_of
 
 _APEX = np.array((1.0, -1.0, -1.0))
 """Roughly from base to apex, in the patient: to the left, to the front and down."""

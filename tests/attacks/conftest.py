@@ -6,10 +6,10 @@ import faulthandler
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,10 +23,11 @@ import SimpleITK as sitk
 
 from nnunet_phys.commands import main
 
+collect_ignore_glob = ["test_*.py"] if sys.platform == "win32" else []
+"""Windows has neither the alarm that limits the time of an attack, nor pipes to attack with."""
 _LIMIT_S = 20
 _HARD_LIMIT_S = 60
 """Ends the whole test run with a traceback: code in C cannot be interrupted by the first limit."""
-_PROGRESS = re.compile(r"[\w ]*:? *\d+%\|")
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,13 @@ def withstand(ground, capfd, monkeypatch) -> Callable[..., None]:
         before = _state(ground.root)
         capfd.readouterr()
         with _time_limit():
-            ended = _status(_arguments(command, ground))
+            ended = _status([*(["-q"] if status == 1 else []), *_arguments(command, ground)])
         output, errors = capfd.readouterr()
         assert ended == status, errors
         assert "Traceback" not in output + errors
         assert text in (errors if status else output + errors), errors
         if status == 1:
-            lines = [line for line in errors.splitlines() if line and not _PROGRESS.match(line)]
+            lines = errors.splitlines()
             assert lines and all(line.startswith("nnunet_phys: ") for line in lines), errors
         elif status == 2:
             assert errors.startswith("usage: nnunet_phys")

@@ -58,7 +58,7 @@ def refused(capsys):
 
     def check(arguments, *expected):
         capsys.readouterr()
-        assert main(arguments) == 1
+        assert main(["-q", *arguments]) == 1
         lines = capsys.readouterr().err.splitlines()
         assert all(line.startswith("nnunet_phys: ") for line in lines)
         for text in expected:

@@ -107,7 +107,7 @@ def test_msasha_gives_all_maps_which_other_commands_read(msasha, truth, tmp_path
     record = json.loads((out / "heart.json").read_text())
     assert record["fits"]["msasha"]["noise"] == pytest.approx(1.6, rel=0.15)
     assert main(_fit(msasha, out, "msasha")) == 0
-    assert "1 case is finished and skipped" in capsys.readouterr().out
+    assert "1 case is finished and skipped" in capsys.readouterr().err
     for path in list(out.iterdir()):
         path.with_name(path.name.replace("heart", "second")).write_bytes(path.read_bytes())
     (out / "second.json").unlink()
@@ -118,18 +118,18 @@ def test_msasha_gives_all_maps_which_other_commands_read(msasha, truth, tmp_path
 def test_two_series_complete_each_other(molli, t2prep, truth, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(_fit(molli, out, "molli")) == 0
-    assert "1 case without T2map, which this series does not measure" in capsys.readouterr().out
+    assert "1 case without T2map, which this series does not measure" in capsys.readouterr().err
     assert _names(out) == ["heart.json", "heart_PDmap", "heart_T1map", "heart_molliresidual", "heart_mollivalid"]
     pd = (out / "heart_PDmap.nii.gz").read_bytes()
     assert main(_fit(t2prep, out, "t2prep")) == 0
-    assert "without" not in capsys.readouterr().out
+    assert "without" not in capsys.readouterr().err
     maps = load_maps(out, "heart", ".nii.gz", molli / "heart_0000.nii.gz")
     assert (out / "heart_PDmap.nii.gz").read_bytes() == pd
     assert _error(maps.t1, truth.t1) < 0.12  # MOLLI's bias
     assert _error(maps.t2, truth.t2) < 0.1
     for images, sequence in ((molli, "molli"), (t2prep, "t2prep")):
         assert main(_fit(images, out, sequence)) == 0
-        assert "finished and skipped" in capsys.readouterr().out
+        assert "finished and skipped" in capsys.readouterr().err
 
 
 def test_what_exists_is_refused_and_overwritten_if_asked(molli, t2prep, msasha, tmp_path, refused):

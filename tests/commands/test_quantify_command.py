@@ -232,7 +232,7 @@ def test_a_slice_without_a_right_ventricle_keeps_its_global_value(study, edit_im
     assert {row["segment"] for row in table(report)} == {"global", "blood"}
     (flag,) = [flag for flag in content(report)["flags"] if "insertion points" in flag]
     assert (
-        flag.startswith("012_MOLLI, slice 0: no right ventricle is in the mask") and "flag" in capsys.readouterr().out
+        flag.startswith("012_MOLLI, slice 0: no right ventricle is in the mask") and "flag" in capsys.readouterr().err
     )
 
 

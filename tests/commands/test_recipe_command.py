@@ -38,12 +38,13 @@ def mine(tmp_path):
 
 def test_the_list_names_every_recipe_with_its_size_and_purpose(capsys):
     assert main(["recipe"]) == 0
-    *lines, hint = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert [line.split()[0] for line in lines] == shipped_recipes()
     for line in lines:
         described = json.loads((SHIPPED / f"{line.split()[0]}.json").read_text())
         assert line.split()[1] == str(len(described["sequences"])) and line.endswith(f"  {described['description']}")
-    assert "recipe show NAME > mine.json" in hint
+    assert "recipe show NAME > mine.json" in printed.err
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

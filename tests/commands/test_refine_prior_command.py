@@ -116,7 +116,7 @@ def test_the_best_round_is_kept(refine, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prior_refinement, "learning_maps", spied)
     monkeypatch.setattr(prior_refinement, "quality", without_flags)
     assert main(refine("--labels", "-rounds", "2")) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "2 cases to learn from, 1 held out, from heart3 on"
     assert sum("labelled pixels impossible" in line for line in lines) == 3
     assert lines[-1] == f"{tmp_path / 'new'}: the prior of round2"
@@ -147,7 +147,7 @@ def test_slices_that_look_wrong_are_left_out(refine, tmp_path, monkeypatch, caps
     monkeypatch.setattr(prior_refinement, "learning_maps", lambda *of: seen.append(real(*of)) or seen[-1])
     assert main(refine()) == 130
     assert len(seen[0].maps) == len(seen[0].labels) == 2
-    assert "50.0 % of slices flagged" in capsys.readouterr().out
+    assert "50.0 % of slices flagged" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "new.rounds")
 
     def every_slice(inferred, scaling, structures=None):
@@ -175,7 +175,7 @@ def test_a_rerun_goes_on_and_no_gain_is_said(refine, prior, tmp_path, monkeypatc
     monkeypatch.setattr(HeldOutFigures, "improves_on", lambda self, before: False)
     assert main(refine()) == 0
     assert {path: path.stat().st_mtime_ns for path in maps.glob("*_T1map.nii.gz")} == made
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"No round improved on {prior}: go on using it.")
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"No round improved on {prior}: go on using it.")
     assert not (tmp_path / "new").exists()
 
 

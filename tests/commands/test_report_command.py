@@ -78,7 +78,7 @@ def test_every_flagged_slice_is_drawn_under_its_own_residual(inferred, tmp_path,
     assert len(headings) == page.count("<img loading=lazy") == 4 and headings[3].startswith("case5, slice ")
     assert "slice 2: residual &lt;7.0&gt; % (30 pixels)" in page and "<7.0>" not in page
     assert list(rows(page)) == [f"case{i}" for i in (3, 1, 5, 4, 2, 0)]
-    assert "6 cases, 3 drawn, 2 flagged (flagged.txt), 0 faults" in capsys.readouterr().out
+    assert "6 cases, 3 drawn, 2 flagged (flagged.txt), 0 faults" in capsys.readouterr().err
     page = report(tmp_path / "none", "-pictures", "0")
     assert page.count("<img loading=lazy") == 3  # flagged slices are drawn all the same
 
@@ -195,7 +195,7 @@ def test_folders_without_a_data_set(series, reverse_folder, tmp_path, capsys):
     arguments = ["report", "-i", str(series), "-maps", str(maps), "-o", str(out), "-np", "1"]
     assert main(arguments) == 0
     page = (out / "report.html").read_text()
-    assert list(rows(page)) and page.count("<img loading=lazy") >= 2 and "0 faults" in capsys.readouterr().out
+    assert list(rows(page)) and page.count("<img loading=lazy") >= 2 and "0 faults" in capsys.readouterr().err
     assert "Images: molli" in page and "found by the maps" in page
 
 

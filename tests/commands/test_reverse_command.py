@@ -50,5 +50,5 @@ def test_slices_that_look_wrong_are_reported(fresh, capsys, monkeypatch, reverse
     assert main(reverse()) == 0
     flags = json.loads((fresh.maps / "case0.json").read_text())["quality"]["flags"]
     assert any(re.fullmatch(r"LV has T1 \d+ and T2 \d+ ms, as fat has", flag["reason"]) for flag in flags)
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "slices look wrong:" in printed and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in printed

@@ -27,7 +27,7 @@ def test_labels_and_samples_are_recorded_and_resumed(fresh, refused, capsys, rev
     refused(reverse(), "were made with other settings (sampler, samples, labels, label_sha256)")
     (fresh.maps / "samples" / "1" / "case3_T2map.nii.gz").unlink()
     assert main(with_samples) == 0
-    assert "5 of 6 cases are finished" in capsys.readouterr().out
+    assert "5 of 6 cases are finished" in capsys.readouterr().err
 
 
 def test_a_case_whose_name_ends_like_a_channel_keeps_its_name(fresh, reverse):

@@ -28,8 +28,8 @@ def test_processes_of_a_launcher_share_the_work(fresh, monkeypatch, reverse):
 
 def test_a_part_without_cases_is_reported(fresh, capsys, monkeypatch, reverse):
     assert main(reverse("-num_parts", "9", "-part_id", "8")) == 0
-    assert "part 9 of 9: 0 cases of 6" in capsys.readouterr().out
+    assert "part 9 of 9: 0 cases of 6" in capsys.readouterr().err
     monkeypatch.setenv("RANK", "6")
     monkeypatch.setenv("WORLD_SIZE", "7")
     assert main(reverse()) == 0
-    assert "part 7 of 7 (by RANK and WORLD_SIZE in the environment): 0 cases of 6" in capsys.readouterr().out
+    assert "part 7 of 7 (by RANK and WORLD_SIZE in the environment): 0 cases of 6" in capsys.readouterr().err

@@ -13,7 +13,7 @@ def test_only_a_case_with_a_missing_map_is_made_again(fresh, capsys, reverse):
     before = {path: path.stat().st_mtime_ns for path in fresh.maps.iterdir()}
     (fresh.maps / "case0_T1map.nii.gz").unlink()
     assert main(reverse()) == 0
-    assert f"{len(fresh.cases) - 1} of {len(fresh.cases)} cases are finished" in capsys.readouterr().out
+    assert f"{len(fresh.cases) - 1} of {len(fresh.cases)} cases are finished" in capsys.readouterr().err
     changed = {path.name for path in fresh.maps.glob("case*") if path.stat().st_mtime_ns != before.get(path)}
     assert changed == {f"case0{end}" for end in ("_PDmap.nii.gz", "_T1map.nii.gz", "_T2map.nii.gz", ".json")}
 
@@ -71,10 +71,10 @@ def test_listed_cases_are_made_again_with_other_settings(fresh, capsys, reverse,
     listed.write_text("# looked wrong\n\ncase1\tslice 2: dark\ncase4\n")
     capsys.readouterr()
     assert main(reverse("-cases", str(listed))) == 0
-    assert "2 of 2 cases are finished and skipped" in capsys.readouterr().out  # the same settings give the same maps
+    assert "2 of 2 cases are finished and skipped" in capsys.readouterr().err  # the same settings give the same maps
     assert main(reverse("-cases", str(listed), "-fa", "60")) == 0
     changed = {path.stem for path, former in records.items() if path.read_text() != former}
-    assert changed == {"case1", "case4"} and "2 cases made in" in capsys.readouterr().out
+    assert changed == {"case1", "case4"} and "2 cases made in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_flags_of_finished_cases_are_told_again(fresh, monkeypatch, capsys, reve
     assert [line.split("\t")[0] for line in flagged.splitlines()[1:]] == fresh.cases and "pixels)" in flagged
     capsys.readouterr()
     assert main(reverse()) == 0
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert f"6 cases with flags in {fresh.maps}, listed in {fresh.maps / 'flagged.txt'}" in printed
     assert re.search(r"residual \(\d+ slices\): describe the sequence", printed)
     (fresh.maps / "flagged.txt").write_text("mine\n")

@@ -77,7 +77,7 @@ def test_processes_of_a_launcher_train_one_prior(prior, tiny, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = subprocess.run(run, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.count("prior written to") == 1
+    assert first.stderr.count("prior written to") == 1
     assert SpinPrior.load(tmp_path / "p").record["processes"] == 2
     assert [path.name for path in tmp_path.glob("p*")] == ["p"]
     again = subprocess.run(run, env=environment, capture_output=True, text=True, cwd=tmp_path)

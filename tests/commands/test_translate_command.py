@@ -28,7 +28,7 @@ def test_a_molli_series_becomes_cine(tiny, series, prior, tmp_path, capsys):
     assert np.corrcoef(sitk.GetArrayFromImage(image).ravel(), truth.ravel())[0, 1] > 0.9
     capsys.readouterr()
     assert main(_translate(series, out, prior, "-from", "molli", "-to_fa", "60")) == 0
-    assert "2 of 2 cases are finished and skipped" in capsys.readouterr().out
+    assert "2 of 2 cases are finished and skipped" in capsys.readouterr().err
     assert main(_translate(series, out, prior, "-from", "molli", "-to", "gre")) == 1
     assert "were made with other settings (to). Add --overwrite" in capsys.readouterr().err
     target = tmp_path / "target.json"
@@ -44,7 +44,7 @@ def test_the_published_network_translates(series, published, tmp_path, capsys):
     assert main(_translate(series, out, published, *options)) == 0
     assert json.loads((out / "case0.json").read_text())["prior"]["scaling"] == "published"
     assert main(_translate(series, out, published, *options)) == 0
-    assert "2 of 2 cases are finished and skipped" in capsys.readouterr().out
+    assert "2 of 2 cases are finished and skipped" in capsys.readouterr().err
 
 
 def test_killed_while_it_overwrites_no_record_vouches_for_what_is_there(series, prior, tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ def test_what_looks_wrong_is_said_and_recorded(series, prior, tmp_path, capsys, 
     out = tmp_path / "out"
     assert main(_translate(series, out, prior, "-from", "molli")) == 0
     flags = json.loads((out / "case0.json").read_text())["quality"]["flags"]
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert flags and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in printed
     assert f"2 cases with flags in {out}, listed in {out / 'flagged.txt'}" in printed
     assert (out / "flagged.txt").read_text().splitlines()[1].startswith("case0\tslice 0: residual ")

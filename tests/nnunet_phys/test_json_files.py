@@ -1,6 +1,7 @@
 """JSON from disk: what a schema refuses, all faults at once, each with its place."""
 
 import json
+import os
 import pickle
 from dataclasses import dataclass, field
 
@@ -81,13 +82,23 @@ def test_keys_of_others_may_be_ignored():
     assert structure({"number": 1, "more": 2}, Part, "dataset.json", "", extra=True) == Part(1.0)
 
 
-def test_a_missing_file_and_a_pipe_are_faults(tmp_path):
-    import os
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_encodings_that_shells_and_editors_write(tmp_path, encoding):
+    (tmp_path / "file.json").write_text('{"parts": {"\u00e9": {"number": 3}}}', encoding=encoding)
+    assert read_json(tmp_path / "file.json", File, "").parts == {"\u00e9": Part(3.0)}
 
-    os.mkfifo(tmp_path / "pipe.json")
-    for name, problem in (("none.json", "no such file"), ("pipe.json", "not a regular file"), ("", "not a regular")):
+
+def test_a_missing_file_and_a_folder_are_faults(tmp_path):
+    for name, problem in (("none.json", "no such file"), ("", "not a regular")):
         with pytest.raises(InputError, match=problem):
             read_json(tmp_path / name, File, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_a_fault(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_json(tmp_path / "pipe.json", File, "")
 
 
 def test_labels_of_nnunet_are_codes_or_regions():

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nnunet_phys import training_checkpoint
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin import prior_checkpoint, prior_training
+from nnunet_phys.precomputed_spin import prior_training
 from nnunet_phys.precomputed_spin.guided_crops import GuidedCrops
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.prior_images import Pretraining
@@ -51,7 +52,7 @@ class Interrupted(Exception):
 
 def interrupted_after(monkeypatch, checkpoints: int) -> None:
     """Make training end with an exception after this many checkpoints."""
-    save, count = prior_checkpoint.Checkpoint.save, 0
+    save, count = training_checkpoint.Checkpoint.save, 0
 
     def counted(self, state):
         nonlocal count
@@ -60,7 +61,7 @@ def interrupted_after(monkeypatch, checkpoints: int) -> None:
         if count == checkpoints:
             raise Interrupted
 
-    monkeypatch.setattr(prior_checkpoint.Checkpoint, "save", counted)
+    monkeypatch.setattr(training_checkpoint.Checkpoint, "save", counted)
 
 
 def test_killed_training_resumes_with_the_same_result(small, tmp_path, monkeypatch):
@@ -233,7 +234,7 @@ def _usage(free):
 
 
 def test_a_disk_too_full_for_checkpoints_is_refused_before_any_work(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(prior_checkpoint.shutil, "disk_usage", _usage(1000))
+    monkeypatch.setattr(training_checkpoint.shutil, "disk_usage", _usage(1000))
     with pytest.raises(InputError, match=r"has 0 MiB free, but checkpoints need \d+ MiB"):
         train_prior(never, never, tmp_path / "p", 2.5, SCHEDULE, init=small)
     assert not list(tmp_path.iterdir())
@@ -266,7 +267,7 @@ def test_a_disk_that_fills_up_loses_no_training(small, tmp_path, monkeypatch):
 
 
 def test_a_broken_checkpoint_is_refused(small, tmp_path):
-    checkpoint = prior_checkpoint.Checkpoint.of(tmp_path / "p", "any")
+    checkpoint = training_checkpoint.Checkpoint.of(tmp_path / "p", "any")
     checkpoint.save({"unet": small.unet.state_dict()})
     whole = checkpoint.path.read_bytes()
     for broken in (b"half a file", b"", whole[: len(whole) // 2], whole[:-1]):

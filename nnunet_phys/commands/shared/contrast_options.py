@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.numbers import SEED, finite, number, whole_number
-from nnunet_phys.commands.shared.scan_options import read_description
+from nnunet_phys.commands.shared.scan_options import SEQUENCE_EXAMPLES, read_description
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
@@ -58,7 +58,7 @@ def saturation_time(text: str) -> float:
 def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the four sources of contrasts, of which one must be given, and the options of each."""
     source = parser.add_argument_group("what to make: one of")
-    source.add_argument("-sequence", metavar="SEQUENCE", help="bssfp, gre, molli, sasha, t2prep, lge_gre, ...")
+    source.add_argument("-sequence", metavar="SEQUENCE", help=SEQUENCE_EXAMPLES)
     source.add_argument("-protocol", type=named_path, metavar="JSON", help='{"sequence": ..., parameters}')
     source.add_argument(
         "-recipe", metavar="NAME", help="draws of a recipe: a name that `nnunet_phys recipe` lists, or a file"

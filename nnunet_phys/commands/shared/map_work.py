@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.samplers import Sampler
     from nnunet_phys.precomputed_spin.scan import Inferred
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
+
+logger = logging.getLogger(__name__)
 
 MOST_SLICES = 256
 """Slices of a batch. Batches are padded to full size, so a batch larger than the number of slices wastes time."""
@@ -90,7 +93,7 @@ def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels
         cases = [job for job in cases if job.case in listed]
     jobs = part.take(cases)
     if part.count > 1:
-        print(f"This process does {part}: {counted(len(jobs), 'case')} of {len(cases)}.")
+        logger.info(f"This process does {part}: {counted(len(jobs), 'case')} of {len(cases)}.")
     return MapWork(
         jobs,
         inputs.folder,
@@ -137,7 +140,9 @@ def left_to_do(
     if len(todo) < len(work.jobs):
         done = len(work.jobs) - len(todo)
         verb = "is" if done == 1 else "are"
-        print(f"{done} of {counted(len(work.jobs), 'case')} {verb} finished and skipped (--overwrite makes all again)")
+        logger.info(
+            f"{done} of {counted(len(work.jobs), 'case')} {verb} finished and skipped (--overwrite makes all again)"
+        )
         if not todo:
             _tell_flags(work.folder, [])
     return todo
@@ -177,7 +182,7 @@ def infer_cases(
         judgement = quality(inferred, work.prior.scaling, work.labels.structures(job.files))
         flags.extend(f"{job.case}, {Flag(**flag)}" for flag in judgement["flags"])
         yield job, inferred, judgement
-    print(f"{counted(len(todo), 'case')} made in {work.folder}.")
+    logger.info(f"{counted(len(todo), 'case')} made in {work.folder}.")
     _tell_flags(work.folder, flags)
 
 
@@ -195,17 +200,17 @@ def _tell_flags(folder: Path, new: list[str]) -> None:
     if new:
         more = f"\n  and {len(new) - _MOST_FLAGS} more" if len(new) > _MOST_FLAGS else ""
         verb = "looks" if len(new) == 1 else "look"
-        print(f"{counted(len(new), 'slice')} {verb} wrong:\n  " + "\n  ".join(new[:_MOST_FLAGS]) + more)
+        logger.warning(f"{counted(len(new), 'slice')} {verb} wrong:\n  " + "\n  ".join(new[:_MOST_FLAGS]) + more)
     path = folder / FLAGGED
     with writing_alone(folder):
         flags = flags_in_folder(folder)
         if flags or path.exists():
             write_bytes(path, flagged_list(flags).encode())
     if flags:
-        print(f"{counted(len(flags), 'case')} with flags in {folder}, listed in {path}. What to do:")
+        logger.warning(f"{counted(len(flags), 'case')} with flags in {folder}, listed in {path}. What to do:")
         for name, (slices, _) in count_kinds(flags).items():
             remedy = KINDS[name].remedy if name in KINDS else "make the maps again, which names the reason"
-            print(f"  {name or 'other'} ({counted(slices, 'slice')}): {remedy}.")
+            logger.warning(f"  {name or 'other'} ({counted(slices, 'slice')}): {remedy}.")
 
 
 def _load_prior(args: argparse.Namespace, samples: int) -> tuple[SpinPrior, Sampler]:

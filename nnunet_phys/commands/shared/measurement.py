@@ -11,9 +11,9 @@ from nnunet_phys.errors import InputError, counted
 from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
 from nnunet_phys.quantification.contrast_pairs import Pairs, contrast_pairs
 from nnunet_phys.quantification.heart_slice import HeartSlice
+from nnunet_phys.quantification.levels import Level
 from nnunet_phys.quantification.measured_slice import MeasuredSlice
 from nnunet_phys.quantification.region_values import SliceRegions
-from nnunet_phys.quantification.segments import Level
 from nnunet_phys.quantification.stack import stacks
 
 AFTER = "after contrast agent: "

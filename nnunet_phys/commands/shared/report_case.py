@@ -143,7 +143,7 @@ def _masks(job: ReportJob, geometry: Geometry) -> dict[str, np.ndarray]:
 def _window(heart: np.ndarray, geometry: Geometry, labelled: bool) -> tuple[slice, slice]:
     """Rows and columns that are shown of every slice: around the heart, or a square in the middle without one."""
     if heart.any():
-        plane = heart.any(0)
+        plane: np.ndarray = np.any(heart, axis=0)
         return (
             heart_window(plane, geometry.pixel_mm)
             if labelled
@@ -191,7 +191,7 @@ def _draw(
     for z in slices:
         view = SliceView(
             image[z][window],
-            maps.map(lambda values, z=z: values[(z, *window)]),
+            SpinMaps(*(values[(z, *window)] for values in (maps.pd, maps.t1, maps.t2))),
             [(mask[z][window], colours[name]) for name, mask in masks.items()],
             geometry.voxel_mm,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_files import ScanFiles
     from nnunet_phys.precomputed_spin.scan_protocol import CaseProtocols, ScanJob, ScanProtocol
 
+logger = logging.getLogger(__name__)
+
+SEQUENCE_EXAMPLES = "bssfp, gre, molli, sasha, t2prep, lge_gre, ..."
+"""For `-h`. All of them are known only after imports that take seconds; an unknown name is answered with them."""
 _DEFAULT_SEQUENCE = "bssfp"
 
 
 def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequence") -> None:
     """Add arguments on how the images were made; `flag` is the option that names the sequence."""
-    from nnunet_phys.sequences.plugins import all_sequences
-
-    named = f"{', '.join(all_sequences())} (default {_DEFAULT_SEQUENCE})"
-    parser.add_argument(flag, dest="sequence", metavar="SEQUENCE", help=named)
+    parser.add_argument(
+        flag, dest="sequence", metavar="SEQUENCE", help=f"{SEQUENCE_EXAMPLES} (default {_DEFAULT_SEQUENCE})"
+    )
     parser.add_argument(
         "-fa", type=finite, metavar="DEG", help="flip angle, degrees (default: bssfp 45, gre 15, molli 35)"
     )
@@ -201,7 +205,7 @@ def find_cases(inputs: Inputs, protocol: ScanProtocol | CaseProtocols) -> tuple[
     jobs, faults = find_jobs((files, protocol) for files in scans)
     readout = next((job.files.paths[0].name for job in jobs if any(job.files.marked)), None)
     if readout is not None and not any(isinstance(sequence, MOLLI) for sequence in protocol.sequences):
-        print(f"Warning: {readout}, ... are named as readouts of a MOLLI, but are read as another sequence.")
+        logger.warning(f"Warning: {readout}, ... are named as readouts of a MOLLI, but are read as another sequence.")
     return jobs, faults
 
 

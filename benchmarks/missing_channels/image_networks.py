@@ -1,0 +1,166 @@
+"""Competitors that map images to images: a regression U-Net, and a conditional GAN after pix2pix.
+
+Both have one network for all tasks: channels that are not given are dark, planes tell which are given, and an embedding
+tells which is wanted. Training: the same random views as the model's, AdamW, the same number of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+from tqdm import tqdm
+
+from nnunet_phys.completion.augmentation import random_views
+from nnunet_phys.completion.slices import DARKEST, ChannelSlices, fit_about_centre
+from nnunet_phys.whole_files import whole_file
+
+WIDTHS = (16, 32, 64, 96, 128)
+LEARNING_RATE = 3e-4
+ADVERSARIAL_RATE = 2e-4  # pix2pix (Isola et al., CVPR 2017), as the weight of L1
+L1_WEIGHT = 100.0
+DROPPED = 0.15
+"""Probability with which each given channel is dropped, as for the model."""
+
+
+@dataclass(frozen=True)
+class ImageTraining:
+    """How an image network learns.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: views per step.
+        view: rows and columns of a view.
+        pixel_mm: pixel size.
+        adversarial: with a discriminator, as in pix2pix.
+        seed: of weights and views.
+    """
+
+    steps: int
+    batch: int = 8
+    view: int = 192
+    pixel_mm: float = 1.0
+    adversarial: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ImageNetwork:
+    """A trained network.
+
+    Attributes:
+        unet: takes given images and planes that tell which are given.
+        bf16: compute in bfloat16.
+    """
+
+    unet: UNet2DModel
+    bf16: bool
+
+    @torch.inference_mode()
+    def complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
+        """See `methods.Completer`."""
+        mask = torch.zeros(len(images), images.shape[1], dtype=torch.bool)
+        mask[:, list(given)] = True
+        multiple, size = 2 ** (len(WIDTHS) - 1), (images.shape[2], images.shape[3])
+        padded = -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
+        made = []
+        for shown, known in zip(fit_about_centre(images, padded, DARKEST).split(4), mask.split(4), strict=True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                made.append(_predict(self.unet, shown, known, torch.full((len(shown),), wanted)))
+        return fit_about_centre(torch.cat(made), size, DARKEST).clamp(-1, 1)
+
+
+def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, bf16: bool) -> ImageNetwork:
+    """Train a network, or read it where it was trained before.
+
+    Args:
+        slices: the training slices.
+        how: the training.
+        path: file of its weights.
+        bf16: compute in bfloat16.
+    """
+    channels = slices.images.shape[1]
+    torch.manual_seed(how.seed)
+    unet = _new_unet(channels)
+    if path.is_file():
+        unet.load_state_dict(torch.load(path, weights_only=True))
+        return ImageNetwork(unet.eval(), bf16)
+    discriminator = _discriminator(channels) if how.adversarial else None
+    rate = ADVERSARIAL_RATE if how.adversarial else LEARNING_RATE
+    betas = (0.5, 0.999) if how.adversarial else (0.9, 0.999)
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=rate, betas=betas, weight_decay=1e-4)
+    schedule = get_cosine_schedule_with_warmup(optimiser, how.steps // 20, how.steps)
+    rival = None if discriminator is None else torch.optim.AdamW(discriminator.parameters(), lr=rate, betas=betas)
+    generator = torch.Generator().manual_seed(how.seed)
+    for _ in tqdm(range(how.steps), desc=path.stem, mininterval=5):
+        chosen = torch.randint(len(slices), (how.batch,), generator=generator)
+        views = random_views(slices, chosen, how.view, how.pixel_mm, generator).images
+        wanted = torch.randint(channels, (how.batch,), generator=generator)
+        given = (torch.arange(channels)[None] != wanted[:, None]) & (
+            torch.rand((how.batch, channels), generator=generator) >= DROPPED
+        )
+        truth = views[torch.arange(how.batch), wanted]
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            made = _predict(unet, views, given, wanted)
+            loss = l1_loss(made, truth)
+            if discriminator is not None and rival is not None:
+                shown = torch.where(given[:, :, None, None], views, DARKEST)
+                fake = torch.cat((shown, made[:, None]), 1)
+                real = torch.cat((shown, truth[:, None]), 1)
+                verdict = discriminator(fake.detach()), discriminator(real)
+                against = (_judged(verdict[0], False) + _judged(verdict[1], True)) / 2
+                rival.zero_grad()
+                against.backward()
+                rival.step()
+                loss = L1_WEIGHT * loss + _judged(discriminator(fake), True)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    with whole_file(path) as temporary:
+        torch.save(unet.state_dict(), temporary)
+    return ImageNetwork(unet.eval(), bf16)
+
+
+def _predict(unet: UNet2DModel, images: torch.Tensor, given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    shown = torch.where(given[:, :, None, None], images, DARKEST)
+    planes = given[:, :, None, None].to(shown).expand_as(shown)
+    output: torch.Tensor = unet(torch.cat((shown, planes), 1), 0, class_labels=wanted).sample
+    return output[:, 0].float()
+
+
+def _new_unet(channels: int) -> UNet2DModel:
+    return UNet2DModel(
+        in_channels=2 * channels,
+        out_channels=1,
+        block_out_channels=WIDTHS,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * len(WIDTHS),
+        up_block_types=("UpBlock2D",) * len(WIDTHS),
+        add_attention=False,
+        norm_num_groups=8,
+        num_class_embeds=channels,
+    )
+
+
+def _discriminator(channels: int) -> nn.Module:
+    """pix2pix's discriminator of patches: three halvings, so that each verdict sees about 70 pixels."""
+    layers: list[nn.Module] = []
+    widths = (channels + 1, 32, 64, 128)
+    for number, (before, after) in enumerate(pairwise(widths)):
+        layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
+        layers += [nn.GroupNorm(8, after)] if number else []
+        layers.append(nn.LeakyReLU(0.2))
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, padding=1))
+
+
+def _judged(verdict: torch.Tensor, real: bool) -> torch.Tensor:
+    wanted = torch.full_like(verdict, float(real))
+    return binary_cross_entropy_with_logits(verdict.float(), wanted.float())

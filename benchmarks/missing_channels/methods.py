@@ -1,0 +1,146 @@
+"""The methods, by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from missing_channels.image_networks import ImageTraining, train_image_network
+from missing_channels.protocol import CHANNELS, PIXEL_MM, REGIONS, SEQUENCES
+from missing_channels.simple_methods import Copy, Lookup
+from nnunet_phys.completion.channel_files import ChannelCase, read_slices
+from nnunet_phys.completion.model_files import load_model
+from nnunet_phys.completion.pipeline import CompletionPipeline
+from nnunet_phys.completion.slices import ChannelSlices
+from nnunet_phys.completion.synthetic_slices import synthetic_slices
+from nnunet_phys.completion.training import CompletionSchedule, TrainingData, train_completion
+from nnunet_phys.devices import computes_in_bfloat16
+
+
+class Completer(Protocol):
+    """What a method makes of the training slices."""
+
+    def complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
+        """The wanted channel.
+
+        Args:
+            images: float32 (slices, channels, rows, columns) from -1 to 1, pixels of `PIXEL_MM`.
+            given: numbers of the given channels.
+            wanted: number of the wanted one.
+
+        Returns:
+            float32 (slices, rows, columns), from -1 to 1.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What trainings have in common.
+
+    Attributes:
+        steps: steps of the denoiser and of the image networks.
+        maps: folder of maps for pretraining; None where there is none.
+        device: where models are trained and run.
+        seed: of all trainings.
+    """
+
+    steps: int
+    maps: Path | None
+    device: torch.device
+    seed: int = 0
+
+    @property
+    def bf16(self) -> bool:
+        """Whether the device computes in bfloat16."""
+        return computes_in_bfloat16(self.device)
+
+
+Fit = Callable[[Sequence[ChannelCase], Path, Setting], Completer]
+"""Training cases, a folder for the method's files, the setting -> a trained method."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """A completion model, asked in one way.
+
+    Attributes:
+        pipeline: the model.
+        samples: number of samples, whose mean is taken.
+        scale: guidance scale of both given channels.
+        start: begin from the first given channel.
+    """
+
+    pipeline: CompletionPipeline
+    samples: int = 1
+    scale: float = 1.0
+    start: bool = False
+
+    def complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
+        """See `Completer`."""
+        made = [
+            self.pipeline(
+                part,
+                given,
+                wanted,
+                (self.scale,) * len(given),
+                samples=self.samples,
+                start=given[0] if self.start else None,
+                generator=torch.Generator().manual_seed(0),
+            ).images.mean(0)
+            for part in images.split(4)
+        ]
+        return torch.cat(made)
+
+
+def training_slices(cases: Sequence[ChannelCase], regions: bool = True) -> ChannelSlices:
+    """Slices of the training cases; with the regions of the heat map if asked for."""
+    codes = {"myocardium": list(REGIONS.myocardium), "lesions": list(REGIONS.lesions)} if regions else {}
+    return read_slices(cases, len(CHANNELS), codes, PIXEL_MM, CompletionSchedule.slice_size)[0]
+
+
+def _image_network(adversarial: bool) -> Fit:
+    def fit(cases: Sequence[ChannelCase], folder: Path, setting: Setting) -> Completer:
+        how = ImageTraining(setting.steps, pixel_mm=PIXEL_MM, adversarial=adversarial, seed=setting.seed)
+        path = folder / f"{'gan' if adversarial else 'regression'}.pt"
+        return train_image_network(training_slices(cases, regions=False), how, path, setting.bf16)
+
+    return fit
+
+
+def _model(physics: bool, heat: bool = True, **sampling: Any) -> Fit:
+    """A completion model; methods that differ in sampling alone share a training."""
+    schedule = CompletionSchedule(heat=heat)
+    name = f"model{'_physics' if physics else ''}{'' if heat else '_no_heat'}"
+
+    def fit(cases: Sequence[ChannelCase], folder: Path, setting: Setting) -> Completer:
+        path = folder / name
+        if not path.is_dir():
+            synthetic = None
+            if physics and setting.maps is not None:
+                synthetic = synthetic_slices(setting.maps, SEQUENCES, 1, PIXEL_MM, schedule.slice_size, setting.seed)
+            data = TrainingData(training_slices(cases, heat), synthetic, CHANNELS, PIXEL_MM, (0.0,) * 3, (1.0,) * 3)
+            how = replace(schedule, denoiser_steps=setting.steps)
+            train_completion(data, path, how, setting.device, setting.seed, setting.bf16, {"benchmark": name})
+        return Sampling(load_model(path, setting.device), **sampling)
+
+    return fit
+
+
+METHODS: dict[str, tuple[str, Fit]] = {
+    "copy": ("copy of a given image", lambda cases, folder, setting: Copy()),
+    "lookup": ("joint-histogram look-up", lambda cases, folder, setting: Lookup(training_slices(cases, False))),
+    "regression": ("regression U-Net (L1)", _image_network(adversarial=False)),
+    "gan": ("conditional GAN (pix2pix)", _image_network(adversarial=True)),
+    "cmrdiff": ("CMRDiff, 1 sample", _model(physics=False)),
+    "cmrdiff_guided": ("CMRDiff, scales 1.5", _model(physics=False, scale=1.5)),
+    "cmrdiff_start": ("CMRDiff, guided start", _model(physics=False, start=True)),
+    "cmrdiff_no_heat": ("CMRDiff without heat map", _model(physics=False, heat=False)),
+    "ours": ("ours (physics pretraining), 1 sample", _model(physics=True)),
+    "ours_8": ("ours, mean of 8 samples", _model(physics=True, samples=8)),
+}
+"""Title and training of each method."""

@@ -1,0 +1,105 @@
+"""Train and score methods, fold by fold: one JSON per method and fold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from missing_channels.image_scores import flicker, slice_scores
+from missing_channels.methods import METHODS, Completer, Setting
+from missing_channels.protocol import FOLDS, PIXEL_MM, REGIONS, TASKS, label_codes, read_cases, split, training_patients
+from nnunet_phys.case_records import package_versions
+from nnunet_phys.completion.channel_files import ChannelCase
+from nnunet_phys.completion.slices import resample, resampled_size
+from nnunet_phys.devices import torch_device
+from nnunet_phys.whole_files import write_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which methods, folds and patients."""
+    parser.add_argument("-work", type=Path, required=True, help="folder for models and scores")
+    parser.add_argument("-methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("-folds", nargs="+", type=int, choices=range(FOLDS), default=list(range(FOLDS)))
+    parser.add_argument("-steps", type=int, default=6000, help="steps of each network (default %(default)s)")
+    parser.add_argument("-maps", type=Path, help="maps of cine, for pretraining")
+    parser.add_argument("-test", type=Path, help="test all on these patients instead, trained on all of MyoPS's")
+    parser.add_argument("-device", default="cpu")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what is not done."""
+    cases = read_cases(training_patients())
+    setting = Setting(args.steps, args.maps, torch_device(args.device))
+    parts = [(f"fold{fold}", *split(cases, fold)) for fold in args.folds]
+    if args.test is not None:
+        parts = [("test", cases, read_cases(args.test))]
+    for part, trained, tested in parts:
+        for method in args.methods:
+            path = args.work / "scores" / f"{method}_{part}.json"
+            if path.is_file():
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = args.work / part
+            folder.mkdir(exist_ok=True)
+            completer = METHODS[method][1](trained, folder, setting)
+            write_json(
+                path,
+                {
+                    "method": method,
+                    "part": part,
+                    "steps": args.steps,
+                    "versions": package_versions(),
+                    "device": str(setting.device),
+                    **score(completer, tested),
+                },
+            )
+            print(json.dumps({"method": method, "part": part}))
+
+
+def score(completer: Completer, cases: Sequence[ChannelCase]) -> dict:
+    """Scores of all tasks.
+
+    Args:
+        completer: a trained method.
+        cases: the test cases.
+
+    Returns:
+        Plain JSON: `slices`, one entry per task, case and slice; `volumes`, one per task and case.
+    """
+    slices, volumes = [], []
+    for case in cases:
+        geometry, labels = case.geometry(), label_codes(case)
+        loaded = [case.volume(channel) for channel in sorted(case.images)]
+        native = torch.stack([b.to_network(torch.from_numpy(volume)) for volume, b in loaded], 1)
+        shape = native.shape[2], native.shape[3]
+        images = resample(native, resampled_size(shape, geometry.pixel_mm, PIXEL_MM))
+        real = ((native + 1) / 2).numpy()
+        for task in TASKS:
+            begun = time.monotonic()
+            made = completer.complete(images, task.given, task.wanted)
+            seconds = time.monotonic() - begun
+            shown = ((resample(made[:, None], shape)[:, 0] + 1) / 2).clamp(0, 1).numpy()
+            truth = real[:, task.wanted]
+            volumes.append(
+                {
+                    "task": task.name,
+                    "case": case.name,
+                    "seconds": round(seconds, 2),
+                    "flicker": flicker(shown, truth) if len(shown) > 1 else None,
+                }
+            )
+            slices += [
+                {
+                    "task": task.name,
+                    "case": case.name,
+                    "slice": number,
+                    **slice_scores(shown[number], truth[number], labels[number], REGIONS, geometry.pixel_mm),
+                }
+                for number in range(len(shown))
+            ]
+    return {"slices": slices, "volumes": volumes}

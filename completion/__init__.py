@@ -1,0 +1,18 @@
+"""The missing sequence: latent diffusion that makes one channel of a multi-channel case from those that were acquired.
+
+After CMRDiff (Xie, Li, Ma and Xiao, ISMRM 2024, abstract 0384). Read in the order of the data:
+
+    channel_files   which channels of which cases are on disk
+    slices          volumes -> slices of one size and brightness, and back
+    synthetic_slices    the same from PD, T1 and T2 maps, for pretraining
+    augmentation    random views of slices
+    autoencoder     images <-> latents
+    image_encoder   images -> features, learned contrastively
+    conditions      latents and features of the given channels, as the denoiser sees them
+    denoiser        the U-Net that removes noise from the latents of the wanted channel
+    heat_map        where the denoiser's loss counts more
+    guidance        one guidance scale for each given channel
+    pipeline        given images -> samples of the wanted image; a model on disk
+    training        the three networks, one after the other
+    completing      cases with missing channels -> files
+"""

@@ -1,0 +1,230 @@
+"""Which channels of which cases are on disk, in nnU-Net's naming: CASE_0000, CASE_0001, ..."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from nnunetv2.paths import nnUNet_raw
+
+from nnunet_phys.completion.slices import Brightness, ChannelSlices, resample, resampled_size
+from nnunet_phys.errors import InputError, counted
+from nnunet_phys.image_files import Geometry, read_image
+from nnunet_phys.json_files import load_json
+from nnunet_phys.precomputed_spin.image_folder import ImageFolder
+from nnunet_phys.precomputed_spin.labels import structure_codes
+from nnunet_phys.precomputed_spin.raw_dataset import (
+    DatasetDescription,
+    dataset_name,
+    describe_dataset,
+    require_folder,
+)
+
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+_REMEDY = "Correct it as nnU-Net's documentation of dataset.json describes."
+
+
+@dataclass(frozen=True)
+class ChannelCase:
+    """A case's files.
+
+    Attributes:
+        name: its name.
+        images: path of each channel that there is, by its number.
+        label: path of its label image, which may be missing; None where nothing is labelled.
+    """
+
+    name: str
+    images: dict[int, Path]
+    label: Path | None = None
+
+    def geometry(self) -> Geometry:
+        """The grid that the channels share.
+
+        Raises:
+            InputError: a file cannot be read, is 4-D, or lies on another grid.
+        """
+        first, *others = self.images.values()
+        geometry = Geometry.read(first)
+        for path in (first, *others):
+            own = Geometry.read(path)
+            if own.volumes > 1:
+                raise InputError(f"{path} is 4-D. Give one volume per channel.")
+            difference = own.difference(geometry)
+            if difference is not None:
+                raise InputError(
+                    f"{path.name} and {first.name} differ in {difference}. Bring all channels to one grid."
+                )
+        return geometry
+
+    def volume(self, channel: int) -> tuple[np.ndarray, Brightness]:
+        """A channel's values (slices, rows, columns), and its brightness.
+
+        Raises:
+            InputError: it cannot be read, or is constant.
+        """
+        path = self.images[channel]
+        values = read_image(path)
+        brightness = Brightness.of(values)
+        if brightness.bright <= brightness.dark or values.min() == values.max():
+            raise InputError(f"{path} is constant, or nearly. Remove it, or replace it by the image.")
+        return values, brightness
+
+
+@dataclass(frozen=True)
+class MultiChannelDataset:
+    """A data set in nnU-Net's raw format with two or more channels.
+
+    Attributes:
+        name: `DatasetXXX_Name`.
+        cases: its training cases, each with all channels.
+        channels: names of the channels, by their numbers.
+        labels: structure to its code, or to the codes of a region.
+    """
+
+    name: str
+    cases: list[ChannelCase]
+    channels: list[str]
+    labels: dict[str, int | list[int]]
+
+    @classmethod
+    def open(cls, name_or_id: str | int) -> MultiChannelDataset:
+        """Find a data set by nnU-Net's own rules.
+
+        Raises:
+            InputError: no such data set; one channel only; a case without all of its channels.
+        """
+        raw, name = require_folder(nnUNet_raw), dataset_name(name_or_id)
+        path = raw / name / "dataset.json"
+        if not path.is_file():
+            raise InputError(f"{name}: {path} is missing. Is nnUNet_raw the right folder?")
+        description = describe_dataset(load_json(path, _REMEDY), str(path))
+        channels = [text for _, text in sorted(description.channels.items(), key=lambda item: int(item[0]))]
+        if len(channels) < 2:
+            raise InputError(f"{name} has {counted(len(channels), 'channel')}. Completion needs two or more.")
+        cases = _training_cases(raw / name, description)
+        faults = [
+            f"{case.name}: channel {number} ({text}) is missing. Add it, or remove the case."
+            for case in cases
+            for number, text in enumerate(channels)
+            if number not in case.images
+        ]
+        if faults:
+            raise InputError(*faults)
+        return cls(name, cases, channels, description.labels)
+
+    def regions(self, names: Sequence[str] | None) -> dict[str, list[int]]:
+        """Codes of the labels where the loss may count more.
+
+        Args:
+            names: names of labels; None for all but the background and the cavities RV and LV.
+
+        Raises:
+            InputError: there is no label of that name.
+        """
+        if names is None:
+            try:
+                known = structure_codes({text: code for text, code in self.labels.items() if isinstance(code, int)})
+            except InputError:
+                known = {}
+            cavities = [known.get("RV"), known.get("LV"), 0]
+            names = [text for text, code in self.labels.items() if code not in cavities and text != "ignore"]
+        unknown = [text for text in names if text not in self.labels]
+        if unknown:
+            raise InputError(f"-regions: {self.name} has no label {unknown[0]}. It has {', '.join(self.labels)}.")
+        return {text: list(np.atleast_1d(self.labels[text])) for text in names}
+
+
+def cases_in_folder(folder: Path) -> tuple[list[ChannelCase], str]:
+    """The cases of a folder, and their file ending.
+
+    Raises:
+        InputError: no such folder; no images; a name without a channel.
+    """
+    listed = ImageFolder.read(folder)
+    cases: dict[str, dict[int, Path]] = {}
+    faults = []
+    for name, path in listed.files.items():
+        match = _CHANNEL.fullmatch(name)
+        if match is None:
+            faults.append(f"{path}: an image must be named CASE_0000{listed.ending}. Rename or remove it.")
+        else:
+            cases.setdefault(match["case"], {})[int(match["channel"])] = path
+    if faults:
+        raise InputError(*faults)
+    return [ChannelCase(name, dict(sorted(images.items()))) for name, images in cases.items()], listed.ending
+
+
+def _training_cases(folder: Path, description: DatasetDescription) -> list[ChannelCase]:
+    if description.dataset is None:
+        cases, ending = cases_in_folder(folder / "imagesTr")
+        return [ChannelCase(case.name, case.images, folder / "labelsTr" / f"{case.name}{ending}") for case in cases]
+    return [
+        ChannelCase(
+            name,
+            {number: folder / os.path.expandvars(image) for number, image in enumerate(files.images)},
+            folder / os.path.expandvars(files.label),
+        )
+        for name, files in description.dataset.items()
+    ]
+
+
+def read_slices(
+    cases: Sequence[ChannelCase], channels: int, regions: dict[str, list[int]], pixel_mm: float, size: int
+) -> tuple[ChannelSlices, list[list[Brightness]]]:
+    """All slices of cases that have all channels.
+
+    Args:
+        cases: the cases.
+        channels: number of channels.
+        regions: codes of each region; none where the loss needs no labels.
+        pixel_mm: pixel size that the slices get.
+        size: rows and columns to which they are cut or padded about their centre.
+
+    Returns:
+        The slices; the brightness of each case's channels.
+
+    Raises:
+        InputError: files that cannot be used, one line each.
+    """
+    volumes_and_masks, brightness = [], []
+    faults: list[str] = []
+    for case in cases:
+        try:
+            geometry = case.geometry()
+            volumes, own = zip(*(case.volume(channel) for channel in range(channels)), strict=True)
+            masks = _region_masks(case, geometry, regions)
+        except InputError as error:
+            faults.extend(error.prefixed(f"{case.name}: ").faults)
+            continue
+        scaled = [b.to_network(torch.from_numpy(volume)) for volume, b in zip(volumes, own, strict=True)]
+        images = torch.stack(scaled, 1)
+        own_size = resampled_size((images.shape[2], images.shape[3]), geometry.pixel_mm, pixel_mm)
+        resampled = resample(torch.cat((images, masks), 1), own_size)
+        volumes_and_masks.append((resampled[:, :channels], resampled[:, channels:] > 0.5))
+        brightness.append(list(own))
+    if faults:
+        raise InputError(*faults)
+    return ChannelSlices.join(volumes_and_masks, size), brightness
+
+
+def _region_masks(case: ChannelCase, geometry: Geometry, regions: dict[str, list[int]]) -> torch.Tensor:
+    """Masks of the regions, float32 (slices, regions, rows, columns).
+
+    Raises:
+        InputError: the label image is missing, cannot be read, or lies on another grid.
+    """
+    shape = (geometry.size[2] if len(geometry.size) > 2 else 1, *geometry.size[1::-1])
+    if not regions:
+        return torch.zeros(shape[0], 0, *shape[1:])
+    if case.label is None or not case.label.is_file():
+        raise InputError(f"{case.label} is missing. Add it, or train without regions (--no_heat).")
+    if not geometry.agrees(Geometry.read(case.label)):
+        raise InputError(f"{case.label} lies on another grid than the images. Correct it, or use --no_heat.")
+    labels = read_image(case.label)
+    return torch.stack([torch.from_numpy(np.isin(labels, codes)).float() for codes in regions.values()], 1)

@@ -1,0 +1,313 @@
+"""Complete cases on disk: make the channels that are missing, copy those that were acquired."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnunet_phys.case_records import (
+    begin_case,
+    foreign_results,
+    is_finished,
+    load_record,
+    package_versions,
+    save_record,
+)
+from nnunet_phys.completion.channel_files import ChannelCase
+from nnunet_phys.completion.pipeline import STEPS, STRENGTH, CompletionPipeline
+from nnunet_phys.completion.slices import Brightness, resample, resampled_size
+from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.image_files import file_sha256, write_volume
+from nnunet_phys.whole_files import whole_file, writing_alone
+
+SPREAD_FOLDER = "spread"
+"""Folder, in that of the results, for the spread of samples."""
+NOTES = "SYNTHETIC image, not acquired: computed by nnunet_phys complete"
+"""What the header of a computed image says."""
+BATCH = 4
+"""Slices that are computed at a time: what the pipeline keeps of them fits any machine."""
+GREATEST_DISAGREEMENT = 0.5
+"""Disagreement from which a case is flagged: the samples then differ from each other half as much as tissues do.
+A choice."""
+_DARK = -0.9
+"""Pixels at least as bright as this count for the disagreement: 5 % of the bright level."""
+
+
+@dataclass(frozen=True)
+class CompletionSettings:
+    """How channels are made; see `CompletionPipeline.__call__`.
+
+    Attributes:
+        scales: guidance scale of each given channel, or one for all; None: 1.
+        steps, samples, start, strength: as there. Of several samples the mean is written, and their spread.
+        seed: of the noise, which is the same for all slices and cases.
+    """
+
+    scales: tuple[float, ...] | None = None
+    steps: int = STEPS
+    samples: int = 1
+    start: int | None = None
+    strength: float = STRENGTH
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MissingChannel:
+    """A channel to make.
+
+    Attributes:
+        case: its case, with the given channels.
+        wanted: its number.
+    """
+
+    case: ChannelCase
+    wanted: int
+
+    @property
+    def given(self) -> tuple[int, ...]:
+        """Numbers of the given channels, ascending."""
+        return tuple(sorted(self.case.images))
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The given images."""
+        return tuple(self.case.images[channel] for channel in self.given)
+
+    @property
+    def name(self) -> str:
+        """Name of its file, without the ending; also that of its record."""
+        return f"{self.case.name}_{self.wanted:04d}"
+
+    def paths(self, folder: Path, ending: str, samples: int) -> tuple[Path, ...]:
+        """The image, and with several samples their spread."""
+        image = folder / f"{self.name}{ending}"
+        return (image,) if samples == 1 else (image, folder / SPREAD_FOLDER / image.name)
+
+
+@dataclass(frozen=True, eq=False)
+class CompletedChannel:
+    """A channel that was made.
+
+    Attributes:
+        mean: the image, float32 (slices, rows, columns), in the unit of the training images.
+        spread: standard deviation over the samples, in the same unit; None for a single sample.
+        disagreement: root mean square of the spread, relative to the deviation of the image, where it is not dark;
+            None for a single sample.
+    """
+
+    mean: torch.Tensor
+    spread: torch.Tensor | None
+    disagreement: float | None
+
+
+def complete_channel(
+    pipeline: CompletionPipeline, missing: MissingChannel, settings: CompletionSettings
+) -> CompletedChannel:
+    """Make a channel from those that are given.
+
+    Raises:
+        InputError: a given image cannot be used.
+    """
+    geometry = missing.case.geometry()
+    config = pipeline.config
+    images: torch.Tensor | None = None
+    for channel in missing.given:
+        volume, brightness = missing.case.volume(channel)
+        native = volume.shape[1], volume.shape[2]
+        size = resampled_size(native, geometry.pixel_mm, config["pixel_mm"])
+        values = resample(brightness.to_network(torch.from_numpy(volume))[:, None], size)
+        if images is None:
+            images = values.new_zeros(len(values), len(config["channels"]), *size)
+        images[:, channel] = values[:, 0]
+    if images is None:
+        raise InputError(f"{missing.case.name} has no image.")
+    scales = settings.scales
+    if scales is not None and len(scales) == 1:
+        scales = scales * len(missing.given)
+    made = [
+        pipeline(
+            batch,
+            missing.given,
+            missing.wanted,
+            scales,
+            settings.steps,
+            settings.samples,
+            settings.start,
+            settings.strength,
+            torch.Generator().manual_seed(settings.seed),
+        ).images
+        for batch in images.split(BATCH)
+    ]
+    samples = torch.stack([resample(sample[:, None], native)[:, 0] for sample in torch.cat(made, 1)])
+    brightness = Brightness(config["dark"][missing.wanted], config["bright"][missing.wanted])
+    mean = samples.mean(0)
+    if settings.samples == 1:
+        return CompletedChannel(brightness.to_image(mean), None, None)
+    spread, seen = samples.std(0), mean > _DARK
+    contrast = float(mean[seen].std()) if int(seen.sum()) > 1 else 0.0
+    disagreement = float(spread[seen].square().mean().sqrt()) / contrast if contrast > 0 else 0.0
+    return CompletedChannel(brightness.to_image(mean), spread / 2 * (brightness.bright - brightness.dark), disagreement)
+
+
+def find_missing(
+    cases: Sequence[ChannelCase], channels: Sequence[str], wanted: Sequence[int] | None
+) -> list[MissingChannel]:
+    """The channels to make.
+
+    Args:
+        cases: the cases.
+        channels: names of the model's channels.
+        wanted: numbers of the channels to make where they are missing; None for all.
+
+    Raises:
+        InputError: a channel that the model does not know, in the cases or wanted.
+    """
+    known = ", ".join(f"{number} ({name})" for number, name in enumerate(channels))
+    faults = [
+        f"-wanted {number}: the model has channels {known}." for number in wanted or () if number >= len(channels)
+    ]
+    faults += [
+        f"{case.images[number]}: the model has no channel {number}, but {known}. Remove the file, or rename it."
+        for case in cases
+        for number in case.images
+        if number >= len(channels)
+    ]
+    if faults:
+        raise InputError(*faults)
+    numbers = range(len(channels)) if wanted is None else wanted
+    return [MissingChannel(case, number) for case in cases for number in numbers if number not in case.images]
+
+
+def check_settings(missing: Sequence[MissingChannel], settings: CompletionSettings) -> None:
+    """Refuse settings that do not fit the given channels of a case, and cases that cannot be read.
+
+    Raises:
+        InputError: one line each.
+    """
+    faults: list[str] = []
+    for channel in missing:
+        case, given = channel.case, channel.given
+        count = None if settings.scales is None else len(settings.scales)
+        if count not in (None, 1, len(given)):
+            faults.append(
+                f"{case.name} has {len(given)} given channels, but -scales has {count} values. Give one each."
+            )
+        if settings.start is not None and settings.start not in given:
+            faults.append(f"{case.name} lacks channel {settings.start}, which -start names. Name a given one.")
+        try:
+            case.geometry()
+            for number in given:
+                case.volume(number)
+        except InputError as error:
+            faults.extend(error.prefixed(f"{case.name}: ").faults)
+    if faults:
+        raise InputError(*dict.fromkeys(faults))
+
+
+def copy_acquired(case: ChannelCase, folder: Path) -> None:
+    """Copy a case's images into the folder; a copy that is there already stays.
+
+    Raises:
+        InputError: another file has the name of a copy, or it cannot be written.
+    """
+    for path in case.images.values():
+        copy = folder / path.name
+        try:
+            if copy.exists():
+                if file_sha256(copy) != file_sha256(path):
+                    raise InputError(f"{copy} exists and is not {path}. Remove it, or choose another folder with -o.")
+                continue
+            with whole_file(copy) as temporary:
+                shutil.copyfile(path, temporary)
+        except OSError as error:
+            raise InputError(f"{copy} cannot be written ({last_line(error)}). Is the disk full?") from None
+
+
+def left_to_make(
+    missing: Sequence[MissingChannel],
+    folder: Path,
+    ending: str,
+    settings: CompletionSettings,
+    model_sha256: str,
+    overwrite: bool,
+) -> list[MissingChannel]:
+    """The channels that are not finished; all of them with `overwrite`.
+
+    Acquired images in their place are refused even then.
+
+    Raises:
+        InputError: files in the place of the results that this command did not make, or made with other settings or
+            another model.
+    """
+    todo, faults = [], []
+    described = _described(settings, model_sha256)
+    for channel in missing:
+        paths = channel.paths(folder, ending, settings.samples)
+        record = load_record(folder, channel.name)
+        if foreign_results(folder, channel.name, paths):
+            faults.append(
+                f"{paths[0]} exists, and nnunet_phys complete did not make it, or it was changed since. Choose another "
+                "folder with -o."
+            )
+        elif record is not None and record.get("completed") != described and not overwrite:
+            faults.append(
+                f"{paths[0]} was made with other settings. Add --overwrite, or choose another folder with -o."
+            )
+        elif overwrite or record is None or not is_finished(folder, channel.name, channel.sources):
+            todo.append(channel)
+    if faults:
+        raise InputError(*faults)
+    return todo
+
+
+def write_channel(
+    channel: MissingChannel,
+    made: CompletedChannel,
+    folder: Path,
+    ending: str,
+    settings: CompletionSettings,
+    model_sha256: str,
+    channels: Sequence[str],
+) -> None:
+    """Write a channel, the spread of its samples, and the record that says how it was made.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    geometry, paths = channel.case.geometry(), channel.paths(folder, ending, settings.samples)
+    described = {"completed": _described(settings, model_sha256)}
+    record: dict[str, Any] = {
+        **described,
+        "synthetic": NOTES,
+        "channel": channels[channel.wanted],
+        "given": {channels[number]: channel.case.images[number].name for number in channel.given},
+        "versions": package_versions(),
+    }
+    if made.disagreement is not None:
+        record["disagreement"] = round(made.disagreement, 3)
+        record["flagged"] = made.disagreement > GREATEST_DISAGREEMENT
+    volumes = (made.mean,) if made.spread is None else (made.mean, made.spread)
+    with writing_alone(folder):
+        begin_case(folder, channel.name, paths, described)
+        for path, volume in zip(paths, volumes, strict=True):
+            path.parent.mkdir(exist_ok=True)
+            with write_volume(path, volume, geometry, NOTES):
+                pass
+        save_record(folder, channel.name, record, channel.sources, paths)
+
+
+def _described(settings: CompletionSettings, model_sha256: str) -> dict[str, Any]:
+    scales = None if settings.scales is None else list(settings.scales)
+    return {**asdict(settings), "scales": scales, "model": model_sha256}
+
+
+def needed_bytes(missing: Sequence[MissingChannel], samples: int) -> int:
+    """Bytes that the results may take, without compression."""
+    volumes = 1 if samples == 1 else 2
+    return sum(4 * volumes * int(np.prod(channel.case.geometry().size)) for channel in missing)

@@ -1,0 +1,84 @@
+"""Where the denoiser's loss counts more: in myocardium and lesions, the more the worse they come out.
+
+The abstract of CMRDiff names the aim, a denoising loss that a heat map focuses on regions of interest, but no formula.
+This is ours: the weight of a pixel is 1 + `GAIN` * sum over regions of (error of the region / error of the image) times
+the region's smooth mask, divided by its mean over the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn.functional import adaptive_avg_pool2d, conv2d, pad
+
+GAIN = 2.0
+"""Weight that a region of average error adds at its centre. A choice; `benchmarks/completion` compares it with 0."""
+MOST = 4.0
+"""Greatest ratio of errors that counts: beyond it, single batches would dominate."""
+MEMORY = 0.99
+"""Decay of the running errors: about the last hundred batches."""
+SIGMA = 1.0
+"""Standard deviation of the Gaussian that smooths the masks, in pixels of the latents."""
+_REACH = 3
+
+
+@dataclass(eq=False)
+class HeatMap:
+    """Weights of the loss, from running errors of regions.
+
+    Attributes:
+        ratios: running ratio of each region's error to that of the whole image, (regions,); 1 before the first batch.
+    """
+
+    ratios: torch.Tensor = field(default_factory=lambda: torch.ones(0))
+
+    def weights(self, regions: torch.Tensor) -> torch.Tensor:
+        """Weights of pixels, with a mean of 1.
+
+        Args:
+            regions: smooth masks (slices, regions, rows, columns), from `smooth_masks`.
+
+        Returns:
+            float32 (slices, 1, rows, columns).
+        """
+        heat = torch.einsum("srij,r->sij", regions, self.ratios.to(regions).clamp(max=MOST))
+        weights = 1 + GAIN * heat[:, None]
+        return weights / weights.mean()
+
+    def learn(self, errors: torch.Tensor, regions: torch.Tensor) -> None:
+        """Update the running errors by one batch.
+
+        Args:
+            errors: squared errors (slices, channels, rows, columns).
+            regions: smooth masks of the same rows and columns.
+        """
+        by_pixel = errors.detach().float().mean(1, keepdim=True)
+        covered = regions.sum((0, 2, 3))
+        of_regions = (by_pixel * regions).sum((0, 2, 3)) / covered.clamp(min=1e-6)
+        ratios = (of_regions / by_pixel.mean()).cpu()
+        known = covered.cpu() > 0
+        self.ratios = torch.where(known, MEMORY * self.ratios + (1 - MEMORY) * ratios, self.ratios)
+
+
+def smooth_masks(regions: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Masks on the grid of the latents, smoothed by a Gaussian.
+
+    Args:
+        regions: bool (slices, regions, rows, columns).
+        size: rows and columns of the latents.
+
+    Returns:
+        float32 (slices, regions, *size), from 0 to 1.
+    """
+    slices, count = regions.shape[:2]
+    if count == 0:
+        return torch.zeros(slices, 0, *size, device=regions.device)
+    masks = adaptive_avg_pool2d(regions.float(), size).view(slices * count, 1, *size)
+    offsets = torch.arange(-_REACH, _REACH + 1, device=masks.device)
+    kernel = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
+    for each_axis in (kernel, kernel.mT):
+        rows, columns = (n // 2 for n in each_axis.shape[2:])
+        masks = conv2d(pad(masks, (columns, columns, rows, rows), mode="replicate"), each_axis)
+    return masks.view(slices, count, *size)

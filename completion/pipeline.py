@@ -1,0 +1,180 @@
+"""A completion model: given images -> samples of the wanted image. On disk it is a folder in diffusers' format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.utils.outputs import BaseOutput
+from torch import nn
+
+from nnunet_phys.completion.autoencoder import images_of, latents_of, reduction
+from nnunet_phys.completion.conditions import Conditions, TokenProjection
+from nnunet_phys.completion.denoiser import multiple_of, predict_velocity
+from nnunet_phys.completion.guidance import guidance_terms, guided
+from nnunet_phys.completion.image_encoder import ImageEncoder, features_of
+from nnunet_phys.completion.slices import DARKEST, fit_about_centre
+from nnunet_phys.devices import computes_in_bfloat16
+
+__all__ = ["AutoencoderKL", "CompletionPipeline", "ImageEncoder", "TokenProjection"]  # found here by from_pretrained
+
+STEPS = 25
+"""Steps of DPM-Solver++ (Lu et al., NeurIPS 2022), which needs about 20."""
+STRENGTH = 0.7
+"""Share of the noise with which a guided start begins. A choice."""
+
+
+@dataclass
+class CompletionOutput(BaseOutput):
+    """What the pipeline makes.
+
+    Attributes:
+        images: float32 (samples, slices, rows, columns), from -1 to 1.
+    """
+
+    images: torch.Tensor
+
+
+class CompletionPipeline(DiffusionPipeline):
+    """Makes one channel of slices from others.
+
+    Args:
+        autoencoder: images to latents and back.
+        image_encoder: an `ImageEncoder`, or a CLIP vision model of transformers.
+        projection: features to tokens.
+        unet: the denoiser.
+        scheduler: the noise schedule of its training.
+        channels: names of the channels, by their numbers.
+        pixel_mm: pixel size of the slices that it learned.
+        dark, bright: of each channel, what -1 and 1 are in images; the medians of the training volumes.
+        record: how it was made; free form.
+    """
+
+    def __init__(
+        self,
+        autoencoder: AutoencoderKL,
+        image_encoder: nn.Module,
+        projection: TokenProjection,
+        unet: UNet2DConditionModel,
+        scheduler: DDPMScheduler,
+        channels: Sequence[str] = (),  # diffusers takes arguments without a default for networks
+        pixel_mm: float = 1.0,
+        dark: Sequence[float] = (),
+        bright: Sequence[float] = (),
+        record: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            autoencoder=autoencoder,
+            image_encoder=image_encoder,
+            projection=projection,
+            unet=unet,
+            scheduler=scheduler,
+        )
+        self.register_to_config(
+            channels=list(channels), pixel_mm=pixel_mm, dark=list(dark), bright=list(bright), record=record
+        )
+
+    @property
+    def multiple(self) -> int:
+        """Slices are padded to multiples of this many rows and columns."""
+        return multiple_of(self.unet, self.autoencoder.config["latent_channels"], reduction(self.autoencoder))
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        images: torch.Tensor,
+        given: Sequence[int],
+        wanted: int,
+        scales: Sequence[float] | None = None,
+        steps: int = STEPS,
+        samples: int = 1,
+        start: int | None = None,
+        strength: float = STRENGTH,
+        generator: torch.Generator | None = None,
+    ) -> CompletionOutput:
+        """Make the wanted channel.
+
+        Args:
+            images: float32 (slices, channels, rows, columns) from -1 to 1; anything where a channel is not given.
+            given: numbers of the given channels, at least one, ascending.
+            wanted: number of the wanted channel, none of the given ones.
+            scales: guidance scale of each given channel; None: 1, without guidance.
+            steps: steps from noise to image.
+            samples: number of images to make of each slice, from different noise.
+            start: number of a given channel whose noised latents are the beginning, not noise alone.
+            strength: with `start`, share of the steps that are taken.
+            generator: generator of the noise, on the CPU.
+
+        Returns:
+            The images. All slices of a sample begin with the same noise, so that neighbours resemble each other.
+        """
+        # 1. What the denoiser sees of the given channels
+        size = images.shape[2:]
+        padded = -(-size[0] // self.multiple) * self.multiple, -(-size[1] // self.multiple) * self.multiple
+        images = fit_about_centre(images, padded, DARKEST).to(self.device)
+        with self._autocast():
+            conditions = self._conditions(images, given, wanted)
+            terms = guidance_terms(scales or (1.0,) * len(given))
+
+            # 2. From noise, or from a given channel with noise, to latents
+            solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
+            made = []
+            for _ in self.progress_bar(range(samples)):
+                shape = conditions.latents[:1, 0].shape
+                latents = torch.randn(shape, generator=generator).to(self.device).expand_as(conditions.latents[:, 0])
+                solver.set_timesteps(steps)
+                timesteps = solver.timesteps
+                if start is not None:
+                    first = steps - max(1, round(steps * strength))
+                    timesteps = timesteps[first:]
+                    solver.set_begin_index(first)
+                    latents = solver.add_noise(conditions.latents[:, start], latents, timesteps[:1])
+                for timestep in timesteps:
+                    velocity = self._guided_velocity(latents, timestep, conditions, terms)
+                    latents = solver.step(velocity, timestep, latents).prev_sample
+
+                # 3. Latents to images
+                made.append(images_of(self.autoencoder, latents))
+        return CompletionOutput(fit_about_centre(torch.stack(made), (size[0], size[1]), DARKEST).cpu())
+
+    def _conditions(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> Conditions:
+        """Latents and features of the given channels; zeros for the others."""
+        slices, channels = images.shape[:2]
+        shown = images[:, list(given)].flatten(0, 1)
+        numbers = torch.tensor(list(given), device=self.device)
+
+        def scatter(values: torch.Tensor) -> torch.Tensor:
+            spread = values.new_zeros(slices, channels, *values.shape[1:])
+            spread[:, numbers] = values.view(slices, len(given), *values.shape[1:])
+            return spread
+
+        mask = torch.zeros(slices, channels, dtype=torch.bool, device=self.device)
+        mask[:, numbers] = True
+        return Conditions(
+            scatter(latents_of(self.autoencoder, shown)),
+            scatter(features_of(self.image_encoder, shown)),
+            mask,
+            torch.full((slices,), wanted, device=self.device),
+        )
+
+    def _guided_velocity(
+        self, latents: torch.Tensor, timestep: torch.Tensor, conditions: Conditions, terms: Sequence[Any]
+    ) -> torch.Tensor:
+        timesteps = timestep.to(self.device).expand(len(latents))
+        outputs = [
+            predict_velocity(self.unet, self.projection, latents, timesteps, conditions.with_first(term.shown))
+            for term in terms
+        ]
+        return guided(outputs, terms)
+
+    def _autocast(self) -> torch.autocast:
+        """bfloat16 where the device has it, which is faster."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=computes_in_bfloat16(self.device))

@@ -1,0 +1,118 @@
+"""`nnunet_phys train_completion`: train a model that makes a missing channel from the others."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+from nnunet_phys.commands.shared.numbers import SEED, number, whole_number
+from nnunet_phys.commands.shared.targets import named_path
+from nnunet_phys.errors import InputError
+
+if TYPE_CHECKING:
+    from nnunet_phys.completion.slices import ChannelSlices
+
+logger = logging.getLogger(__name__)
+
+MOST_STEPS = 1_000_000
+MOST_DRAWS = 1000
+PIXEL_MM = (0.5, 5.0)
+"""Smaller pixels than a scanner's, and those of the coarsest cardiac images. Assumed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the model learns from, for how long, and where it goes."""
+    parser.add_argument(
+        "-d", required=True, metavar="DATASET", help="id or name of a data set in nnUNet_raw, of two or more channels"
+    )
+    parser.add_argument(
+        "-o", required=True, type=named_path, metavar="MODEL", help="new folder for the model; a rerun goes on"
+    )
+    parser.add_argument("-steps", type=whole_number(1, MOST_STEPS), help="steps of the denoiser (default 6000)")
+    parser.add_argument(
+        "-pixel_mm", type=number(*PIXEL_MM), default=1.0, help="pixel size at which it works (default %(default)s)"
+    )
+    parser.add_argument(
+        "-regions", nargs="+", metavar="LABEL", help="labels that count more (default: all but RV, LV and background)"
+    )
+    parser.add_argument("--no_heat", action="store_true", help="all pixels count the same; no labels are needed")
+    parser.add_argument("-seed", type=SEED, default=0)
+    parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
+    parser.add_argument(
+        "--fp32", action="store_true", help="calculate in float32 also where the device has bfloat16, which is faster"
+    )
+    parser.add_argument("-vae", type=named_path, metavar="FOLDER", help="pretrained autoencoder in diffusers' format")
+    parser.add_argument(
+        "-image_encoder", type=named_path, metavar="FOLDER", help="pretrained CLIP vision model of transformers"
+    )
+    physics = parser.add_argument_group("pretraining on synthetic channels")
+    physics.add_argument("-maps", type=named_path, metavar="MAPS", help="folder of *_PDmap, *_T1map, *_T2map")
+    physics.add_argument(
+        "-sequences", nargs="+", metavar="SEQUENCE", help="of each channel, such as: bssfp lge_gre black_blood"
+    )
+    physics.add_argument(
+        "-draws", type=whole_number(1, MOST_DRAWS), default=1, help="examinations of each case (default %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read the data set, then train and write the model."""
+    from nnunet_phys.completion.autoencoder import load_autoencoder
+    from nnunet_phys.completion.channel_files import MultiChannelDataset, read_slices
+    from nnunet_phys.completion.image_encoder import load_clip
+    from nnunet_phys.completion.model_files import check_vacant
+    from nnunet_phys.completion.training import CompletionSchedule, TrainingData, train_completion
+    from nnunet_phys.devices import computes_in_bfloat16, torch_device
+
+    check_vacant(args.o)
+    device, dataset = torch_device(args.device), MultiChannelDataset.open(args.d)
+    if args.no_heat and args.regions:
+        raise InputError("-regions and --no_heat exclude each other. Leave one of them out.")
+    regions = {} if args.no_heat else dataset.regions(args.regions)
+    autoencoder = load_autoencoder(args.vae) if args.vae else None
+    image_encoder = load_clip(args.image_encoder) if args.image_encoder else None
+    schedule = CompletionSchedule(heat=bool(regions))
+    synthetic = _synthetic(args, len(dataset.channels), schedule.slice_size)
+    slices, brightness = read_slices(dataset.cases, len(dataset.channels), regions, args.pixel_mm, schedule.slice_size)
+    if args.steps is not None:
+        schedule = replace(schedule, denoiser_steps=args.steps)
+    options = ("d", "pixel_mm", "regions", "no_heat", "maps", "sequences", "draws", "vae", "image_encoder", "fp32")
+    train_completion(
+        TrainingData(
+            slices,
+            synthetic,
+            dataset.channels,
+            args.pixel_mm,
+            [median(case[number].dark for case in brightness) for number in range(len(dataset.channels))],
+            [median(case[number].bright for case in brightness) for number in range(len(dataset.channels))],
+        ),
+        args.o,
+        schedule,
+        device,
+        args.seed,
+        not args.fp32 and computes_in_bfloat16(device),
+        {name: str(getattr(args, name)) for name in options if getattr(args, name)},
+        autoencoder,
+        image_encoder,
+    )
+    logger.info(f"model written to {args.o}: it makes {', '.join(dataset.channels[:-1])} or {dataset.channels[-1]}.")
+
+
+def _synthetic(args: argparse.Namespace, channels: int, size: int) -> ChannelSlices | None:
+    """Slices from maps, if there are maps to make them from.
+
+    Raises:
+        InputError: options that do not go together, or maps that cannot be used.
+    """
+    if (args.maps is None) != (args.sequences is None):
+        raise InputError("-maps and -sequences go together: name the sequence of each channel.")
+    if args.maps is None:
+        return None
+    if len(args.sequences) != channels:
+        raise InputError(f"-sequences names {len(args.sequences)} sequences for {channels} channels. Name one each.")
+    from nnunet_phys.completion.synthetic_slices import synthetic_slices
+
+    return synthetic_slices(args.maps, args.sequences, args.draws, args.pixel_mm, size, args.seed)

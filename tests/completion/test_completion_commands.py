@@ -1,0 +1,204 @@
+"""`train_completion` and `complete`: the chain as typed, what is never overwritten, and how input is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_phys.commands import main
+
+
+@pytest.fixture
+def refused(capsys):
+    """Asserts that a command is refused with this text."""
+
+    def check(arguments, expected):
+        capsys.readouterr()
+        assert main([*arguments, "-q"]) == 1
+        error = capsys.readouterr().err
+        assert expected in error, error
+
+    return check
+
+
+@pytest.fixture
+def images(raw, tmp_path):
+    """Case a without LGE, case b with all channels."""
+    folder = tmp_path / "images"
+    shutil.copytree(raw / "Dataset041_Heart" / "imagesTr", folder)
+    (folder / "a_0001.nii.gz").unlink()
+    return folder
+
+
+@pytest.fixture
+def complete(model_folder, images, tmp_path):
+    """Makes arguments of `nnunet_phys complete` for these images."""
+    return lambda *options: [
+        *("complete", "-i", str(images), "-o", str(tmp_path / "done"), "-model", str(model_folder)),
+        *("-steps", "2", "--disable_progress_bar", *options),
+    ]
+
+
+def _values(path):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def test_the_chain_as_typed(raw, quickly, images, tmp_path, capsys):
+    model, done = tmp_path / "model", tmp_path / "done"
+    assert main(["train_completion", "-d", "41", "-o", str(model), "-pixel_mm", "1.5", "-device", "cpu"]) == 0
+    assert main(["complete", "-i", str(images), "-o", str(done), "-model", str(model), "-steps", "2"]) == 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "1 channel" in said and "SYNTHETIC" in said and "no scar" in said
+    made = done / "a_0001.nii.gz"
+    assert sitk.ReadImage(str(made)).GetSpacing() == pytest.approx((1.5, 1.5, 8.0))
+    assert _values(made).shape == (2, 30, 28)
+    assert np.isfinite(_values(made)).all() and _values(made).min() >= 0 and _values(made).max() < 250
+    assert nibabel.load(made).header["descrip"].tobytes().startswith(b"SYNTHETIC image, not acquired")
+    record = json.loads((done / "a_0001.json").read_text())
+    assert record["given"] == {"bSSFP": "a_0000.nii.gz", "T2": "a_0002.nii.gz"}
+    assert (record["channel"], record["completed"]["seed"]) == ("LGE", 0)
+    for name in ("a_0000", "a_0002", "b_0000", "b_0001", "b_0002"):
+        assert (done / f"{name}.nii.gz").read_bytes() == (images / f"{name}.nii.gz").read_bytes()
+
+
+def test_samples_leave_their_mean_and_spread(complete, tmp_path):
+    assert main(complete("-samples", "3")) == 0
+    spread = _values(tmp_path / "done" / "spread" / "a_0001.nii.gz")
+    assert spread.shape == (2, 30, 28) and spread.max() > 0
+    record = json.loads((tmp_path / "done" / "a_0001.json").read_text())
+    assert record["disagreement"] > 0
+    assert record["flagged"] == (record["disagreement"] > 0.5)
+
+
+def test_a_finished_channel_is_not_made_again(complete, tmp_path, capsys):
+    assert main(complete()) == 0
+    made = tmp_path / "done" / "a_0001.nii.gz"
+    before = made.stat().st_mtime_ns
+    assert main(complete()) == 0
+    assert "0 of them made now" in capsys.readouterr().err
+    assert made.stat().st_mtime_ns == before
+    assert main(complete("--overwrite")) == 0
+    assert made.stat().st_mtime_ns > before
+
+
+def test_other_settings_do_not_replace_it_unasked(complete, refused):
+    assert main(complete()) == 0
+    refused(complete("-seed", "1"), "made with other settings")
+    assert main(complete("-seed", "1", "--overwrite")) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_an_acquired_image_is_never_overwritten(complete, images, tmp_path, refused, options):
+    done = tmp_path / "done"
+    done.mkdir()
+    shutil.copy(images / "b_0001.nii.gz", done / "a_0001.nii.gz")
+    refused(complete(*options), "nnunet_phys complete did not make it")
+    assert (done / "a_0001.nii.gz").read_bytes() == (images / "b_0001.nii.gz").read_bytes()
+
+
+def test_a_computed_image_that_was_replaced_is_kept(complete, images, tmp_path, refused):
+    """Someone put the acquired image in the place of the computed one."""
+    assert main(complete()) == 0
+    made = tmp_path / "done" / "a_0001.nii.gz"
+    shutil.copy(images / "b_0001.nii.gz", made)
+    for options in ((), ("--overwrite",)):
+        refused(complete(*options), "was changed since")
+        assert made.read_bytes() == (images / "b_0001.nii.gz").read_bytes()
+
+
+def test_nothing_is_missing(complete, images, tmp_path, capsys):
+    for name in ("a_0000", "a_0002"):
+        (images / f"{name}.nii.gz").unlink()
+    assert main(complete()) == 0
+    assert "No case lacks any channel" in capsys.readouterr().err
+    assert len(list((tmp_path / "done").iterdir())) == 3
+
+
+def test_channels_of_different_geometry(complete, images, refused):
+    image = sitk.ReadImage(str(images / "a_0002.nii.gz"))
+    image.SetOrigin((0.0, 0.0, 0.0))
+    sitk.WriteImage(image, str(images / "a_0002.nii.gz"))
+    refused(complete(), "a: a_0002.nii.gz and a_0000.nii.gz differ in origin")
+
+
+def test_a_channel_that_the_model_never_saw(complete, images, refused):
+    refused(complete("-wanted", "5"), "-wanted 5: the model has channels 0 (bSSFP), 1 (LGE), 2 (T2)")
+    shutil.copy(images / "a_0000.nii.gz", images / "a_0003.nii.gz")
+    refused(complete(), "the model has no channel 3")
+
+
+@pytest.mark.parametrize("value", [7.0, np.nan])
+def test_constant_and_nan_images(complete, images, tmp_path, refused, value):
+    image = sitk.ReadImage(str(images / "a_0000.nii.gz"))
+    filled = sitk.GetImageFromArray(np.full(_values(images / "a_0000.nii.gz").shape, value, np.float32))
+    filled.CopyInformation(image)
+    sitk.WriteImage(filled, str(images / "a_0000.nii.gz"))
+    refused(complete(), "constant" if value == 7.0 else "NaN")
+    assert not (tmp_path / "done").exists()
+
+
+def test_options_that_do_not_fit(complete, refused):
+    refused(complete("-scales", "1.5", "2", "2"), "a has 2 given channels, but -scales has 3 values")
+    refused(complete("-start", "1"), "a lacks channel 1, which -start names")
+    refused(complete("-strength", "0.5"), "-strength goes with -start")
+
+
+def test_half_a_model(complete, images, tmp_path, refused):
+    arguments = complete()
+    arguments[arguments.index("-model") + 1] = str(images)
+    refused(arguments, "holds no model_index.json")
+
+
+def test_a_data_set_of_one_channel(raw, tmp_path, monkeypatch, refused):
+    other = tmp_path / "raw"
+    shutil.copytree(raw, other)
+    path = other / "Dataset041_Heart" / "dataset.json"
+    description = json.loads(path.read_text()) | {"channel_names": {"0": "bSSFP"}}
+    path.write_text(json.dumps(description))
+    monkeypatch.setenv("nnUNet_raw", str(other))
+    refused(["train_completion", "-d", "41", "-o", str(tmp_path / "m")], "has 1 channel. Completion needs two or more")
+
+
+def test_training_refusals(raw, tmp_path, monkeypatch, refused):
+    other = tmp_path / "raw"
+    shutil.copytree(raw, other)
+    monkeypatch.setenv("nnUNet_raw", str(other))
+    train = ["train_completion", "-d", "41", "-o", str(tmp_path / "m")]
+    refused([*train, "-regions", "scar"], "has no label scar")
+    refused([*train, "-regions", "MYO", "--no_heat"], "exclude each other")
+    refused([*train, "-sequences", "bssfp"], "-maps and -sequences go together")
+    refused([*train, "-maps", str(other), "-sequences", "bssfp"], "1 sequences for 3 channels")
+    refused([*train, "-vae", str(other)], "holds no autoencoder")
+    refused([*train, "-image_encoder", str(other)], "holds no CLIP vision model")
+    (other / "Dataset041_Heart" / "labelsTr" / "b.nii.gz").unlink()
+    refused(train, "b: ")
+    (other / "Dataset041_Heart" / "imagesTr" / "b_0001.nii.gz").unlink()
+    refused(train, "b: channel 1 (LGE) is missing")
+    (tmp_path / "m").mkdir()
+    refused(train, "exists. Choose another folder")
+
+
+def test_pretrained_parts(raw, quickly, images, tmp_path):
+    """An autoencoder as Stable Diffusion's, for colours, and a CLIP vision model, both tiny and random."""
+    from diffusers import AutoencoderKL
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    vae, clip = tmp_path / "vae", tmp_path / "clip"
+    AutoencoderKL(
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    ).save_pretrained(vae)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=32, patch_size=16)).save_pretrained(clip)
+    model, done = tmp_path / "model", tmp_path / "done"
+    arguments = ["train_completion", "-d", "41", "-o", str(model), "--no_heat", "-device", "cpu"]
+    assert main([*arguments, "-vae", str(vae), "-image_encoder", str(clip)]) == 0
+    assert main(["complete", "-i", str(images), "-o", str(done), "-model", str(model), "-steps", "2"]) == 0
+    assert _values(done / "a_0001.nii.gz").std() > 0

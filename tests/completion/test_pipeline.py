@@ -1,0 +1,115 @@
+"""The pipeline: what it is given decides what it makes; on disk it stays the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from nnunet_phys.completion.autoencoder import images_of, latents_of, new_autoencoder, normalise_latents
+from nnunet_phys.completion.image_encoder import ImageEncoder, contrastive_loss
+from nnunet_phys.completion.model_files import load_model, model_sha256
+from nnunet_phys.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def pipeline(model_folder):
+    """The tiny model, in float32 so that equal inputs give equal outputs in any batch."""
+    return load_model(model_folder, CPU)
+
+
+def _images(slices: int = 3) -> torch.Tensor:
+    return torch.rand(slices, 3, 30, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def _made(pipeline, images, given=(0, 2), wanted=1, **options) -> torch.Tensor:
+    return pipeline(images, given, wanted, steps=2, generator=torch.Generator().manual_seed(3), **options).images
+
+
+def test_slices_of_any_size(pipeline):
+    made = _made(pipeline, _images(), samples=2)
+    assert made.shape == (2, 3, 30, 28)
+    assert float(made.abs().max()) <= 1
+    assert not torch.equal(made[0], made[1])
+
+
+def test_only_given_channels_decide(pipeline):
+    images = _images()
+    other = images.clone()
+    other[:, 1] = 0.7
+    assert torch.equal(_made(pipeline, images), _made(pipeline, other))
+    other[:, 2] = -0.2
+    assert not torch.equal(_made(pipeline, images), _made(pipeline, other))
+
+
+def test_all_slices_begin_with_the_same_noise(pipeline):
+    """The same slice three times becomes the same image three times."""
+    made = _made(pipeline, _images(1).expand(3, -1, -1, -1))[0]
+    torch.testing.assert_close(made[0], made[2], atol=2e-2, rtol=0)
+
+
+def test_one_scale_for_each_given_channel_changes_the_image(pipeline):
+    plain, same, guided = (_made(pipeline, _images(), scales=scales) for scales in (None, (1.0, 1.0), (3.0, 1.0)))
+    assert torch.equal(plain, same)
+    assert not torch.equal(plain, guided)
+
+
+def test_a_guided_start_of_little_strength_stays_near_its_channel(pipeline):
+    """With 1 of 50 steps taken, the latents are almost those of the channel that it starts from."""
+    images = _images(1)
+    made = pipeline(
+        images, (0,), 1, steps=50, start=0, strength=0.02, generator=torch.Generator().manual_seed(0)
+    ).images[0]
+    from_noise = pipeline(images, (0,), 1, steps=50, generator=torch.Generator().manual_seed(0)).images[0]
+    padded = torch.nn.functional.pad(images[:, 0], (2, 2, 1, 1), value=-1.0)
+    decoded = images_of(pipeline.autoencoder, latents_of(pipeline.autoencoder, padded))[:, 1:-1, 2:-2]
+    assert float((made - decoded).abs().mean()) < 0.5 * float((from_noise - decoded).abs().mean())
+
+
+def test_a_model_is_safetensors_and_json_alone(model_folder):
+    endings = {path.suffix for path in model_folder.rglob("*") if path.is_file()}
+    assert endings == {".json", ".safetensors"}
+    index = json.loads((model_folder / "model_index.json").read_text())
+    assert index["channels"] == ["bSSFP", "LGE", "T2"]
+    assert index["record"]["of"] == "test"
+
+
+def test_the_hash_follows_the_content(model_folder, tmp_path):
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(model_folder, copy)
+    assert model_sha256(copy) == model_sha256(model_folder)
+    index = copy / "model_index.json"
+    index.write_text(index.read_text().replace("LGE", "lge"))
+    assert model_sha256(copy) != model_sha256(model_folder)
+
+
+@pytest.mark.parametrize("broken", ["model_index.json", "unet/diffusion_pytorch_model.safetensors", "unet/config.json"])
+def test_half_a_model_is_refused(model_folder, tmp_path, broken):
+    copy = tmp_path / "half"
+    shutil.copytree(model_folder, copy)
+    (copy / broken).unlink()
+    with pytest.raises(InputError, match="train_completion"):
+        load_model(copy, CPU)
+
+
+def test_latents_have_unit_scale():
+    torch.manual_seed(0)
+    autoencoder, images = new_autoencoder(), _images(4)[:, 0, :28]
+    normalise_latents(autoencoder, images)
+    with torch.no_grad():
+        deviation = latents_of(autoencoder, images).std()
+    assert float(deviation) == pytest.approx(1, abs=0.01)
+
+
+def test_features_that_agree_within_a_slice_are_rewarded():
+    """Two equal channels lose less than two channels whose slices are mixed up."""
+    torch.manual_seed(0)
+    encoder, images = ImageEncoder(), _images(6)[:, :1, :, :].expand(-1, 2, -1, -1).clone()
+    images += torch.linspace(-0.5, 0.5, 6)[:, None, None, None]
+    mixed = images.clone()
+    mixed[:, 1] = mixed[torch.arange(6) - 1, 1]
+    assert float(contrastive_loss(encoder, images)) < float(contrastive_loss(encoder, mixed))
