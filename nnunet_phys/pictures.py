@@ -1,4 +1,4 @@
-"""Pictures: a figure as PNG, the mark that it carries, and the colour scales of maps."""
+"""Pictures: a figure as PNG or WebP, the mark of ours, the colour scales of maps, and what of a slice is shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
 MADE_BY = "made by nnunet_phys"
@@ -13,6 +14,10 @@ MADE_BY = "made by nnunet_phys"
 
 MAP_WINDOWS = {"PD": 1.5, "T1, ms": 2000.0, "T2, ms": 250.0}
 """Title and upper end of the colours of each map."""
+_MARGIN_MM = 25.0
+"""What is shown around a heart."""
+_WEBP_QUALITY = 80
+"""Pillow's default. Seen: contours and text stay sharp, at a third of the size of PNG."""
 
 
 def png(figure: Figure, dpi: int) -> bytes:
@@ -20,3 +25,28 @@ def png(figure: Figure, dpi: int) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": MADE_BY})
     return buffer.getvalue()
+
+
+def webp(figure: Figure, dpi: int) -> bytes:
+    """A figure as WebP, with losses that do not show; dpi in pixels per inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="webp", dpi=dpi, pil_kwargs={"quality": _WEBP_QUALITY})
+    return buffer.getvalue()
+
+
+def heart_window(mask: np.ndarray, pixel_mm: tuple[float, float], margin_mm: float = _MARGIN_MM) -> tuple[slice, slice]:
+    """Rows and columns of a slice that show a heart and what is around it.
+
+    Args:
+        mask: the heart, bool (rows, columns), True somewhere.
+        pixel_mm: row and column spacing.
+        margin_mm: what is shown around it.
+    """
+
+    def window(found: np.ndarray, count: int, mm: float) -> slice:
+        margin = round(margin_mm / mm)
+        return slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, count))
+
+    places = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    rows, columns = (window(*place) for place in zip(places, mask.shape, pixel_mm, strict=True))
+    return rows, columns

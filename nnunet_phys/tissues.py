@@ -123,3 +123,19 @@ def draw_tissue_values(
     t2_star = min(VENOUS_T2_STAR * arterial.t2_star_ms, 0.95 * t2)
     values["venous blood"] = replace(arterial, t2_ms=float(t2), t2_star_ms=t2_star)
     return values
+
+
+def normal_range(tissue: str, field_strength_t: float) -> dict[str, tuple[float, float]]:
+    """Least and greatest normal T1 and T2 of a tissue: two standard deviations about the mean.
+
+    Args:
+        tissue: one of `TISSUE_NAMES`. Venous blood has the T1 of blood, and its T2 times `VENOUS_T2`.
+        field_strength_t: 1.5 or 3.0, tesla.
+
+    Returns:
+        "t1" and "t2" to least and greatest value, ms.
+    """
+    reference = TISSUES[field_strength_t]["blood" if tissue == "venous blood" else tissue]
+    (t1, t1_sd), (t2, t2_sd) = reference.t1_ms, reference.t2_ms
+    shares = VENOUS_T2 if tissue == "venous blood" else (1.0, 1.0)
+    return {"t1": (t1 - 2 * t1_sd, t1 + 2 * t1_sd), "t2": (shares[0] * (t2 - 2 * t2_sd), shares[1] * (t2 + 2 * t2_sd))}

@@ -136,6 +136,18 @@ def tissue_moments(scaling: SpinScaling) -> tuple[torch.Tensor, torch.Tensor]:
     return scaled.mean(1).T, scaled.var(1).T
 
 
+def structure_of(name: str) -> str | None:
+    """RV, MYO or LV, if a label's name in dataset.json means one of them."""
+    plain = name.lower().replace("_", " ").replace("-", " ").strip()
+    return next((structure for structure, synonyms in _SYNONYMS.items() if plain in synonyms), None)
+
+
+def main_tissue(structure: str) -> str:
+    """The tissue of which most of RV, MYO or LV consists."""
+    shares = STRUCTURES[structure]
+    return max(shares, key=lambda tissue: shares[tissue])
+
+
 def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
     """Which codes of a data set's labels mean RV, MYO and LV, by their names in dataset.json.
 
@@ -144,11 +156,11 @@ def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
     """
     codes = {}
     for name, code in labels.items():
-        for structure, synonyms in _SYNONYMS.items():
-            if name.lower().replace("_", " ").replace("-", " ").strip() in synonyms:
-                if not isinstance(code, int):
-                    raise InputError(f"{name} is a region ({code}). Name single codes in dataset.json.")
-                codes[structure] = code
+        structure = structure_of(name)
+        if structure is not None:
+            if not isinstance(code, int):
+                raise InputError(f"{name} is a region ({code}). Name single codes in dataset.json.")
+            codes[structure] = code
     if not codes:
         raise InputError(f"none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there.")
     return codes

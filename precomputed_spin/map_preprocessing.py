@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from nnunet_phys.precomputed_spin.spin_copies import (
     MapSource,
     remove_copy,
     save_copy,
+    save_excluded,
     spin_folder,
 )
 from nnunet_phys.reservoir import draw_reservoir
@@ -43,24 +45,30 @@ class _Job:
 
 
 def preprocess_maps(
-    raw: RawDataset, targets: list[PreprocessedDataset], maps_folder: str | Path, num_processes: int = 2
+    raw: RawDataset,
+    targets: list[PreprocessedDataset],
+    maps_folder: str | Path,
+    num_processes: int = 2,
+    excluded: Collection[str] = (),
 ) -> list[str]:
     """Bring the maps of a data set into the geometry of one or several configurations.
 
-    All cases are checked before the first file is written. Cases without maps are left out, and copies of their earlier
-    maps are removed, so that they are not trained on.
+    All cases are checked before the first file is written. Cases without maps and excluded ones are left out, and
+    copies of their earlier maps are removed, so that they are not trained on.
 
     Args:
         raw: the data set.
         targets: its preprocessed configurations.
         maps_folder: where the maps lie.
         num_processes: worker processes; 1 works in this process.
+        excluded: cases that are left out, which trainings leave out, too, instead of missing their maps.
 
     Returns:
         names of the cases done.
 
     Raises:
-        InputError: no maps at all; faults in maps or images, one line each; a target that cannot be written to.
+        InputError: no maps at all, or all excluded; faults in maps or images, one line each; a target that cannot be
+            written to.
     """
     maps_folder = Path(maps_folder)
     cases = sorted({case for target in targets for case in target.cases()})
@@ -72,6 +80,9 @@ def preprocess_maps(
             f"{raw.name}: no maps such as {map_paths(maps_folder, cases[0], raw.ending)['PDmap']}. Make them with "
             f"`nnunet_phys reverse -d {convert_dataset_name_to_id(raw.name)}` or point -maps at their folder."
         )
+    with_maps = [case for case in with_maps if case not in excluded]
+    if not with_maps:
+        raise InputError(f"{raw.name}: all cases with maps are excluded. Shorten the list (-exclude).")
     faults = [
         f"{case}: its image is no longer in {raw.folder / 'imagesTr'}. Put it back, or remove its maps."
         for case in with_maps
@@ -87,13 +98,13 @@ def preprocess_maps(
     if faults:
         raise InputError(*faults)
     for target in targets:
-        _prepare_folder(target, set(with_maps))
+        _prepare_folder(target, set(with_maps), excluded)
     run_in_workers(_preprocess_case, jobs, num_processes, "Preprocessing maps")
     return with_maps
 
 
-def _prepare_folder(target: PreprocessedDataset, with_maps: set[str]) -> None:
-    """Make a configuration's spin folder, and remove from it what must not be trained on."""
+def _prepare_folder(target: PreprocessedDataset, with_maps: set[str], excluded: Collection[str]) -> None:
+    """Make a configuration's spin folder, remove from it what must not be trained on, and say what is excluded."""
     folder = spin_folder(target.folder)
     try:
         folder.mkdir(exist_ok=True)
@@ -105,6 +116,7 @@ def _prepare_folder(target: PreprocessedDataset, with_maps: set[str]) -> None:
     for case in target.cases():
         if case not in with_maps:
             remove_copy(folder, case)
+    save_excluded(folder, excluded)
 
 
 def _check_case(job: _Job) -> tuple[str, ...]:

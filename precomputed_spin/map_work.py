@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnunet_phys.case_records import foreign_results, is_finished, load_record
+from nnunet_phys.case_records import foreign_results, is_finished, load_record, read_record
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.case_labels import CaseLabels
 from nnunet_phys.precomputed_spin.image_checks import check_images
@@ -100,29 +100,47 @@ class MapWork:
             "seed": self.seed,
         }
 
-    def unfinished(self, settings: dict[str, Any], settings_of: Callable[[ScanJob], dict[str, Any]]) -> list[ScanJob]:
+    def unfinished(
+        self, settings: dict[str, Any], settings_of: Callable[[ScanJob], dict[str, Any]], replace: bool = False
+    ) -> list[ScanJob]:
         """The cases that have no results yet, or whose images have changed since.
 
         Args:
             settings: settings that all records must share, except for the prior's name, as its folder may have moved.
             settings_of: gives further settings of a case.
+            replace: cases with results that were made with other settings are left to do, too.
 
         Raises:
-            InputError: there are results that were made with other settings.
+            InputError: there are results that were made with other settings, or by another command.
         """
         todo: list[ScanJob] = []
         made_otherwise: dict[str, list[str]] = {}
         for job in self.jobs:
-            if not is_finished(self.folder, job.case, job.files.paths):
+            foreign = self._is_foreign(job, settings)
+            if is_finished(self.folder, job.case, job.files.paths):
+                differing = _differing(load_record(self.folder, job.case), {**settings, **settings_of(job)})
+            elif foreign:
+                differing = ["another command, other images"]
+            else:
                 todo.append(job)
                 continue
-            recorded = load_record(self.folder, job.case)
-            differing = _differing(recorded, {**settings, **settings_of(job)})
-            if differing:
+            if differing and replace and not foreign:
+                todo.append(job)
+            elif differing:
                 made_otherwise.setdefault(", ".join(differing), []).append(job.case)
         if made_otherwise:
             raise InputError(*(self._made_otherwise(names, cases) for names, cases in made_otherwise.items()))
         return todo
+
+    def _is_foreign(self, job: ScanJob, settings: dict[str, Any]) -> bool:
+        """Whether a command with other settings, such as `fit`, has made results of a case, from whatever images."""
+        try:
+            loaded = read_record(self.folder, job.case)
+        except InputError:  # `refuse_foreign` names it
+            return False
+        if loaded is None or not loaded[1].images or settings.keys() <= loaded[0].keys():
+            return False
+        return any((self.folder / entry.file).exists() for entry in loaded[1].files)
 
     def refuse_foreign(self, todo: list[ScanJob], paths_of: Callable[[str], list[Path]]) -> None:
         """Refuse to replace files that this project did not make, going by its records.

@@ -6,13 +6,15 @@ The copies lie in a sibling of nnU-Net's own folder, `nnUNet_preprocessed/<datas
     <case>.b2nd           PD, T1 (ms), T2 (ms): float32, (3, ...) with the spatial shape of nnU-Net's image
     <case>_reservoir.npz  a few thousand voxels of the cropped, not resampled case (`nnunet_phys.reservoir.Reservoir`)
     <case>.json           fingerprint of nnU-Net's image and its geometry, hashes of the maps; written last
+
+`excluded.txt` names the cases that are not to be trained on, one a line.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -30,11 +32,35 @@ from nnunet_phys.precomputed_spin.preprocessed_dataset import LazyArray
 from nnunet_phys.reservoir import Reservoir
 from nnunet_phys.whole_files import whole_file, write_json
 
+_EXCLUDED = "excluded.txt"
+
 
 def spin_folder(preprocessed_folder: str | Path) -> Path:
     """The maps' folder beside nnU-Net's folder of a configuration."""
     folder = Path(preprocessed_folder)
     return folder.with_name(folder.name + "_spin")
+
+
+def save_excluded(folder: Path, cases: Collection[str]) -> None:
+    """Say which cases are not to be trained on, in place of those of before.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    path = folder / _EXCLUDED
+    try:
+        path.unlink(missing_ok=True)
+        if cases:
+            with whole_file(path) as temporary:
+                temporary.write_text("".join(f"{case}\n" for case in cases))
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({last_line(error)}). Is the disk full?") from None
+
+
+def load_excluded(folder: Path) -> set[str]:
+    """The cases that are not to be trained on."""
+    path = folder / _EXCLUDED
+    return set(path.read_text().splitlines()) if path.is_file() else set()
 
 
 @dataclass(frozen=True)

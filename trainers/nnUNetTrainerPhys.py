@@ -34,6 +34,7 @@ from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
 from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset, require_one_channel
+from nnunet_phys.precomputed_spin.spin_copies import load_excluded, spin_folder
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
 if TYPE_CHECKING:  # the class with which the mixin is combined
@@ -100,6 +101,12 @@ class PhysMixin(_Trainer):
         require_z_score(dataset, self.configuration_manager)
         _ = self._recipe  # so that its faults are reported first
         training, validation = super().get_tr_and_val_datasets()
+        excluded = load_excluded(spin_folder(training.source_folder)).intersection(training.identifiers)
+        training.identifiers = [case for case in training.identifiers if case not in excluded]
+        if excluded:
+            self.print_to_log_file(f"nnunet_phys: preprocess excluded {', '.join(sorted(excluded))} from training")
+        if not training.identifiers:
+            raise InputError(f"{dataset}: preprocess -exclude has excluded all training cases. Shorten its list.")
         remedy = f"Run `nnunet_phys preprocess -d {convert_dataset_name_to_id(dataset)} -c {self.configuration_name}"
         remedy += f" -plans_name {plans}`." if plans != "nnUNetPlans" else "`."
         lines = faults(training, self.plans_manager, self.configuration_manager, remedy)

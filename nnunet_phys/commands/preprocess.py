@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
+from nnunet_phys.commands.shared.case_lists import CASE_LIST_HELP, read_case_list
 from nnunet_phys.commands.shared.numbers import PROCESSES
 from nnunet_phys.commands.shared.targets import named_path
 
@@ -12,11 +13,12 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """nnU-Net's own options `-d -c -plans_name -np`, and `-maps`."""
+    """nnU-Net's own options `-d -c -plans_name -np`, and `-maps` and `-exclude`."""
     parser.add_argument("-d", required=True, help="id or name of the data set")
     parser.add_argument("-c", required=True, nargs="+", help="configurations, such as 2d 3d_fullres")
     parser.add_argument("-plans_name", default="nnUNetPlans", help="name of the plans (default: %(default)s)")
     parser.add_argument("-maps", type=named_path, help="folder of the maps (default: nnUNet_raw/<data set>/spinTr)")
+    parser.add_argument("-exclude", type=named_path, metavar="FILE", help="leave out these cases: " + CASE_LIST_HELP)
     parser.add_argument("-np", type=PROCESSES, default=2, help="worker processes (default: %(default)s)")
 
 
@@ -32,12 +34,16 @@ def run(arguments: argparse.Namespace) -> None:
     raw = open_raw_dataset(arguments.d)
     maps_folder = raw.maps_folder if arguments.maps is None else arguments.maps
     targets = [open_preprocessed_dataset(raw.name, arguments.plans_name, name) for name in arguments.c]
-    done = preprocess_maps(raw, targets, maps_folder, arguments.np)
-    missing = sorted({case for target in targets for case in target.cases()} - set(done))
+    cases = {case for target in targets for case in target.cases()}
+    excluded = [] if arguments.exclude is None else read_case_list(arguments.exclude, cases, "-exclude")
+    done = preprocess_maps(raw, targets, maps_folder, arguments.np, excluded)
+    missing = sorted(cases - set(done) - set(excluded))
     unrecorded = [case for case in done if not record_path(maps_folder, case).is_file()]
     if missing:
         have = "has" if len(missing) == 1 else "have"
         logger.warning(f"{counted(len(missing), 'case')} {have} no maps and cannot be trained on: {_some(missing)}.")
+    if excluded:
+        logger.info(f"{counted(len(excluded), 'case')} excluded, which trainings leave out: {_some(excluded)}.")
     if unrecorded:
         logger.warning(
             f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked."

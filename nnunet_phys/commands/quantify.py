@@ -79,13 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Check everything, make the T1 maps, measure, and write the report whole or not at all."""
     from nnunet_phys.commands.shared.measurement import Measurement
-    from nnunet_phys.commands.shared.report_folder import check_report_folder
+    from nnunet_phys.commands.shared.report_folder import STUDY, check_report_folder
     from nnunet_phys.commands.shared.segment_page import SCANNER
     from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy
 
     _check_haematocrit(args.haematocrit, args.post)
     refuse_as_target(args.o, args.i, *(() if args.post is None else (args.post,)))
-    old = check_report_folder(args.o, args.overwrite)
+    old = check_report_folder(args.o, args.overwrite, STUDY)
     studies = [SegmentedStudy.read(folder) for folder in (args.i, args.post) if folder is not None]
     before, after = studies[0], studies[1] if args.post is not None else None
     measurement = Measurement.plan(before, after, args.levels, args.erode)
@@ -174,7 +174,7 @@ def _write(
     """
     from nnunet_phys.case_records import package_versions
     from nnunet_phys.commands.shared.pages import write_bytes, write_page
-    from nnunet_phys.commands.shared.report_folder import fill_report_folder
+    from nnunet_phys.commands.shared.report_folder import STUDY, fill_report_folder
     from nnunet_phys.commands.shared.segment_page import page_parts
     from nnunet_phys.commands.shared.segment_rows import as_csv, as_json, segment_rows
     from nnunet_phys.whole_files import working_folder
@@ -203,7 +203,7 @@ def _write(
         _write_maps(scratch, measurement, maps, measured)
         parts = page_parts(args.i.resolve().name, settings, flags, _page_slices(measurement, measured), rows)
         write_page(scratch / "report.html", args.i.resolve().name, parts)
-        fill_report_folder(args.o, scratch, old, content)
+        fill_report_folder(args.o, scratch, old, content, STUDY)
     slices = len(next(iter(measured.values())))
     logger.info(
         f"{args.o}: {counted(slices, 'slice')} by {' and '.join(maps)}, {counted(len(flags), 'flag')}; see report.html"

@@ -72,11 +72,11 @@ def run(args: argparse.Namespace) -> None:
     def paths_of(case: str) -> list[Path]:
         return map_result_paths(inputs.folder, case, inputs.ending, args.samples, args.save_samples)
 
-    todo = left_to_do(work, args.overwrite, settings, settings_of, paths_of)
+    todo = left_to_do(work, args, settings, settings_of, paths_of)
     record = {**settings, "batch": args.batch, "bf16": work.prior.bf16, "versions": package_versions()}
     volumes = _VOLUMES_OF_MAPS * (1 if args.samples == 1 else 2 + args.samples * args.save_samples)
     for job, inferred, judgement in infer_cases(work, todo, volumes, not args.disable_progress_bar):
         entries = {**record, **settings_of(job), "quality": judgement}
         save_inferred(inferred, job.files, inputs.folder, inputs.ending, entries, args.save_samples)
     if todo:
-        logger.info("Look at the maps before you train on them" + (" (nnunet_phys report)." if args.d else "."))
+        logger.info("Look at the maps before you train on them (nnunet_phys report).")

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     def paths_of(case: str) -> list[Path]:
         return translation_paths(inputs.folder, case, inputs.ending, target)
 
-    todo = left_to_do(work, args.overwrite, settings, settings_of, paths_of)
+    todo = left_to_do(work, args, settings, settings_of, paths_of)
     record = {**settings, "batch": args.batch, "bf16": work.prior.bf16, "versions": package_versions()}
     volumes = len(paths_of(""))
     for job, inferred, judgement in infer_cases(work, todo, volumes, not args.disable_progress_bar):

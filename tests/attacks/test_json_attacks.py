@@ -9,7 +9,7 @@ import pytest
 
 REVERSE = "reverse -d 900 -o {out} -device cpu -steps 2 -prior {prior} --disable_progress_bar"
 SERIES = "reverse -i {images} -o {out} -device cpu -steps 2 -prior {prior} --disable_progress_bar"
-REPORT = "report -d 900 -o page.html"
+REPORT = "report -d 900 -o {out} -np 1"
 PREPROCESS = "preprocess -d 900 -c 2d -np 1"
 TRANSLATE = "translate -i {images} -o {out} -device cpu -steps 2 -prior {prior} --disable_progress_bar"
 SYNTHESIZE = "synthesize -i {maps} -o {out} --disable_progress_bar"

@@ -125,11 +125,17 @@ _CASE = {
     "quality": {
         "residual_rms": 0.1,
         "share_at_bound": 0.1,
-        "flags": [{"slice": 1, "reason": "dark"}],
+        "flags": [{"slice": 1, "reason": "dark", "kind": "residual", "pixels": 30}],
         "t1_spread": None,
         "residual_by_slice": [0.1, None],
     },
     "sequences": [{"sequence": "bssfp"}],
+    "prior": {"name": "digital_heart"},
+    "sampler": {"name": "proximal", "steps": 12},
+    "seed": 0,
+    "samples": {"drawn": 1},
+    "labels": {"LV": 3},
+    "versions": {"numpy": "2"},
 }
 _RECIPE = {
     "probability": 0.7,

@@ -100,7 +100,10 @@ def test_what_looks_wrong_is_said_and_recorded(series, prior, tmp_path, capsys, 
     out = tmp_path / "out"
     assert main(_translate(series, out, prior, "-from", "molli")) == 0
     flags = json.loads((out / "case0.json").read_text())["quality"]["flags"]
-    assert flags and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert flags and f"case0, slice {flags[0]['slice']}: {flags[0]['reason']}" in printed
+    assert f"2 cases with flags in {out}, listed in {out / 'flagged.txt'}" in printed
+    assert (out / "flagged.txt").read_text().splitlines()[1].startswith("case0\tslice 0: residual ")
 
 
 def test_a_phase_sensitive_target_keeps_the_sign(series, prior, tmp_path):

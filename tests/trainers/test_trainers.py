@@ -231,6 +231,20 @@ def test_training_before_preprocess(tiny):
     assert len(lines) == 4 and all("`nnunet_phys preprocess -d 900 -c 2d`" in line for line in lines)
 
 
+def test_excluded_cases_are_not_trained_on(tiny, tmp_path):
+    excluded = tmp_path / "excluded.txt"
+    preprocess = ["preprocess", "-d", "900", "-c", "2d", "-np", "1"]
+    excluded.write_text("case1\ncase4\n")
+    assert main([*preprocess, "-exclude", str(excluded)]) == 0
+    trainer = make(tiny, Always, fold="all")
+    assert batch_of(trainer)["data"].shape == (2, 1, 32, 32)
+    training, validation = trainer.get_tr_and_val_datasets()
+    assert list(training.identifiers) == ["case0", "case2", "case3", "case5"]
+    assert sorted(validation.identifiers) == tiny.cases
+    assert main(preprocess) == 0
+    assert len(make(tiny, Always, fold="all").get_tr_and_val_datasets()[0].identifiers) == 6
+
+
 def test_several_channels(ready):
     with pytest.raises(RuntimeError, match=r"2 input channels \(0: cine, 1: LGE\)"):
         make(ready, nnUNetTrainerPhys, channel_names={"0": "cine", "1": "LGE"}).get_dataloaders()

@@ -251,7 +251,7 @@ def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, Con
     null = InversionRecoveryGRE().at_null(TissueState(agent=LATE), t1_ms, t2_ms)
     return [
         ("bSSFP cine", _draw(_CINE)),
-        ("GRE, inflow", _draw(SpoiledGRE(inflow_pulses=50.0))),
+        ("GRE, inflow", _GRE),
         ("MOLLI, TI 120 ms", _draw(early)),
         ("MOLLI, TI 2120 ms", _draw(late_readout)),
         ("SASHA 150 ms, Gd", _draw(SASHA(ts_ms=150.0), LATE)),
@@ -260,6 +260,19 @@ def characteristic(t1_ms: float, t2_ms: float, seed: int) -> list[tuple[str, Con
         ("first-pass perfusion", _draw(SaturationRecoveryGRE(), ContrastAgent(4.0, 0.2))),
         ("black blood, STIR", _draw(_STIR)),
     ]
+
+
+def trained_contrasts(t1_ms: float, t2_ms: float) -> list[tuple[str, ContrastDraw]]:
+    """Three MOLLI readouts, a GRE and an LGE at the null of muscle, with captions: what maps are made for.
+
+    Args:
+        t1_ms, t2_ms: native T1 and T2 of the muscle.
+    """
+    null = InversionRecoveryGRE().at_null(TissueState(agent=LATE), t1_ms, t2_ms)
+    readouts = MOLLI().single_images()[:3]
+    times = MOLLI().inversion_times_ms
+    molli = [(f"MOLLI, TI {time:.0f} ms", _draw(one)) for time, one in zip(times, readouts, strict=False)]
+    return [*molli, ("GRE, inflow", _GRE), ("LGE, null of muscle", _draw(null, LATE))]
 
 
 def _infarct(seed: int) -> Infarct:
@@ -286,3 +299,7 @@ def _over(kind: type, name: str, values: Iterable[Any], caption: str, without: s
         sequence = kind(**{name: value, **fixed})
         images.append((without if number is None else caption.format(number), _draw(sequence)))
     return images
+
+
+_GRE = _draw(SpoiledGRE(inflow_pulses=50.0))
+"""Cine with inflowing blood."""

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_phys.commands.shared.case_lists import CASE_LIST_HELP, FLAGGED, flagged_list, read_case_list
 from nnunet_phys.commands.shared.numbers import SEED, whole_number
 from nnunet_phys.commands.shared.scan_options import Inputs, find_cases, read_protocol
-from nnunet_phys.commands.shared.targets import check_target
+from nnunet_phys.commands.shared.targets import check_file_target, check_target, named_path
 from nnunet_phys.errors import InputError, counted
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
         "-num_parts", type=whole_number(1, MOST_PARTS), default=1, help="split the cases into this many parts"
     )
     parser.add_argument("-part_id", type=whole_number(0, MOST_PARTS), default=0, help="which part to do, from 0")
+    parser.add_argument(
+        "-cases",
+        type=named_path,
+        metavar="FILE",
+        help="only these cases, made again where the settings differ from those of their results: " + CASE_LIST_HELP,
+    )
     parser.add_argument("--overwrite", action="store_true", help="make existing results again")
     parser.add_argument("--disable_progress_bar", action="store_true")
 
@@ -81,6 +88,9 @@ def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels
     part = WorkPart.of_process(args.part_id, args.num_parts)
     prior, sampler = _load_prior(args, samples)
     cases, faults = find_cases(inputs, read_protocol(args, inputs))
+    if args.cases is not None:
+        listed = set(read_case_list(args.cases, [job.case for job in cases], "-cases"))
+        cases = [job for job in cases if job.case in listed]
     jobs = part.take(cases)
     if part.count > 1:
         logger.info(f"This process does {part}: {counted(len(jobs), 'case')} of {len(cases)}.")
@@ -100,29 +110,32 @@ def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels
 
 def left_to_do(
     work: MapWork,
-    overwrite: bool,
+    args: argparse.Namespace,
     settings: dict[str, Any],
     settings_of: Callable[[ScanJob], dict[str, Any]],
     paths_of: Callable[[str], list[Path]],
 ) -> list[ScanJob]:
-    """The cases without results, or with results of other images; all of them with --overwrite.
+    """The cases without results, or with results of other images or, with -cases, settings; with --overwrite all.
 
     Args:
         work: all cases.
-        overwrite: make all of them again.
+        args: the arguments of `add_work_arguments`.
         settings: settings that the records of all cases must have.
         settings_of: further settings of a case.
         paths_of: files that will be written for a case.
 
     Raises:
-        InputError: results that were made with other settings, or files that are not this command's.
+        InputError: results that were made with other settings or by another command, or files that are not this
+            command's.
     """
     from nnunet_phys.precomputed_spin.map_work import remove_interrupted
 
+    if work.folder.is_dir():
+        check_file_target(work.folder / FLAGGED, (".txt",))
     remove_interrupted(work.folder)
-    if overwrite:
+    if args.overwrite:
         return work.jobs
-    todo = work.unfinished(settings, settings_of)
+    todo = work.unfinished(settings, settings_of, replace=args.cases is not None)
     work.refuse_foreign(todo, paths_of)
     if len(todo) < len(work.jobs):
         done = len(work.jobs) - len(todo)
@@ -130,13 +143,17 @@ def left_to_do(
         logger.info(
             f"{done} of {counted(len(work.jobs), 'case')} {verb} finished and skipped (--overwrite makes all again)"
         )
+        if not todo:
+            _tell_flags(work.folder, [])
     return todo
 
 
 def infer_cases(
     work: MapWork, todo: list[ScanJob], volumes: int, show_progress: bool
 ) -> Iterator[tuple[ScanJob, Inferred, dict[str, Any]]]:
-    """Check all images and the disk space, then infer maps case by case; at the end, print which slices look wrong.
+    """Check all images and the disk space, then infer maps case by case; at the end, say which slices look wrong.
+
+    What is said goes to stdout, and with the flags of all cases in the folder into its `flagged.txt`.
 
     Args:
         work: all cases.
@@ -152,6 +169,7 @@ def infer_cases(
     """
     from nnunet_phys.precomputed_spin.map_work import bytes_of_results
     from nnunet_phys.precomputed_spin.quality import quality
+    from nnunet_phys.precomputed_spin.quality_record import Flag
     from nnunet_phys.precomputed_spin.scan_loading import ImageReader
 
     reader = ImageReader()
@@ -159,18 +177,40 @@ def infer_cases(
     if not todo:
         return
     check_target(work.folder, bytes_of_results(todo, volumes))
-    flagged: list[str] = []
+    flags: list[str] = []
     for job, inferred in work.infer(todo, reader, show_progress):
         judgement = quality(inferred, work.prior.scaling, work.labels.structures(job.files))
-        flagged.extend(f"{job.case}, slice {flag['slice']}: {flag['reason']}" for flag in judgement["flags"])
+        flags.extend(f"{job.case}, {Flag(**flag)}" for flag in judgement["flags"])
         yield job, inferred, judgement
     logger.info(f"{counted(len(todo), 'case')} made in {work.folder}.")
-    if flagged:
-        more = f"\n  and {len(flagged) - _MOST_FLAGS} more" if len(flagged) > _MOST_FLAGS else ""
-        verb = "looks" if len(flagged) == 1 else "look"
-        logger.warning(
-            f"{counted(len(flagged), 'slice')} {verb} wrong:\n  " + "\n  ".join(flagged[:_MOST_FLAGS]) + more
-        )
+    _tell_flags(work.folder, flags)
+
+
+def _tell_flags(folder: Path, new: list[str]) -> None:
+    """Print the flags of this run, and what to do about all flags in a folder; write the folder's `flagged.txt`.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from nnunet_phys.commands.shared.pages import write_bytes
+    from nnunet_phys.precomputed_spin.quality import KINDS
+    from nnunet_phys.precomputed_spin.quality_record import count_kinds, flags_in_folder
+    from nnunet_phys.whole_files import writing_alone
+
+    if new:
+        more = f"\n  and {len(new) - _MOST_FLAGS} more" if len(new) > _MOST_FLAGS else ""
+        verb = "looks" if len(new) == 1 else "look"
+        logger.warning(f"{counted(len(new), 'slice')} {verb} wrong:\n  " + "\n  ".join(new[:_MOST_FLAGS]) + more)
+    path = folder / FLAGGED
+    with writing_alone(folder):
+        flags = flags_in_folder(folder)
+        if flags or path.exists():
+            write_bytes(path, flagged_list(flags).encode())
+    if flags:
+        logger.warning(f"{counted(len(flags), 'case')} with flags in {folder}, listed in {path}. What to do:")
+        for name, (slices, _) in count_kinds(flags).items():
+            remedy = KINDS[name].remedy if name in KINDS else "make the maps again, which names the reason"
+            logger.warning(f"  {name or 'other'} ({counted(slices, 'slice')}): {remedy}.")
 
 
 def _load_prior(args: argparse.Namespace, samples: int) -> tuple[SpinPrior, Sampler]:

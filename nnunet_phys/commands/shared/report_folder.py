@@ -1,4 +1,4 @@
-"""The folder that `quantify` writes: its files with their hashes stand in study.json, so that it is known again."""
+"""The folder that `quantify` or `report` writes: a record holds the hashes of its files, so that it is known again."""
 
 from __future__ import annotations
 
@@ -14,26 +14,37 @@ from nnunet_phys.json_files import read_json
 from nnunet_phys.pictures import MADE_BY
 from nnunet_phys.whole_files import remove_leftovers, write_json
 
-_RECORD = "study.json"
 _CHOOSE = "Choose another folder with -o."
 
 
 @dataclass(frozen=True)
-class _StudyRecord:
-    """What is read of study.json."""
+class ReportKind:
+    """A command that writes a folder, and the name of the folder's record."""
+
+    command: str
+    record: str
+
+
+STUDY = ReportKind("quantify", "study.json")
+MAPS = ReportKind("report", "report.json")
+
+
+@dataclass(frozen=True)
+class _ReportRecord:
+    """What is read of a folder's record."""
 
     generator: str
     files: tuple[HashedFile, ...]
 
 
-def check_report_folder(folder: Path, overwrite: bool) -> list[Path]:
+def check_report_folder(folder: Path, overwrite: bool, kind: ReportKind) -> list[Path]:
     """Refuse a folder that holds anything but a report that may be replaced.
 
     Returns:
         the files of the report that will be replaced.
 
     Raises:
-        InputError: it is a file; holds a file that `quantify` did not write, or that was changed since; or it holds a
+        InputError: it is a file; holds a file that the command did not write, or that was changed since; or it holds a
             report and `overwrite` is False.
     """
     if folder.exists() and not folder.is_dir():
@@ -44,10 +55,10 @@ def check_report_folder(folder: Path, overwrite: bool) -> list[Path]:
     present = {path for path in folder.rglob("*") if not path.is_dir()}
     if not present:
         return []
-    record = folder / _RECORD
+    record = folder / kind.record
     if record not in present:
-        raise InputError(f"-o {folder} is not empty, and nnunet_phys quantify did not fill it. {_CHOOSE}")
-    content = read_json(record, _StudyRecord, _CHOOSE, extra=True)
+        raise InputError(f"-o {folder} is not empty, and nnunet_phys {kind.command} did not fill it. {_CHOOSE}")
+    content = read_json(record, _ReportRecord, _CHOOSE, extra=True)
     if content.generator != MADE_BY:
         raise InputError(f"-o {folder}: nnunet_phys did not make {record}. {_CHOOSE}")
     ours = {inside(folder, entry.file): entry.sha256 for entry in content.files}
@@ -59,17 +70,17 @@ def check_report_folder(folder: Path, overwrite: bool) -> list[Path]:
     return [record, *ours]
 
 
-def fill_report_folder(folder: Path, scratch: Path, old: list[Path], content: dict[str, Any]) -> None:
-    """Move a finished report into its folder; study.json comes last.
+def fill_report_folder(folder: Path, scratch: Path, old: list[Path], content: dict[str, Any], kind: ReportKind) -> None:
+    """Move a finished report into its folder; its record comes last.
 
     Args:
         folder: the report's folder.
         scratch: holds the new files, which may lie in folders, and nothing else.
         old: files to remove first.
-        content: plain JSON for study.json; the mark and the files' hashes are added.
+        content: plain JSON for the record; the mark and the files' hashes are added.
 
     Raises:
-        InputError: study.json cannot be written.
+        InputError: the record cannot be written.
     """
     new = sorted(path for path in scratch.rglob("*") if path.is_file())
     files = [hashed(path, path.relative_to(scratch).as_posix()) for path in new]
@@ -79,4 +90,4 @@ def fill_report_folder(folder: Path, scratch: Path, old: list[Path], content: di
         target = folder / path.relative_to(scratch)
         target.parent.mkdir(exist_ok=True)
         os.replace(path, target)
-    write_json(folder / _RECORD, {"generator": MADE_BY, **content, "files": files})
+    write_json(folder / kind.record, {"generator": MADE_BY, **content, "files": files})

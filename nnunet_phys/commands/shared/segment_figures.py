@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 from matplotlib.patheffects import withStroke
 
+from nnunet_phys.pictures import heart_window
 from nnunet_phys.quantification.region_values import SliceRegions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MARGIN_MM = 25.0
-"""What is shown around the heart."""
 _OUTLINES = {"rv": "#ff9d2e", "myo": "#ff4d4d", "lv": "#4dc3ff"}
 _LIMIT = 1.96
 """Standard deviations of the limits of agreement: Bland and Altman, Lancet 327:307 (1986)."""
@@ -51,10 +50,7 @@ class Panel:
 def overlays(regions: SliceRegions, panels: Sequence[Panel]) -> Figure:
     """A slice's images and maps around the heart, with the mask's contours, the segments' borders and their numbers."""
     heart = regions.heart
-    rows, columns = (
-        _window(np.flatnonzero((heart.rv | heart.myo | heart.lv).any(axis)), n, mm)
-        for axis, n, mm in zip((1, 0), heart.myo.shape, heart.plane.pixel_mm, strict=True)
-    )
+    rows, columns = heart_window(heart.rv | heart.myo | heart.lv, heart.plane.pixel_mm)
     figure = Figure(figsize=(2.7 * min(len(panels), 4), 2.7 * -(-len(panels) // 4)), layout="constrained")
     axes = figure.subplots(-(-len(panels) // 4), min(len(panels), 4), squeeze=False).ravel()
     for axis in axes:
@@ -77,11 +73,6 @@ def overlays(regions: SliceRegions, panels: Sequence[Panel]) -> Figure:
         axis.set_xlim(columns.start - 0.5, columns.stop - 0.5)
         axis.set_ylim(rows.stop - 0.5, rows.start - 0.5)
     return figure
-
-
-def _window(found: np.ndarray, count: int, pixel_mm: float) -> slice:
-    margin = round(_MARGIN_MM / pixel_mm)
-    return slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, count))
 
 
 def _grey(values: np.ndarray) -> tuple[float, float]:

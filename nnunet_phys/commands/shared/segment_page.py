@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_phys.commands.shared.pages import picture
-from nnunet_phys.commands.shared.report_parts import fault_lines
+from nnunet_phys.commands.shared.pages import fault_lines, picture
 from nnunet_phys.commands.shared.segment_figures import Panel, bland_altman, bulls_eyes, histograms, overlays
 from nnunet_phys.commands.shared.segment_rows import SegmentRow
 from nnunet_phys.pictures import MAP_WINDOWS
