@@ -43,10 +43,9 @@ def heart_window(mask: np.ndarray, pixel_mm: tuple[float, float], margin_mm: flo
         margin_mm: what is shown around it.
     """
 
-    def window(found: np.ndarray, count: int, mm: float) -> slice:
-        margin = round(margin_mm / mm)
-        return slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, count))
+    def window(axis: int) -> slice:
+        shown: np.ndarray = mask.any(1 - axis)
+        places, margin = shown.nonzero()[0], round(margin_mm / pixel_mm[axis])
+        return slice(max(int(places[0]) - margin, 0), min(int(places[-1]) + 1 + margin, mask.shape[axis]))
 
-    places = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    rows, columns = (window(*place) for place in zip(places, mask.shape, pixel_mm, strict=True))
-    return rows, columns
+    return window(0), window(1)
