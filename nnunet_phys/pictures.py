@@ -44,8 +44,7 @@ def heart_window(mask: np.ndarray, pixel_mm: tuple[float, float], margin_mm: flo
     """
 
     def window(axis: int) -> slice:
-        shown: np.ndarray = mask.any(1 - axis)
-        places, margin = shown.nonzero()[0], round(margin_mm / pixel_mm[axis])
+        places, margin = mask.sum(1 - axis).nonzero()[0], round(margin_mm / pixel_mm[axis])
         return slice(max(int(places[0]) - margin, 0), min(int(places[-1]) + 1 + margin, mask.shape[axis]))
 
     return window(0), window(1)
