@@ -179,9 +179,9 @@ class Table:
         if self.shift_sizes:
             sizes, errors = np.array(self.shift_sizes), np.array(self.shift_errors)
             for what, chosen in (("moved", sizes > _MOVED_MM[0] / 2), ("not moved", sizes <= _MOVED_MM[0] / 2)):
-                told = errors[chosen & np.isfinite(errors)]
-                error = f", median error {np.median(told):.1f} mm" if len(told) else ""
-                print(f"  {what}: shift told in {len(told)} of {chosen.sum()}{error}")
+                known = errors[chosen & np.isfinite(errors)]
+                error = f", median error {np.median(known):.1f} mm" if len(known) else ""
+                print(f"  {what}: shift known in {len(known)} of {chosen.sum()}{error}")
 
 
 def _dice(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Whether the heart lies elsewhere in some images of a series, and images brought back to where it lies in most.
 
-The place is told by the probabilities of the labels, not by the images: after an inversion, blood and muscle turn from
-dark to bright, so that readouts have no brightness in common, but a heart has one shape in all of them. Only shifts in
-the plane are sought. Breathing between two heartbeats mostly shifts the heart; what turns or leaves the plane shows as
-low agreement (`flags`).
+The place follows from the probabilities of the labels, not from the images: after an inversion, blood and muscle turn
+from dark to bright, so that readouts have no brightness in common, but a heart has one shape in all of them. Only
+shifts in the plane are sought. Breathing between two heartbeats mostly shifts the heart; what turns or leaves the plane
+shows as low agreement (`flags`).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Motion:
 
     Attributes:
         shifts: rows and columns, in pixels, by which each slice of each image must be moved so that the heart lies
-            where it does in most images, (images, slices, 2); 0 where that cannot be told.
-        told: where it can be told, bool (images, slices).
+            where it does in most images, (images, slices, 2); 0 where that is unknown.
+        known: where that is known, bool (images, slices).
     """
 
     shifts: np.ndarray
-    told: np.ndarray
+    known: np.ndarray
 
     @property
     def moved(self) -> np.ndarray:
@@ -71,7 +71,7 @@ def find_motion(probabilities: np.ndarray, confidences: np.ndarray, pixel_mm: tu
 
     Each image is compared with the mean of all, weighted by their confidence, by the cross-correlation of all labels
     together (scikit-image; Guizar-Sicairos et al., Opt Lett 33:156, 2008, without its normalisation). The mean is then
-    made anew from the shifted images. The place of most images is the median, and is not told unless most images tell
+    made anew from the shifted images. The place of most images is the median, and is unknown unless most images show
     where they lie.
 
     Args:
@@ -80,23 +80,23 @@ def find_motion(probabilities: np.ndarray, confidences: np.ndarray, pixel_mm: tu
         pixel_mm: row and column spacing.
     """
     shares = weights(confidences)
-    shifts, told = np.zeros((*confidences.shape, 2)), np.zeros(confidences.shape, bool)
+    shifts, known = np.zeros((*confidences.shape, 2)), np.zeros(confidences.shape, bool)
     for z in range(probabilities.shape[2]):
         labels = probabilities[:, 1:, z].astype(np.float32)
         moved = labels
         for _ in range(_ITERATIONS):
             mean = np.einsum("i,ilyx->lyx", shares[:, z], moved)
-            found = np.stack([_shift(mean, one) for one in labels])
-            overlaps = np.array([_overlap(mean, _moved(one, by)) for one, by in zip(labels, found, strict=True)])
-            near = np.linalg.norm(found * pixel_mm, axis=1) <= _FARTHEST_MM
-            told[:, z] = near & (overlaps >= _LEAST_OVERLAP) & (confidences[:, z] >= _LEAST_CONFIDENCE)
-            if told[:, z].sum() <= len(labels) / 2:  # where the heart lies in most images is not known
-                told[:, z], shifts[:, z] = False, 0.0
+            offsets = np.stack([_shift(mean, masks) for masks in labels])
+            overlaps = np.array([_overlap(mean, _moved(masks, by)) for masks, by in zip(labels, offsets, strict=True)])
+            near = np.linalg.norm(offsets * pixel_mm, axis=1) <= _FARTHEST_MM
+            known[:, z] = near & (overlaps >= _LEAST_OVERLAP) & (confidences[:, z] >= _LEAST_CONFIDENCE)
+            if known[:, z].sum() <= len(labels) / 2:  # where the heart lies in most images is not known
+                known[:, z], shifts[:, z] = False, 0.0
                 break
-            centre = np.median(found[told[:, z]], axis=0)
-            shifts[:, z] = np.where(told[:, z, None], found - centre, 0.0)
-            moved = np.stack([_moved(one, by) for one, by in zip(labels, shifts[:, z], strict=True)])
-    return Motion(shifts, told)
+            centre = np.median(offsets[known[:, z]], axis=0)
+            shifts[:, z] = np.where(known[:, z, None], offsets - centre, 0.0)
+            moved = np.stack([_moved(masks, by) for masks, by in zip(labels, shifts[:, z], strict=True)])
+    return Motion(shifts, known)
 
 
 def _shift(reference: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -95,7 +95,9 @@ class SeriesSegmenter:
         for k, name in enumerate(case.files.files):
             shifts = motion.shifts[k] * geometry.pixel_mm
             entry["readouts"][name] |= {
-                "shift_mm": [_rounded(by) if told else None for by, told in zip(shifts, motion.told[k], strict=True)],
+                "shift_mm": [
+                    _rounded(by) if known else None for by, known in zip(shifts, motion.known[k], strict=True)
+                ],
                 "registered_slices": np.flatnonzero(motion.moved[k]).tolist(),
             }
         self._write(folder / MASKS, case, {case.case: mask})

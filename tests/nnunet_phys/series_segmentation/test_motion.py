@@ -32,7 +32,7 @@ def soft(labels, shifts):
 def test_known_shifts_are_found_within_a_fifth_of_a_pixel(heart):
     found = soft(heart.labels, SHIFTS)
     motion = find_motion(found, confidence(found), PIXEL_MM)
-    assert motion.told.all()
+    assert motion.known.all()
     np.testing.assert_allclose(motion.shifts, np.broadcast_to(-SHIFTS[:, None], motion.shifts.shape), atol=0.2)
     assert motion.moved.all(1).tolist() == [False, True, False, False, True, False, False]
 
@@ -61,23 +61,23 @@ def test_images_that_are_not_sure_are_not_moved(heart):
     found = soft(heart.labels, SHIFTS)
     found[1] = 0.5 * found[1] + 0.5 / 4
     motion = find_motion(found, confidence(found), PIXEL_MM)
-    assert not motion.told[1].any() and not motion.shifts[1].any() and motion.moved[4].all()
+    assert not motion.known[1].any() and not motion.shifts[1].any() and motion.moved[4].all()
 
 
 def test_a_heart_that_is_called_otherwise_is_not_moved(heart):
     found = soft(heart.labels, SHIFTS)
     found[1] = found[1][[0, 2, 3, 1]]  # labels exchanged
-    assert not find_motion(found, confidence(found), PIXEL_MM).told[1].any()
+    assert not find_motion(found, confidence(found), PIXEL_MM).known[1].any()
 
 
 def test_nothing_to_compare(heart):
     found = soft(np.zeros_like(heart.labels), np.zeros((3, 2)))
     motion = find_motion(found, confidence(found), PIXEL_MM)
-    assert not motion.told.any() and not motion.moved.any()
+    assert not motion.known.any() and not motion.moved.any()
 
 
 def test_nothing_moves_where_few_images_tell_their_place(heart):
     found = soft(heart.labels, SHIFTS)
     found[:4] = 0.5 * found[:4] + 0.5 / 4
     motion = find_motion(found, confidence(found), PIXEL_MM)
-    assert not motion.told.any() and not motion.shifts.any()
+    assert not motion.known.any() and not motion.shifts.any()
