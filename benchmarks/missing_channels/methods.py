@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from missing_channels.image_networks import ImageTraining, train_image_network
+from missing_channels.physics import Physics
 from missing_channels.protocol import CHANNELS, PIXEL_MM, REGIONS, SEQUENCES
 from missing_channels.simple_methods import Copy, Lookup
 from nnunet_phys.completion.channel_files import ChannelCase, read_slices
@@ -19,6 +20,7 @@ from nnunet_phys.completion.slices import ChannelSlices
 from nnunet_phys.completion.synthetic_slices import synthetic_slices
 from nnunet_phys.completion.training import CompletionSchedule, TrainingData, train_completion
 from nnunet_phys.devices import computes_in_bfloat16
+from nnunet_phys.precomputed_spin.prior import SpinPrior
 
 
 class Completer(Protocol):
@@ -134,6 +136,7 @@ def _model(physics: bool, heat: bool = True, **sampling: Any) -> Fit:
 METHODS: dict[str, tuple[str, Fit]] = {
     "copy": ("copy of a given image", lambda cases, folder, setting: Copy()),
     "lookup": ("joint-histogram look-up", lambda cases, folder, setting: Lookup(training_slices(cases, False))),
+    "physics": ("physics alone", lambda cases, folder, setting: Physics(SpinPrior.load(device=setting.device))),
     "regression": ("regression U-Net (L1)", _image_network(adversarial=False)),
     "gan": ("conditional GAN (pix2pix)", _image_network(adversarial=True)),
     "cmrdiff": ("CMRDiff, 1 sample", _model(physics=False)),

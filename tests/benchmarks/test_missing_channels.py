@@ -1,0 +1,102 @@
+"""The benchmark of missing channels: its scores, its simple methods, its tables."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import uniform_filter
+
+from missing_channels import report
+from missing_channels.__main__ import main
+from missing_channels.image_scores import Regions, flicker, heart_box, mean_scores, slice_scores
+from missing_channels.protocol import FOLDS, TASKS, split
+from missing_channels.simple_methods import Copy, Lookup
+from nnunet_phys.completion.channel_files import ChannelCase
+from nnunet_phys.completion.slices import ChannelSlices
+
+REGIONS = Regions((2,), (4,))
+PIXEL_MM = (2.0, 2.0)
+
+
+def _slice() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = np.zeros((60, 70), int)
+    labels[20:30, 30:45] = 2
+    labels[24:26, 33:38] = 4
+    return rng.uniform(0, 1, labels.shape).astype(np.float32), labels
+
+
+def test_errors_count_where_they_lie():
+    real, labels = _slice()
+    made = real.copy()
+    made[labels == 4] += 0.25
+    scores = slice_scores(made, real, labels, REGIONS, PIXEL_MM)
+    assert scores["lesions_rmse"] == pytest.approx(0.25)
+    assert scores["myocardium_rmse"] == 0
+    assert scores["psnr"] == pytest.approx(-10 * np.log10(0.25**2 * 10 / real.size), abs=1e-3)
+    assert scores["box_psnr"] < scores["psnr"] and scores["box_ssim"] < scores["ssim"] < 1
+
+
+def test_a_blurred_image_is_less_sharp():
+    real, labels = _slice()
+    blurred = uniform_filter(real, 3)
+    assert slice_scores(blurred, real, labels, REGIONS, PIXEL_MM)["sharpness"] < 0.8
+    assert slice_scores(real + 0.1, real, labels, REGIONS, PIXEL_MM)["sharpness"] == pytest.approx(1)
+
+
+def test_the_box_has_its_margin_and_ends_at_the_image():
+    _, labels = _slice()
+    assert heart_box(labels, PIXEL_MM) == (slice(15, 35), slice(25, 50))
+    assert heart_box(labels, (2.0, 0.25)) == (slice(15, 35), slice(0, 70))
+
+
+def test_a_slice_without_labels_has_no_box():
+    real, labels = _slice()
+    scores = slice_scores(real * 0.9, real, labels * 0, REGIONS, PIXEL_MM)
+    assert set(scores) == {"psnr", "ssim"}
+    assert mean_scores([scores, {"psnr": 10.0, "box_psnr": 5.0}])["box_psnr"] == 5.0
+
+
+def test_a_volume_that_does_not_change_does_not_flicker():
+    real = np.random.default_rng(0).uniform(0, 1, (3, 8, 8))
+    assert flicker(real, real) == 1
+    assert flicker(np.repeat(real[:1], 3, 0), real) == 0
+
+
+def test_a_look_up_learns_a_function_of_two_images():
+    images = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images[:, 1] = (images[:, 0] - images[:, 2]) / 2
+    made = Lookup(ChannelSlices(images.half(), torch.zeros(2, 0, 256, 256))).complete(images, (0, 2), 1)
+    copied = Copy().complete(images, (0, 2), 1)
+    errors = [float((image - images[:, 1]).abs().mean()) for image in (made, copied)]
+    assert errors[0] < 0.05 < errors[1]
+
+
+def test_every_patient_is_tested_once():
+    cases = [ChannelCase(str(number), {}) for number in range(12)]
+    tested = [case.name for fold in range(FOLDS) for case in split(cases, fold)[1]]
+    assert sorted(tested) == sorted(case.name for case in cases)
+    for fold in range(FOLDS):
+        trained, left_out = split(cases, fold)
+        assert not {case.name for case in trained} & {case.name for case in left_out}
+
+
+def test_the_tables_hold_what_was_scored(tmp_path, capsys):
+    entry = {"task": TASKS[1].name, "case": "a", "slice": 0, "psnr": 20.0, "ssim": 0.5}
+    volume = {"task": TASKS[1].name, "case": "a", "seconds": 3.0, "flicker": 0.8}
+    (tmp_path / "scores").mkdir()
+    record = {"method": "lookup", "part": "fold0", "slices": [entry, entry | {"psnr": 22.0}], "volumes": [volume]}
+    (tmp_path / "scores" / "lookup_fold0.json").write_text(json.dumps(record))
+    assert main(["report", "-work", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert "| joint-histogram look-up | 1 | 21.0 | 0.50 |" in table and "| 0.80 | 1.50 |" in table
+    assert set(report.COLUMNS) >= {"psnr", "box_ssim", "sharpness"}
+
+
+def test_without_data_it_says_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("NNUNET_PHYS_DATA", raising=False)
+    assert main(["run", "-work", str(tmp_path), "-methods", "copy"]) == 1
+    assert "NNUNET_PHYS_DATA is not set" in capsys.readouterr().err
