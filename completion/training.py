@@ -37,6 +37,7 @@ _GREATEST_GRADIENT = 1.0
 _WARMUP = 0.05  # share of a phase's steps
 _AVERAGE_DECAY = 0.999
 _LOSS_MEMORY = 0.98
+_COPIES_IN_CHECKPOINT = 3  # of all networks, before optimisers: pretrained, trained, averaged
 _NORMALISED_VIEWS = 64  # views on which the scale of the latents is measured
 
 
@@ -178,7 +179,8 @@ def train_completion(
         autoencoder, image_encoder: pretrained ones, which are not trained further; None: train small ones.
 
     Raises:
-        InputError: the folder cannot be written; the checkpoint belongs to another training; the loss is not finite.
+        InputError: the folder cannot be written; the disk has no room for checkpoints; the checkpoint belongs to
+            another training; the loss is not finite.
     """
     check_vacant(folder)
     checkpoint = Checkpoint.of(folder.absolute(), repr((asdict(schedule), seed, record)))
@@ -189,9 +191,9 @@ def train_completion(
         image_encoder = image_encoder or ImageEncoder()
         projection = TokenProjection(len(data.channels), feature_length(image_encoder), TOKENS)
         unet = new_denoiser(len(data.channels), autoencoder.config["latent_channels"], reduction(autoencoder), TOKENS)
-    for module in (autoencoder, image_encoder, projection, unet):
-        module.to(device)
+    modules = [module.to(device) for module in (autoencoder, image_encoder, projection, unet)]
     training = _Training(data, schedule, checkpoint, device, seed, bf16)
+    training.check_disk(modules)
     everything = [data.slices] if data.synthetic is None else [data.slices, data.synthetic]
 
     # 1. The autoencoder, and the scale of its latents
@@ -278,8 +280,20 @@ class _Training:
     losses: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._saved: dict[str, Any] = self.checkpoint.load(self.device) or {"done": {}, "phase": None, "state": None}
+        loaded = self.checkpoint.load(self.device)
+        self._is_new = loaded is None
+        self._saved: dict[str, Any] = loaded or {"done": {}, "phase": None, "state": None}
         self.losses |= {name: done["loss"] for name, done in self._saved["done"].items()}
+
+    def check_disk(self, networks: list[nn.Module]) -> None:
+        """Make sure, before a new training begins, that its checkpoints will have room.
+
+        Raises:
+            InputError: they have not.
+        """
+        if self._is_new:
+            room = _COPIES_IN_CHECKPOINT * [network.state_dict() for network in networks]
+            self.checkpoint.check_disk({**self._saved, "room": room})  # a run can go on from it, if killed meanwhile
 
     def is_done(self, name: str) -> bool:
         """Whether the checkpoint holds the networks of a finished phase and of a later one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_a_checkpoint_of_another_training_is_refused(data, quick, tmp_path, monk
         _train(data, tmp_path / "m", quick)
     with pytest.raises(InputError, match="belongs to another training"):
         _train(data, tmp_path / "m", replace(quick, denoiser_steps=3))
+
+
+def test_a_disk_without_room_is_refused_before_any_work(data, quick, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(training_checkpoint.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(training, "reconstruction_loss", lambda *_: pytest.fail("it began to learn"))
+    with pytest.raises(InputError, match="checkpoints need"):
+        _train(data, tmp_path / "m", quick)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(data, quick, tmp_path):
