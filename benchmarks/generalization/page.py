@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from generalization.comparisons import FEWEST_PAIRS, holm, mean_and_sd, mean_interval, paired_p
@@ -189,9 +190,11 @@ def introduction() -> str:
 
 
 def schedule_line(records: Sequence[RunRecord]) -> str:
-    """What the runs of a section have in common, and the most seeds of a method."""
+    """What the runs of a section have in common, and how many seeds its methods have."""
     formats = sorted({record.hardware.get("format", "") for record in records})
     settings = records[0].settings
-    seeds = counted(len({record.seed for record in records}), "seed")
+    by_method = Counter(record.method for record in records)
+    least, most = min(by_method.values()), max(by_method.values())
+    seeds = counted(most, "seed") if least == most else f"{least} to {most} seeds a method"
     plan = plan_description(settings.plan)
     return f"{settings.iterations:,} iterations of {plan}, {seeds}, trained in {'; '.join(formats)}."
