@@ -6,7 +6,6 @@ from math import isqrt
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from nnunet_phys.completion.conditions import Conditions, TokenProjection
@@ -41,16 +40,6 @@ def new_denoiser(
         attention_head_dim=4,
         norm_num_groups=16,
         num_class_embeds=channels,
-    )
-
-
-def new_scheduler() -> DDPMScheduler:
-    """The noise schedule: cosine, velocity prediction."""
-    return DDPMScheduler(
-        num_train_timesteps=1000,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="v_prediction",
-        clip_sample=False,
     )
 
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch.nn.functional import adaptive_avg_pool2d, conv2d, pad
+from scipy.ndimage import gaussian_filter
+from torch.nn.functional import adaptive_avg_pool2d
 
 GAIN = 2.0
-"""Weight that a region of average error adds at its centre. A choice; `benchmarks/completion` compares it with 0."""
+"""Weight that a region of average error adds at its centre. A choice; `benchmarks/missing_channels` compares it with
+0."""
 MOST = 4.0
 """Greatest ratio of errors that counts: beyond it, single batches would dominate."""
 MEMORY = 0.99
 """Decay of the running errors: about the last hundred batches."""
 SIGMA = 1.0
 """Standard deviation of the Gaussian that smooths the masks, in pixels of the latents."""
-_REACH = 3
 
 
 @dataclass(eq=False)
@@ -65,20 +66,14 @@ def smooth_masks(regions: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Masks on the grid of the latents, smoothed by a Gaussian.
 
     Args:
-        regions: bool (slices, regions, rows, columns).
+        regions: bool (slices, regions, rows, columns), on the CPU.
         size: rows and columns of the latents.
 
     Returns:
         float32 (slices, regions, *size), from 0 to 1.
     """
-    slices, count = regions.shape[:2]
-    if count == 0:
-        return torch.zeros(slices, 0, *size, device=regions.device)
-    masks = adaptive_avg_pool2d(regions.float(), size).view(slices * count, 1, *size)
-    offsets = torch.arange(-_REACH, _REACH + 1, device=masks.device)
-    kernel = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
-    for each_axis in (kernel, kernel.mT):
-        rows, columns = (n // 2 for n in each_axis.shape[2:])
-        masks = conv2d(pad(masks, (columns, columns, rows, rows), mode="replicate"), each_axis)
-    return masks.view(slices, count, *size)
+    if regions.shape[1] == 0:
+        return torch.zeros(len(regions), 0, *size)
+    masks = adaptive_avg_pool2d(regions.float(), size)
+    smooth = gaussian_filter(masks.numpy(), (0, 0, SIGMA, SIGMA), mode="nearest")
+    return torch.from_numpy(smooth)

@@ -18,7 +18,7 @@ from torch import nn
 from nnunet_phys.completion.autoencoder import images_of, latents_of, reduction
 from nnunet_phys.completion.conditions import Conditions, TokenProjection
 from nnunet_phys.completion.denoiser import multiple_of, predict_velocity
-from nnunet_phys.completion.guidance import guidance_terms, guided
+from nnunet_phys.completion.guidance import GuidanceTerm, guidance_terms, guided
 from nnunet_phys.completion.image_encoder import ImageEncoder, features_of
 from nnunet_phys.completion.slices import DARKEST, fit_about_centre
 from nnunet_phys.devices import computes_in_bfloat16
@@ -166,7 +166,7 @@ class CompletionPipeline(DiffusionPipeline):
         )
 
     def _guided_velocity(
-        self, latents: torch.Tensor, timestep: torch.Tensor, conditions: Conditions, terms: Sequence[Any]
+        self, latents: torch.Tensor, timestep: torch.Tensor, conditions: Conditions, terms: Sequence[GuidanceTerm]
     ) -> torch.Tensor:
         timesteps = timestep.to(self.device).expand(len(latents))
         outputs = [

@@ -7,19 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.optimization import get_cosine_schedule_with_warmup
-from diffusers.training_utils import EMAModel
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
 
 from nnunet_phys.completion.augmentation import random_views
 from nnunet_phys.completion.autoencoder import new_autoencoder, normalise_latents, reconstruction_loss, reduction
 from nnunet_phys.completion.conditions import TokenProjection
-from nnunet_phys.completion.denoiser import new_denoiser, new_scheduler, predict_velocity
+from nnunet_phys.completion.denoiser import new_denoiser, predict_velocity
 from nnunet_phys.completion.heat_map import HeatMap
 from nnunet_phys.completion.image_encoder import ImageEncoder, contrastive_loss, feature_length
 from nnunet_phys.completion.latent_bank import LatentBank
@@ -27,15 +26,14 @@ from nnunet_phys.completion.model_files import check_vacant, save_model
 from nnunet_phys.completion.pipeline import CompletionPipeline
 from nnunet_phys.completion.slices import ChannelSlices
 from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.averaged_optimiser import AveragedOptimiser
+from nnunet_phys.precomputed_spin.prior import new_scheduler
 from nnunet_phys.progress import ProgressBar
 from nnunet_phys.training_checkpoint import Checkpoint
 
 TOKENS = 128
 """Length of the tokens for cross-attention."""
-_WEIGHT_DECAY = 1e-4
-_GREATEST_GRADIENT = 1.0
 _WARMUP = 0.05  # share of a phase's steps
-_AVERAGE_DECAY = 0.999
 _LOSS_MEMORY = 0.98
 _COPIES_IN_CHECKPOINT = 3  # of all networks, before optimisers: pretrained, trained, averaged
 _NORMALISED_VIEWS = 64  # views on which the scale of the latents is measured
@@ -108,19 +106,13 @@ class _Learner:
     def __init__(self, modules: nn.ModuleDict, rate: float, steps: int, seed: int, heat_map: HeatMap) -> None:
         self.modules, self.step, self.loss, self.heat_map = modules, 0, math.nan, heat_map
         self.generator = torch.Generator().manual_seed(seed)
-        weights = list(modules.parameters())
-        self._optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=_WEIGHT_DECAY)
-        self._rate = get_cosine_schedule_with_warmup(self._optimiser, int(_WARMUP * steps), steps)
-        self._average = EMAModel(weights, decay=_AVERAGE_DECAY, use_ema_warmup=True, power=0.75)
+        self._optimiser = AveragedOptimiser(modules.parameters(), rate, int(_WARMUP * steps), steps)
 
     def learn(self, loss: torch.Tensor) -> None:
         """One optimiser step."""
-        self._optimiser.zero_grad()
+        self._optimiser.zero_gradients()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.modules.parameters(), _GREATEST_GRADIENT)
         self._optimiser.step()
-        self._rate.step()
-        self._average.step(self.modules.parameters())
         value = float(loss.detach())
         if not math.isfinite(value):
             raise InputError("The loss is not finite. Look for images with extreme values, or use --fp32.")
@@ -134,9 +126,7 @@ class _Learner:
             "loss": self.loss,
             "generator": self.generator.get_state(),
             "modules": self.modules.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "rate": self._rate.state_dict(),
-            "average": self._average.state_dict(),
+            **self._optimiser.state(),
             "ratios": self.heat_map.ratios,
         }
 
@@ -145,13 +135,11 @@ class _Learner:
         self.step, self.loss, self.heat_map.ratios = state["step"], state["loss"], state["ratios"]
         self.generator.set_state(state["generator"].cpu())
         self.modules.load_state_dict(state["modules"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._rate.load_state_dict(state["rate"])
-        self._average.load_state_dict(state["average"])
+        self._optimiser.restore(state)
 
     def use_average(self) -> None:
         """Replace the weights by their average."""
-        self._average.copy_to(self.modules.parameters())
+        self._optimiser.use_average()
         self.modules.eval().requires_grad_(False)
 
 
@@ -365,7 +353,7 @@ class _Training:
 def _denoising_loss(
     unet: UNet2DConditionModel,
     projection: TokenProjection,
-    scheduler: Any,
+    scheduler: DDPMScheduler,
     bank: LatentBank,
     heated: bool,
     learner: _Learner,
@@ -375,7 +363,8 @@ def _denoising_loss(
     batch, device = training.schedule.batch, training.device
     conditions, clean, regions = bank.draw(batch, learner.generator, device)
     noise = torch.randn(clean.shape, generator=learner.generator).to(device)
-    timesteps = torch.randint(scheduler.config.num_train_timesteps, (batch,), generator=learner.generator).to(device)
+    levels = torch.randint(len(scheduler.alphas_cumprod), (batch,), generator=learner.generator)
+    timesteps = cast(torch.IntTensor, levels.to(device))
     noisy = scheduler.add_noise(clean, noise, timesteps)
     velocity = predict_velocity(unet, projection, noisy, timesteps, conditions)
     errors = (velocity - scheduler.get_velocity(clean, noise, timesteps)).square()

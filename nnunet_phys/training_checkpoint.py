@@ -1,4 +1,4 @@
-"""The checkpoint of a prior's training, a file beside the prior's folder; the folder appears when the prior is done."""
+"""The checkpoint of a training, a file beside the folder of its result, which appears when the training is done."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, folder: Path, identity: str) -> Checkpoint:
-        """The checkpoint of the prior that will lie in a folder."""
+        """The checkpoint of what will lie in a folder."""
         return cls(folder.with_name(f"{folder.name}.checkpoint.pt"), identity)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:

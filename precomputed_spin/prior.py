@@ -234,7 +234,7 @@ def new_unet(channels: tuple[int, ...] = (48, 96, 144, 192)) -> UNet2DModel:
 
 
 def new_scheduler() -> DDPMScheduler:
-    """The default prior's noise schedule: cosine, velocity prediction, no clipping of the estimate."""
+    """The noise schedule of all trainings here: cosine, velocity prediction, no clipping of the estimate."""
     return DDPMScheduler(
         num_train_timesteps=1000,
         beta_schedule="squaredcos_cap_v2",

@@ -14,12 +14,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers.optimization import get_cosine_schedule_with_warmup
-from diffusers.training_utils import EMAModel
 from torch.utils.data import DataLoader
 
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.precomputed_spin.averaged_optimiser import AveragedOptimiser
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
 from nnunet_phys.precomputed_spin.guided_crops import GuidedCrops
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
@@ -36,10 +35,6 @@ from nnunet_phys.spin import SpinMaps
 from nnunet_phys.training_checkpoint import Checkpoint
 from nnunet_phys.whole_files import working_folder
 
-_WEIGHT_DECAY = 1e-4
-_GREATEST_GRADIENT = 1.0  # norm to which gradients are clipped, the usual value for diffusion models
-_AVERAGE_DECAY = 0.999  # largest decay of the averaged weights: about the last 1000 steps
-_AVERAGE_POWER = 0.75  # of the decay's warm-up; EMAModel advises it for long trainings
 _LOSS_MEMORY = 0.98  # decay of the running mean of the loss that is shown: about the last 50 steps
 _MEASURED_TIMESTEPS = 24  # at which the denoising error is measured; it is smooth, and interpolated linearly
 _CURVE_STEPS = 10  # between two points of the loss curve: 4,200 points in the paper's 42,000 steps
@@ -67,10 +62,9 @@ class _Learner:
         self.generator = torch.Generator()
         self.team, self._steps, self._seed = team, schedule.steps, seed
         self._seed_noise()
-        weights = list(prior.unet.parameters())
-        self._optimiser = torch.optim.AdamW(weights, lr=schedule.learning_rate, weight_decay=_WEIGHT_DECAY)
-        self._rate = get_cosine_schedule_with_warmup(self._optimiser, schedule.warmup_steps, schedule.steps)
-        self._average = EMAModel(weights, decay=_AVERAGE_DECAY, use_ema_warmup=True, power=_AVERAGE_POWER)
+        self._optimiser = AveragedOptimiser(
+            prior.unet.parameters(), schedule.learning_rate, schedule.warmup_steps, schedule.steps
+        )
 
     def state(self) -> dict[str, Any]:
         """The state that a checkpoint keeps."""
@@ -81,9 +75,7 @@ class _Learner:
             "loss": self.loss,
             "generator": self.generator.get_state(),
             "unet": self.prior.unet.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "rate": self._rate.state_dict(),
-            "average": self._average.state_dict(),
+            **self._optimiser.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -92,9 +84,7 @@ class _Learner:
         self.generator.set_state(state["generator"].cpu())
         self._seed_noise()
         self.prior.unet.load_state_dict(state["unet"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._rate.load_state_dict(state["rate"])
-        self._average.load_state_dict(state["average"])
+        self._optimiser.restore(state)
 
     def _seed_noise(self) -> None:
         """Seed the noise; a process that does not write checkpoints gets noise of its own, new after each restart."""
@@ -125,14 +115,11 @@ class _Learner:
         loss = (weight * (self.prior.guided(guide).velocity(noisy, timesteps) - target).square()).mean()
 
         # 3. Step, and average the weights
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_gradients()
         loss.backward()
         loss = loss.detach().view(1)
         self.team.average([loss, *(weights.grad for weights in unet.parameters() if weights.grad is not None)])
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), _GREATEST_GRADIENT)
         self._optimiser.step()
-        self._rate.step()
-        self._average.step(unet.parameters())
 
         # 4. Book-keeping
         value = loss.item()
@@ -146,15 +133,12 @@ class _Learner:
     @contextmanager
     def averaged(self) -> Iterator[SpinPrior]:
         """The prior with the average of its weights over the steps, until the context ends."""
-        weights = list(self.prior.unet.parameters())
-        self._average.store(weights)
-        self._average.copy_to(weights)
-        yield self.prior
-        self._average.restore(weights)
+        with self._optimiser.averaged():
+            yield self.prior
 
     def use_average(self) -> None:
         """Replace the network's weights by their average over the steps."""
-        self._average.copy_to(self.prior.unet.parameters())
+        self._optimiser.use_average()
         self.prior.unet.eval().requires_grad_(False)
 
 
