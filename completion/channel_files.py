@@ -10,23 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nnunetv2.paths import nnUNet_raw
 
 from nnunet_phys.completion.slices import Brightness, ChannelSlices, resample, resampled_size
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.image_files import Geometry, read_image
-from nnunet_phys.json_files import load_json
 from nnunet_phys.precomputed_spin.image_folder import ImageFolder
 from nnunet_phys.precomputed_spin.labels import structure_codes
-from nnunet_phys.precomputed_spin.raw_dataset import (
-    DatasetDescription,
-    dataset_name,
-    describe_dataset,
-    require_folder,
-)
+from nnunet_phys.precomputed_spin.raw_dataset import DatasetDescription, find_dataset
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
-_REMEDY = "Correct it as nnU-Net's documentation of dataset.json describes."
 
 
 @dataclass(frozen=True)
@@ -99,15 +91,11 @@ class MultiChannelDataset:
         Raises:
             InputError: no such data set; one channel only; a case without all of its channels.
         """
-        raw, name = require_folder(nnUNet_raw), dataset_name(name_or_id)
-        path = raw / name / "dataset.json"
-        if not path.is_file():
-            raise InputError(f"{name}: {path} is missing. Is nnUNet_raw the right folder?")
-        description = describe_dataset(load_json(path, _REMEDY), str(path))
+        folder, description = find_dataset(name_or_id)
         channels = [text for _, text in sorted(description.channels.items(), key=lambda item: int(item[0]))]
         if len(channels) < 2:
-            raise InputError(f"{name} has {counted(len(channels), 'channel')}. Completion needs two or more.")
-        cases = _training_cases(raw / name, description)
+            raise InputError(f"{folder.name} has {counted(len(channels), 'channel')}. Completion needs two or more.")
+        cases = _training_cases(folder, description)
         faults = [
             f"{case.name}: channel {number} ({text}) is missing. Add it, or remove the case."
             for case in cases
@@ -116,7 +104,7 @@ class MultiChannelDataset:
         ]
         if faults:
             raise InputError(*faults)
-        return cls(name, cases, channels, description.labels)
+        return cls(folder.name, cases, channels, description.labels)
 
     def regions(self, names: Sequence[str] | None) -> dict[str, list[int]]:
         """Codes of the labels where the loss may count more.

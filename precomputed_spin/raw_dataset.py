@@ -14,6 +14,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.json_files import load_json, structure
 
+DESCRIPTION = "dataset.json"
 MAPS_FOLDER = "spinTr"  # beside imagesTr
 _DATASET_NAME = re.compile(r"Dataset\d{3}[^/\\]*")
 _REMEDY = "Correct it as nnU-Net's documentation of dataset.json describes."
@@ -126,6 +127,19 @@ def describe_dataset(content: object, where: str) -> DatasetDescription:
     return structure(content, DatasetDescription, where, _REMEDY, extra=True)
 
 
+def find_dataset(name_or_id: str | int) -> tuple[Path, DatasetDescription]:
+    """The folder of a data set in nnUNet_raw, whose name is the data set's, and its dataset.json.
+
+    Raises:
+        InputError: nnUNet_raw is unset; no such data set; a faulty dataset.json.
+    """
+    folder = require_folder(nnUNet_raw) / dataset_name(name_or_id)
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise InputError(f"{folder.name}: {path} is missing. Is nnUNet_raw the right folder?")
+    return folder, describe_dataset(load_json(path, _REMEDY), str(path))
+
+
 def open_raw_dataset(name_or_id: str | int) -> RawDataset:
     """Find a data set and its training images by nnU-Net's own rules. Hidden files are ignored.
 
@@ -133,19 +147,13 @@ def open_raw_dataset(name_or_id: str | int) -> RawDataset:
         InputError: nnUNet_raw is unset; no such data set; a faulty dataset.json; several input channels; a case whose
             name cannot be a file name, or that has no image, or several.
     """
-    raw = require_folder(nnUNet_raw)
-    name = dataset_name(name_or_id)
-    folder = raw / name
-    path = folder / "dataset.json"
-    if not path.is_file():
-        raise InputError(f"{name}: {path} is missing. Is nnUNet_raw the right folder?")
-    description = describe_dataset(load_json(path, _REMEDY), str(path))
-    require_one_channel(name, description)
+    folder, description = find_dataset(name_or_id)
+    require_one_channel(folder.name, description)
     if description.dataset is None:
         images, labels = _cases_in_folder(folder, description.file_ending)
     else:
-        images, labels = _cases_in_description(folder, path, description.dataset)
-    return RawDataset(name, folder, description.file_ending, images, labels, description.labels)
+        images, labels = _cases_in_description(folder, folder / DESCRIPTION, description.dataset)
+    return RawDataset(folder.name, folder, description.file_ending, images, labels, description.labels)
 
 
 def _cases_in_folder(folder: Path, ending: str) -> tuple[dict[str, Path], dict[str, Path]]:
