@@ -67,6 +67,29 @@ class ChannelCase:
             raise InputError(f"{path} is constant, or nearly. Remove it, or replace it by the image.")
         return values, brightness
 
+    def slices(
+        self, channels: Sequence[int], pixel_mm: float
+    ) -> tuple[torch.Tensor, tuple[int, int], list[Brightness]]:
+        """Channels as the networks see them.
+
+        Args:
+            channels: numbers of the channels.
+            pixel_mm: pixel size that the slices get.
+
+        Returns:
+            float32 (slices, channels, rows, columns) from -1 to 1; rows and columns of the images; the brightness of
+            each channel.
+
+        Raises:
+            InputError: as for `geometry` and `volume`.
+        """
+        geometry = self.geometry()
+        volumes, brightness = zip(*(self.volume(channel) for channel in channels), strict=True)
+        scaled = [b.to_network(torch.from_numpy(volume)) for volume, b in zip(volumes, brightness, strict=True)]
+        native = geometry.size[1], geometry.size[0]
+        size = resampled_size(native, geometry.pixel_mm, pixel_mm)
+        return resample(torch.stack(scaled, 1), size), native, list(brightness)
+
 
 @dataclass(frozen=True)
 class MultiChannelDataset:
@@ -184,35 +207,32 @@ def read_slices(
     faults: list[str] = []
     for case in cases:
         try:
-            geometry = case.geometry()
-            volumes, own = zip(*(case.volume(channel) for channel in range(channels)), strict=True)
-            masks = _region_masks(case, geometry, regions)
+            images, _, of_case = case.slices(range(channels), pixel_mm)
+            masks = _region_masks(case, regions, (images.shape[2], images.shape[3]))
         except InputError as error:
             faults.extend(error.prefixed(f"{case.name}: ").faults)
             continue
-        scaled = [b.to_network(torch.from_numpy(volume)) for volume, b in zip(volumes, own, strict=True)]
-        images = torch.stack(scaled, 1)
-        own_size = resampled_size((images.shape[2], images.shape[3]), geometry.pixel_mm, pixel_mm)
-        resampled = resample(torch.cat((images, masks), 1), own_size)
-        volumes_and_masks.append((resampled[:, :channels], resampled[:, channels:] > 0.5))
-        brightness.append(list(own))
+        volumes_and_masks.append((images, masks))
+        brightness.append(of_case)
     if faults:
         raise InputError(*faults)
     return ChannelSlices.join(volumes_and_masks, size), brightness
 
 
-def _region_masks(case: ChannelCase, geometry: Geometry, regions: dict[str, list[int]]) -> torch.Tensor:
-    """Masks of the regions, float32 (slices, regions, rows, columns).
+def _region_masks(case: ChannelCase, regions: dict[str, list[int]], size: tuple[int, int]) -> torch.Tensor:
+    """Masks of the regions with this many rows and columns, bool (slices, regions, *size).
 
     Raises:
         InputError: the label image is missing, cannot be read, or lies on another grid.
     """
-    shape = (geometry.size[2] if len(geometry.size) > 2 else 1, *geometry.size[1::-1])
+    geometry = case.geometry()
     if not regions:
-        return torch.zeros(shape[0], 0, *shape[1:])
+        slices = geometry.size[2] if len(geometry.size) > 2 else 1
+        return torch.zeros(slices, 0, *size, dtype=torch.bool)
     if case.label is None or not case.label.is_file():
         raise InputError(f"{case.label} is missing. Add it, or train without regions (--no_heat).")
     if not geometry.agrees(Geometry.read(case.label)):
         raise InputError(f"{case.label} lies on another grid than the images. Correct it, or use --no_heat.")
     labels = read_image(case.label)
-    return torch.stack([torch.from_numpy(np.isin(labels, codes)).float() for codes in regions.values()], 1)
+    masks = torch.stack([torch.from_numpy(np.isin(labels, codes)).float() for codes in regions.values()], 1)
+    return resample(masks, size) > 0.5

@@ -20,8 +20,9 @@ from nnunet_phys.case_records import (
     save_record,
 )
 from nnunet_phys.completion.channel_files import ChannelCase
-from nnunet_phys.completion.pipeline import STEPS, STRENGTH, CompletionPipeline
-from nnunet_phys.completion.slices import Brightness, resample, resampled_size
+from nnunet_phys.completion.defaults import STEPS, STRENGTH
+from nnunet_phys.completion.pipeline import CompletionPipeline
+from nnunet_phys.completion.slices import Brightness, resample
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.image_files import file_sha256, write_volume
 from nnunet_phys.whole_files import whole_file, writing_alone
@@ -114,19 +115,10 @@ def complete_channel(
     Raises:
         InputError: a given image cannot be used.
     """
-    geometry = missing.case.geometry()
-    config = pipeline.config
-    images: torch.Tensor | None = None
-    for channel in missing.given:
-        volume, brightness = missing.case.volume(channel)
-        native = volume.shape[1], volume.shape[2]
-        size = resampled_size(native, geometry.pixel_mm, config["pixel_mm"])
-        values = resample(brightness.to_network(torch.from_numpy(volume))[:, None], size)
-        if images is None:
-            images = values.new_zeros(len(values), len(config["channels"]), *size)
-        images[:, channel] = values[:, 0]
-    if images is None:
-        raise InputError(f"{missing.case.name} has no image.")
+    config, given = pipeline.config, list(missing.given)
+    shown, native, _ = missing.case.slices(given, config["pixel_mm"])
+    images = shown.new_zeros(len(shown), len(config["channels"]), *shown.shape[2:])
+    images[:, given] = shown
     scales = settings.scales
     if scales is not None and len(scales) == 1:
         scales = scales * len(missing.given)
@@ -200,9 +192,10 @@ def check_settings(missing: Sequence[MissingChannel], settings: CompletionSettin
             )
         if settings.start is not None and settings.start not in given:
             faults.append(f"{case.name} lacks channel {settings.start}, which -start names. Name a given one.")
+    for case in {channel.case.name: channel.case for channel in missing}.values():
         try:
             case.geometry()
-            for number in given:
+            for number in case.images:
                 case.volume(number)
         except InputError as error:
             faults.extend(error.prefixed(f"{case.name}: ").faults)

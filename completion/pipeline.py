@@ -17,6 +17,7 @@ from torch import nn
 
 from nnunet_phys.completion.autoencoder import images_of, latents_of, reduction
 from nnunet_phys.completion.conditions import Conditions, TokenProjection
+from nnunet_phys.completion.defaults import STEPS, STRENGTH
 from nnunet_phys.completion.denoiser import multiple_of, predict_velocity
 from nnunet_phys.completion.guidance import GuidanceTerm, guidance_terms, guided
 from nnunet_phys.completion.image_encoder import ImageEncoder, features_of
@@ -24,11 +25,6 @@ from nnunet_phys.completion.slices import DARKEST, fit_about_centre
 from nnunet_phys.devices import computes_in_bfloat16
 
 __all__ = ["AutoencoderKL", "CompletionPipeline", "ImageEncoder", "TokenProjection"]  # found here by from_pretrained
-
-STEPS = 25
-"""Steps of DPM-Solver++ (Lu et al., NeurIPS 2022), which needs about 20."""
-STRENGTH = 0.7
-"""Share of the noise with which a guided start begins. A choice."""
 
 
 @dataclass

@@ -19,25 +19,27 @@ from nnunet_phys.map_files import find_maps, load_maps, map_paths
 from nnunet_phys.progress import ProgressBar
 from nnunet_phys.tissue_state import TissueState
 
+RECIPE = "default"
+"""The recipe that channels are drawn by."""
 INFARCTED = 0.5
 """Share of the examinations with an infarct. A choice: patients whose scar is looked for."""
 
 
-def entries_of(sequences: Sequence[str], recipe: str = "default") -> list[SequenceEntry]:
-    """The recipe's entries for these sequences.
+def entries_of(recipe: ContrastRecipe, sequences: Sequence[str]) -> list[SequenceEntry]:
+    """A recipe's entries for these sequences.
 
     Args:
+        recipe: the recipe.
         sequences: short names, one for each channel.
-        recipe: name or file of the recipe.
 
     Raises:
         InputError: the recipe has no such sequence.
     """
-    known = {entry.name: entry for entry in load_recipe(recipe).sequences}
+    known = {entry.name: entry for entry in recipe.sequences}
     unknown = [name for name in sequences if name not in known]
     if unknown:
         raise InputError(
-            f"-sequences: {unknown[0]} is not in the recipe {recipe}{did_you_mean(unknown[0], known)}. It has "
+            f"-sequences: {unknown[0]} is not in the recipe {recipe.name}{did_you_mean(unknown[0], known)}. It has "
             f"{', '.join(known)}."
         )
     return [known[name] for name in sequences]
@@ -89,7 +91,8 @@ def synthetic_slices(
     Raises:
         InputError: no such sequence; no maps; maps that cannot be used.
     """
-    recipe, entries = load_recipe("default"), entries_of(sequences)
+    recipe = load_recipe(RECIPE)
+    entries = entries_of(recipe, sequences)
     volumes = []
     for number, (case, ending) in enumerate(
         ProgressBar(find_maps(folder).items(), desc="synthetic slices", disable=not progress)

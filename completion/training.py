@@ -18,6 +18,7 @@ from torch import nn
 from nnunet_phys.completion.augmentation import random_views
 from nnunet_phys.completion.autoencoder import new_autoencoder, normalise_latents, reconstruction_loss, reduction
 from nnunet_phys.completion.conditions import TokenProjection
+from nnunet_phys.completion.defaults import DENOISER_STEPS
 from nnunet_phys.completion.denoiser import new_denoiser, predict_velocity
 from nnunet_phys.completion.heat_map import HeatMap
 from nnunet_phys.completion.image_encoder import ImageEncoder, contrastive_loss, feature_length
@@ -41,7 +42,7 @@ _NORMALISED_VIEWS = 64  # views on which the scale of the latents is measured
 
 @dataclass(frozen=True)
 class CompletionSchedule:
-    """How long and on what the networks learn. The defaults fit a CPU evening; the loss still falls a little then.
+    """How long and on what the networks learn.
 
     Attributes:
         autoencoder_steps, encoder_steps, pretraining_steps, denoiser_steps: optimiser steps.
@@ -60,7 +61,7 @@ class CompletionSchedule:
     autoencoder_steps: int = 3000
     encoder_steps: int = 600
     pretraining_steps: int = 4000
-    denoiser_steps: int = 6000
+    denoiser_steps: int = DENOISER_STEPS
     view: int = 192
     views: int = 3000
     autoencoder_crop: int = 96

@@ -6,11 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nnunet_phys.case_records import load_record, record_path
+from nnunet_phys.case_records import AGAIN, load_record, record_path
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.json_files import structure
-
-_REMAKE = "Make the case's maps again."
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def load_inferred_record(folder: Path, case: str) -> InferredRecord | None:
     content = load_record(folder, case)
     if content is None or "quality" not in content:
         return None
-    return structure(content, InferredRecord, str(record_path(folder, case)), _REMAKE, extra=True)
+    return structure(content, InferredRecord, str(record_path(folder, case)), AGAIN, extra=True)
 
 
 def flags_in_folder(folder: Path) -> dict[str, tuple[Flag, ...]]:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from missing_channels.protocol import CHANNELS, PIXEL_MM, SEQUENCES
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.completion.slices import Brightness
-from nnunet_phys.completion.synthetic_slices import entries_of
+from nnunet_phys.completion.synthetic_slices import RECIPE, entries_of
 from nnunet_phys.forward import shown, signals
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
 from nnunet_phys.precomputed_spin.prior import SpinPrior
@@ -50,5 +51,5 @@ class Physics:
 
 def _sequences() -> tuple[PulseSequence, ...]:
     """The channels' sequences, with usual protocols; LGE with the inversion time that nulls healthy myocardium."""
-    late = entries_of((SEQUENCES[1],))[0].ranges.draw_sequence(np.random.default_rng(0), LATE)
+    late = entries_of(load_recipe(RECIPE), SEQUENCES[1:2])[0].ranges.draw_sequence(np.random.default_rng(0), LATE)
     return BSSFP(50.0), late, BlackBloodTSE()

@@ -12,10 +12,20 @@ import torch
 
 from missing_channels.image_scores import flicker, slice_scores
 from missing_channels.methods import METHODS, Completer, Setting
-from missing_channels.protocol import FOLDS, PIXEL_MM, REGIONS, TASKS, label_codes, read_cases, split, training_patients
+from missing_channels.protocol import (
+    CHANNELS,
+    FOLDS,
+    PIXEL_MM,
+    REGIONS,
+    TASKS,
+    label_codes,
+    read_cases,
+    split,
+    training_patients,
+)
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.completion.channel_files import ChannelCase
-from nnunet_phys.completion.slices import resample, resampled_size
+from nnunet_phys.completion.slices import resample
 from nnunet_phys.devices import torch_device
 from nnunet_phys.whole_files import write_json
 
@@ -74,17 +84,14 @@ def score(completer: Completer, cases: Sequence[ChannelCase]) -> dict:
     slices, volumes = [], []
     for case in cases:
         geometry, labels = case.geometry(), label_codes(case)
-        loaded = [case.volume(channel) for channel in sorted(case.images)]
-        native = torch.stack([b.to_network(torch.from_numpy(volume)) for volume, b in loaded], 1)
-        shape = native.shape[2], native.shape[3]
-        images = resample(native, resampled_size(shape, geometry.pixel_mm, PIXEL_MM))
-        real = ((native + 1) / 2).numpy()
+        images, shape, brightness = case.slices(range(len(CHANNELS)), PIXEL_MM)
         for task in TASKS:
             begun = time.monotonic()
             made = completer.complete(images, task.given, task.wanted)
             seconds = time.monotonic() - begun
             shown = ((resample(made[:, None], shape)[:, 0] + 1) / 2).clamp(0, 1).numpy()
-            truth = real[:, task.wanted]
+            volume, _ = case.volume(task.wanted)
+            truth = ((brightness[task.wanted].to_network(torch.from_numpy(volume)) + 1) / 2).numpy()
             volumes.append(
                 {
                     "task": task.name,

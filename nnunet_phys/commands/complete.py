@@ -7,6 +7,7 @@ import logging
 
 from nnunet_phys.commands.shared.numbers import SEED, finite, number, whole_number
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
+from nnunet_phys.completion.defaults import STEPS, STRENGTH
 from nnunet_phys.errors import counted
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="given channel to begin from, with noise (default: noise alone)",
     )
     parser.add_argument(
-        "-strength", type=number(0.01, 1.0), help="with -start: share of the steps that are taken (default 0.7)"
+        "-strength", type=number(0.01, 1.0), help=f"with -start: share of the steps that are taken (default {STRENGTH})"
     )
     parser.add_argument(
         "-samples",
@@ -56,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="samples whose mean and spread are written (default %(default)s)",
     )
     parser.add_argument(
-        "-steps", type=whole_number(1, MOST_STEPS), default=25, help="steps from noise to image (default %(default)s)"
+        "-steps",
+        type=whole_number(1, MOST_STEPS),
+        default=STEPS,
+        help="steps from noise to image (default %(default)s)",
     )
     parser.add_argument("-seed", type=SEED, default=0)
     parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
@@ -69,7 +73,6 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.completion import completing
     from nnunet_phys.completion.channel_files import cases_in_folder
     from nnunet_phys.completion.model_files import load_model, model_sha256
-    from nnunet_phys.completion.pipeline import STRENGTH
     from nnunet_phys.devices import torch_device
     from nnunet_phys.errors import InputError
     from nnunet_phys.progress import ProgressBar
@@ -107,6 +110,6 @@ def run(args: argparse.Namespace) -> None:
     if flagged:
         logger.warning(f"samples disagree in {', '.join(flagged)}: look at {args.o / completing.SPREAD_FOLDER}")
     logger.info(
-        f"{counted(len(missing), 'channel')} in {args.o} SYNTHETIC, {len(todo)} of them made now; "
-        f"{counted(len(cases), 'case')} copied. Synthetic images show no scar that the given sequences do not show."
+        f"SYNTHETIC: {counted(len(missing), 'channel')} in {args.o}, {len(todo)} of them made now, beside the acquired "
+        f"images of {counted(len(cases), 'case')}. Synthetic images show no scar that the given sequences do not show."
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.numbers import SEED, number, whole_number
 from nnunet_phys.commands.shared.targets import named_path
+from nnunet_phys.completion.defaults import DENOISER_STEPS, PIXEL_MM
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 MOST_STEPS = 1_000_000
 MOST_DRAWS = 1000
-PIXEL_MM = (0.5, 5.0)
+PIXEL_RANGE_MM = (0.5, 5.0)
 """Smaller pixels than a scanner's, and those of the coarsest cardiac images. Assumed."""
 
 
@@ -31,9 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", required=True, type=named_path, metavar="MODEL", help="new folder for the model; a rerun goes on"
     )
-    parser.add_argument("-steps", type=whole_number(1, MOST_STEPS), help="steps of the denoiser (default 6000)")
     parser.add_argument(
-        "-pixel_mm", type=number(*PIXEL_MM), default=1.0, help="pixel size at which it works (default %(default)s)"
+        "-steps",
+        type=whole_number(1, MOST_STEPS),
+        default=DENOISER_STEPS,
+        help="steps of the denoiser (default %(default)s)",
+    )
+    parser.add_argument(
+        "-pixel_mm",
+        type=number(*PIXEL_RANGE_MM),
+        default=PIXEL_MM,
+        help="pixel size at which it works (default %(default)s)",
     )
     parser.add_argument(
         "-regions", nargs="+", metavar="LABEL", help="labels that count more (default: all but RV, LV and background)"
@@ -74,16 +82,14 @@ def run(args: argparse.Namespace) -> None:
     regions = {} if args.no_heat else dataset.regions(args.regions)
     autoencoder = load_autoencoder(args.vae) if args.vae else None
     image_encoder = load_clip(args.image_encoder) if args.image_encoder else None
-    schedule = CompletionSchedule(heat=bool(regions))
-    synthetic = _synthetic(args, len(dataset.channels), schedule.slice_size)
+    schedule = CompletionSchedule(heat=bool(regions), denoiser_steps=args.steps)
+    _check_physics(args, len(dataset.channels))
     slices, brightness = read_slices(dataset.cases, len(dataset.channels), regions, args.pixel_mm, schedule.slice_size)
-    if args.steps is not None:
-        schedule = replace(schedule, denoiser_steps=args.steps)
     options = ("d", "pixel_mm", "regions", "no_heat", "maps", "sequences", "draws", "vae", "image_encoder", "fp32")
     train_completion(
         TrainingData(
             slices,
-            synthetic,
+            _synthetic(args, schedule.slice_size),
             dataset.channels,
             args.pixel_mm,
             [median(case[number].dark for case in brightness) for number in range(len(dataset.channels))],
@@ -101,18 +107,33 @@ def run(args: argparse.Namespace) -> None:
     logger.info(f"model written to {args.o}: it makes {', '.join(dataset.channels[:-1])} or {dataset.channels[-1]}.")
 
 
-def _synthetic(args: argparse.Namespace, channels: int, size: int) -> ChannelSlices | None:
+def _check_physics(args: argparse.Namespace, channels: int) -> None:
+    """Refuse options of the pretraining that do not go together.
+
+    Raises:
+        InputError: they do not, or the recipe has no such sequence.
+    """
+    from nnunet_phys.augmentations.recipe_files import load_recipe
+    from nnunet_phys.completion.synthetic_slices import RECIPE, entries_of
+
+    if (args.maps is None) != (args.sequences is None):
+        raise InputError("-maps and -sequences go together: name the sequence of each channel.")
+    if args.maps is not None:
+        if len(args.sequences) != channels:
+            raise InputError(
+                f"-sequences names {len(args.sequences)} sequences for {channels} channels. Name one each."
+            )
+        entries_of(load_recipe(RECIPE), args.sequences)
+
+
+def _synthetic(args: argparse.Namespace, size: int) -> ChannelSlices | None:
     """Slices from maps, if there are maps to make them from.
 
     Raises:
-        InputError: options that do not go together, or maps that cannot be used.
+        InputError: maps that cannot be used.
     """
-    if (args.maps is None) != (args.sequences is None):
-        raise InputError("-maps and -sequences go together: name the sequence of each channel.")
     if args.maps is None:
         return None
-    if len(args.sequences) != channels:
-        raise InputError(f"-sequences names {len(args.sequences)} sequences for {channels} channels. Name one each.")
     from nnunet_phys.completion.synthetic_slices import synthetic_slices
 
     return synthetic_slices(args.maps, args.sequences, args.draws, args.pixel_mm, size, args.seed)

@@ -50,7 +50,7 @@ def _values(path):
 
 def test_the_chain_as_typed(raw, quickly, images, tmp_path, capsys):
     model, done = tmp_path / "model", tmp_path / "done"
-    assert main(["train_completion", "-d", "41", "-o", str(model), "-pixel_mm", "1.5", "-device", "cpu"]) == 0
+    assert main(["train_completion", "-d", "41", "-o", str(model), "-pixel_mm", "1.5", "-steps", "2"]) == 0
     assert main(["complete", "-i", str(images), "-o", str(done), "-model", str(model), "-steps", "2"]) == 0
     said = capsys.readouterr().err.splitlines()[-1]
     assert "1 channel" in said and "SYNTHETIC" in said and "no scar" in said
@@ -173,6 +173,7 @@ def test_training_refusals(raw, tmp_path, monkeypatch, refused):
     refused([*train, "-regions", "MYO", "--no_heat"], "exclude each other")
     refused([*train, "-sequences", "bssfp"], "-maps and -sequences go together")
     refused([*train, "-maps", str(other), "-sequences", "bssfp"], "1 sequences for 3 channels")
+    refused([*train, "-maps", str(other), "-sequences", "bssfp", "lge", "gre"], "lge is not in the recipe default")
     refused([*train, "-vae", str(other)], "holds no autoencoder")
     refused([*train, "-image_encoder", str(other)], "holds no CLIP vision model")
     (other / "Dataset041_Heart" / "labelsTr" / "b.nii.gz").unlink()
@@ -198,7 +199,7 @@ def test_pretrained_parts(raw, quickly, images, tmp_path):
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=32, patch_size=16)).save_pretrained(clip)
     model, done = tmp_path / "model", tmp_path / "done"
-    arguments = ["train_completion", "-d", "41", "-o", str(model), "--no_heat", "-device", "cpu"]
+    arguments = ["train_completion", "-d", "41", "-o", str(model), "--no_heat", "-steps", "2"]
     assert main([*arguments, "-vae", str(vae), "-image_encoder", str(clip)]) == 0
     assert main(["complete", "-i", str(images), "-o", str(done), "-model", str(model), "-steps", "2"]) == 0
     assert _values(done / "a_0001.nii.gz").std() > 0

@@ -88,7 +88,8 @@ def test_a_loss_that_is_not_finite_ends_the_training(data, quick, tmp_path):
 
 
 def test_an_infarct_lies_where_it_lies_in_all_channels():
-    recipe, entries = load_recipe("default"), entries_of(("bssfp", "lge_gre", "black_blood"))
+    recipe = load_recipe("default")
+    entries = entries_of(recipe, ("bssfp", "lge_gre", "black_blood"))
     rng = np.random.default_rng(0)
     examinations = [draw_examination(recipe, entries, rng) for _ in range(20)]
     infarcted = [draws for draws in examinations if draws[0].infarct is not None]
@@ -115,4 +116,4 @@ def test_slices_from_maps_show_the_sequences(tmp_path):
 
 def test_a_sequence_that_the_recipe_lacks():
     with pytest.raises(InputError, match=r"black_blod is not in the recipe default \(did you mean 'black_blood'"):
-        entries_of(("bssfp", "black_blod"))
+        entries_of(load_recipe("default"), ("bssfp", "black_blod"))

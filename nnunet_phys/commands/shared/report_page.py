@@ -71,6 +71,8 @@ text.addEventListener("input", filter);
 kind.addEventListener("input", filter);
 filter();
 </script>"""
+_MOST_SETTINGS = 10
+"""Different settings that are listed; a page of MOLLI series may hold more protocols."""
 _NO_KIND = "other"
 _FOUND = {FOUND_BLOOD: ("blood", "venous blood"), FOUND_MUSCLE: ("myocardium",)}
 
@@ -258,10 +260,6 @@ class ReportPage:
                 f"src='{self.sources[name]}'></div>"
             )
         return f"<section class=case id=case{number}>{''.join(lines)}</section>"
-
-
-_MOST_SETTINGS = 10
-"""Different settings that are listed; a page of MOLLI series may hold more protocols."""
 
 
 def _versions(versions: Mapping[str, str]) -> str:
