@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from nnunet_phys.completion.augmentation import random_views
 from nnunet_phys.completion.slices import DARKEST, ChannelSlices, fit_about_centre
+from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.whole_files import whole_file
 
 WIDTHS = (16, 32, 64, 96, 128)
@@ -57,11 +58,9 @@ class ImageNetwork:
 
     Attributes:
         unet: takes given images and planes that tell which are given.
-        bf16: compute in bfloat16.
     """
 
     unet: UNet2DModel
-    bf16: bool
 
     @torch.inference_mode()
     def complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
@@ -72,27 +71,29 @@ class ImageNetwork:
         padded = -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
         made = []
         for shown, known in zip(fit_about_centre(images, padded, DARKEST).split(4), mask.split(4), strict=True):
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                made.append(_predict(self.unet, shown, known, torch.full((len(shown),), wanted)))
+            where = torch.full((len(shown),), wanted)
+            with _autocast(self.unet.device):
+                predicted = _predict(self.unet, *(values.to(self.unet.device) for values in (shown, known, where)))
+            made.append(predicted.cpu())
         return fit_about_centre(torch.cat(made), size, DARKEST).clamp(-1, 1)
 
 
-def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, bf16: bool) -> ImageNetwork:
+def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, device: torch.device) -> ImageNetwork:
     """Train a network, or read it where it was trained before.
 
     Args:
         slices: the training slices.
         how: the training.
         path: file of its weights.
-        bf16: compute in bfloat16.
+        device: where it is trained and runs.
     """
     channels = slices.images.shape[1]
     torch.manual_seed(how.seed)
-    unet = _new_unet(channels)
+    unet = _new_unet(channels).to(device)
     if path.is_file():
-        unet.load_state_dict(torch.load(path, weights_only=True))
-        return ImageNetwork(unet.eval(), bf16)
-    discriminator = _discriminator(channels) if how.adversarial else None
+        unet.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+        return ImageNetwork(unet.eval())
+    discriminator = _discriminator(channels).to(device) if how.adversarial else None
     rate = ADVERSARIAL_RATE if how.adversarial else LEARNING_RATE
     betas = (0.5, 0.999) if how.adversarial else (0.9, 0.999)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=rate, betas=betas, weight_decay=1e-4)
@@ -106,8 +107,9 @@ def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, b
         given = (torch.arange(channels)[None] != wanted[:, None]) & (
             torch.rand((how.batch, channels), generator=generator) >= DROPPED
         )
-        truth = views[torch.arange(how.batch), wanted]
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        views, wanted, given = views.to(device), wanted.to(device), given.to(device)
+        truth = views[torch.arange(how.batch, device=device), wanted]
+        with _autocast(device):
             made = _predict(unet, views, given, wanted)
             loss = l1_loss(made, truth)
             if discriminator is not None and rival is not None:
@@ -126,7 +128,11 @@ def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, b
         schedule.step()
     with whole_file(path) as temporary:
         torch.save(unet.state_dict(), temporary)
-    return ImageNetwork(unet.eval(), bf16)
+    return ImageNetwork(unet.eval())
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(device))
 
 
 def _predict(unet: UNet2DModel, images: torch.Tensor, given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -109,7 +109,7 @@ def _image_network(adversarial: bool) -> Fit:
     def fit(cases: Sequence[ChannelCase], folder: Path, setting: Setting) -> Completer:
         how = ImageTraining(setting.steps, pixel_mm=PIXEL_MM, adversarial=adversarial, seed=setting.seed)
         path = folder / f"{'gan' if adversarial else 'regression'}.pt"
-        return train_image_network(training_slices(cases, regions=False), how, path, setting.bf16)
+        return train_image_network(training_slices(cases, regions=False), how, path, setting.device)
 
     return fit
 

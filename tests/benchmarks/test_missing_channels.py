@@ -11,6 +11,7 @@ from scipy.ndimage import uniform_filter
 
 from missing_channels import report
 from missing_channels.__main__ import main
+from missing_channels.image_networks import ImageTraining, train_image_network
 from missing_channels.image_scores import Regions, flicker, heart_box, mean_scores, slice_scores
 from missing_channels.protocol import FOLDS, TASKS, split
 from missing_channels.simple_methods import Copy, Lookup
@@ -100,3 +101,17 @@ def test_without_data_it_says_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("NNUNET_PHYS_DATA", raising=False)
     assert main(["run", "-work", str(tmp_path), "-methods", "copy"]) == 1
     assert "NNUNET_PHYS_DATA is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_an_image_network_is_trained_once(tmp_path, adversarial):
+    """The second call reads its weights, and makes the same image; a channel that is not given is not seen."""
+    images = torch.rand(2, 3, 40, 36, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    slices = ChannelSlices(images.half(), torch.zeros(2, 0, 40, 36))
+    how = ImageTraining(steps=2, batch=2, view=32, adversarial=adversarial)
+    first, second = (train_image_network(slices, how, tmp_path / "network.pt", torch.device("cpu")) for _ in range(2))
+    made = first.complete(images, (0, 2), 1)
+    assert made.shape == (2, 40, 36) and float(made.abs().max()) <= 1
+    other = images.clone()
+    other[:, 1] = 0.3
+    assert torch.equal(second.complete(other, (0, 2), 1), made)
