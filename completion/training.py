@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,6 +72,27 @@ class CompletionSchedule:
     heat: bool = True
     slice_size: int = 320
     checkpoint_minutes: float = field(default=3.0, compare=False)
+
+    def scaled(self, denoiser_steps: int, batch_factor: int) -> CompletionSchedule:
+        """The same schedule with other lengths, all phases in proportion, and with more views per step.
+
+        Args:
+            denoiser_steps: optimiser steps of the denoiser.
+            batch_factor: factor of the views per step. Learning rates grow by its square root, as Adam's should
+                (Malladi et al., NeurIPS 2022).
+        """
+        share, growth = denoiser_steps / self.denoiser_steps, math.sqrt(batch_factor)
+        return replace(
+            self,
+            autoencoder_steps=math.ceil(share * self.autoencoder_steps),
+            encoder_steps=math.ceil(share * self.encoder_steps),
+            pretraining_steps=math.ceil(share * self.pretraining_steps),
+            denoiser_steps=denoiser_steps,
+            batch=batch_factor * self.batch,
+            autoencoder_batch=batch_factor * self.autoencoder_batch,
+            learning_rate=growth * self.learning_rate,
+            autoencoder_rate=growth * self.autoencoder_rate,
+        )
 
 
 @dataclass(frozen=True, eq=False)

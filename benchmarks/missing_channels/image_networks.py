@@ -6,6 +6,7 @@ tells which is wanted. Training: the same random views as the model's, AdamW, th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +25,9 @@ from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.whole_files import whole_file
 
 WIDTHS = (16, 32, 64, 96, 128)
+BATCH = 8
+VIEW = 192
+"""Rows and columns of a view, as for the model."""
 LEARNING_RATE = 3e-4
 ADVERSARIAL_RATE = 2e-4  # pix2pix (Isola et al., CVPR 2017), as the weight of L1
 L1_WEIGHT = 100.0
@@ -37,19 +41,17 @@ class ImageTraining:
 
     Attributes:
         steps: optimiser steps.
-        batch: views per step.
-        view: rows and columns of a view.
+        batch_factor: factor of the views per step; the learning rate grows by its square root.
         pixel_mm: pixel size.
         adversarial: with a discriminator, as in pix2pix.
         seed: of weights and views.
     """
 
     steps: int
-    batch: int = 8
-    view: int = 192
-    pixel_mm: float = 1.0
-    adversarial: bool = False
-    seed: int = 0
+    batch_factor: int
+    pixel_mm: float
+    adversarial: bool
+    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,18 +96,19 @@ def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, d
         unet.load_state_dict(torch.load(path, map_location=device, weights_only=True))
         return ImageNetwork(unet.eval())
     discriminator = _discriminator(channels).to(device) if how.adversarial else None
-    rate = ADVERSARIAL_RATE if how.adversarial else LEARNING_RATE
+    rate = math.sqrt(how.batch_factor) * (ADVERSARIAL_RATE if how.adversarial else LEARNING_RATE)
+    batch = how.batch_factor * BATCH
     betas = (0.5, 0.999) if how.adversarial else (0.9, 0.999)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=rate, betas=betas, weight_decay=1e-4)
     schedule = get_cosine_schedule_with_warmup(optimiser, how.steps // 20, how.steps)
     rival = None if discriminator is None else torch.optim.AdamW(discriminator.parameters(), lr=rate, betas=betas)
     generator = torch.Generator().manual_seed(how.seed)
     for _ in tqdm(range(how.steps), desc=path.stem, mininterval=5):
-        chosen = torch.randint(len(slices), (how.batch,), generator=generator)
-        views = random_views(slices, chosen, how.view, how.pixel_mm, generator).images
-        wanted = torch.randint(channels, (how.batch,), generator=generator)
+        chosen = torch.randint(len(slices), (batch,), generator=generator)
+        views = random_views(slices, chosen, VIEW, how.pixel_mm, generator).images
+        wanted = torch.randint(channels, (batch,), generator=generator)
         given = (torch.arange(channels)[None] != wanted[:, None]) & (
-            torch.rand((how.batch, channels), generator=generator) >= DROPPED
+            torch.rand((batch, channels), generator=generator) >= DROPPED
         )
         views, wanted, given = views.to(device), wanted.to(device), given.to(device)
         truth = views[torch.arange(how.batch, device=device), wanted]

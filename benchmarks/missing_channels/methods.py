@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,12 +46,14 @@ class Setting:
 
     Attributes:
         steps: steps of the denoiser and of the image networks.
+        batch_factor: factor of a CPU's views per step.
         maps: folder of maps for pretraining; None where there is none.
         device: where models are trained and run.
         seed: of all trainings.
     """
 
     steps: int
+    batch_factor: int
     maps: Path | None
     device: torch.device
     seed: int = 0
@@ -107,7 +109,7 @@ def training_slices(cases: Sequence[ChannelCase], regions: bool = True) -> Chann
 
 def _image_network(adversarial: bool) -> Fit:
     def fit(cases: Sequence[ChannelCase], folder: Path, setting: Setting) -> Completer:
-        how = ImageTraining(setting.steps, pixel_mm=PIXEL_MM, adversarial=adversarial, seed=setting.seed)
+        how = ImageTraining(setting.steps, setting.batch_factor, PIXEL_MM, adversarial, setting.seed)
         path = folder / f"{'gan' if adversarial else 'regression'}.pt"
         return train_image_network(training_slices(cases, regions=False), how, path, setting.device)
 
@@ -116,21 +118,37 @@ def _image_network(adversarial: bool) -> Fit:
 
 def _model(physics: bool, heat: bool = True, **sampling: Any) -> Fit:
     """A completion model; methods that differ in sampling alone share a training."""
-    schedule = CompletionSchedule(heat=heat)
-    name = f"model{'_physics' if physics else ''}{'' if heat else '_no_heat'}"
 
     def fit(cases: Sequence[ChannelCase], folder: Path, setting: Setting) -> Completer:
-        path = folder / name
-        if not path.is_dir():
-            synthetic = None
-            if physics and setting.maps is not None:
-                synthetic = synthetic_slices(setting.maps, SEQUENCES, 1, PIXEL_MM, schedule.slice_size, setting.seed)
-            data = TrainingData(training_slices(cases, heat), synthetic, CHANNELS, PIXEL_MM, (0.0,) * 3, (1.0,) * 3)
-            how = replace(schedule, denoiser_steps=setting.steps)
-            train_completion(data, path, how, setting.device, setting.seed, setting.bf16, {"benchmark": name})
-        return Sampling(load_model(path, setting.device), **sampling)
+        return Sampling(_trained_pipeline(cases, folder, setting, physics, heat), **sampling)
 
     return fit
+
+
+def _trained_pipeline(
+    cases: Sequence[ChannelCase], folder: Path, setting: Setting, physics: bool, heat: bool
+) -> CompletionPipeline:
+    """Train a model, or read it where it was trained before; without heat map with the encoders of that with it."""
+    name = f"model{'_physics' if physics else ''}{'' if heat else '_no_heat'}"
+    path = folder / name
+    if not path.is_dir():
+        schedule = CompletionSchedule(heat=heat).scaled(setting.steps, setting.batch_factor)
+        with_heat = None if heat else _trained_pipeline(cases, folder, setting, physics, heat=True)
+        synthetic = None
+        if physics and setting.maps is not None:
+            synthetic = synthetic_slices(setting.maps, SEQUENCES, 1, PIXEL_MM, schedule.slice_size, setting.seed)
+        train_completion(
+            TrainingData(training_slices(cases, heat), synthetic, CHANNELS, PIXEL_MM, (0.0,) * 3, (1.0,) * 3),
+            path,
+            schedule,
+            setting.device,
+            setting.seed,
+            setting.bf16,
+            {"benchmark": name},
+            with_heat and with_heat.autoencoder,
+            with_heat and with_heat.image_encoder,
+        )
+    return load_model(path, setting.device)
 
 
 METHODS: dict[str, tuple[str, Fit]] = {

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("-folds", nargs="+", type=int, choices=range(FOLDS), default=list(range(FOLDS)))
     parser.add_argument("-steps", type=int, default=6000, help="steps of each network (default %(default)s)")
+    parser.add_argument("-batch_factor", type=int, default=1, help="factor of the views per step (default %(default)s)")
     parser.add_argument("-maps", type=Path, help="maps of cine, for pretraining")
     parser.add_argument("-test", type=Path, help="test all on these patients instead, trained on all of MyoPS's")
     parser.add_argument("-device", default="cpu")
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Do what is not done."""
     cases = read_cases(training_patients())
-    setting = Setting(args.steps, args.maps, torch_device(args.device))
+    setting = Setting(args.steps, args.batch_factor, args.maps, torch_device(args.device))
     parts = [(f"fold{fold}", *split(cases, fold)) for fold in args.folds]
     if args.test is not None:
         parts = [("test", cases, read_cases(args.test))]
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
                     "method": method,
                     "part": part,
                     "steps": args.steps,
+                    "batch_factor": args.batch_factor,
                     "versions": package_versions(),
                     "device": str(setting.device),
                     **score(completer, tested),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_STEPS = 1_000_000
+MOST_BATCHES = 100
+"""Multiple of a CPU's batch. Assumed: 800 views of 192 pixels fill a GPU."""
 MOST_DRAWS = 1000
 PIXEL_RANGE_MM = (0.5, 5.0)
 """Smaller pixels than a scanner's, and those of the coarsest cardiac images. Assumed."""
@@ -35,7 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-steps",
         type=whole_number(1, MOST_STEPS),
         default=DENOISER_STEPS,
-        help="steps of the denoiser (default %(default)s)",
+        help="steps of the denoiser; the other networks' are in proportion (default %(default)s)",
+    )
+    parser.add_argument(
+        "-batch_factor",
+        type=whole_number(1, MOST_BATCHES),
+        default=1,
+        help="views per step, as a multiple of a CPU's 8; a GPU takes more in the same time (default %(default)s)",
     )
     parser.add_argument(
         "-pixel_mm",
@@ -82,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     regions = {} if args.no_heat else dataset.regions(args.regions)
     autoencoder = load_autoencoder(args.vae) if args.vae else None
     image_encoder = load_clip(args.image_encoder) if args.image_encoder else None
-    schedule = CompletionSchedule(heat=bool(regions), denoiser_steps=args.steps)
+    schedule = CompletionSchedule(heat=bool(regions)).scaled(args.steps, args.batch_factor)
     _check_physics(args, len(dataset.channels))
     slices, brightness = read_slices(dataset.cases, len(dataset.channels), regions, args.pixel_mm, schedule.slice_size)
     options = ("d", "pixel_mm", "regions", "no_heat", "maps", "sequences", "draws", "vae", "image_encoder", "fp32")

@@ -1,0 +1,26 @@
+"""The schedule's lengths and batches."""
+
+import pytest
+
+from nnunet_phys.completion.training import CompletionSchedule
+
+
+def test_scaled_keeps_the_proportions_of_the_phases():
+    schedule = CompletionSchedule()
+    half = schedule.scaled(schedule.denoiser_steps // 2, 1)
+    for name in ("autoencoder_steps", "encoder_steps", "pretraining_steps", "denoiser_steps"):
+        assert getattr(half, name) == getattr(schedule, name) / 2
+    assert half.learning_rate == schedule.learning_rate
+
+
+def test_a_larger_batch_has_larger_learning_rates():
+    schedule = CompletionSchedule()
+    larger = schedule.scaled(schedule.denoiser_steps, 4)
+    assert (larger.batch, larger.autoencoder_batch) == (4 * schedule.batch, 4 * schedule.autoencoder_batch)
+    assert larger.learning_rate == pytest.approx(2 * schedule.learning_rate)
+    assert larger.autoencoder_rate == pytest.approx(2 * schedule.autoencoder_rate)
+    assert larger.denoiser_steps == schedule.denoiser_steps
+
+
+def test_no_phase_is_left_without_a_step():
+    assert CompletionSchedule().scaled(1, 1).encoder_steps == 1
