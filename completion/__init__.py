@@ -9,10 +9,11 @@ After CMRDiff (Xie, Li, Ma and Xiao, ISMRM 2024, abstract 0384). Read in the ord
     autoencoder     images <-> latents
     image_encoder   images -> features, learned contrastively
     conditions      latents and features of the given channels, as the denoiser sees them
-    denoiser        the U-Net that removes noise from the latents of the wanted channel
+    regressor       the most likely image of the wanted channel
+    denoiser        the U-Net that removes noise from what the latents of the wanted channel have beyond it
     heat_map        where the denoiser's loss counts more
     guidance        one guidance scale for each given channel
     pipeline        given images -> samples of the wanted image; a model on disk
-    training        the three networks, one after the other
+    training        the networks, one after the other
     completing      cases with missing channels -> files
 """

@@ -1,4 +1,4 @@
-"""What the denoiser sees of the given channels: their latents, and tokens of their features for cross-attention."""
+"""What the denoiser sees: the given channels' latents, tokens of their features, and what a regression expects."""
 
 from __future__ import annotations
 
@@ -9,11 +9,29 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+CHANNEL_MISSING = 0.15
+"""Probability with which each channel but the wanted one is missing in training. A choice: a quarter of samples have
+one given channel of two then, from which a model must be able to complete, too."""
 CHANNEL_DROPPED = 0.15
-"""Probability with which each given channel is dropped in training. A choice: a quarter of the samples then have one
-given channel of two, from which a model must be able to complete, too."""
+"""Probability with which each given channel is hidden from the denoiser, which guidance needs. A choice."""
 ALL_DROPPED = 0.05
-"""Probability with which all are dropped together, which guidance needs. A choice."""
+"""Probability with which all are hidden together. A choice."""
+
+
+def some_available(wanted: torch.Tensor, channels: int, generator: torch.Generator) -> torch.Tensor:
+    """Which channels are given, by chance; at least one of those that are not wanted.
+
+    Args:
+        wanted: number of the wanted channel, int64 (slices,).
+        channels: number of channels.
+        generator: on the CPU.
+
+    Returns:
+        bool (slices, channels).
+    """
+    chance = torch.rand((len(wanted), channels), generator=generator)
+    chance[torch.arange(len(wanted)), wanted] = -1.0
+    return (chance >= CHANNEL_MISSING) | (chance == chance.amax(1, keepdim=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,19 +43,21 @@ class Conditions:
         features: (slices, channels, places, length), likewise.
         given: bool (slices, channels).
         wanted: number of the wanted channel, int64 (slices,).
+        expected: latents of the regression's image (slices, latent channels, rows, columns); zeros without one.
     """
 
     latents: torch.Tensor
     features: torch.Tensor
     given: torch.Tensor
     wanted: torch.Tensor
+    expected: torch.Tensor
 
     def with_first(self, count: int) -> Conditions:
         """The same with only the first `count` of each slice's given channels."""
         return replace(self, given=self.given & (self.given.cumsum(1) <= count))
 
     def with_some_dropped(self, generator: torch.Generator) -> Conditions:
-        """The same with channels dropped by chance, as in training.
+        """The same with channels hidden by chance, as in training.
 
         Args:
             generator: on the CPU.

@@ -1,4 +1,4 @@
-"""The network that removes noise from the latents of the wanted channel."""
+"""The network that removes noise from the latents of the wanted channel, or from what they have beyond a regression."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def new_denoiser(
     fold = max(1, COARSEST // reduction)
     coarser = len(widths) - 1
     return UNet2DConditionModel(
-        in_channels=fold**2 * latent_channels * (1 + channels) + channels,
+        in_channels=fold**2 * latent_channels * (2 + channels) + channels,
         out_channels=fold**2 * latent_channels,
         block_out_channels=widths,
         down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * coarser),
@@ -63,8 +63,8 @@ def predict_velocity(
 ) -> torch.Tensor:
     """The velocity v (Salimans and Ho, ICLR 2022) of noisy latents.
 
-    The noisy latents are concatenated with those of the given channels, zeros where one is not given, and with planes
-    that tell which are.
+    The noisy latents are concatenated with those that a regression expects, with those of the given channels, zeros
+    where one is not given, and with planes that tell which are.
 
     Args:
         unet: the denoiser.
@@ -79,7 +79,7 @@ def predict_velocity(
     fold = fold_of(unet, noisy.shape[1])
     given = conditions.given[:, :, None, None]
     shown = (conditions.latents * given[..., None]).flatten(1, 2)
-    folded = pixel_unshuffle(torch.cat((noisy, shown), 1), fold)
+    folded = pixel_unshuffle(torch.cat((noisy, conditions.expected, shown), 1), fold)
     planes = given.to(folded).expand(-1, -1, *folded.shape[2:])
     output = unet(
         torch.cat((folded, planes), 1),

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import nn
 
 from nnunet_phys.completion.augmentation import random_views
 from nnunet_phys.completion.autoencoder import latents_of
-from nnunet_phys.completion.conditions import Conditions
+from nnunet_phys.completion.conditions import Conditions, some_available
 from nnunet_phys.completion.heat_map import smooth_masks
 from nnunet_phys.completion.image_encoder import features_of
+from nnunet_phys.completion.regressor import regress
 from nnunet_phys.completion.slices import ChannelSlices
 from nnunet_phys.progress import ProgressBar
 
 BATCH = 16
 """Views encoded at a time."""
+
+
+class Encoders(NamedTuple):
+    """The networks that are trained before the denoiser.
+
+    Attributes:
+        autoencoder: images to latents and back.
+        image_encoder: images to features.
+        regressor: given images to the wanted one; or None.
+    """
+
+    autoencoder: AutoencoderKL
+    image_encoder: nn.Module
+    regressor: UNet2DModel | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,24 +45,21 @@ class LatentBank:
         latents: float16 (views, channels, latent channels, rows, columns).
         features: float16 (views, channels, places, length).
         regions: float16 (views, regions, rows, columns), smooth masks.
+        given: bool (views, wanted channels, channels): which channels are given where one is wanted.
+        expected: float16 (views, wanted channels, latent channels, rows, columns), latents of the regression's image;
+            zeros without one.
     """
 
     latents: torch.Tensor
     features: torch.Tensor
     regions: torch.Tensor
+    given: torch.Tensor
+    expected: torch.Tensor
 
     @classmethod
     @torch.inference_mode()
     def encode(
-        cls,
-        slices: ChannelSlices,
-        views: int,
-        size: int,
-        pixel_mm: float,
-        autoencoder: AutoencoderKL,
-        image_encoder: nn.Module,
-        seed: int,
-        bf16: bool,
+        cls, slices: ChannelSlices, views: int, size: int, pixel_mm: float, encoders: Encoders, seed: int, bf16: bool
     ) -> LatentBank:
         """Encode random views, every slice equally often.
 
@@ -54,32 +68,48 @@ class LatentBank:
             views: number of views.
             size: rows and columns of a view.
             pixel_mm: pixel size.
-            autoencoder, image_encoder: the encoders.
+            encoders: the encoders.
             seed: of the views; the same seed makes the same bank.
             bf16: compute in bfloat16.
         """
-        generator, device = torch.Generator().manual_seed(seed), autoencoder.device
+        generator, device = torch.Generator().manual_seed(seed), encoders.autoencoder.device
         order = torch.cat([torch.randperm(len(slices), generator=generator) for _ in range(-(-views // len(slices)))])
         parts: list[tuple[torch.Tensor, ...]] = []
         for indices in ProgressBar(order[:views].split(BATCH), desc="encoding", unit="batch"):
             seen = random_views(slices, indices, size, pixel_mm, generator)
             count, channels = seen.images.shape[:2]
-            images = seen.images.flatten(0, 1).to(device)
+            wanted = torch.arange(channels).expand(count, -1)
+            given = some_available(wanted.flatten(), channels, generator)
+            images = seen.images.to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                latents = latents_of(autoencoder, images)
-                features = features_of(image_encoder, images)
+                latents = latents_of(encoders.autoencoder, images.flatten(0, 1))
+                features = features_of(encoders.image_encoder, images.flatten(0, 1))
+                if encoders.regressor is None:
+                    expected = torch.zeros_like(latents)
+                else:
+                    repeated = images.repeat_interleave(channels, 0)
+                    image = regress(encoders.regressor, repeated, given.to(device), wanted.flatten().to(device))
+                    expected = latents_of(encoders.autoencoder, image.clamp(-1, 1))
             masks = smooth_masks(seen.regions, (latents.shape[2], latents.shape[3]))
-            encoded = (
-                latents.view(count, channels, *latents.shape[1:]),
-                features.view(count, channels, *features.shape[1:]),
+            by_view = (values.view(count, channels, *values.shape[1:]).half().cpu() for values in (latents, features))
+            parts.append(
+                (
+                    *by_view,
+                    masks.half(),
+                    given.view(count, channels, channels),
+                    expected.view(count, channels, *expected.shape[1:]).half().cpu(),
+                )
             )
-            parts.append(tuple(values.half().cpu() for values in (*encoded, masks)))
         return cls(*(torch.cat(values).clone() for values in zip(*parts, strict=True)))
+
+    def residual_scale(self) -> float:
+        """Standard deviation of what latents have beyond the regression; of the latents themselves without one."""
+        return float((self.latents.float() - self.expected.float()).std())
 
     def draw(
         self, views: int, generator: torch.Generator, device: torch.device
     ) -> tuple[Conditions, torch.Tensor, torch.Tensor]:
-        """Random views, with a random channel wanted of each and the others given but for what is dropped by chance.
+        """Random views, with a random channel wanted of each and the others given but for what is hidden by chance.
 
         Args:
             views: their number.
@@ -89,12 +119,17 @@ class LatentBank:
         Returns:
             The conditions; latents of the wanted channel (views, latent channels, rows, columns); the smooth masks.
         """
-        channels = self.latents.shape[1]
         chosen = torch.randint(len(self.latents), (views,), generator=generator)
-        wanted = torch.randint(channels, (views,), generator=generator)
-        given = torch.arange(channels)[None] != wanted[:, None]
-        latents, features, regions = (
-            values[chosen].float().to(device) for values in (self.latents, self.features, self.regions)
+        wanted = torch.randint(self.latents.shape[1], (views,), generator=generator)
+        latents, features, regions, expected = (
+            values.float().to(device)
+            for values in (
+                self.latents[chosen],
+                self.features[chosen],
+                self.regions[chosen],
+                self.expected[chosen, wanted],
+            )
         )
-        conditions = Conditions(latents, features, given.to(device), wanted.to(device)).with_some_dropped(generator)
+        given = self.given[chosen, wanted].to(device)
+        conditions = Conditions(latents, features, given, wanted.to(device), expected).with_some_dropped(generator)
         return conditions, latents[torch.arange(views), wanted.to(device)], regions

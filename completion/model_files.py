@@ -63,8 +63,9 @@ def load_model(folder: Path, device: torch.device) -> CompletionPipeline:
     if len(pipeline.config["channels"]) != expected or expected < 2:
         raise InputError(f"-model {folder} does not name its channels. {remedy}")
     pipeline.set_progress_bar_config(disable=True)
-    for part in (pipeline.autoencoder, pipeline.image_encoder, pipeline.projection, pipeline.unet):
-        part.eval().requires_grad_(False)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval().requires_grad_(False)
     pipeline.to(device)
     return pipeline
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -21,6 +23,7 @@ from nnunet_phys.completion.defaults import STEPS, STRENGTH
 from nnunet_phys.completion.denoiser import multiple_of, predict_velocity
 from nnunet_phys.completion.guidance import GuidanceTerm, guidance_terms, guided
 from nnunet_phys.completion.image_encoder import ImageEncoder, features_of
+from nnunet_phys.completion.regressor import MULTIPLE, regress
 from nnunet_phys.completion.slices import DARKEST, fit_about_centre
 from nnunet_phys.devices import computes_in_bfloat16
 
@@ -47,11 +50,15 @@ class CompletionPipeline(DiffusionPipeline):
         projection: features to tokens.
         unet: the denoiser.
         scheduler: the noise schedule of its training.
+        regressor: given images to the wanted one, from whose latents the denoiser's differ; or None.
+        residual_scale: standard deviation of what latents have beyond the regressor's.
         channels: names of the channels, by their numbers.
         pixel_mm: pixel size of the slices that it learned.
         dark, bright: of each channel, what -1 and 1 are in images; the medians of the training volumes.
         record: how it was made; free form.
     """
+
+    _optional_components: ClassVar[list[str]] = ["regressor"]  # may be None on disk, too
 
     def __init__(
         self,
@@ -60,6 +67,8 @@ class CompletionPipeline(DiffusionPipeline):
         projection: TokenProjection,
         unet: UNet2DConditionModel,
         scheduler: DDPMScheduler,
+        regressor: UNet2DModel | None = None,
+        residual_scale: float = 1.0,
         channels: Sequence[str] = (),  # diffusers takes arguments without a default for networks
         pixel_mm: float = 1.0,
         dark: Sequence[float] = (),
@@ -73,15 +82,22 @@ class CompletionPipeline(DiffusionPipeline):
             projection=projection,
             unet=unet,
             scheduler=scheduler,
+            regressor=regressor,
         )
         self.register_to_config(
-            channels=list(channels), pixel_mm=pixel_mm, dark=list(dark), bright=list(bright), record=record
+            residual_scale=residual_scale,
+            channels=list(channels),
+            pixel_mm=pixel_mm,
+            dark=list(dark),
+            bright=list(bright),
+            record=record,
         )
 
     @property
     def multiple(self) -> int:
         """Slices are padded to multiples of this many rows and columns."""
-        return multiple_of(self.unet, self.autoencoder.config["latent_channels"], reduction(self.autoencoder))
+        of_unet = multiple_of(self.unet, self.autoencoder.config["latent_channels"], reduction(self.autoencoder))
+        return math.lcm(of_unet, MULTIPLE)
 
     @torch.inference_mode()
     def __call__(
@@ -120,7 +136,7 @@ class CompletionPipeline(DiffusionPipeline):
             conditions = self._conditions(images, given, wanted)
             terms = guidance_terms(scales or (1.0,) * len(given))
 
-            # 2. From noise, or from a given channel with noise, to latents
+            # 2. From noise, or from a given channel with noise, to what latents have beyond the regression
             solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
             made = []
             for _ in self.progress_bar(range(samples)):
@@ -132,17 +148,19 @@ class CompletionPipeline(DiffusionPipeline):
                     first = steps - max(1, round(steps * strength))
                     timesteps = timesteps[first:]
                     solver.set_begin_index(first)
-                    latents = solver.add_noise(conditions.latents[:, start], latents, timesteps[:1])
+                    residual = (conditions.latents[:, start] - conditions.expected) / self.config["residual_scale"]
+                    latents = solver.add_noise(residual, latents, timesteps[:1])
                 for timestep in timesteps:
                     velocity = self._guided_velocity(latents, timestep, conditions, terms)
                     latents = solver.step(velocity, timestep, latents).prev_sample
 
                 # 3. Latents to images
+                latents = conditions.expected + self.config["residual_scale"] * latents
                 made.append(images_of(self.autoencoder, latents))
         return CompletionOutput(fit_about_centre(torch.stack(made), (size[0], size[1]), DARKEST).cpu())
 
     def _conditions(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> Conditions:
-        """Latents and features of the given channels; zeros for the others."""
+        """Latents and features of the given channels, zeros for the others; latents of the regression."""
         slices, channels = images.shape[:2]
         shown = images[:, list(given)].flatten(0, 1)
         numbers = torch.tensor(list(given), device=self.device)
@@ -154,12 +172,13 @@ class CompletionPipeline(DiffusionPipeline):
 
         mask = torch.zeros(slices, channels, dtype=torch.bool, device=self.device)
         mask[:, numbers] = True
-        return Conditions(
-            scatter(latents_of(self.autoencoder, shown)),
-            scatter(features_of(self.image_encoder, shown)),
-            mask,
-            torch.full((slices,), wanted, device=self.device),
-        )
+        wanted_of_slices = torch.full((slices,), wanted, device=self.device)
+        latents = scatter(latents_of(self.autoencoder, shown))
+        expected = torch.zeros_like(latents[:, 0])
+        if self.regressor is not None:
+            regression = regress(self.regressor, images, mask, wanted_of_slices)
+            expected = latents_of(self.autoencoder, regression.clamp(-1, 1))
+        return Conditions(latents, scatter(features_of(self.image_encoder, shown)), mask, wanted_of_slices, expected)
 
     def _guided_velocity(
         self, latents: torch.Tensor, timestep: torch.Tensor, conditions: Conditions, terms: Sequence[GuidanceTerm]

@@ -1,4 +1,4 @@
-"""Train a completion model: autoencoder, image encoder and denoiser, one after the other; a killed run goes on."""
+"""Train a completion model: autoencoder, image encoder, regressor and denoiser in turn; a killed run goes on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,9 +23,10 @@ from nnunet_phys.completion.defaults import DENOISER_STEPS
 from nnunet_phys.completion.denoiser import new_denoiser, predict_velocity
 from nnunet_phys.completion.heat_map import HeatMap
 from nnunet_phys.completion.image_encoder import ImageEncoder, contrastive_loss, feature_length
-from nnunet_phys.completion.latent_bank import LatentBank
+from nnunet_phys.completion.latent_bank import Encoders, LatentBank
 from nnunet_phys.completion.model_files import check_vacant, save_model
 from nnunet_phys.completion.pipeline import CompletionPipeline
+from nnunet_phys.completion.regressor import new_regressor, regression_loss
 from nnunet_phys.completion.slices import ChannelSlices
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.averaged_optimiser import AveragedOptimiser
@@ -45,13 +47,15 @@ class CompletionSchedule:
     """How long and on what the networks learn.
 
     Attributes:
-        autoencoder_steps, encoder_steps, pretraining_steps, denoiser_steps: optimiser steps.
+        autoencoder_steps, encoder_steps, denoiser_steps: optimiser steps.
+        regressor_steps: those of the regressor; 0 for latent diffusion alone, as published.
+        pretraining_share: steps on slices from maps, relative to those on the user's, of regressor and denoiser.
         view: rows and columns of a view.
         views: views that are encoded once for the denoiser.
         autoencoder_crop: rows and columns of the autoencoder's views.
-        batch: views per step of the denoiser and the image encoder.
+        batch: views per step of the image encoder, the regressor and the denoiser.
         autoencoder_batch: views per step of the autoencoder, of one channel each.
-        learning_rate: the greatest learning rate of the denoiser.
+        learning_rate: the greatest learning rate of the regressor and the denoiser.
         autoencoder_rate: that of the autoencoder and the image encoder.
         heat: whether the denoiser's loss counts more in the regions.
         slice_size: rows and columns of the slices that are kept in memory; views are not taken from beyond.
@@ -60,8 +64,9 @@ class CompletionSchedule:
 
     autoencoder_steps: int = 3000
     encoder_steps: int = 600
-    pretraining_steps: int = 4000
+    regressor_steps: int = 4000
     denoiser_steps: int = DENOISER_STEPS
+    pretraining_share: float = 0.6
     view: int = 192
     views: int = 3000
     autoencoder_crop: int = 96
@@ -86,7 +91,7 @@ class CompletionSchedule:
             self,
             autoencoder_steps=math.ceil(share * self.autoencoder_steps),
             encoder_steps=math.ceil(share * self.encoder_steps),
-            pretraining_steps=math.ceil(share * self.pretraining_steps),
+            regressor_steps=math.ceil(share * self.regressor_steps),
             denoiser_steps=denoiser_steps,
             batch=batch_factor * self.batch,
             autoencoder_batch=batch_factor * self.autoencoder_batch,
@@ -201,7 +206,9 @@ def train_completion(
         image_encoder = image_encoder or ImageEncoder()
         projection = TokenProjection(len(data.channels), feature_length(image_encoder), TOKENS)
         unet = new_denoiser(len(data.channels), autoencoder.config["latent_channels"], reduction(autoencoder), TOKENS)
-    modules = [module.to(device) for module in (autoencoder, image_encoder, projection, unet)]
+        regressor = new_regressor(len(data.channels)) if schedule.regressor_steps else None
+    parts = (autoencoder, image_encoder, projection, unet, regressor)
+    modules = [part.to(device) for part in parts if part is not None]
     training = _Training(data, schedule, checkpoint, device, seed, bf16)
     training.check_disk(modules)
     everything = [data.slices] if data.synthetic is None else [data.slices, data.synthetic]
@@ -232,36 +239,52 @@ def train_completion(
         )
     image_encoder.eval().requires_grad_(False)
 
-    # 3. The denoiser: on slices from maps, then on the user's
-    scheduler, heat_map = new_scheduler(), HeatMap(torch.ones(data.slices.regions.shape[1]))
-    networks = {"unet": unet, "projection": projection}
+    # 3. The regressor: on slices from maps, then on the user's
+    stages = [("", data.slices, 1.0)]
+    if data.synthetic is not None:
+        stages.insert(0, (", pretraining", data.synthetic, schedule.pretraining_share))
+    if regressor is not None:
+        for suffix, slices, share in stages:
+            training.run(
+                f"regressor{suffix}",
+                {"regressor": regressor},
+                schedule.learning_rate,
+                math.ceil(share * schedule.regressor_steps),
+                lambda learner, slices=slices: regression_loss(
+                    regressor,
+                    training.views([slices], schedule.batch, schedule.view, learner.generator),
+                    learner.generator,
+                ),
+            )
+        regressor.eval().requires_grad_(False)
 
-    def learn_to_denoise(name: str, slices: ChannelSlices, steps: int, heated: bool) -> None:
+    # 4. The denoiser, likewise
+    scheduler, heat_map = new_scheduler(), HeatMap(torch.ones(data.slices.regions.shape[1]))
+    encoders, residual_scale = Encoders(autoencoder, image_encoder, regressor), 1.0
+    for suffix, slices, share in stages:
+        name, heated = f"denoiser{suffix}", schedule.heat and slices is data.slices
         if training.is_done(name):
-            return
-        bank = LatentBank.encode(
-            slices, schedule.views, schedule.view, data.pixel_mm, autoencoder, image_encoder, seed, bf16
-        )
+            continue
+        bank = LatentBank.encode(slices, schedule.views, schedule.view, data.pixel_mm, encoders, seed, bf16)
+        residual_scale = bank.residual_scale()
         training.run(
             name,
-            networks,
+            {"unet": unet, "projection": projection},
             schedule.learning_rate,
-            steps,
-            lambda learner: _denoising_loss(unet, projection, scheduler, bank, heated, learner, training),
+            math.ceil(share * schedule.denoiser_steps),
+            partial(_denoising_loss, unet, projection, scheduler, bank, residual_scale, heated, training),
             heat_map,
         )
 
-    if data.synthetic is not None:
-        learn_to_denoise("denoiser, pretraining", data.synthetic, schedule.pretraining_steps, heated=False)
-    learn_to_denoise("denoiser", data.slices, schedule.denoiser_steps, heated=schedule.heat)
-
-    # 4. The model
+    # 5. The model
     pipeline = CompletionPipeline(
         autoencoder.cpu(),
         image_encoder.cpu(),
         projection.cpu(),
         unet.cpu(),
         scheduler,
+        None if regressor is None else regressor.cpu(),
+        residual_scale,
         data.channels,
         data.pixel_mm,
         data.dark,
@@ -377,13 +400,15 @@ def _denoising_loss(
     projection: TokenProjection,
     scheduler: DDPMScheduler,
     bank: LatentBank,
+    residual_scale: float,
     heated: bool,
-    learner: _Learner,
     training: _Training,
+    learner: _Learner,
 ) -> torch.Tensor:
     """Squared error of the velocity, weighted by the learner's heat map if `heated`."""
     batch, device = training.schedule.batch, training.device
-    conditions, clean, regions = bank.draw(batch, learner.generator, device)
+    conditions, latents, regions = bank.draw(batch, learner.generator, device)
+    clean = (latents - conditions.expected) / residual_scale
     noise = torch.randn(clean.shape, generator=learner.generator).to(device)
     levels = torch.randint(len(scheduler.alphas_cumprod), (batch,), generator=learner.generator)
     timesteps = cast(torch.IntTensor, levels.to(device))

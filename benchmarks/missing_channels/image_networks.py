@@ -1,7 +1,7 @@
 """Competitors that map images to images: a regression U-Net, and a conditional GAN after pix2pix.
 
-Both have one network for all tasks: channels that are not given are dark, planes tell which are given, and an embedding
-tells which is wanted. Training: the same random views as the model's, AdamW, the same number of steps.
+Both have the network of the model's regressor. Training: the same random views, AdamW, the same number of steps as the
+denoiser.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 from tqdm import tqdm
 
 from nnunet_phys.completion.augmentation import random_views
+from nnunet_phys.completion.conditions import some_available
+from nnunet_phys.completion.regressor import MULTIPLE, new_regressor, regress
 from nnunet_phys.completion.slices import DARKEST, ChannelSlices, fit_about_centre
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.whole_files import whole_file
 
-WIDTHS = (16, 32, 64, 96, 128)
 BATCH = 8
 VIEW = 192
 """Rows and columns of a view, as for the model."""
 LEARNING_RATE = 3e-4
 ADVERSARIAL_RATE = 2e-4  # pix2pix (Isola et al., CVPR 2017), as the weight of L1
 L1_WEIGHT = 100.0
-DROPPED = 0.15
-"""Probability with which each given channel is dropped, as for the model."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,13 @@ class ImageNetwork:
         """See `methods.Completer`."""
         mask = torch.zeros(len(images), images.shape[1], dtype=torch.bool)
         mask[:, list(given)] = True
-        multiple, size = 2 ** (len(WIDTHS) - 1), (images.shape[2], images.shape[3])
+        multiple, size = MULTIPLE, (images.shape[2], images.shape[3])
         padded = -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
         made = []
         for shown, known in zip(fit_about_centre(images, padded, DARKEST).split(4), mask.split(4), strict=True):
             where = torch.full((len(shown),), wanted)
             with _autocast(self.unet.device):
-                predicted = _predict(self.unet, *(values.to(self.unet.device) for values in (shown, known, where)))
+                predicted = regress(self.unet, *(values.to(self.unet.device) for values in (shown, known, where)))
             made.append(predicted.cpu())
         return fit_about_centre(torch.cat(made), size, DARKEST).clamp(-1, 1)
 
@@ -91,7 +90,7 @@ def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, d
     """
     channels = slices.images.shape[1]
     torch.manual_seed(how.seed)
-    unet = _new_unet(channels).to(device)
+    unet = new_regressor(channels).to(device)
     if path.is_file():
         unet.load_state_dict(torch.load(path, map_location=device, weights_only=True))
         return ImageNetwork(unet.eval())
@@ -107,13 +106,11 @@ def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, d
         chosen = torch.randint(len(slices), (batch,), generator=generator)
         views = random_views(slices, chosen, VIEW, how.pixel_mm, generator).images
         wanted = torch.randint(channels, (batch,), generator=generator)
-        given = (torch.arange(channels)[None] != wanted[:, None]) & (
-            torch.rand((batch, channels), generator=generator) >= DROPPED
-        )
+        given = some_available(wanted, channels, generator)
         views, wanted, given = views.to(device), wanted.to(device), given.to(device)
-        truth = views[torch.arange(how.batch, device=device), wanted]
+        truth = views[torch.arange(batch, device=device), wanted]
         with _autocast(device):
-            made = _predict(unet, views, given, wanted)
+            made = regress(unet, views, given, wanted)
             loss = l1_loss(made, truth)
             if discriminator is not None and rival is not None:
                 shown = torch.where(given[:, :, None, None], views, DARKEST)
@@ -136,27 +133,6 @@ def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, d
 
 def _autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(device))
-
-
-def _predict(unet: UNet2DModel, images: torch.Tensor, given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    shown = torch.where(given[:, :, None, None], images, DARKEST)
-    planes = given[:, :, None, None].to(shown).expand_as(shown)
-    output: torch.Tensor = unet(torch.cat((shown, planes), 1), 0, class_labels=wanted).sample
-    return output[:, 0].float()
-
-
-def _new_unet(channels: int) -> UNet2DModel:
-    return UNet2DModel(
-        in_channels=2 * channels,
-        out_channels=1,
-        block_out_channels=WIDTHS,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D",) * len(WIDTHS),
-        up_block_types=("UpBlock2D",) * len(WIDTHS),
-        add_attention=False,
-        norm_num_groups=8,
-        num_class_embeds=channels,
-    )
 
 
 def _discriminator(channels: int) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,6 +64,9 @@ class Setting:
         return computes_in_bfloat16(self.device)
 
 
+SLICES = 16
+"""Slices that are made at a time."""
+
 Fit = Callable[[Sequence[ChannelCase], Path, Setting], Completer]
 """Training cases, a folder for the method's files, the setting -> a trained method."""
 
@@ -96,7 +99,7 @@ class Sampling:
                 start=given[0] if self.start else None,
                 generator=torch.Generator().manual_seed(0),
             ).images.mean(0)
-            for part in images.split(4)
+            for part in images.split(SLICES)
         ]
         return torch.cat(made)
 
@@ -116,26 +119,46 @@ def _image_network(adversarial: bool) -> Fit:
     return fit
 
 
-def _model(physics: bool, heat: bool = True, **sampling: Any) -> Fit:
+@dataclass(frozen=True)
+class Model:
+    """What a completion model is made of.
+
+    Attributes:
+        regressor: the denoiser samples what goes beyond a regression.
+        physics: pretrained on slices from maps.
+        heat: with the heat map in the loss.
+    """
+
+    regressor: bool = False
+    physics: bool = False
+    heat: bool = True
+
+    @property
+    def name(self) -> str:
+        """Such as model_regressor_physics."""
+        parts = {"regressor": self.regressor, "physics": self.physics, "no_heat": not self.heat}
+        return "_".join(("model", *(part for part, there in parts.items() if there)))
+
+
+def _sampled(model: Model, **sampling: Any) -> Fit:
     """A completion model; methods that differ in sampling alone share a training."""
 
     def fit(cases: Sequence[ChannelCase], folder: Path, setting: Setting) -> Completer:
-        return Sampling(_trained_pipeline(cases, folder, setting, physics, heat), **sampling)
+        return Sampling(_trained_pipeline(cases, folder, setting, model), **sampling)
 
     return fit
 
 
-def _trained_pipeline(
-    cases: Sequence[ChannelCase], folder: Path, setting: Setting, physics: bool, heat: bool
-) -> CompletionPipeline:
+def _trained_pipeline(cases: Sequence[ChannelCase], folder: Path, setting: Setting, model: Model) -> CompletionPipeline:
     """Train a model, or read it where it was trained before; without heat map with the encoders of that with it."""
-    name = f"model{'_physics' if physics else ''}{'' if heat else '_no_heat'}"
-    path = folder / name
+    path, heat = folder / model.name, model.heat
     if not path.is_dir():
         schedule = CompletionSchedule(heat=heat).scaled(setting.steps, setting.batch_factor)
-        with_heat = None if heat else _trained_pipeline(cases, folder, setting, physics, heat=True)
+        if not model.regressor:
+            schedule = replace(schedule, regressor_steps=0)
+        with_heat = None if heat else _trained_pipeline(cases, folder, setting, replace(model, heat=True))
         synthetic = None
-        if physics and setting.maps is not None:
+        if model.physics and setting.maps is not None:
             synthetic = synthetic_slices(setting.maps, SEQUENCES, 1, PIXEL_MM, schedule.slice_size, setting.seed)
         train_completion(
             TrainingData(training_slices(cases, heat), synthetic, CHANNELS, PIXEL_MM, (0.0,) * 3, (1.0,) * 3),
@@ -144,12 +167,15 @@ def _trained_pipeline(
             setting.device,
             setting.seed,
             setting.bf16,
-            {"benchmark": name},
+            {"benchmark": model.name},
             with_heat and with_heat.autoencoder,
             with_heat and with_heat.image_encoder,
         )
     return load_model(path, setting.device)
 
+
+CMRDIFF = Model()
+OURS = Model(regressor=True, physics=True)
 
 METHODS: dict[str, tuple[str, Fit]] = {
     "copy": ("copy of a given image", lambda cases, folder, setting: Copy()),
@@ -157,11 +183,14 @@ METHODS: dict[str, tuple[str, Fit]] = {
     "physics": ("physics alone", lambda cases, folder, setting: Physics(SpinPrior.load(device=setting.device))),
     "regression": ("regression U-Net (L1)", _image_network(adversarial=False)),
     "gan": ("conditional GAN (pix2pix)", _image_network(adversarial=True)),
-    "cmrdiff": ("CMRDiff, 1 sample", _model(physics=False)),
-    "cmrdiff_guided": ("CMRDiff, scales 1.5", _model(physics=False, scale=1.5)),
-    "cmrdiff_start": ("CMRDiff, guided start", _model(physics=False, start=True)),
-    "cmrdiff_no_heat": ("CMRDiff without heat map", _model(physics=False, heat=False)),
-    "ours": ("ours (physics pretraining), 1 sample", _model(physics=True)),
-    "ours_8": ("ours, mean of 8 samples", _model(physics=True, samples=8)),
+    "cmrdiff": ("CMRDiff, 1 sample", _sampled(CMRDIFF)),
+    "cmrdiff_8": ("CMRDiff, mean of 8 samples", _sampled(CMRDIFF, samples=8)),
+    "cmrdiff_guided": ("CMRDiff, scales 1.5", _sampled(CMRDIFF, scale=1.5)),
+    "cmrdiff_start": ("CMRDiff, guided start", _sampled(CMRDIFF, start=True)),
+    "cmrdiff_no_heat": ("CMRDiff without heat map", _sampled(replace(CMRDIFF, heat=False))),
+    "cmrdiff_physics": ("CMRDiff, pretrained on maps", _sampled(replace(CMRDIFF, physics=True))),
+    "no_physics": ("ours without pretraining on maps, 1 sample", _sampled(replace(OURS, physics=False))),
+    "ours": ("ours (regressor, pretraining on maps), 1 sample", _sampled(OURS)),
+    "ours_8": ("ours, mean of 8 samples", _sampled(OURS, samples=8)),
 }
 """Title and training of each method."""

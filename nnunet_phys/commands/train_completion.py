@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-regions", nargs="+", metavar="LABEL", help="labels that count more (default: all but RV, LV and background)"
     )
+    parser.add_argument("--no_regressor", action="store_true", help="latent diffusion alone, as CMRDiff was published")
     parser.add_argument("--no_heat", action="store_true", help="all pixels count the same; no labels are needed")
     parser.add_argument("-seed", type=SEED, default=0)
     parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
@@ -76,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read the data set, then train and write the model."""
+    from dataclasses import replace
+
     from nnunet_phys.completion.autoencoder import load_autoencoder
     from nnunet_phys.completion.channel_files import MultiChannelDataset, read_slices
     from nnunet_phys.completion.image_encoder import load_clip
@@ -91,6 +94,8 @@ def run(args: argparse.Namespace) -> None:
     autoencoder = load_autoencoder(args.vae) if args.vae else None
     image_encoder = load_clip(args.image_encoder) if args.image_encoder else None
     schedule = CompletionSchedule(heat=bool(regions)).scaled(args.steps, args.batch_factor)
+    if args.no_regressor:
+        schedule = replace(schedule, regressor_steps=0)
     _check_physics(args, len(dataset.channels))
     slices, brightness = read_slices(dataset.cases, len(dataset.channels), regions, args.pixel_mm, schedule.slice_size)
     options = ("d", "pixel_mm", "regions", "no_heat", "maps", "sequences", "draws", "vae", "image_encoder", "fp32")

@@ -37,7 +37,7 @@ def _train(data, folder, schedule, **options):
 
 def _weights(folder):
     pipeline = load_model(folder, CPU)
-    parts = (pipeline.autoencoder, pipeline.image_encoder, pipeline.projection, pipeline.unet)
+    parts = (pipeline.autoencoder, pipeline.image_encoder, pipeline.regressor, pipeline.projection, pipeline.unet)
     return torch.cat([values.flatten() for part in parts for values in part.state_dict().values()])
 
 
@@ -62,6 +62,16 @@ def test_a_killed_training_goes_on_to_the_same_model(data, quick, tmp_path, monk
     _train(data, tmp_path / "killed", schedule)
     torch.testing.assert_close(_weights(tmp_path / "killed"), _weights(tmp_path / "whole"))
     assert not list(tmp_path.glob("*.checkpoint.pt"))
+
+
+def test_without_a_regressor_the_denoiser_makes_the_whole_image(data, quick, tmp_path):
+    """As published; and such a model can be read."""
+    made = _train(data, tmp_path / "m", replace(quick, regressor_steps=0))
+    pipeline = load_model(tmp_path / "m", CPU)
+    assert made.regressor is None is pipeline.regressor
+    assert pipeline.config["residual_scale"] == pytest.approx(1, abs=0.3)
+    images = torch.rand(1, 3, 30, 28) * 2 - 1
+    assert pipeline(images, (0, 2), 1, steps=2).images.shape == (1, 1, 30, 28)
 
 
 def test_a_checkpoint_of_another_training_is_refused(data, quick, tmp_path, monkeypatch):

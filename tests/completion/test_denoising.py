@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,6 +34,7 @@ def _conditions(slices: int = 2, channels: int = 3) -> Conditions:
         torch.randn(slices, channels, 5, 6, generator=generator),
         torch.tensor([[True, False, True]]).expand(slices, channels),
         torch.ones(slices, dtype=torch.int64),
+        torch.zeros(slices, 4, 8, 8),
     )
 
 
@@ -55,7 +58,7 @@ def test_a_channel_that_is_not_given_is_not_seen():
     unet = new_denoiser(3, latent_channels=4, reduction=4, tokens=16, widths=(16, 16))
     projection = TokenProjection(3, features=6, tokens=16)
     conditions = _conditions()
-    changed = Conditions(conditions.latents.clone(), conditions.features.clone(), conditions.given, conditions.wanted)
+    changed = replace(conditions, latents=conditions.latents.clone(), features=conditions.features.clone())
     changed.latents[:, 1] = 100.0
     changed.features[:, 1] = -50.0
     noisy, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([10, 500])

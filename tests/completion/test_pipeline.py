@@ -11,6 +11,7 @@ import torch
 from nnunet_phys.completion.autoencoder import images_of, latents_of, new_autoencoder, normalise_latents
 from nnunet_phys.completion.image_encoder import ImageEncoder, contrastive_loss
 from nnunet_phys.completion.model_files import load_model, model_sha256
+from nnunet_phys.completion.regressor import regress
 from nnunet_phys.errors import InputError
 
 CPU = torch.device("cpu")
@@ -56,6 +57,22 @@ def test_one_scale_for_each_given_channel_changes_the_image(pipeline):
     plain, same, guided = (_made(pipeline, _images(), scales=scales) for scales in (None, (1.0, 1.0), (3.0, 1.0)))
     assert torch.equal(plain, same)
     assert not torch.equal(plain, guided)
+
+
+def test_without_a_residual_the_image_is_the_regression(pipeline):
+    """What the denoiser samples is added to what the regressor expects."""
+    images = _images(1)
+    padded = torch.nn.functional.pad(images, (2, 2, 1, 1), value=-1.0)
+    given = torch.tensor([[True, False, True]])
+    expected = regress(pipeline.regressor, padded, given, torch.tensor([1])).clamp(-1, 1)
+    decoded = images_of(pipeline.autoencoder, latents_of(pipeline.autoencoder, expected))[:, 1:-1, 2:-2]
+    scale = pipeline.config["residual_scale"]
+    pipeline.register_to_config(residual_scale=1e-6)
+    try:
+        made = _made(pipeline, images)[0]
+    finally:
+        pipeline.register_to_config(residual_scale=scale)
+    assert float((made - decoded).abs().mean()) < 0.01  # the pipeline may compute in bfloat16
 
 
 def test_a_guided_start_of_little_strength_stays_near_its_channel(pipeline):
