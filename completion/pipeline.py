@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -58,7 +58,7 @@ class CompletionPipeline(DiffusionPipeline):
         record: how it was made; free form.
     """
 
-    _optional_components: ClassVar[list[str]] = ["regressor"]  # may be None on disk, too
+    _optional_components = ["regressor"]  # noqa: RUF012  # may be None on disk, too
 
     def __init__(
         self,

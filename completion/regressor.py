@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
-from torch.nn.functional import l1_loss
+from torch.nn.functional import l1_loss, pixel_shuffle, pixel_unshuffle
 
 from nnunet_phys.completion.conditions import some_available
 from nnunet_phys.completion.slices import DARKEST
 
-WIDTHS = (16, 32, 64, 96, 128)
-MULTIPLE = 2 ** (len(WIDTHS) - 1)
+WIDTHS = (32, 64, 96, 128)
+FOLD = 2
+"""Rows of an image per row of the network's finest level: blocks of pixels become channels, as for the denoiser. It is
+twice as fast on a CPU as a level of 16 channels for all pixels."""
+MULTIPLE = FOLD * 2 ** (len(WIDTHS) - 1)
 """Rows and columns of images must be multiples of this."""
 
 
@@ -28,8 +31,8 @@ def new_regressor(channels: int) -> UNet2DModel:
         channels: number of channels of a case.
     """
     return UNet2DModel(
-        in_channels=2 * channels,
-        out_channels=1,
+        in_channels=FOLD**2 * channels + channels,
+        out_channels=FOLD**2,
         block_out_channels=WIDTHS,
         layers_per_block=1,
         down_block_types=("DownBlock2D",) * len(WIDTHS),
@@ -53,9 +56,10 @@ def regress(regressor: UNet2DModel, images: torch.Tensor, given: torch.Tensor, w
         float32 (slices, rows, columns).
     """
     shown = torch.where(given[:, :, None, None], images, DARKEST)
-    planes = given[:, :, None, None].to(shown).expand_as(shown)
-    output: torch.Tensor = regressor(torch.cat((shown, planes), 1), 0, class_labels=wanted).sample
-    return output[:, 0].float()
+    folded = pixel_unshuffle(shown, FOLD)
+    planes = given[:, :, None, None].to(folded).expand(-1, -1, *folded.shape[2:])
+    output = regressor(torch.cat((folded, planes), 1), 0, class_labels=wanted).sample
+    return pixel_shuffle(output, FOLD)[:, 0].float()
 
 
 def regression_loss(regressor: UNet2DModel, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import nn
@@ -250,11 +251,7 @@ def train_completion(
                 {"regressor": regressor},
                 schedule.learning_rate,
                 math.ceil(share * schedule.regressor_steps),
-                lambda learner, slices=slices: regression_loss(
-                    regressor,
-                    training.views([slices], schedule.batch, schedule.view, learner.generator),
-                    learner.generator,
-                ),
+                partial(_regression_loss, regressor, slices, training),
             )
         regressor.eval().requires_grad_(False)
 
@@ -393,6 +390,13 @@ class _Training:
         views = self.views(sources, 2 * self.schedule.batch, self.schedule.view, generator)
         order = torch.rand(views.shape[:2], generator=generator).argsort(1)[:, :2].to(views.device)
         return views[torch.arange(len(views), device=views.device)[:, None], order]
+
+
+def _regression_loss(
+    regressor: UNet2DModel, slices: ChannelSlices, training: _Training, learner: _Learner
+) -> torch.Tensor:
+    schedule, generator = training.schedule, learner.generator
+    return regression_loss(regressor, training.views([slices], schedule.batch, schedule.view, generator), generator)
 
 
 def _denoising_loss(

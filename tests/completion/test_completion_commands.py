@@ -184,6 +184,14 @@ def test_training_refusals(raw, tmp_path, monkeypatch, refused):
     refused(train, "exists. Choose another folder")
 
 
+def test_latent_diffusion_alone(raw, quickly, tmp_path):
+    """`--no_regressor`: CMRDiff as published."""
+    model = tmp_path / "model"
+    assert main(["train_completion", "-d", "41", "-o", str(model), "--no_regressor", "-steps", "2"]) == 0
+    assert json.loads((model / "model_index.json").read_text())["regressor"] == [None, None]
+    assert not (model / "regressor").exists()
+
+
 def test_pretrained_parts(raw, quickly, images, tmp_path):
     """An autoencoder as Stable Diffusion's, for colours, and a CLIP vision model, both tiny and random."""
     from diffusers import AutoencoderKL

@@ -8,7 +8,7 @@ from nnunet_phys.completion.training import CompletionSchedule
 def test_scaled_keeps_the_proportions_of_the_phases():
     schedule = CompletionSchedule()
     half = schedule.scaled(schedule.denoiser_steps // 2, 1)
-    for name in ("autoencoder_steps", "encoder_steps", "pretraining_steps", "denoiser_steps"):
+    for name in ("autoencoder_steps", "encoder_steps", "regressor_steps", "denoiser_steps"):
         assert getattr(half, name) == getattr(schedule, name) / 2
     assert half.learning_rate == schedule.learning_rate
 
