@@ -1,4 +1,4 @@
-"""For mkdocs: show mkdocstrings the package as one tree, since its sub-packages lie beside `nnunet_phys/` in the clone."""
+"""For mkdocs: mkdocstrings gets the package as one tree, as its sub-packages lie beside `nnunet_phys/` in a clone."""
 
 import shutil
 from pathlib import Path
@@ -17,5 +17,7 @@ def on_config(config: MkDocsConfig) -> None:
     package = Path(_TREE.name) / "nnunet_phys"
     for name in ("nnunet_phys", "precomputed_spin", "augmentations", "trainers"):
         target = package if name == "nnunet_phys" else package / name
-        shutil.copytree(_ROOT / name, target, ignore=shutil.ignore_patterns("priors", "__pycache__"), dirs_exist_ok=True)
+        shutil.copytree(
+            _ROOT / name, target, ignore=shutil.ignore_patterns("priors", "__pycache__"), dirs_exist_ok=True
+        )
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [_TREE.name]

@@ -10,12 +10,14 @@ from itertools import takewhile
 from pathlib import Path
 from unittest.mock import patch
 
+import nbformat
 import pytest
 import yaml
+from nbclient import NotebookClient
 
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.augmentations.recipe_tables import fill
-from nnunet_phys.commands import main
+from nnunet_phys.commands import COMMANDS, main
 from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.sequences import BSSFP, SEQUENCES
@@ -133,7 +135,37 @@ def test_the_table_of_3_t_is_the_difference_between_the_recipes():
 def test_the_share_of_real_images_is_that_of_the_default_recipe():
     share = round(100 * load_recipe("default", tried=False).probability)
     assert f"In {share} % of training samples" in (ROOT / "docs" / "training.md").read_text()
-    assert f"{100 - share} % of samples keep the real image" in (ROOT / "README.md").read_text()
+    assert (
+        f"In {100 - share} % of training samples the real image stays" in (ROOT / "docs" / "cine_cost.md").read_text()
+    )
+
+
+def test_the_table_of_commands_has_all_of_them():
+    table = (ROOT / "docs" / "commands.md").read_text().partition("## Options")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(rows) == sorted(COMMANDS)
+
+
+def test_the_cost_on_cine_is_that_of_the_benchmark():
+    benchmark = (ROOT / "docs" / "benchmark.md").read_text()
+    rows = re.findall(
+        r"^\| (nnU-Net|Phys) \| (.+) \| (.+) \|$", (ROOT / "docs" / "cine_cost.md").read_text(), re.MULTILINE
+    )
+    assert [method for method, *_ in rows] == ["nnU-Net", "Phys"]
+    for method, *figures in rows:
+        assert all(f"\n| {method} | {figure} |" in benchmark for figure in figures), (
+            "bring docs/cine_cost.md up to date"
+        )
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_is_kept_without_outputs(tmp_path):
+    notebook = nbformat.read(ROOT / "docs" / "first_contrasts.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in cells)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    figures = [output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert len(figures) == 6
 
 
 def test_the_citation_and_the_package_have_one_version():
