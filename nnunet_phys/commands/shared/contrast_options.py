@@ -96,7 +96,7 @@ def add_contrast_arguments(parser: argparse.ArgumentParser) -> None:
         "-breathing",
         type=number(0, MOST_BREATHING_MM),
         metavar="MM",
-        help="shift each image of a series from row to row, by a random distance up to this",
+        help="random shift of each image of a series along the row axis, up to MM",
     )
     of_recipe = parser.add_argument_group("with -recipe")
     of_recipe.add_argument("-n", type=whole_number(1, MOST_DRAWS), metavar="N", help="draws per case (default 8)")
