@@ -121,6 +121,9 @@ class MSASHATimes(SeriesTimes):
         return PreparedSaturationRecovery(_with_infinity(self.ts_ms), self.t2_prep_ms, self.delay_ms)
 
 
+TIME_NAMES = {"molli": "inversion_times_ms", "sasha": "ts_ms", "t2prep": "t2_prep_ms"}
+"""Series with one time per image, keys of `TIMES`, and what CASE.json calls the times."""
+
 TIMES: dict[str, type[SeriesTimes]] = {
     "msasha": MSASHATimes,
     "sasha": SASHATimes,

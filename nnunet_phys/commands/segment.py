@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-chk", default="checkpoint_final.pth", metavar="FILE", help="name of the checkpoint (default %(default)s)"
     )
     parser.add_argument(
-        "-cases", nargs="+", default=[], metavar="NAME", help="only these cases; * for any characters (default: all)"
+        "-only", nargs="+", default=[], metavar="NAME", help="only these cases; * for any characters (default: all)"
     )
     parser.add_argument("--mirroring", action="store_true", help="predict mirrored images, too: four times the work")
     parser.add_argument("--readouts_only", action="store_true", help="do not translate series into bSSFP")
@@ -111,7 +111,7 @@ def _series(args: argparse.Namespace) -> tuple[SeriesFolder, SeriesTranslator | 
     """
     from nnunet_phys.commands.shared.series_cases import SeriesFolder
 
-    read = SeriesFolder.read(args.i, args.cases, not args.readouts_only)
+    read = SeriesFolder.read(args.i, args.only, not args.readouts_only)
     jobs = [case.job for case in read.cases if case.job is not None]
     if not jobs:
         return read, None

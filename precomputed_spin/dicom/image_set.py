@@ -19,13 +19,11 @@ from nnunet_phys.precomputed_spin.dicom.overrides import Override
 from nnunet_phys.precomputed_spin.dicom.stack import Slices
 from nnunet_phys.precomputed_spin.molli_order import acquisition_order
 from nnunet_phys.precomputed_spin.scan_protocol import ScanProtocol, SequenceDescription
-from nnunet_phys.precomputed_spin.series_times import TIMES
+from nnunet_phys.precomputed_spin.series_times import TIME_NAMES, TIMES
 from nnunet_phys.sequences import MOLLI, SASHA
 
 REFERENCES = "references"
 """Folder for what the scanner computed, and for phase images."""
-_NAME_OF_TIMES = {"molli": "inversion_times_ms", "sasha": "ts_ms", "t2prep": "t2_prep_ms"}
-"""Folders of series with one time per image, keys of `series_times.TIMES`, and what CASE.json calls the times."""
 _SAME_TIME_MS = 1.0
 """Largest difference of the times of slices that are fitted together. Assumed: 0.1 % of T1 at most."""
 _LONGEST_ECHO_SPACING_MS = 10.0
@@ -87,7 +85,7 @@ def image_sets(series: DicomSeries, case: str, override: Override | None = None)
         sequence = override.sequence or tell_sequence(readouts)
         _check_override(sequence, override)
         slices = Slices.of(readouts)
-        if FOLDERS[sequence] in _NAME_OF_TIMES:
+        if FOLDERS[sequence] in TIME_NAMES:
             sets += _series_sets(sequence, slices, case, override)
         else:
             sets.append(_single_set(sequence, slices, case, override))
@@ -96,7 +94,7 @@ def image_sets(series: DicomSeries, case: str, override: Override | None = None)
 
 def _check_override(sequence: str, override: Override) -> None:
     """Refuse times of another sequence."""
-    taken = _NAME_OF_TIMES.get(FOLDERS[sequence])
+    taken = TIME_NAMES.get(FOLDERS[sequence])
     for name in override.times_ms:
         if name != taken:
             remedy = f"Give {taken}" if taken else "Leave them out"
@@ -139,7 +137,7 @@ def _series_set(
     sequence: str, slices: Slices, times: Sequence[float | None], case: str, override: Override
 ) -> ImageSet:
     """The set of slices that were read out at the same times; their images are in acquisition order."""
-    name, first = _NAME_OF_TIMES[FOLDERS[sequence]], slices.frames[0][0]
+    name, first = TIME_NAMES[FOLDERS[sequence]], slices.frames[0][0]
     where = "-protocol" if name in override.times_ms else _where(sequence, slices.frames[0])
     if where == _ECHO_TIME:
         first = replace(first, echo_ms=None)  # it is not that of the read-out
@@ -174,7 +172,7 @@ def _timed(sequence: str, frames: list[Frame], override: Override) -> tuple[list
     known = all(frame.acquired for frame in frames) and len({frame.acquired for frame in frames}) == len(frames)
     if known:
         frames = sorted(frames, key=lambda frame: frame.acquired)
-    stated = override.times_ms.get(_NAME_OF_TIMES[FOLDERS[sequence]])
+    stated = override.times_ms.get(TIME_NAMES[FOLDERS[sequence]])
     if stated is not None:
         frames = frames[: override.readouts]
         if len(stated) != len(frames):
@@ -203,7 +201,7 @@ def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
         return times
     stated = [_time(sequence, frame) for frame in frames]
     missing = [frame for frame, time in zip(frames, stated, strict=True) if time is None]
-    name = _NAME_OF_TIMES[FOLDERS[sequence]]
+    name = TIME_NAMES[FOLDERS[sequence]]
     if sequence != "molli" and (len(missing) == len(frames) or not missing):
         echo_ms = [frame.echo_ms for frame in frames]
         if missing and None not in echo_ms and len(set(echo_ms)) > 1:

@@ -12,12 +12,12 @@ from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.json_files import read_json, structure
 from nnunet_phys.precomputed_spin.dicom.folder import DicomSeries
 from nnunet_phys.precomputed_spin.dicom.kinds import FOLDERS
+from nnunet_phys.precomputed_spin.series_times import TIME_NAMES
 
 _WRITE = (
     'Write {"12": {"sequence": "molli", ...}, "DESCRIPTION": {"leave_out": true}}: numbers or descriptions of series, '
     "and what they are."
 )
-_TIMES = ("inversion_times_ms", "ts_ms", "t2_prep_ms")
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Override:
             raise InputError(f"{where}: no sequence '{read.sequence}'{suggestion}. There are: {', '.join(FOLDERS)}.")
         if read.readouts is not None and read.readouts < 1:
             raise InputError(f"{where}: readouts must be 1 or more.")
-        times = {name: getattr(read, name) for name in _TIMES if getattr(read, name) is not None}
-        own = {"sequence", "readouts", "leave_out", *_TIMES}
+        times = {name: getattr(read, name) for name in TIME_NAMES.values() if getattr(read, name) is not None}
+        own = {"sequence", "readouts", "leave_out", *TIME_NAMES.values()}
         parameters = {name: value for name, value in content.items() if name not in own}
         return cls(read.sequence, read.readouts, read.leave_out, times, parameters)
 

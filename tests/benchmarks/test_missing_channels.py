@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter
 
-from missing_channels import report
+from missing_channels import image_networks, report
 from missing_channels.__main__ import main
 from missing_channels.image_networks import ImageTraining, train_image_network
 from missing_channels.image_scores import Regions, flicker, heart_box, mean_scores, slice_scores
@@ -104,11 +104,13 @@ def test_without_data_it_says_what_is_missing(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("adversarial", [False, True])
-def test_an_image_network_is_trained_once(tmp_path, adversarial):
+def test_an_image_network_is_trained_once(tmp_path, monkeypatch, adversarial):
     """The second call reads its weights, and makes the same image; a channel that is not given is not seen."""
     images = torch.rand(2, 3, 40, 36, generator=torch.Generator().manual_seed(0)) * 2 - 1
     slices = ChannelSlices(images.half(), torch.zeros(2, 0, 40, 36))
-    how = ImageTraining(steps=2, batch=2, view=32, adversarial=adversarial)
+    monkeypatch.setattr(image_networks, "BATCH", 2)
+    monkeypatch.setattr(image_networks, "VIEW", 32)
+    how = ImageTraining(steps=2, batch_factor=1, pixel_mm=1.0, adversarial=adversarial, seed=0)
     first, second = (train_image_network(slices, how, tmp_path / "network.pt", torch.device("cpu")) for _ in range(2))
     made = first.complete(images, (0, 2), 1)
     assert made.shape == (2, 40, 36) and float(made.abs().max()) <= 1

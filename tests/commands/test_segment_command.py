@@ -185,7 +185,7 @@ def test_what_is_finished_is_skipped_and_a_corrected_mask_stays(study, results, 
 
 
 def test_a_new_case_is_added_to_those_that_are_there(study, results):
-    assert main(segment(study.scans, results, "--readouts_only", "-cases", "012*")) == 0
+    assert main(segment(study.scans, results, "--readouts_only", "-only", "012*")) == 0
     for path in [study.image(k) for k in range(8)]:
         shutil.copyfile(path, path.with_name(path.name.replace("012", "031")))
     shutil.copyfile(study.scans / "molli" / f"{CASE}.json", study.scans / "molli" / "031_MOLLI.json")
@@ -278,7 +278,7 @@ def test_refused_scans(study, results, refused, damage, expected):
 
 
 def test_no_case_of_that_name(study, results, refused):
-    refused(segment(study.scans, results, "-cases", "013_MOLLI"), "no case has this name (did you mean '012_MOLLI'?)")
+    refused(segment(study.scans, results, "-only", "013_MOLLI"), "no case has this name (did you mean '012_MOLLI'?)")
 
 
 def test_a_folder_of_others_is_refused(study, results, refused):
@@ -288,13 +288,13 @@ def test_a_folder_of_others_is_refused(study, results, refused):
 
 
 def test_a_file_in_the_way_and_changed_images_are_refused(study, results, refused):
-    assert main(segment(study.scans, results, "--readouts_only", "-cases", "012*")) == 0
+    assert main(segment(study.scans, results, "--readouts_only", "-only", "012*")) == 0
     write(results / "masks" / "031_MOLLI.nii.gz", study.labels)
     for path in [study.image(k) for k in range(8)]:
         shutil.copyfile(path, path.with_name(path.name.replace("012", "031")))
     refused(segment(study.scans, results, "--readouts_only"), "masks/031_MOLLI.nii.gz is there, and segment did not")
     write(study.image(0), study.still[1])
-    refused(segment(study.scans, results, "--readouts_only", "-cases", "012*"), "were made from other images")
+    refused(segment(study.scans, results, "--readouts_only", "-only", "012*"), "were made from other images")
 
 
 @pytest.fixture

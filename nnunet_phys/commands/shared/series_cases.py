@@ -17,11 +17,10 @@ from nnunet_phys.precomputed_spin.map_work import find_jobs
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles, scans_of_files
 from nnunet_phys.precomputed_spin.scan_loading import ImageReader
 from nnunet_phys.precomputed_spin.scan_protocol import CaseProtocols, ScanJob
+from nnunet_phys.precomputed_spin.series_times import TIME_NAMES
 
 MOLLI_FOLDER = "molli"
 """Folder of `import` that is segmented where it is there."""
-_TIMES = ("inversion_times_ms", "ts_ms", "t2_prep_ms")
-"""What CASE.json calls the times of a series, one per image."""
 _CORRECT = "Correct it, or remove it."
 
 
@@ -116,7 +115,7 @@ def _chosen(scans: list[ScanFiles], patterns: Sequence[str]) -> list[ScanFiles]:
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise InputError(
-                f"-cases {pattern}: no case has this name{did_you_mean(pattern, names)}. There are {', '.join(names)}."
+                f"-only {pattern}: no case has this name{did_you_mean(pattern, names)}. There are {', '.join(names)}."
             )
     return [f for f in scans if not patterns or any(fnmatchcase(f.case, pattern) for pattern in patterns)]
 
@@ -127,7 +126,7 @@ def _check(files: ScanFiles, content: dict[str, Any], path: Path, reader: ImageR
     Raises:
         InputError: it is refused.
     """
-    times = {name: content[name] for name in _TIMES if isinstance(content.get(name), list)}
+    times = {name: content[name] for name in TIME_NAMES.values() if isinstance(content.get(name), list)}
     for name, values in times.items():
         if len(values) != files.count:
             raise InputError(
