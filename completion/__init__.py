@@ -14,6 +14,8 @@ After CMRDiff (Xie, Li, Ma and Xiao, ISMRM 2024, abstract 0384). Read in the ord
     heat_map        where the denoiser's loss counts more
     guidance        one guidance scale for each given channel
     pipeline        given images -> samples of the wanted image; a model on disk
+    schedule        how long, on what views, and how fast the networks learn
+    training_run    the phases of a training and their checkpoint
     training        the networks, one after the other
     completing      cases with missing channels -> files
 """

@@ -16,9 +16,11 @@ from missing_channels.simple_methods import Copy, Lookup
 from nnunet_phys.completion.channel_files import ChannelCase, read_slices
 from nnunet_phys.completion.model_files import load_model
 from nnunet_phys.completion.pipeline import CompletionPipeline
+from nnunet_phys.completion.schedule import CompletionSchedule
 from nnunet_phys.completion.slices import ChannelSlices
 from nnunet_phys.completion.synthetic_slices import synthetic_slices
-from nnunet_phys.completion.training import CompletionSchedule, TrainingData, train_completion
+from nnunet_phys.completion.training import train_completion
+from nnunet_phys.completion.training_run import TrainingData
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 

@@ -83,7 +83,9 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.completion.channel_files import MultiChannelDataset, read_slices
     from nnunet_phys.completion.image_encoder import load_clip
     from nnunet_phys.completion.model_files import check_vacant
-    from nnunet_phys.completion.training import CompletionSchedule, TrainingData, train_completion
+    from nnunet_phys.completion.schedule import CompletionSchedule
+    from nnunet_phys.completion.training import train_completion
+    from nnunet_phys.completion.training_run import TrainingData
     from nnunet_phys.devices import computes_in_bfloat16, torch_device
 
     check_vacant(args.o)

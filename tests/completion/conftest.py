@@ -11,9 +11,11 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from nnunet_phys.completion import training
+from nnunet_phys.completion import schedule
 from nnunet_phys.completion.channel_files import ChannelCase, read_slices
-from nnunet_phys.completion.training import CompletionSchedule, TrainingData, train_completion
+from nnunet_phys.completion.schedule import CompletionSchedule
+from nnunet_phys.completion.training import train_completion
+from nnunet_phys.completion.training_run import TrainingData
 
 CHANNELS = ("bSSFP", "LGE", "T2")
 QUICK = CompletionSchedule(
@@ -83,7 +85,7 @@ def raw(channel_data, monkeypatch):
 @pytest.fixture
 def quickly(monkeypatch):
     """`train_completion` takes two steps a phase, of small pieces."""
-    monkeypatch.setattr(training, "CompletionSchedule", partial(replace, QUICK))
+    monkeypatch.setattr(schedule, "CompletionSchedule", partial(replace, QUICK))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from nnunet_phys.completion import training
 from nnunet_phys.completion.channel_files import read_slices
 from nnunet_phys.completion.model_files import load_model
 from nnunet_phys.completion.synthetic_slices import draw_examination, entries_of, synthetic_slices
-from nnunet_phys.completion.training import TrainingData, train_completion
+from nnunet_phys.completion.training import train_completion
+from nnunet_phys.completion.training_run import TrainingData
 from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError
 from nnunet_phys.map_files import save_maps

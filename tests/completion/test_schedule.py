@@ -2,7 +2,7 @@
 
 import pytest
 
-from nnunet_phys.completion.training import CompletionSchedule
+from nnunet_phys.completion.schedule import CompletionSchedule
 
 
 def test_scaled_keeps_the_proportions_of_the_phases():

@@ -1,0 +1,194 @@
+"""The phases of a training, one after the other: what each learns from, its optimiser, and the checkpoint of all."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from nnunet_phys.completion.augmentation import random_views
+from nnunet_phys.completion.heat_map import HeatMap
+from nnunet_phys.completion.schedule import CompletionSchedule
+from nnunet_phys.completion.slices import ChannelSlices
+from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.averaged_optimiser import AveragedOptimiser
+from nnunet_phys.progress import ProgressBar
+from nnunet_phys.training_checkpoint import Checkpoint
+
+_WARMUP = 0.05  # share of a phase's steps
+_LOSS_MEMORY = 0.98  # decay of the running mean of the loss that is shown: about the last 50 steps
+_COPIES_IN_CHECKPOINT = 3  # of all networks, before optimisers: pretrained, trained, averaged
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a model learns from.
+
+    Attributes:
+        slices: slices of the user's cases.
+        synthetic: slices from maps, for pretraining; or None.
+        channels: names of the channels.
+        pixel_mm: pixel size of all slices.
+        dark, bright: of each channel, what -1 and 1 are in images.
+    """
+
+    slices: ChannelSlices
+    synthetic: ChannelSlices | None
+    channels: Sequence[str]
+    pixel_mm: float
+    dark: Sequence[float]
+    bright: Sequence[float]
+
+
+class Learner:
+    """Everything that changes while one phase runs, and that a checkpoint keeps.
+
+    Attributes:
+        step: optimiser steps that are done.
+        loss: running mean of the loss.
+        generator: random generator of the phase, on the CPU.
+        heat_map: running errors of the regions.
+    """
+
+    def __init__(self, modules: nn.ModuleDict, rate: float, steps: int, seed: int, heat_map: HeatMap) -> None:
+        self.modules, self.step, self.loss, self.heat_map = modules, 0, math.nan, heat_map
+        self.generator = torch.Generator().manual_seed(seed)
+        self._optimiser = AveragedOptimiser(modules.parameters(), rate, int(_WARMUP * steps), steps)
+
+    def learn(self, loss: torch.Tensor) -> None:
+        """One optimiser step."""
+        self._optimiser.zero_gradients()
+        loss.backward()
+        self._optimiser.step()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise InputError("The loss is not finite. Look for images with extreme values, or use --fp32.")
+        self.loss = value if math.isnan(self.loss) else _LOSS_MEMORY * self.loss + (1 - _LOSS_MEMORY) * value
+        self.step += 1
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "step": self.step,
+            "loss": self.loss,
+            "generator": self.generator.get_state(),
+            "modules": self.modules.state_dict(),
+            **self._optimiser.state(),
+            "ratios": self.heat_map.ratios,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The reverse of `state`."""
+        self.step, self.loss, self.heat_map.ratios = state["step"], state["loss"], state["ratios"]
+        self.generator.set_state(state["generator"].cpu())
+        self.modules.load_state_dict(state["modules"])
+        self._optimiser.restore(state)
+
+    def use_average(self) -> None:
+        """Replace the weights by their average."""
+        self._optimiser.use_average()
+        self.modules.eval().requires_grad_(False)
+
+
+@dataclass(eq=False)
+class TrainingRun:
+    """The phases of a training, of which a checkpoint keeps the finished ones' networks and the state of one.
+
+    Attributes:
+        losses: final loss of each finished phase.
+    """
+
+    data: TrainingData
+    schedule: CompletionSchedule
+    checkpoint: Checkpoint
+    device: torch.device
+    seed: int
+    bf16: bool
+    losses: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        loaded = self.checkpoint.load(self.device)
+        self._is_new = loaded is None
+        self._saved: dict[str, Any] = loaded or {"done": {}, "phase": None, "state": None}
+        self.losses |= {name: done["loss"] for name, done in self._saved["done"].items()}
+
+    def check_disk(self, networks: list[nn.Module]) -> None:
+        """Make sure, before a new training begins, that its checkpoints will have room.
+
+        Raises:
+            InputError: they have not.
+        """
+        if self._is_new:
+            room = _COPIES_IN_CHECKPOINT * [network.state_dict() for network in networks]
+            self.checkpoint.check_disk({**self._saved, "room": room})  # a run can go on from it, if killed meanwhile
+
+    def is_done(self, name: str) -> bool:
+        """Whether the checkpoint holds the networks of a finished phase and of a later one."""
+        return name in self._saved["done"] and self._saved["phase"] not in (None, name)
+
+    def run(
+        self,
+        name: str,
+        networks: dict[str, nn.Module],
+        rate: float,
+        steps: int,
+        loss_of: Callable[[Learner], torch.Tensor],
+        heat_map: HeatMap | None = None,
+    ) -> None:
+        """Run a phase, or take its networks from the checkpoint if it was finished before."""
+        modules = nn.ModuleDict(networks)
+        if name in self._saved["done"]:
+            modules.load_state_dict(self._saved["done"][name]["modules"])
+            modules.eval().requires_grad_(False)
+            return
+        modules.train().requires_grad_(True)
+        learner = Learner(modules, rate, steps, self.seed, heat_map or HeatMap())
+        if self._saved["phase"] == name:
+            learner.restore(self._saved["state"])
+        saved = time.monotonic()
+        with ProgressBar(total=steps, initial=learner.step, desc=name, mininterval=5) as bar:
+            while learner.step < steps:
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                    loss = loss_of(learner)
+                learner.learn(loss)
+                bar.set_postfix(loss=f"{learner.loss:.4f}", refresh=False)
+                bar.update()
+                if time.monotonic() - saved > 60 * self.schedule.checkpoint_minutes:
+                    self._save(name, learner.state())
+                    saved = time.monotonic()
+        learner.use_average()
+        self.losses[name] = learner.loss
+        self._saved["done"][name] = {"modules": modules.state_dict(), "loss": learner.loss}
+        self._save(None, None)
+
+    def _save(self, phase: str | None, state: dict[str, Any] | None) -> None:
+        self._saved = {"done": self._saved["done"], "phase": phase, "state": state}
+        self.checkpoint.save(self._saved)
+
+    def views(
+        self, sources: Sequence[ChannelSlices], count: int, size: int, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Random views (count, channels, size, size) on the device, of all sources equally often."""
+        parts = []
+        for slices, share in zip(sources, torch.arange(count).tensor_split(len(sources)), strict=True):
+            chosen = torch.randint(len(slices), (len(share),), generator=generator)
+            parts.append(random_views(slices, chosen, size, self.data.pixel_mm, generator).images)
+        return torch.cat(parts).to(self.device)
+
+    def channel_views(self, sources: Sequence[ChannelSlices], generator: torch.Generator) -> torch.Tensor:
+        """A batch for the autoencoder: one random channel of each view, (views, rows, columns)."""
+        batch = self.schedule.autoencoder_batch
+        views = self.views(sources, batch, self.schedule.autoencoder_crop, generator)
+        channels = torch.randint(views.shape[1], (batch,), generator=generator).to(views.device)
+        return views[torch.arange(batch, device=views.device), channels]
+
+    def pairs(self, sources: Sequence[ChannelSlices], generator: torch.Generator) -> torch.Tensor:
+        """A batch for the image encoder: two random channels of each view, (views, 2, rows, columns)."""
+        views = self.views(sources, 2 * self.schedule.batch, self.schedule.view, generator)
+        order = torch.rand(views.shape[:2], generator=generator).argsort(1)[:, :2].to(views.device)
+        return views[torch.arange(len(views), device=views.device)[:, None], order]
