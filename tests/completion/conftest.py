@@ -111,13 +111,13 @@ def cases_of(raw_folder):
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_cases(channel_data):
     """The cases of the tiny data set."""
     return cases_of(channel_data)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quick():
     """A schedule of two steps a phase."""
     return QUICK

@@ -29,6 +29,10 @@ CPU = torch.device("cpu")
 def data(tiny_cases, quick):
     """The tiny data set's slices, also in the place of synthetic ones."""
     slices, _ = read_slices(tiny_cases, 3, {"MYO": [2]}, 1.5, quick.slice_size)
+    return _data(slices)
+
+
+def _data(slices):
     return TrainingData(slices, slices, ("a", "b", "c"), 1.5, (0.0,) * 3, (1.0,) * 3)
 
 
@@ -42,11 +46,19 @@ def _weights(folder):
     return torch.cat([values.flatten() for part in parts for values in part.state_dict().values()])
 
 
-@pytest.mark.parametrize("saves", [1, 3, 6, 9])
-def test_a_killed_training_goes_on_to_the_same_model(data, quick, tmp_path, monkeypatch, saves):
-    """Killed after a checkpoint within a phase or between two, wherever it is."""
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_cases, quick, tmp_path_factory):
+    """The model of a training that nobody killed."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "model"
+    slices, _ = read_slices(tiny_cases, 3, {"MYO": [2]}, 1.5, quick.slice_size)
+    _train(_data(slices), folder, quick)
+    return folder
+
+
+@pytest.mark.parametrize("saves", [1, 3, 8, 12, 14, 17])
+def test_a_killed_training_goes_on_to_the_same_model(data, uninterrupted, quick, tmp_path, monkeypatch, saves):
+    """Killed after a checkpoint within a phase or between two; each of the six phases saves three times."""
     schedule = replace(quick, checkpoint_minutes=0.0)
-    _train(data, tmp_path / "whole", schedule)
     save, count = training_checkpoint.Checkpoint.save, 0
 
     def save_then_die(self, state):
@@ -61,7 +73,7 @@ def test_a_killed_training_goes_on_to_the_same_model(data, quick, tmp_path, monk
         _train(data, tmp_path / "killed", schedule)
     assert not (tmp_path / "killed").exists()
     _train(data, tmp_path / "killed", schedule)
-    torch.testing.assert_close(_weights(tmp_path / "killed"), _weights(tmp_path / "whole"))
+    torch.testing.assert_close(_weights(tmp_path / "killed"), _weights(uninterrupted))
     assert not list(tmp_path.glob("*.checkpoint.pt"))
 
 

@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nnunet_phys.completion.conditions import ALL_DROPPED, CHANNEL_DROPPED, Conditions, TokenProjection
+from nnunet_phys.completion.conditions import (
+    ALL_DROPPED,
+    CHANNEL_DROPPED,
+    CHANNEL_MISSING,
+    Conditions,
+    TokenProjection,
+    some_available,
+)
 from nnunet_phys.completion.denoiser import new_denoiser, predict_velocity
 from nnunet_phys.completion.guidance import guidance_terms, guided
 from nnunet_phys.completion.heat_map import HeatMap, smooth_masks
@@ -41,6 +48,15 @@ def _conditions(slices: int = 2, channels: int = 3) -> Conditions:
 def test_the_first_given_channels_are_shown():
     shown = [_conditions(1).with_first(count).given.tolist()[0] for count in range(3)]
     assert shown == [[False] * 3, [True, False, False], [True, False, True]]
+
+
+def test_channels_are_missing_as_often_as_said_but_never_all():
+    wanted = torch.arange(30_000) % 3
+    given = some_available(wanted, 3, torch.Generator().manual_seed(0))
+    assert not given[torch.arange(len(wanted)), wanted].any()
+    assert bool(given.any(1).all())
+    both = (1 - CHANNEL_MISSING) ** 2
+    assert float((given.sum(1) == 2).float().mean()) == pytest.approx(both, abs=0.01)
 
 
 def test_channels_are_dropped_as_often_as_said():
