@@ -7,6 +7,8 @@ The division of labour is that of CorrDiff (Mardani et al., Communications Earth
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch.nn.functional import l1_loss, pixel_shuffle, pixel_unshuffle
@@ -16,8 +18,8 @@ from nnunet_phys.completion.slices import DARKEST
 
 WIDTHS = (32, 64, 96, 128)
 FOLD = 2
-"""Rows of an image per row of the network's finest level: blocks of pixels become channels, as for the denoiser. It is
-twice as fast on a CPU as a level of 16 channels for all pixels."""
+"""Rows of an image per row of the network's finest level, the dearest on a CPU: blocks of pixels become channels, as for
+the denoiser."""
 MULTIPLE = FOLD * 2 ** (len(WIDTHS) - 1)
 """Rows and columns of images must be multiples of this."""
 
@@ -62,17 +64,39 @@ def regress(regressor: UNet2DModel, images: torch.Tensor, given: torch.Tensor, w
     return pixel_shuffle(output, FOLD)[:, 0].float()
 
 
-def regression_loss(regressor: UNet2DModel, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mean absolute error of random wanted channels, made from random others.
+class RegressionTask(NamedTuple):
+    """What a network shall make from what.
+
+    Attributes:
+        given: which channels are given, bool (slices, channels).
+        wanted: number of the wanted channel, int64 (slices,).
+        truth: the wanted channel (slices, rows, columns).
+    """
+
+    given: torch.Tensor
+    wanted: torch.Tensor
+    truth: torch.Tensor
+
+    @classmethod
+    def draw(cls, images: torch.Tensor, generator: torch.Generator) -> RegressionTask:
+        """A random channel wanted of each slice, some of the others given.
+
+        Args:
+            images: (slices, channels, rows, columns).
+            generator: on the CPU.
+        """
+        slices, channels = images.shape[:2]
+        wanted = torch.randint(channels, (slices,), generator=generator)
+        given, where = some_available(wanted, channels, generator).to(images.device), wanted.to(images.device)
+        return cls(given, where, images[torch.arange(slices, device=images.device), where])
+
+
+def regression_loss(regressor: UNet2DModel, images: torch.Tensor, task: RegressionTask) -> torch.Tensor:
+    """Mean absolute error.
 
     Args:
         regressor: the network.
         images: (slices, channels, rows, columns), from -1 to 1.
-        generator: on the CPU.
+        task: which channel is made from which.
     """
-    slices, channels = images.shape[:2]
-    wanted = torch.randint(channels, (slices,), generator=generator)
-    given = some_available(wanted, channels, generator).to(images.device)
-    wanted = wanted.to(images.device)
-    truth = images[torch.arange(slices, device=images.device), wanted]
-    return l1_loss(regress(regressor, images, given, wanted), truth)
+    return l1_loss(regress(regressor, images, task.given, task.wanted), task.truth)

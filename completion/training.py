@@ -23,7 +23,7 @@ from nnunet_phys.completion.image_encoder import ImageEncoder, contrastive_loss,
 from nnunet_phys.completion.latent_bank import Encoders, LatentBank
 from nnunet_phys.completion.model_files import check_vacant, save_model
 from nnunet_phys.completion.pipeline import CompletionPipeline
-from nnunet_phys.completion.regressor import new_regressor, regression_loss
+from nnunet_phys.completion.regressor import RegressionTask, new_regressor, regression_loss
 from nnunet_phys.completion.schedule import CompletionSchedule
 from nnunet_phys.completion.slices import ChannelSlices
 from nnunet_phys.completion.training_run import Learner, TrainingData, TrainingRun
@@ -161,7 +161,8 @@ def _regression_loss(
     regressor: UNet2DModel, slices: ChannelSlices, training: TrainingRun, learner: Learner
 ) -> torch.Tensor:
     schedule, generator = training.schedule, learner.generator
-    return regression_loss(regressor, training.views([slices], schedule.batch, schedule.view, generator), generator)
+    views = training.views([slices], schedule.batch, schedule.view, generator)
+    return regression_loss(regressor, views, RegressionTask.draw(views, generator))
 
 
 def _denoising_loss(

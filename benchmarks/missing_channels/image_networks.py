@@ -20,16 +20,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 from tqdm import tqdm
 
 from nnunet_phys.completion.augmentation import random_views
-from nnunet_phys.completion.conditions import some_available
-from nnunet_phys.completion.regressor import MULTIPLE, new_regressor, regress
+from nnunet_phys.completion.regressor import MULTIPLE, RegressionTask, new_regressor, regress
+from nnunet_phys.completion.schedule import CompletionSchedule
 from nnunet_phys.completion.slices import DARKEST, ChannelSlices, fit_about_centre
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.whole_files import whole_file
 
-BATCH = 8
-VIEW = 192
-"""Rows and columns of a view, as for the model."""
-LEARNING_RATE = 3e-4
+BATCH = CompletionSchedule.batch
+VIEW = CompletionSchedule.view
+LEARNING_RATE = CompletionSchedule.learning_rate
 ADVERSARIAL_RATE = 2e-4  # pix2pix (Isola et al., CVPR 2017), as the weight of L1
 L1_WEIGHT = 100.0
 
@@ -104,11 +103,8 @@ def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, d
     generator = torch.Generator().manual_seed(how.seed)
     for _ in tqdm(range(how.steps), desc=path.stem, mininterval=5):
         chosen = torch.randint(len(slices), (batch,), generator=generator)
-        views = random_views(slices, chosen, VIEW, how.pixel_mm, generator).images
-        wanted = torch.randint(channels, (batch,), generator=generator)
-        given = some_available(wanted, channels, generator)
-        views, wanted, given = views.to(device), wanted.to(device), given.to(device)
-        truth = views[torch.arange(batch, device=device), wanted]
+        views = random_views(slices, chosen, VIEW, how.pixel_mm, generator).images.to(device)
+        given, wanted, truth = RegressionTask.draw(views, generator)
         with _autocast(device):
             made = regress(unet, views, given, wanted)
             loss = l1_loss(made, truth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -71,6 +71,20 @@ SLICES = 16
 
 Fit = Callable[[Sequence[ChannelCase], Path, Setting], Completer]
 """Training cases, a folder for the method's files, the setting -> a trained method."""
+
+
+class Method(NamedTuple):
+    """A method of the table.
+
+    Attributes:
+        title: its name in the table.
+        fit: trains it.
+        needs_maps: it is pretrained on slices from maps.
+    """
+
+    title: str
+    fit: Fit
+    needs_maps: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +156,13 @@ class Model:
         return "_".join(("model", *(part for part, there in parts.items() if there)))
 
 
-def _sampled(model: Model, **sampling: Any) -> Fit:
+def _sampled(title: str, model: Model, **sampling: Any) -> Method:
     """A completion model; methods that differ in sampling alone share a training."""
 
     def fit(cases: Sequence[ChannelCase], folder: Path, setting: Setting) -> Completer:
         return Sampling(_trained_pipeline(cases, folder, setting, model), **sampling)
 
-    return fit
+    return Method(title, fit, needs_maps=model.physics)
 
 
 def _trained_pipeline(cases: Sequence[ChannelCase], folder: Path, setting: Setting, model: Model) -> CompletionPipeline:
@@ -160,7 +174,7 @@ def _trained_pipeline(cases: Sequence[ChannelCase], folder: Path, setting: Setti
             schedule = replace(schedule, regressor_steps=0)
         with_heat = None if heat else _trained_pipeline(cases, folder, setting, replace(model, heat=True))
         synthetic = None
-        if model.physics and setting.maps is not None:
+        if model.physics:
             synthetic = synthetic_slices(setting.maps, SEQUENCES, 1, PIXEL_MM, schedule.slice_size, setting.seed)
         train_completion(
             TrainingData(training_slices(cases, heat), synthetic, CHANNELS, PIXEL_MM, (0.0,) * 3, (1.0,) * 3),
@@ -179,20 +193,20 @@ def _trained_pipeline(cases: Sequence[ChannelCase], folder: Path, setting: Setti
 CMRDIFF = Model()
 OURS = Model(regressor=True, physics=True)
 
-METHODS: dict[str, tuple[str, Fit]] = {
-    "copy": ("copy of a given image", lambda cases, folder, setting: Copy()),
-    "lookup": ("joint-histogram look-up", lambda cases, folder, setting: Lookup(training_slices(cases, False))),
-    "physics": ("physics alone", lambda cases, folder, setting: Physics(SpinPrior.load(device=setting.device))),
-    "regression": ("regression U-Net (L1)", _image_network(adversarial=False)),
-    "gan": ("conditional GAN (pix2pix)", _image_network(adversarial=True)),
-    "cmrdiff": ("CMRDiff, 1 sample", _sampled(CMRDIFF)),
-    "cmrdiff_8": ("CMRDiff, mean of 8 samples", _sampled(CMRDIFF, samples=8)),
-    "cmrdiff_guided": ("CMRDiff, scales 1.5", _sampled(CMRDIFF, scale=1.5)),
-    "cmrdiff_start": ("CMRDiff, guided start", _sampled(CMRDIFF, start=True)),
-    "cmrdiff_no_heat": ("CMRDiff without heat map", _sampled(replace(CMRDIFF, heat=False))),
-    "cmrdiff_physics": ("CMRDiff, pretrained on maps", _sampled(replace(CMRDIFF, physics=True))),
-    "no_physics": ("ours without pretraining on maps, 1 sample", _sampled(replace(OURS, physics=False))),
-    "ours": ("ours (regressor, pretraining on maps), 1 sample", _sampled(OURS)),
-    "ours_8": ("ours, mean of 8 samples", _sampled(OURS, samples=8)),
+METHODS: dict[str, Method] = {
+    "copy": Method("copy of a given image", lambda cases, folder, setting: Copy()),
+    "lookup": Method("joint-histogram look-up", lambda cases, folder, setting: Lookup(training_slices(cases, False))),
+    "physics": Method("physics alone", lambda cases, folder, setting: Physics(SpinPrior.load(device=setting.device))),
+    "regression": Method("regression U-Net (L1)", _image_network(adversarial=False)),
+    "gan": Method("conditional GAN (pix2pix)", _image_network(adversarial=True)),
+    "cmrdiff": _sampled("CMRDiff, 1 sample", CMRDIFF),
+    "cmrdiff_8": _sampled("CMRDiff, mean of 8 samples", CMRDIFF, samples=8),
+    "cmrdiff_guided": _sampled("CMRDiff, scales 1.5", CMRDIFF, scale=1.5),
+    "cmrdiff_start": _sampled("CMRDiff, guided start", CMRDIFF, start=True),
+    "cmrdiff_no_heat": _sampled("CMRDiff without heat map", replace(CMRDIFF, heat=False)),
+    "cmrdiff_physics": _sampled("CMRDiff, pretrained on maps", replace(CMRDIFF, physics=True)),
+    "no_physics": _sampled("ours without pretraining on maps, 1 sample", replace(OURS, physics=False)),
+    "ours": _sampled("ours (regressor, pretraining on maps), 1 sample", OURS),
+    "ours_8": _sampled("ours, mean of 8 samples", OURS, samples=8),
 }
-"""Title and training of each method."""
+"""The methods by their short names."""

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
         headings = [heading for heading, _ in COLUMNS.values()]
         print(f"\n**{task.name}**\n\n| method | folds | {' | '.join(headings)} | flicker | s per slice |")
         print("|---" * (len(COLUMNS) + 4) + "|")
-        for method, (title, _) in METHODS.items():
+        for method, (title, *_) in METHODS.items():
             own = [record for record in records if record["method"] == method]
             slices = [entry for record in own for entry in record["slices"] if entry["task"] == task.name]
             if not slices:

@@ -27,6 +27,7 @@ from nnunet_phys.case_records import package_versions
 from nnunet_phys.completion.channel_files import ChannelCase
 from nnunet_phys.completion.slices import resample
 from nnunet_phys.devices import torch_device
+from nnunet_phys.errors import InputError
 from nnunet_phys.whole_files import write_json
 
 
@@ -43,7 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what is not done."""
+    """Do what is not done.
+
+    Raises:
+        InputError: a method needs maps, and none are given; no data.
+    """
+    without = [method for method in args.methods if METHODS[method].needs_maps and args.maps is None]
+    if without:
+        raise InputError(f"{', '.join(without)}: pretrained on maps. Give -maps, or leave them out by -methods.")
     cases = read_cases(training_patients())
     setting = Setting(args.steps, args.batch_factor, args.maps, torch_device(args.device))
     parts = [(f"fold{fold}", *split(cases, fold)) for fold in args.folds]
@@ -57,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             folder = args.work / part
             folder.mkdir(exist_ok=True)
-            completer = METHODS[method][1](trained, folder, setting)
+            completer = METHODS[method].fit(trained, folder, setting)
             write_json(
                 path,
                 {

@@ -103,6 +103,11 @@ def test_without_data_it_says_what_is_missing(tmp_path, monkeypatch, capsys):
     assert "NNUNET_PHYS_DATA is not set" in capsys.readouterr().err
 
 
+def test_a_method_that_needs_maps_is_refused_without_them(tmp_path, capsys):
+    assert main(["run", "-work", str(tmp_path), "-methods", "copy", "ours"]) == 1
+    assert "ours: pretrained on maps. Give -maps" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("adversarial", [False, True])
 def test_an_image_network_is_trained_once(tmp_path, monkeypatch, adversarial):
     """The second call reads its weights, and makes the same image; a channel that is not given is not seen."""
