@@ -18,7 +18,7 @@ from nnunet_phys.completion.slices import DARKEST
 
 WIDTHS = (32, 64, 96, 128)
 FOLD = 2
-"""Rows of an image per row of the network's finest level, the dearest on a CPU: blocks of pixels become channels, as for
+"""Rows of an image per row of the network's finest level, the dearest on a CPU: blocks of pixels become channels, as in
 the denoiser."""
 MULTIPLE = FOLD * 2 ** (len(WIDTHS) - 1)
 """Rows and columns of images must be multiples of this."""
