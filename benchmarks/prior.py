@@ -39,7 +39,7 @@ from nnunet_phys.precomputed_spin.guide_images import draw_guide
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
 from nnunet_phys.precomputed_spin.prior import DEFAULT_PRIOR, SpinPrior
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
-from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, SliceNoise
+from nnunet_phys.precomputed_spin.samplers import DPS, ProximalMean, ProximalSampler, SliceNoise
 from nnunet_phys.spin import SpinMaps
 from reverse_imaging import CINE, CONTRASTS, PIXEL_MM, SHAPE, TEST_SEED, Heart, cine_scans, draw_heart, measure
 
@@ -151,7 +151,7 @@ class Benchmark:
         prior, hearts, distances, shares = load(), self.draw_hearts(), {}, {}
 
         # 1. Posterior samples of the hearts' cine
-        imager = ReverseImager(prior, ProximalSampler(self.steps, average=1), batch=self.batch, samples=SAMPLES)
+        imager = ReverseImager(prior, ProximalSampler(self.steps), batch=self.batch, samples=SAMPLES)
         inferred = list(imager(cine_scans(hearts)))
         for name, truth in tissue_times(hearts).items():
             regions = [heart.regions[name] for heart in hearts]
@@ -170,7 +170,7 @@ class Benchmark:
         errors = denoising(prior, on_grid)
 
         # 3. Contrasts made from the maps
-        figures = measure(hearts, load, ProximalSampler(self.steps), self.batch)["figures"]
+        figures = measure(hearts, load, ProximalMean(self.steps), self.batch)["figures"]
         contrasts = {name: f"{np.mean(figures[f'{name} heart']):.1f}" for name in CONTRASTS}
         return {"Distance": distances, "Denoising": errors, "Covered, %": shares, "Contrasts, dB": contrasts}
 

@@ -30,7 +30,7 @@ from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.likelihood import Likelihood
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
-from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler, Sampler, SliceNoise
+from nnunet_phys.precomputed_spin.samplers import DPS, ProximalMean, ProximalSampler, Sampler, SliceNoise
 from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.sequences import BSSFP, MOLLI, SpoiledGRE, T2PreparedBSSFP
 from nnunet_phys.spin import SpinMaps
@@ -192,10 +192,10 @@ def main() -> None:
             edge = ", at the edge of what was tried" if best in (XI[0], XI[-1]) else ""
             print(f"eq. (10), {title}: MOLLI in the heart, dB, by xi on other hearts:", mean_psnr, edge, flush=True)
             methods[f"eq. 10, {title}, xi {best:g}"] = wrap(DPS(args.dps_steps, best))
-    for steps in (25, 12, 6, 3):
-        methods[f"proximal {steps}"] = ProximalSampler(steps)
-    methods["proximal 12, a sample"] = ProximalSampler(12, average=1)
-    methods["proximal 25, no guide"] = Unguided(ProximalSampler(25))
+    for steps in (24, 12, 8, 4):
+        methods[f"proximal {steps}"] = ProximalMean(steps)
+    methods["proximal 12, a sample"] = ProximalSampler(12)
+    methods["proximal 24, no guide"] = Unguided(ProximalMean(24))
 
     hearts = [draw_heart(TEST_SEED + i, args.slices) for i in range(args.hearts)]
     results = {}

@@ -19,7 +19,7 @@ from nnunet_phys.forward import shown, signals
 from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.map_files import map_paths, save_maps
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
-from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+from nnunet_phys.precomputed_spin.samplers import new_sampler
 from nnunet_phys.whole_files import writing_alone
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def infer_maps(
     Args:
         scans: read one by one, as they are needed (`scan_loading.load_scan`, or made from arrays).
         prior: the prior, on its device.
-        sampler: draws the maps; by default `ProximalSampler`, without averages if there are several samples.
+        sampler: draws the maps; by default `ProximalMean`, or `ProximalSampler` for several samples.
         seed: random seed of the noise. The same seed and case give the same maps, whatever the other scans are.
         batch: slices that pass through the network together; halved if the device runs out of memory.
         samples: posterior samples per scan; the maps are the mean of several.
@@ -61,8 +61,7 @@ def infer_maps(
         ValueError: a field of view too small for the prior, or several samples from a sampler that averages.
         InputError: maps of a scan are not finite.
     """
-    if sampler is None:
-        sampler = ProximalSampler() if samples == 1 else ProximalSampler(average=1)
+    sampler = sampler or new_sampler("proximal", samples)
     return ReverseImager(prior, sampler, seed, batch, samples=samples, advance=advance)(scans)
 
 

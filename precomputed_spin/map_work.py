@@ -15,7 +15,7 @@ from nnunet_phys.precomputed_spin.case_labels import CaseLabels
 from nnunet_phys.precomputed_spin.image_checks import check_images
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
 from nnunet_phys.precomputed_spin.prior import SpinPrior
-from nnunet_phys.precomputed_spin.samplers import SAMPLERS, Sampler
+from nnunet_phys.precomputed_spin.samplers import Sampler
 from nnunet_phys.precomputed_spin.scan import Inferred
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 from nnunet_phys.precomputed_spin.scan_loading import ImageReader, load_scan
@@ -82,21 +82,16 @@ class MapWork:
     def __post_init__(self) -> None:
         if self.labels.decide and not self.sampler.uses_labels:
             raise InputError(
-                f"--labels with -sampler {self.sampler_name}: this sampler does not use labels. Use -sampler "
+                f"--labels with -sampler {self.sampler.name}: this sampler does not use labels. Use -sampler "
                 "proximal, or leave --labels out."
             )
-
-    @property
-    def sampler_name(self) -> str:
-        """The sampler's name in `SAMPLERS`."""
-        return next(name for name, kind in SAMPLERS.items() if type(self.sampler) is kind)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that all records of these results share, plain JSON."""
         return {
             "prior": {"name": self.prior_name, "sha256": self.prior.sha256(), **self.prior.record},
-            "sampler": {"name": self.sampler_name, **asdict(self.sampler)},
+            "sampler": {"name": self.sampler.name, **asdict(self.sampler)},
             "seed": self.seed,
         }
 

@@ -56,7 +56,7 @@ class SpinPrior:
             brightness and its pixels' values are compared with.
         record: how it was made (training command, steps, data); free form.
         guide: the guide bound by `guided`, or None.
-        bf16: run the network in bfloat16 where that is safe (autocast); set where a GPU has it.
+        bf16: run the network in bfloat16 where that is safe (autocast); set where the device has it.
     """
 
     unet: UNet2DModel
@@ -215,7 +215,7 @@ class SpinPrior:
             files.description.error_by_timestep(len(files.scheduler.alphas_cumprod)).to(device),
             files.reference,
             files.description.record,
-            bf16=unet.device.type == "cuda" and computes_in_bfloat16(unet.device),
+            bf16=computes_in_bfloat16(unet.device),
         )
 
 

@@ -43,7 +43,7 @@ from nnunet_phys.precomputed_spin.prior_schedule import Schedule, Stage
 from nnunet_phys.precomputed_spin.prior_training import train_prior
 from nnunet_phys.precomputed_spin.quality import quality
 from nnunet_phys.precomputed_spin.quality_record import load_inferred_record
-from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+from nnunet_phys.precomputed_spin.samplers import ProximalMean, ProximalSampler
 from nnunet_phys.precomputed_spin.scan import Inferred
 from nnunet_phys.precomputed_spin.scan_loading import ImageReader
 from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
@@ -201,13 +201,13 @@ class Refinement:
 
     def _sampling(self, prior: SpinPrior, name: str, number: int) -> MapWork:
         """The maps that a round learns from, samples of the posterior."""
-        folder, sampler = self.folder / f"round{number}" / "maps", ProximalSampler(average=1)
+        folder, sampler = self.folder / f"round{number}" / "maps", ProximalSampler()
         return MapWork(self.learning, folder, prior, name, sampler, self.seed, self.batch, labels=self.labels)
 
     def _judging(self, prior: SpinPrior, name: str) -> MapWork:
         """The maps that judge a prior, made without labels; they are not kept."""
         labels = replace(self.labels, decide=False)
-        return MapWork(self.held_out, self.folder, prior, name, ProximalSampler(), self.seed, self.batch, labels=labels)
+        return MapWork(self.held_out, self.folder, prior, name, ProximalMean(), self.seed, self.batch, labels=labels)
 
     def _judge(self, number: int, prior: SpinPrior, name: str) -> HeldOutFigures:
         """The figures of a round's prior, which are measured once."""

@@ -21,7 +21,7 @@ from nnunet_phys.precomputed_spin.label_brightness import weigh_by_brightness
 from nnunet_phys.precomputed_spin.labels import TissueLabels
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
 from nnunet_phys.precomputed_spin.prior import SpinPrior
-from nnunet_phys.precomputed_spin.samplers import ProximalSampler, Sampler, SliceNoise
+from nnunet_phys.precomputed_spin.samplers import ProximalMean, Sampler, SliceNoise
 from nnunet_phys.precomputed_spin.scan import Inferred, Scan
 from nnunet_phys.precomputed_spin.upsampling import upsample_guided
 from nnunet_phys.sequences import MOLLI
@@ -60,15 +60,15 @@ class ReverseImager:
         batch: slices that pass through the network together. Incomplete batches are filled up; all are halved if the
             device runs out of memory.
         noise_level: standard deviation of noise and model errors as a share of the signal's bright level.
-        samples: samples drawn per slice; several need a sampler that draws from the posterior (`average` of 1).
+        samples: samples drawn per slice; several need a sampler that draws from the posterior.
         advance: called after each batch with the number of slices that were sampled, for a progress bar.
 
     Raises:
-        ValueError: several samples from a sampler that averages.
+        ValueError: several samples from a sampler that estimates the mean.
     """
 
     prior: SpinPrior
-    sampler: Sampler = field(default_factory=ProximalSampler)
+    sampler: Sampler = field(default_factory=ProximalMean)
     seed: int = 0
     batch: int = 8
     noise_level: float = NOISE_LEVEL
@@ -77,7 +77,7 @@ class ReverseImager:
 
     def __post_init__(self) -> None:
         if self.samples > 1 and not self.sampler.draws_samples:
-            raise ValueError(f"{self.samples} samples of averaged estimates spread too little: give average=1")
+            raise ValueError(f"{self.samples} samples of a mean do not spread: give a sampler that draws them")
 
     @torch.no_grad()
     def __call__(self, scans: Iterable[Scan]) -> Iterator[Inferred]:

@@ -8,7 +8,7 @@ import torch
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
-from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+from nnunet_phys.precomputed_spin.samplers import ProximalMean
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP
 from nnunet_phys.spin import SpinMaps
@@ -63,4 +63,4 @@ def imager(reference) -> ReverseImager:
     torch.manual_seed(0)
     unet = new_unet((16, 32)).eval().requires_grad_(False)
     prior = SpinPrior(unet, new_scheduler(), SpinScaling(), 2.5, torch.full((1000, 3), 0.02), reference)
-    return ReverseImager(prior, ProximalSampler(4), batch=2)
+    return ReverseImager(prior, ProximalMean(4), batch=2)

@@ -13,7 +13,7 @@ from nnunet_phys.forward import signals
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin.image_folder import ImageFolder
 from nnunet_phys.precomputed_spin.map_inference import infer_maps, map_result_paths, save_inferred, save_translation
-from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+from nnunet_phys.precomputed_spin.samplers import ProximalMean, ProximalSampler
 from nnunet_phys.precomputed_spin.scan import Inferred, Scan, Series
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles, scans_of_files
 from nnunet_phys.precomputed_spin.scan_loading import load_scan
@@ -39,7 +39,7 @@ def test_maps_of_a_folder(images, imager, tmp_path):
     jobs = [job for files in scans_of_files(images.files, protocol.is_series) for job in protocol.resolve(files)]
     out = tmp_path / "maps"
     scans = map(load_scan, jobs)
-    sampler = ProximalSampler(3, average=1)
+    sampler = ProximalSampler(3)
     for job, inferred in zip(jobs, infer_maps(scans, imager.prior, sampler, samples=2), strict=True):
         save_inferred(inferred, job.files, out, images.ending, {"sequences": job.described()}, save_samples=True)
     for job in jobs:
@@ -71,4 +71,4 @@ def test_maps_that_are_not_finite_are_refused(imager):
     image = np.random.default_rng(0).uniform(20, 99, (1, 32, 36)).astype(np.float32)
     image[0, 10, 10] = 1e30
     with pytest.raises(InputError, match="case: its maps are not finite"):
-        list(infer_maps([Scan("case", (Series(BSSFP(), image[None]),), (2.0, 2.0))], imager.prior, ProximalSampler(3)))
+        list(infer_maps([Scan("case", (Series(BSSFP(), image[None]),), (2.0, 2.0))], imager.prior, ProximalMean(3)))

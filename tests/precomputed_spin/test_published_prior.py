@@ -12,7 +12,7 @@ from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.prior import DEFAULT_PRIOR, SpinPrior
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
-from nnunet_phys.precomputed_spin.samplers import DPS, ProximalSampler
+from nnunet_phys.precomputed_spin.samplers import DPS, ProximalMean
 from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.precomputed_spin.spin_scaling import PublishedScaling
 from nnunet_phys.sequences import BSSFP
@@ -70,7 +70,7 @@ def test_what_the_folder_does_not_say_is_that_of_the_shipped_prior(published):
     assert prior.record == {"scaling": "published"}
 
 
-@pytest.mark.parametrize("sampler", [ProximalSampler(3), DPS(4)])
+@pytest.mark.parametrize("sampler", [ProximalMean(3), DPS(4)])
 def test_images_become_maps_without_a_guide(published, sampler):
     prior = SpinPrior.load(published, scaling="published")
     assert not prior.takes_guide

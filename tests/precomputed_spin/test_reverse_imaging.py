@@ -11,7 +11,7 @@ from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
-from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+from nnunet_phys.precomputed_spin.samplers import ProximalMean, ProximalSampler
 from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP, MOLLI, T2PreparedBSSFP
@@ -72,13 +72,13 @@ def test_scans_of_several_sizes_and_sequences_come_back_in_order(imager):
 
 
 def test_slices_of_a_molli_are_split_into_equal_batches(imager, monkeypatch):
-    sizes, sample = [], ProximalSampler.__call__
+    sizes, sample = [], ProximalMean.__call__
 
     def counted(self, prior, likelihood, noise):
         sizes.append(len(likelihood.observed))
         return sample(self, prior, likelihood, noise)
 
-    monkeypatch.setattr(ProximalSampler, "__call__", counted)
+    monkeypatch.setattr(ProximalMean, "__call__", counted)
     rng = np.random.default_rng(7)
     for slices in (1, 5):
         series = Series(MOLLI(), rng.normal(0, 9, (8, slices, 24, 24)), signed=True)
@@ -86,14 +86,14 @@ def test_slices_of_a_molli_are_split_into_equal_batches(imager, monkeypatch):
     assert sizes == [1, 3, 3]
 
 
-def test_samples_of_averages_are_refused(imager):
-    with pytest.raises(ValueError, match="spread too little: give average=1"):
-        replace(imager, sampler=ProximalSampler(4), samples=2)
+def test_samples_of_a_mean_are_refused(imager):
+    with pytest.raises(ValueError, match="do not spread: give a sampler that draws them"):
+        replace(imager, samples=2)
 
 
 def test_several_samples_have_a_mean_that_explains_the_image_and_a_spread(imager):
     image = np.random.default_rng(4).uniform(20, 100, (2, 32, 32))
-    imager = replace(imager, sampler=ProximalSampler(4, average=1))
+    imager = replace(imager, sampler=ProximalSampler(4))
     (single,), (three,) = imager([scan(image)]), replace(imager, samples=3)([scan(image)])
     assert not single.samples and len(three.samples) == 3
     torch.testing.assert_close(three.samples[0].stack(), single.maps.stack())
@@ -121,14 +121,14 @@ def test_bfloat16_changes_little(imager):
 
 
 def test_a_batch_too_large_for_the_memory_shrinks(imager, monkeypatch, caplog):
-    imager, sample = replace(imager, batch=4), ProximalSampler.__call__
+    imager, sample = replace(imager, batch=4), ProximalMean.__call__
 
     def small_memory(self, prior, likelihood, noise):
         if len(likelihood.observed) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 TiB")
         return sample(self, prior, likelihood, noise)
 
-    monkeypatch.setattr(ProximalSampler, "__call__", small_memory)
+    monkeypatch.setattr(ProximalMean, "__call__", small_memory)
     (inferred,) = imager([scan(np.random.default_rng(3).uniform(0, 100, (5, 32, 32)))])
     assert "out of memory: batches of 2 slices" in caplog.text
     assert inferred.maps.shape == (5, 32, 32)

@@ -26,11 +26,7 @@ class TissueLookup(Sampler):
     """The mean of the tissues that fit a pixel's values and label, without neighbours or network."""
 
     uses_labels: ClassVar[bool] = True
-
-    @property
-    def draws_samples(self) -> bool:
-        """See `Sampler`."""
-        return False
+    draws_samples: ClassVar[bool] = False
 
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """See `Sampler`."""

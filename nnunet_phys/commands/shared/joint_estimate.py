@@ -9,7 +9,7 @@ from nnunet_phys.precomputed_spin.map_work import MapWork, find_jobs
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.prior_files import Scaling
 from nnunet_phys.precomputed_spin.quality import quality
-from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+from nnunet_phys.precomputed_spin.samplers import ProximalMean
 from nnunet_phys.precomputed_spin.scan_protocol import CaseProtocols
 from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
 from nnunet_phys.precomputed_spin.work_parts import device_of_process
@@ -42,7 +42,7 @@ class JointEstimate:
         for study in studies:
             described, faults = CaseProtocols(study.images).scans(study.files)
             jobs, unfitting = find_jobs(described)
-            work = MapWork(jobs, study.images, loaded, prior, ProximalSampler(), faults=(*faults, *unfitting))
+            work = MapWork(jobs, study.images, loaded, prior, ProximalMean(), faults=(*faults, *unfitting))
             work.check(jobs, study.reader)
             works.append(work)
         return cls(tuple(studies), tuple(works))

@@ -48,7 +48,9 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     add_prior_arguments(parser)
     parser.add_argument("-sampler", default="proximal", choices=("proximal", "dps"), help="default %(default)s")
     parser.add_argument(
-        "-steps", type=whole_number(2, MOST_STEPS), help="network evaluations per slice (default 12; dps: 200)"
+        "-steps",
+        type=whole_number(2, MOST_STEPS),
+        help="network evaluations per slice (default 8; samples 12; dps 200)",
     )
     parser.add_argument("-seed", type=SEED, default=0)
     parser.add_argument(
@@ -220,14 +222,11 @@ def _load_prior(args: argparse.Namespace, samples: int) -> tuple[SpinPrior, Samp
         InputError: no such prior or device, or a number of steps that makes no sense.
     """
     from nnunet_phys.precomputed_spin.prior import SpinPrior
-    from nnunet_phys.precomputed_spin.samplers import SAMPLERS
+    from nnunet_phys.precomputed_spin.samplers import new_sampler
     from nnunet_phys.precomputed_spin.work_parts import device_of_process
 
     prior = SpinPrior.load(args.prior, device_of_process(args.device), args.scaling)
-    options = {} if args.steps is None else {"steps": args.steps}
-    if samples > 1 and args.sampler == "proximal":
-        options["average"] = 1
     try:
-        return prior, SAMPLERS[args.sampler](**options)
+        return prior, new_sampler(args.sampler, samples, args.steps)
     except ValueError as error:
         raise InputError(str(error)) from None

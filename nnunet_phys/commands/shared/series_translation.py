@@ -14,7 +14,7 @@ from nnunet_phys.precomputed_spin.map_inference import infer_maps
 from nnunet_phys.precomputed_spin.map_work import MapWork
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.prior_files import Scaling
-from nnunet_phys.precomputed_spin.samplers import ProximalSampler
+from nnunet_phys.precomputed_spin.samplers import ProximalMean
 from nnunet_phys.precomputed_spin.scan_loading import ImageReader, load_scan
 from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
 from nnunet_phys.precomputed_spin.work_parts import device_of_process
@@ -53,7 +53,7 @@ class SeriesTranslator:
         Raises:
             InputError: there are such.
         """
-        MapWork(jobs, Path(), self.prior, self.name, ProximalSampler()).check(jobs, reader)
+        MapWork(jobs, Path(), self.prior, self.name, ProximalMean()).check(jobs, reader)
 
     def __call__(self, job: ScanJob) -> np.ndarray:
         """The bSSFP image of a series, (slices, rows, columns).
