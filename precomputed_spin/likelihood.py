@@ -119,6 +119,16 @@ class Likelihood:
         sigmas = [o.sigma for o in self.observations for _ in o.images]
         return torch.tensor(sigmas, device=self.observed.device).view(-1, 1, 1, 1)
 
+    def _differences(self, u: torch.Tensor) -> torch.Tensor:
+        """Images minus the signals of scaled maps, whether they count or not; shapes as in `residual`."""
+        maps = self.scaling.decode(u)
+        return torch.cat([o.images - o.predict(maps) for o in self.observations])
+
+    def _contradicted(self, differences: torch.Tensor) -> torch.Tensor:
+        """Where differences count, of the same shape: not on padding, nor where a signal exceeds a clipped image."""
+        saturated = torch.cat([o.saturated for o in self.observations])
+        return self.observed & ~(saturated & (differences < 0))
+
     def residual(self, u: torch.Tensor) -> torch.Tensor:
         """Images minus the signals of scaled maps `u` (slices, 3, rows, columns).
 
@@ -127,24 +137,23 @@ class Likelihood:
         Returns:
             (images, slices, rows, columns), the images of all observations one after the other.
         """
-        maps, parts = self.scaling.decode(u), []
-        for o in self.observations:
-            residual = o.images - o.predict(maps)
-            contradicted = self.observed & ~(o.saturated & (residual < 0))
-            parts.append(torch.where(contradicted, residual, 0.0))
-        return torch.cat(parts)
+        differences = self._differences(u)
+        return torch.where(self._contradicted(differences), differences, 0.0)
 
-    def linearise(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Residual (images, slices, rows, columns) and minus its derivative J (images, slices, 3, rows, columns).
+    def linearise(self, u: torch.Tensor, counted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images minus signals (images, slices, rows, columns), and the signals' J (images, slices, 3, rows, columns).
 
-        The model is point-wise, so one backward pass per image gives every pixel's three derivatives. J is 0 where the
-        residual is held at 0.
+        The model is point-wise, so one backward pass per image gives every pixel's three derivatives.
+
+        Args:
+            u: scaled maps (slices, 3, rows, columns).
+            counted: bool, of the differences' shape; differences and J are 0 elsewhere.
         """
         with torch.enable_grad():
             u = u.detach().requires_grad_(True)
-            residual = self.residual(u)
-            derivatives = [torch.autograd.grad(of_image.sum(), u, retain_graph=True)[0] for of_image in residual]
-        return residual.detach(), -torch.stack(derivatives)
+            differences = torch.where(counted, self._differences(u), 0.0)
+            derivatives = [torch.autograd.grad(of_image.sum(), u, retain_graph=True)[0] for of_image in differences]
+        return differences.detach(), -torch.stack(derivatives)
 
     @torch.no_grad()
     def correct(
@@ -167,9 +176,11 @@ class Likelihood:
         """
         least, greatest = self._bounds(greatest_pd)
         mean = mean.maximum(least).minimum(greatest)
+        # A clipped image pulls a belief that is too dark up to its own value, and leaves a brighter one alone.
+        counted = self._contradicted(self._differences(mean))
         u = mean
         for _ in range(iterations):
-            residual, jacobian = self.linearise(u)
+            residual, jacobian = self.linearise(u, counted)
             innovation = residual - (jacobian * (mean - u)).sum(2)
             u, covariance = mean, torch.diag_embed(variance.expand_as(mean).movedim(1, -1)).movedim((-2, -1), (1, 2))
             for i, sigma in enumerate(self.sigma.flatten()):

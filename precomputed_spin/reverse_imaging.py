@@ -45,8 +45,8 @@ PD_FREEDOM = 10.0
 """PD's variance in the last correction, as a multiple of the largest of the three variances: shading acts as a gain,
 which PD has to explain. Measured: 1 to 100 change the error of T1 by 0.2 percentage points; the residual is then
 0.45 % to 0.01 %."""
-_LAST_ITERATIONS = 4
-"""Gauss-Newton iterations of the last correction. Measured: 2 and 8 give the same maps."""
+_LAST_ITERATIONS = 2
+"""Gauss-Newton iterations of the last correction. Measured: 8 change no more than 1 % of pixels by 0.02 %."""
 
 
 @dataclass(frozen=True)

@@ -126,35 +126,43 @@ class ProximalMean(_Proximal):
     """The default: an estimate of the posterior's mean.
 
     Where the image does not determine T1 and T2, a sample is mottled and a mean is not. So the steps end at a noise
-    level where the tissues can be recognised and their details cannot, and each level's estimate averages two network
+    level where the tissues can be recognised and their details cannot, and an estimate averages two network
     evaluations, with a noise and with its opposite: what depends on the noise linearly cancels (antithetic variates,
-    Hammersley and Morton, 1956). Measured on 24 digital hearts: 8 evaluations give contrasts as close to the true ones
-    as 12 do that differ in their noise levels, the last 4 of them averaged.
+    Hammersley and Morton, 1956). As the estimates of successive levels move in one direction, each is carried further
+    in it. Measured on 24 digital hearts: 8 evaluations give contrasts closer to the true ones, by 0.3 to 0.9 dB, than
+    12 without opposites do, the last 4 of them averaged.
 
     Attributes:
-        steps: network evaluations, two at each noise level; of an odd number, one at the first.
+        steps: network evaluations: one at each of the first two noise levels (the first alone if `steps` is odd), where
+            there is hardly anything but noise, and two at each other level.
         last_abar: noise level of the last estimate. Measured likewise: 0.1 and 0.25 are worse by up to 0.2 dB.
+        overshoot: how much further an estimate is carried, as a share of its distance from the last one. Measured: 0
+            loses 0.1 to 0.4 dB; 0.3 to 0.5 differ by less.
     """
 
     draws_samples: ClassVar[bool] = False
 
     steps: int = 8
     last_abar: float = 0.18
+    overshoot: float = 0.4
 
     @torch.no_grad()
     def __call__(self, prior: SpinPrior, likelihood: Likelihood, noise: SliceNoise) -> torch.Tensor:
         """See `Sampler`."""
         # 1. Start in the middle of the scale: at the first level there is hardly anything but noise
-        u = _blank(prior, likelihood)
-        single = self.steps % 2
-        for k, timestep in enumerate(prior.timesteps(self.steps // 2 + single, self.least_abar, self.last_abar)):
-            # 2. Carry the estimate to this noise level, and ask the prior what the clean maps are
-            level = cast(torch.IntTensor, torch.tensor([timestep], device=prior.device))
-            fresh = noise(u)
-            signs = (1,) if single and k == 0 else (1, -1)
-            estimates = [prior.denoise(prior.scheduler.add_noise(u, sign * fresh, level), timestep) for sign in signs]
+        u, last_estimate = _blank(prior, likelihood), None
+        single = 1 if self.steps % 2 else 2
+        levels = prior.timesteps((self.steps + single) // 2, self.least_abar, self.last_abar)
+        for k, timestep in enumerate(levels):
+            # 2. Carry the maps to this noise level, and ask the prior what the clean ones are
+            level, fresh = cast(torch.IntTensor, torch.tensor([timestep], device=prior.device)), noise(u)
+            signs = (1,) if k < single else (1, -1)
+            answers = [prior.denoise(prior.scheduler.add_noise(u, sign * fresh, level), timestep) for sign in signs]
+            estimate = torch.stack(answers).mean(0)
+            further = estimate if last_estimate is None else estimate + self.overshoot * (estimate - last_estimate)
+            last_estimate = estimate
             # 3. Let labels and images correct it
-            u, likelihood = self._corrected(torch.stack(estimates).mean(0), timestep, prior, likelihood)
+            u, likelihood = self._corrected(further, timestep, prior, likelihood)
         return u
 
 

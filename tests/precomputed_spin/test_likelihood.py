@@ -21,7 +21,7 @@ BSSFP_45 = BSSFP(flip_angle_deg=45.0)
 def test_jacobian_is_the_derivative(likelihood, tissue):
     u = SCALING.encode(tissue(0.8, 1000, 60, (1, 2, 2))).double()
     like = likelihood(torch.full((1, 2, 2), 0.2, dtype=torch.float64))
-    _, jacobian = like.linearise(u)
+    _, jacobian = like.linearise(u, torch.ones((1, 1, 2, 2), dtype=torch.bool))
     for channel in range(3):
         step = torch.zeros_like(u)
         step[:, channel] = 1e-5
@@ -63,7 +63,7 @@ def test_several_images_enter_as_one_least_squares_problem(observation, tissue):
     truth = tissue(0.9, 1000, 55)
     parts = [observation(s(truth), s, 0.01) for s in (MOLLI(readout=None), T2PreparedBSSFP())]
     like = Likelihood(tuple(parts), torch.ones((1, 6, 6), dtype=bool), SCALING)
-    residual, jacobian = like.linearise(mean)
+    residual, jacobian = like.linearise(mean, torch.ones((11, 1, 6, 6), dtype=torch.bool))
     assert residual.shape == (11, 1, 6, 6) and jacobian.shape == (11, 1, 3, 6, 6)
     j, r = jacobian[:, 0, :, 0, 0].double(), residual[:, 0, 0, 0].double()
     precision = torch.diag(1 / variance.flatten().double()) + j.T @ j / 0.01**2
@@ -128,6 +128,16 @@ def test_saturated_pixels_are_one_sided_and_padding_changes_nothing(likelihood, 
     assert not clipped.residual(bright).any() and (clipped.residual(dim) > 0).all()
     unseen = likelihood(image, observed=~mask)
     assert torch.equal(unseen.correct(dim, torch.tensor(0.1)), dim)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 4])
+def test_a_clipped_image_pulls_dim_maps_up_to_its_value_and_leaves_bright_ones(likelihood, tissue, iterations):
+    value = float(BSSFP_45(tissue(0.6, 1500, 200)).mean())
+    clipped = likelihood(torch.full((1, 6, 6), value), saturated=torch.ones((1, 6, 6), dtype=torch.bool), sigma=1e-4)
+    dim, bright = SCALING.encode(tissue(0.3, 1500, 200)), SCALING.encode(tissue(1.2, 1500, 200))
+    pulled = SCALING.decode(clipped.correct(dim, torch.tensor([0.1, 0.0, 0.0]).view(1, 3, 1, 1), iterations))
+    torch.testing.assert_close(pulled.pd, torch.full((1, 6, 6), 0.6), rtol=1e-3, atol=0)
+    assert torch.equal(clipped.correct(bright, torch.tensor(0.1), iterations), bright)
 
 
 def test_dead_pixels_have_finite_corrections(likelihood, tissue):
