@@ -11,6 +11,7 @@ from typing import Any
 
 from nnunet_phys.case_records import foreign_results, is_finished, load_record, read_record
 from nnunet_phys.errors import InputError
+from nnunet_phys.overlap import read_ahead
 from nnunet_phys.precomputed_spin.case_labels import CaseLabels
 from nnunet_phys.precomputed_spin.image_checks import check_images
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
@@ -180,9 +181,8 @@ class MapWork:
             each case and its maps.
         """
         ordered = sorted(todo, key=lambda job: (job.files.geometry.size[:2], job.case))
-        scans = (
-            load_scan(job, self.labels.deciding_path(job.case), self.labels.deciding_codes(), reader) for job in ordered
-        )
+        codes = self.labels.deciding_codes()
+        scans = read_ahead(load_scan(job, self.labels.deciding_path(job.case), codes, reader) for job in ordered)
         slices = sum(math.prod(job.files.geometry.size[2:]) for job in todo)
         with ProgressBar(total=slices, unit="slice", disable=not show_progress) as progress:
             results = infer_maps(

@@ -7,18 +7,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_phys.commands.shared.map_work import (
-    add_work_arguments,
-    infer_cases,
-    left_to_do,
-    read_work,
-)
+from nnunet_phys.commands.shared.map_work import add_work_arguments, left_to_do, make_cases, read_work
 from nnunet_phys.commands.shared.numbers import whole_number
 from nnunet_phys.commands.shared.scan_options import add_protocol_arguments, find_inputs, read_labels
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
+    from nnunet_phys.precomputed_spin.scan import Inferred
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
 
 logger = logging.getLogger(__name__)
@@ -73,10 +69,13 @@ def run(args: argparse.Namespace) -> None:
         return map_result_paths(inputs.folder, case, inputs.ending, args.samples, args.save_samples)
 
     todo = left_to_do(work, args, settings, settings_of, paths_of)
-    record = {**settings, "batch": args.batch, "bf16": work.prior.bf16, "versions": package_versions()}
+    record = {**settings, "batch": work.batch, "bf16": work.prior.bf16, "versions": package_versions()}
     volumes = _VOLUMES_OF_MAPS * (1 if args.samples == 1 else 2 + args.samples * args.save_samples)
-    for job, inferred, judgement in infer_cases(work, todo, volumes, not args.disable_progress_bar):
+
+    def save(job: ScanJob, inferred: Inferred, judgement: dict[str, Any]) -> None:
         entries = {**record, **settings_of(job), "quality": judgement}
         save_inferred(inferred, job.files, inputs.folder, inputs.ending, entries, args.save_samples)
+
+    make_cases(work, todo, volumes, save, not args.disable_progress_bar)
     if todo:
         logger.info("Look at the maps before you train on them (nnunet_phys report).")

@@ -6,12 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_phys.commands.shared.map_work import (
-    add_work_arguments,
-    infer_cases,
-    left_to_do,
-    read_work,
-)
+from nnunet_phys.commands.shared.map_work import add_work_arguments, left_to_do, make_cases, read_work
 from nnunet_phys.commands.shared.numbers import finite
 from nnunet_phys.commands.shared.scan_options import (
     add_protocol_arguments,
@@ -23,6 +18,7 @@ from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
+    from nnunet_phys.precomputed_spin.scan import Inferred
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
     from nnunet_phys.sequences.pulse_sequence import PulseSequence
 
@@ -70,11 +66,13 @@ def run(args: argparse.Namespace) -> None:
         return translation_paths(inputs.folder, case, inputs.ending, target)
 
     todo = left_to_do(work, args, settings, settings_of, paths_of)
-    record = {**settings, "batch": args.batch, "bf16": work.prior.bf16, "versions": package_versions()}
-    volumes = len(paths_of(""))
-    for job, inferred, judgement in infer_cases(work, todo, volumes, not args.disable_progress_bar):
+    record = {**settings, "batch": work.batch, "bf16": work.prior.bf16, "versions": package_versions()}
+
+    def save(job: ScanJob, inferred: Inferred, judgement: dict[str, Any]) -> None:
         entries = {**record, **settings_of(job), "quality": judgement}
         save_translation(inferred, target, job.files, inputs.folder, inputs.ending, entries)
+
+    make_cases(work, todo, len(paths_of("")), save, not args.disable_progress_bar)
 
 
 def _refuse_single_readouts(jobs: list[ScanJob]) -> None:
