@@ -19,7 +19,6 @@ from nnunet_phys.augmentations.contrast_draw import SMALLEST_DEVIATION, Contrast
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
 from nnunet_phys.forward import shown
-from nnunet_phys.infarct import Box
 from nnunet_phys.reservoir import Reservoir
 
 
@@ -47,8 +46,8 @@ class Case(Protocol):
     def reservoir(self) -> Reservoir:
         """A few voxels of the whole case."""
 
-    def maps(self, box: Box) -> np.ndarray:
-        """PD, T1 (ms) and T2 (ms) of a part of the case, float32 (3, ...)."""
+    def maps(self, box: tuple[slice, ...]) -> torch.Tensor:
+        """PD, T1 (ms), T2 (ms) and the distance to blood (mm) of a part of the case, float32 (4, ...)."""
 
 
 class Patch(Protocol):
@@ -115,10 +114,8 @@ class SynthesizeContrast(BasicTransform):
         case, start, box = patch.case, patch.start, patch.box
         size = image[(0, *box)].shape
         size_3d = (1,) * (3 - len(size)) + size
-        margin = draw.margin(_spacing_mm(case.reservoir))
-        wide, inner = _with_margin(start, size_3d, margin, tuple(case.reservoir.shape))
-        maps, first = torch.from_numpy(case.maps(wide)), tuple(part.start for part in wide)
-        signal, data_dict["contrast"] = synthesize(maps, first, case.reservoir, draw, inner)
+        maps = case.maps(tuple(slice(low, low + n) for low, n in zip(start, size_3d, strict=True)))
+        signal, data_dict["contrast"] = synthesize(maps, start, case.reservoir, draw)
         image[(0, *box)] = signal.reshape(size)
         if outside is not None:
             image[0, outside] = 0
@@ -141,47 +138,28 @@ class AcquireImage(BasicTransform):
         return data_dict
 
 
-def _with_margin(
-    start: tuple[int, ...], size: tuple[int, ...], margin: tuple[int, ...], shape: tuple[int, ...]
-) -> tuple[Box, Box]:
-    """A patch with a margin, as far as the case reaches, and where the patch lies in that part."""
-    wide, inner = [], []
-    for low, count, more, total in zip(start, size, margin, shape, strict=True):
-        first = max(low - more, 0)
-        wide.append(slice(first, min(low + count + more, int(total))))
-        inner.append(slice(low - first, low - first + count))
-    return (wide[0], wide[1], wide[2]), (inner[0], inner[1], inner[2])
-
-
 def _spacing_mm(case: Reservoir) -> tuple[float, float, float]:
     slice_mm, row_mm, column_mm = (float(spacing) for spacing in case.spacing_mm)
     return slice_mm, row_mm, column_mm
 
 
 def synthesize(
-    maps: torch.Tensor,
-    start: tuple[int, ...],
-    case: Reservoir,
-    draw: ContrastDraw,
-    inner: Box = (slice(None), slice(None), slice(None)),
+    maps: torch.Tensor, start: tuple[int, ...], case: Reservoir, draw: ContrastDraw
 ) -> tuple[torch.Tensor, Acquisition]:
     """Signed signal of a patch, as a z-score.
 
     Args:
-        maps: PD, T1 (ms), T2 (ms) of a part of the case, the patch with the draw's margin, (3, slices, rows, columns).
-        start: index of that part's first voxel in the case, three numbers.
+        maps: PD, T1 (ms), T2 (ms) and distance to blood (mm) of the patch, (4, slices, rows, columns).
+        start: index of the patch's first voxel in the case, three numbers.
         case: reservoir of the case.
         draw: the contrast.
-        inner: where the patch lies in that part; by default, the patch is all of it.
 
     Returns:
         tensor (slices, rows, columns), and what `acquire` needs.
     """
     voxel_mm = _spacing_mm(case)
-    blood_mm = draw.blood_distance(maps, voxel_mm, inner)
-    maps = maps[(slice(None), *inner)]
-    first = tuple(low + (part.start or 0) for low, part in zip(start, inner, strict=True))
-    patch = grid_positions(first, tuple(maps.shape[1:]), tuple(case.shape), voxel_mm)
+    maps, blood_mm = maps[:3], maps[3]
+    patch = grid_positions(start, tuple(maps.shape[1:]), tuple(case.shape), voxel_mm)
     z, y, x = torch.from_numpy(case.position_mm)
     points = z, y, x  # a tuple of three, for type checkers
     flips_of_patch = draw.flip_angles(patch)

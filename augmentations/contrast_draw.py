@@ -21,7 +21,7 @@ from nnunet_phys.fields import (
     on_coarse_grid,
 )
 from nnunet_phys.forward import shown, signals
-from nnunet_phys.infarct import Box, Infarct, Voxels, blood_distance
+from nnunet_phys.infarct import Infarct, blood_distance
 from nnunet_phys.json_files import structure
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling, displace
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
@@ -115,27 +115,6 @@ class ContrastDraw:
             states.append((self.sequence.given(blood=0.0), self.tissue))
         others = (self.region_tissue, self.infarct_tissue)
         return states + [(self.sequence, state) for state in others if state is not None]
-
-    def margin(self, spacing_mm: tuple[float, float, float]) -> Voxels:
-        """How many voxels beyond a part of a case decide what its signal is."""
-        return (0, 0, 0) if self.infarct is None else self.infarct.margin(spacing_mm)
-
-    def blood_distance(
-        self,
-        maps: torch.Tensor,
-        spacing_mm: tuple[float, float, float],
-        inner: Box = (slice(None), slice(None), slice(None)),
-    ) -> torch.Tensor | None:
-        """Distances to blood in the inner part of the maps, if this draw depends on them, else None.
-
-        Args:
-            maps: PD, T1 (ms), T2 (ms), (3, slices, rows, columns).
-            spacing_mm: spacing of slices, rows and columns.
-            inner: by default all; else the part that the draw's margin surrounds.
-        """
-        if self.infarct is None:
-            return None
-        return blood_distance(SpinMaps(*maps), spacing_mm, self.infarct.depth_mm, inner)
 
     def flip_angles(self, positions: Positions) -> torch.Tensor | None:
         """Effective flip angles (degrees) at the positions; None where they do not vary.
@@ -237,7 +216,7 @@ class ContrastDraw:
         shape = tuple(maps.shape[1:])
         positions = grid_positions((0, 0, 0), shape, shape, spacing_mm)
         flip_angles, tissue = self.flip_angles(positions), SpinMaps(*maps)
-        blood_mm = self.blood_distance(maps, spacing_mm)
+        blood_mm = None if self.infarct is None else blood_distance(tissue, spacing_mm, self.infarct.depth_mm)
         by_state = [signals(sequence, tissue, state, flip_angle_deg=flip_angles)[0] for sequence, state in self._states]
         signal = self._received(self._mixed(by_state, positions, blood_mm), positions, spacing_mm)
         bright = noise_reference(signal)

@@ -30,9 +30,11 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
+from nnunet_phys.infarct import blood_distance
 from nnunet_phys.precomputed_spin.dataset import SpinDataset
 from nnunet_phys.precomputed_spin.spin_copies import save_copy
 from nnunet_phys.reservoir import draw_reservoir
+from nnunet_phys.spin import SpinMaps
 
 # patch, case, spacing, batch, rotation, mirrored axes, and whether nnU-Net rotates within the plane alone
 TWO_D = ((256, 224), (10, 400, 360), (10.0, 1.4, 1.4), 10, (-np.pi, np.pi), (0, 1), False)
@@ -66,7 +68,10 @@ def write_cases(
         properties = {"class_locations": places}
         nnUNetDatasetBlosc2.save_case(image, labels, properties, str(images / f"case{index}"), **layout)
         reservoir = draw_reservoir(maps, None, spacing, index)
-        save_copy(maps_folder, f"case{index}", maps, reservoir, list(patch), {"maps": {}})
+        slice_mm, row_mm, column_mm = spacing
+        blood_mm = blood_distance(SpinMaps(*torch.from_numpy(maps)), (slice_mm, row_mm, column_mm)).numpy()
+        channels = np.concatenate((maps, blood_mm[None]))
+        save_copy(maps_folder, f"case{index}", channels, reservoir, list(patch), {"maps": {}})
     return SpinDataset(nnUNetDatasetBlosc2(str(images)))
 
 

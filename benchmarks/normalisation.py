@@ -63,7 +63,7 @@ def main() -> None:
         theirs, _, _ = DefaultPreprocessor(verbose=False).run_case_npy(
             volume[None].numpy(), None, dict(properties), plans, configuration, {}
         )
-        maps = torch.from_numpy(blosc2.open(str(spin_folder(target.folder) / f"{case}.b2nd"), mode="r")[:])
+        maps = torch.from_numpy(blosc2.open(str(spin_folder(target.folder) / f"{case}.b2nd"), mode="r")[:]).float()
         patch = [1] * (3 - len(configuration.patch_size)) + [int(n) for n in configuration.patch_size]
         start = [int(rng.integers(0, max(n - p, 0) + 1)) for n, p in zip(maps.shape[1:], patch, strict=True)]
         where = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))

@@ -18,11 +18,6 @@ from nnunet_phys.quantities import Quantity, check_bounds, number
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_kinds import flowing_blood
 
-Voxels = tuple[int, int, int]
-"""Numbers of voxels along slices, rows and columns."""
-Box = tuple[slice, slice, slice]
-"""A part of a case: slices, rows and columns."""
-
 DEPTH = Quantity("mm", 0.5, 20)
 WIDTH = Quantity("mm", 5, 200)
 INFARCTED_SHARE = Quantity("", 0.01, 0.99)
@@ -37,10 +32,7 @@ _DEEPENING = 0.6
 
 
 def blood_distance(
-    maps: SpinMaps,
-    spacing_mm: tuple[float, float, float],
-    within_mm: float = DEPTH.greatest,
-    inner: Box = (slice(None), slice(None), slice(None)),
+    maps: SpinMaps, spacing_mm: tuple[float, float, float], within_mm: float = DEPTH.greatest
 ) -> torch.Tensor:
     """Distance of each voxel to the nearest pool of blood.
 
@@ -48,48 +40,34 @@ def blood_distance(
         maps: maps of shape (slices, rows, columns), without contrast agent.
         spacing_mm: spacing of slices, rows and columns.
         within_mm: greatest distance that matters.
-        inner: part of the maps whose distances are returned; by default all.
 
     Returns:
-        float32 tensor of the inner part's shape: mm between the middles of voxels, 0 in blood, infinite where there is
-        none within `within_mm` along any axis.
+        float32 tensor of that shape: mm between the middles of voxels, 0 in blood, infinite where there is none within
+        `within_mm` along any axis.
     """
     blood = flowing_blood(maps.t1, maps.t2) > 0.5
     share = blood.numpy().astype("float32")
     for axis in (1, 2):
-        share = uniform_filter1d(share, 2 * _pool_reach(spacing_mm[axis]) + 1, axis, mode="nearest")
+        share = uniform_filter1d(share, 2 * round(_POOL_MM / spacing_mm[axis]) + 1, axis, mode="nearest")
     pool = blood & (torch.from_numpy(share) > 0.5)
     squared = torch.full(maps.shape, math.inf).masked_fill_(pool, 0)
-    for axis, (mm, part) in enumerate(zip(spacing_mm, inner, strict=True)):
-        squared = _nearest_along(squared, axis, mm, within_mm, part)
+    for axis, mm in enumerate(spacing_mm):
+        squared = _nearest_along(squared, axis, mm, within_mm)
     return squared.sqrt_()
 
 
-def _nearest_along(squared: torch.Tensor, axis: int, mm: float, within_mm: float, part: slice) -> torch.Tensor:
+def _nearest_along(squared: torch.Tensor, axis: int, mm: float, within_mm: float) -> torch.Tensor:
     """One axis of a distance transform: the least of d^2 + (k mm)^2 over all voxels k steps away along the axis.
 
-    The axes of a squared Euclidean distance separate. For these short distances and parts of an array, this takes a
-    third to a half of the time of scipy's distance_transform_edt.
+    The axes of a squared Euclidean distance separate. For these short distances, this takes a third to a half of the
+    time of scipy's distance_transform_edt.
     """
-    total = squared.shape[axis]
-    first, last, _ = part.indices(total)
-    nearest = squared.narrow(axis, first, last - first).clone()
-    for steps in range(1, _steps(within_mm, mm) + 1):
-        for shift in (-steps, steps):
-            low, high = max(first + shift, 0), min(last + shift, total)
-            if low < high:
-                there = squared.narrow(axis, low, high - low) + (steps * mm) ** 2
-                here = nearest.narrow(axis, low - shift - first, high - low)
-                torch.minimum(here, there, out=here)
+    total, nearest = squared.shape[axis], squared.clone()
+    for steps in range(1, min(math.floor(within_mm / mm + 1e-6), total - 1) + 1):
+        for here, there in ((0, steps), (steps, 0)):
+            part = nearest.narrow(axis, here, total - steps)
+            torch.minimum(part, squared.narrow(axis, there, total - steps) + (steps * mm) ** 2, out=part)
     return nearest
-
-
-def _steps(distance_mm: float, mm: float) -> int:
-    return math.floor(distance_mm / mm + 1e-6)
-
-
-def _pool_reach(pixel_mm: float) -> int:
-    return round(_POOL_MM / pixel_mm)
 
 
 @dataclass(frozen=True)
@@ -112,15 +90,6 @@ class Infarct:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-
-    def margin(self, spacing_mm: tuple[float, float, float]) -> Voxels:
-        """How many voxels beyond a part of a case `blood_distance` must see to be right in it, up to the depth.
-
-        Args:
-            spacing_mm: spacing of slices, rows and columns.
-        """
-        slices, rows, columns = (_steps(self.depth_mm, mm) for mm in spacing_mm)
-        return slices, rows + _pool_reach(spacing_mm[1]), columns + _pool_reach(spacing_mm[2])
 
     def __call__(self, positions: Positions, blood_mm: torch.Tensor) -> torch.Tensor:
         """Where infarcts lie: 1 in them, else 0, also in blood.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
@@ -74,15 +75,15 @@ class SpinCase:
     name: str
     reservoir: Reservoir
 
-    def maps(self, box: tuple[slice, slice, slice]) -> np.ndarray:
-        """PD, T1 (ms) and T2 (ms) of a part of the case on nnU-Net's grid, float32 (3, ...).
+    def maps(self, box: tuple[slice, ...]) -> torch.Tensor:
+        """PD, T1 (ms), T2 (ms) and distance to blood (mm) of a part of the case on nnU-Net's grid, float32 (4, ...).
 
         Raises:
             InputError: the file is damaged.
         """
         channels_of_box = (slice(None), *box)
         try:
-            return open_copy(self.folder, self.name)[channels_of_box]
+            return torch.from_numpy(open_copy(self.folder, self.name)[channels_of_box]).float()
         except (RuntimeError, OSError) as error:
             raise InputError(
                 f"{self.name}: {self.folder / self.name}.b2nd is damaged ({error}). Remove it and run nnunet_phys "

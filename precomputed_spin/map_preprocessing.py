@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_to_bbox
 from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
@@ -17,6 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunet_phys.case_records import load_record
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.image_files import SLICE_OF_2D_MM
+from nnunet_phys.infarct import blood_distance
 from nnunet_phys.map_files import load_maps, map_paths
 from nnunet_phys.precomputed_spin.preprocessed_dataset import PreprocessedDataset
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
@@ -30,6 +32,7 @@ from nnunet_phys.precomputed_spin.spin_copies import (
     spin_folder,
 )
 from nnunet_phys.reservoir import draw_reservoir
+from nnunet_phys.spin import SpinMaps
 from nnunet_phys.whole_files import remove_leftovers
 from nnunet_phys.workers import run_in_workers
 
@@ -166,6 +169,7 @@ def _preprocess_case(job: _Job) -> None:
     """Resample one case's maps, draw its reservoir and write both."""
     plans, configuration = job.target.plans, job.target.configuration
     native, properties = _native_maps(job)
+    native[0] /= native[0].max()  # PD may have any unit, and copies are float16
     inside = _normalised_voxels(job, properties) if configuration.use_mask_for_norm[0] else None
     fingerprint = _fingerprint(job, properties)
     spacing, grid_spacing = _spacings(properties, plans, configuration)
@@ -178,7 +182,10 @@ def _preprocess_case(job: _Job) -> None:
         spacing[0] = grid_spacing[0] = SLICE_OF_2D_MM
     seed = zlib.crc32(job.case.encode())
     reservoir = draw_reservoir(native, inside, spacing, seed, fingerprint.shape, grid_spacing)
-    save_copy(spin_folder(job.target.folder), job.case, resampled, reservoir, configuration.patch_size, record)
+    slice_mm, row_mm, column_mm = grid_spacing
+    blood_mm = blood_distance(SpinMaps(*torch.from_numpy(resampled)), (slice_mm, row_mm, column_mm)).numpy()
+    channels = np.concatenate((resampled, blood_mm[None]))
+    save_copy(spin_folder(job.target.folder), job.case, channels, reservoir, configuration.patch_size, record)
 
 
 def _normalised_voxels(job: _Job, properties: dict) -> np.ndarray:

@@ -3,7 +3,8 @@
 The copies lie in a sibling of nnU-Net's own folder, `nnUNet_preprocessed/<dataset>/<data_identifier>_spin`; a further
 `.b2nd` inside that folder would become a phantom case. Per case:
 
-    <case>.b2nd           PD, T1 (ms), T2 (ms): float32, (3, ...) with the spatial shape of nnU-Net's image
+    <case>.b2nd           PD, T1 (ms), T2 (ms) and distance to blood (mm): float16, which rounds by 0.05 % at most,
+                          (4, ...) with the spatial shape of nnU-Net's image
     <case>_reservoir.npz  a few thousand voxels of the cropped, not resampled case (`nnunet_phys.reservoir.Reservoir`)
     <case>.json           fingerprint of nnU-Net's image and its geometry, hashes of the maps; written last
 
@@ -197,7 +198,7 @@ def save_copy(
     Args:
         folder: the spin folder.
         case: the case's name.
-        maps: PD, T1, T2 on nnU-Net's grid, float32 (3, ...).
+        maps: PD, T1, T2 and distance to blood on nnU-Net's grid, (4, ...), within float16's range.
         reservoir: a sample of the case's voxels.
         patch_size: the configuration's patch size, from which nnU-Net's block sizes follow.
         record: a `CopyRecord` and further entries, plain JSON.
@@ -206,9 +207,9 @@ def save_copy(
         InputError: the folder cannot be written to, or is full.
     """
     maps_path, voxels_path, record_path = copy_paths(folder, case)
+    maps = np.ascontiguousarray(maps, np.float16)
     blocks, chunks = comp_blosc2_params(maps.shape, tuple(patch_size), maps.itemsize)
     parameters = {"codec": blosc2.Codec.LZ4HC, "filters": [blosc2.Filter.SHUFFLE], "clevel": 5, "nthreads": 1}
-    maps = np.ascontiguousarray(maps)
     try:
         record_path.unlink(missing_ok=True)  # no record may vouch for a half-replaced case
         with whole_file(maps_path) as path:
@@ -224,7 +225,7 @@ def save_copy(
 
 
 def open_copy(folder: Path, case: str) -> blosc2.NDArray:
-    """A case's maps on nnU-Net's grid, (3, ...), of which only the indexed part is read; memory-mapped if possible."""
+    """A case's maps on nnU-Net's grid, float16 (4, ...), read part by part; memory-mapped if possible."""
     path = folder / f"{case}.b2nd"
     return _open(str(path), path.stat().st_mtime_ns)
 
@@ -271,7 +272,7 @@ def copy_fault(
         Reservoir.load(reading)
     except (RuntimeError, OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return f"{reading} cannot be read"
-    differs = record.fingerprint.difference(expected) or (None if shape == (3, *expected.shape) else "shape")
+    differs = record.fingerprint.difference(expected) or (None if shape == (4, *expected.shape) else "shape")
     if differs == "image":
         return f"nnU-Net has preprocessed another image of this name since {maps_path} was made"
     if differs is not None:

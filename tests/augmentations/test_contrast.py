@@ -20,6 +20,7 @@ from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast,
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, SlowFlow, TransmitField, grid_positions
+from nnunet_phys.infarct import blood_distance
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin.dataset import SpinCases
 from nnunet_phys.precomputed_spin.index_plane import index_plane
@@ -55,14 +56,20 @@ def some_maps(shape) -> torch.Tensor:
     return torch.nn.functional.interpolate(channels, shape, mode="nearest")[0].contiguous()
 
 
+def with_distance(maps: torch.Tensor) -> torch.Tensor:
+    """Maps (3, slices, rows, columns) and their distance to blood, (4, ...)."""
+    return torch.cat((maps, blood_distance(SpinMaps(*maps), SPACING)[None]))
+
+
 class Whole:
     """A case whose maps are at hand: (3, ...), of one slice where there are two axes of space."""
 
     def __init__(self, maps: torch.Tensor) -> None:
-        self.volume = maps.numpy() if maps.ndim == 4 else maps[:, None].numpy()
-        self.reservoir = draw_reservoir(self.volume, None, SPACING, 0)
+        maps = maps if maps.ndim == 4 else maps[:, None]
+        self.volume = with_distance(maps)
+        self.reservoir = draw_reservoir(maps.numpy(), None, SPACING, 0)
 
-    def maps(self, box: tuple[slice, slice, slice]) -> np.ndarray:
+    def maps(self, box: tuple[slice, ...]) -> torch.Tensor:
         return self.volume[(slice(None), *box)]
 
 
@@ -134,7 +141,9 @@ def test_a_patch_reads_its_own_part_of_the_maps(shape):
 def test_the_signal_is_the_sequences_own():
     maps = some_maps((1, 20, 30))
     sequence, tissue = MOLLI(readout=0), TissueState(1.2, 0.9)
-    signal, acquisition = synthesize(maps, (0, 0, 0), Whole(maps).reservoir, ContrastDraw(sequence, tissue))
+    signal, acquisition = synthesize(
+        with_distance(maps), (0, 0, 0), Whole(maps).reservoir, ContrastDraw(sequence, tissue)
+    )
     scale = torch.tensor([1, 1.2, 0.9])[:, None, None, None]
     expected = sequence(SpinMaps.unstack(maps * scale))
     torch.testing.assert_close(signal * acquisition.deviation + acquisition.mean, expected, rtol=0.01, atol=2e-3)
@@ -186,7 +195,7 @@ def test_what_depends_on_place_is_that_of_the_whole_case(part):
     case = draw_reservoir(maps.numpy(), None, spacing, 0)
     for start, size in (((1, 10, 20), (1, 40, 45)), ((0, 0, 0), (3, 60, 70)), ((2, 31, 7), (1, 25, 60))):
         box = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
-        signal, acquisition = synthesize(maps[(slice(None), *box)], start, case, draw)
+        signal, acquisition = synthesize(with_distance(maps)[(slice(None), *box)], start, case, draw)
         signal = signal * acquisition.deviation + acquisition.mean
         error = (signal - truth[box]).abs() / float(truth.abs().max())
         # a device also displaces what it leaves, by up to a pixel here
@@ -240,7 +249,7 @@ def test_a_patch_of_one_tissue_keeps_its_place_in_the_case(patch, noise, fault):
     box = tuple(slice(a, a + n) for a, n in zip(start, (1, 14, 14), strict=True))
     plain = ContrastDraw(BSSFP(), noise=noise)
     still, found = (
-        acquire(*one_and(synthesize(maps[(slice(None), *box)], start, case, draw)))
+        acquire(*one_and(synthesize(with_distance(maps)[(slice(None), *box)], start, case, draw)))
         for draw in (plain, replace(plain, **{fault: FAULTS[fault]}))
     )
     brighter = 0.2 if fault == "ghost" else 0.0  # two copies of a tenth
@@ -251,7 +260,7 @@ def test_psir_keeps_the_sign():
     maps = some_maps((1, 20, 30))
     sequence = InversionRecoveryGRE(inversion_time_ms=250.0, phase_sensitive=True)
     draw = ContrastDraw(sequence, noise=Noise(1e-4, 0))
-    signal, acquisition = synthesize(maps, (0, 0, 0), Whole(maps).reservoir, draw)
+    signal, acquisition = synthesize(with_distance(maps), (0, 0, 0), Whole(maps).reservoir, draw)
     assert (sequence(SpinMaps.unstack(maps)) < 0).any()
     torch.testing.assert_close(acquire(signal[None], acquisition)[0], signal, rtol=0.02, atol=0.02)
 
@@ -261,7 +270,7 @@ def test_magnitude_comes_after_mixing():
     maps = some_maps((1, 40, 40))
     maps[0], maps[1], maps[2] = 0.8, 300.0, 60.0
     maps[1, :, :, 20:] = 1600.0
-    case = Whole(maps).reservoir
+    case, maps = Whole(maps).reservoir, with_distance(maps)
     draw = ContrastDraw(InversionRecoveryGRE(inversion_time_ms=350.0), partial_volume=PartialVolume(1.0))
     sharp = acquire(*one_and(synthesize(maps, (0, 0, 0), case, replace(draw, partial_volume=None))))[0, 0]
     assert abs(float(sharp[:, 18:22].mean() - sharp[:, [5, 35]].mean())) < 0.01
@@ -287,7 +296,7 @@ def test_the_draw_of_a_sample_makes_it_again():
     np.random.seed(5)
     sample = both(ALWAYS, [case])(image=patch.clone())
     draw = ContrastDraw.from_description(json.loads(json.dumps(sample["contrast"].describe())))
-    again = acquire(*one_and(synthesize(torch.from_numpy(case.volume), (0, 0, 0), case.reservoir, draw)))
+    again = acquire(*one_and(synthesize(case.volume, (0, 0, 0), case.reservoir, draw)))
     assert torch.equal(again[:, 0], sample["image"])
 
 
@@ -338,7 +347,7 @@ def test_normalised_as_nnunet_normalises_the_same_volume(tiny, name, resampled, 
         theirs, _, _ = DefaultPreprocessor(verbose=False).run_case_npy(
             volume[None].numpy(), None, dict(properties), plans, plans.get_configuration(name), {}
         )
-        maps = torch.from_numpy(blosc2.open(str(spin_folder(target.folder) / f"{case}.b2nd"), mode="r")[:])
+        maps = torch.from_numpy(blosc2.open(str(spin_folder(target.folder) / f"{case}.b2nd"), mode="r")[:]).float()
         reservoir = Reservoir.load(reservoir_path(spin_folder(target.folder), case))
         signal, acquisition = synthesize(maps, (0, 0, 0), reservoir, draw)
         ours = acquire(signal[None], acquisition)[0].numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 
@@ -69,8 +70,9 @@ def test_any_of_nnunets_dataset_classes(tiny, dataset_class):
         assert tuple(reservoir.shape) == data.shape[1:] and reservoir.voxels.shape == reservoir.position_mm.shape
         box = tuple(slice(0, n - 1) for n in data.shape[1:])
         maps = dataset.cases[index].maps(box)
-        assert maps.shape == (3, *(n - 1 for n in data.shape[1:])) and maps.dtype == np.float32
-        assert maps[1].min() >= 50 and np.array_equal(maps, open_copy(dataset.folder, case)[(slice(None), *box)])
+        assert maps.shape == (4, *(n - 1 for n in data.shape[1:])) and maps.dtype == torch.float32
+        stored = open_copy(dataset.folder, case)[(slice(None), *box)]
+        assert maps[1].min() >= 50 and np.array_equal(maps.numpy(), stored.astype(np.float32))
     path = dataset.folder / "case2.b2nd"
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 3 : -200] = bytes(len(damaged) - 200 - len(damaged) // 3)
