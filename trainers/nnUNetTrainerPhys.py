@@ -2,7 +2,7 @@
 
 nnU-Net imports this file from the folder in `nnUNet_extTrainer` and then removes it from `sys.modules`. So everything
 that worker processes unpickle (transform, dataset, recipe) lies outside this folder. Network, plans and input channels
-are nnU-Net's own.
+are nnU-Net's own. On a CPU with AVX512-BF16, these trainers train in bfloat16.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_t
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import VARIABLE, recipe_in_force
+from nnunet_phys.cpu_autocast import CPUAutocastMixin
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
 from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
@@ -115,7 +116,7 @@ class PhysMixin(_Trainer):
         return SpinDataset(training), validation
 
 
-class nnUNetTrainerPhys(PhysMixin, nnUNetTrainer):
+class nnUNetTrainerPhys(CPUAutocastMixin, PhysMixin, nnUNetTrainer):
     """All sequences of a cardiac exam."""
 
 
@@ -143,13 +144,13 @@ class nnUNetTrainerPhysPaper(nnUNetTrainerPhys):
     recipe = "paper"
 
 
-class nnUNetTrainerPhys_5epochs(PhysMixin, nnUNetTrainer_5epochs):
+class nnUNetTrainerPhys_5epochs(CPUAutocastMixin, PhysMixin, nnUNetTrainer_5epochs):
     """A short schedule for trials."""
 
 
-class nnUNetTrainerPhys_100epochs(PhysMixin, nnUNetTrainer_100epochs):
+class nnUNetTrainerPhys_100epochs(CPUAutocastMixin, PhysMixin, nnUNetTrainer_100epochs):
     """A tenth of nnU-Net's schedule."""
 
 
-class nnUNetTrainerPhys_250epochs(PhysMixin, nnUNetTrainer_250epochs):
+class nnUNetTrainerPhys_250epochs(CPUAutocastMixin, PhysMixin, nnUNetTrainer_250epochs):
     """A quarter of nnU-Net's schedule."""

@@ -17,10 +17,11 @@ from generalization.methods import Method
 from generalization.processes import run_logged
 from generalization.scores import CaseScores, score_case
 from generalization.test_sets import TestFolder, new_folder
-from generalization.training import Schedule, in_bfloat16
+from generalization.training import Schedule
 from generalization.training_data import preprocess_images, preprocess_maps
 from generalization.training_sets import TrainingSet
 from generalization.translation import images_to_segment
+from nnunet_phys.cpu_autocast import in_bfloat16
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.errors import InputError
 from nnunet_phys.experiments.small_training import PLANS

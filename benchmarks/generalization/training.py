@@ -7,22 +7,14 @@ of several files import it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nnunet_phys.devices import computes_in_bfloat16
+from nnunet_phys.cpu_autocast import CPUAutocastMixin
 from nnunet_phys.errors import InputError
 from nnunet_phys.json_files import read_json
-
-if TYPE_CHECKING:  # the class with which the mixin is combined
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as _Trainer
-else:
-    _Trainer = object
 
 SCHEDULE_VARIABLE = "NNUNET_PHYS_SCHEDULE"
 """Variable that names the JSON file with the `Schedule` of a training."""
@@ -62,13 +54,12 @@ def schedule_in_force() -> Schedule:
     return read_json(Path(path), Schedule, "Train with `python benchmarks/generalization run`, which writes this file.")
 
 
-class BenchTraining(_Trainer):
+class BenchTraining(CPUAutocastMixin):
     """Gives any nnU-Net trainer the schedule in force: `class Mine(BenchTraining, nnUNetTrainer): pass`.
 
-    On CPUs with AVX512-BF16, the network computes in bfloat16 autocast and returns float32, so losses are in float32;
-    this holds wherever `self.network` is called, also in a train step of a subclass. On CUDA, nnU-Net's own float16
-    autocast stays. Where the variable OMP_NUM_THREADS is set, it holds (two trainings with one thread each take less
-    time than one after the other with two). No validation follows the training, since the bed predicts other patients.
+    On CPUs with AVX512-BF16, all train in bfloat16 (`CPUAutocastMixin`). Where the variable OMP_NUM_THREADS is set, it
+    holds (two trainings with one thread each take less time than one after the other with two). No validation follows
+    the training, since the bed predicts other patients.
     """
 
     def __init__(
@@ -89,38 +80,13 @@ class BenchTraining(_Trainer):
         self.save_every = self.schedule.save_epochs
 
     def initialize(self) -> None:
-        """The parent's, from the schedule's seed, and with bfloat16 where this CPU has it."""
+        """The parent's, from the schedule's seed."""
         if self.was_initialized:
             return
         with torch.random.fork_rng(devices=[]):  # the network is made on the CPU; afterwards, randomness is as before
             torch.manual_seed(self.schedule.seed)
             super().initialize()
-        bfloat16 = self.device.type == "cpu" and computes_in_bfloat16(self.device)
-        if bfloat16:
-            self.network.forward = in_bfloat16(self.network.forward)
-        self.print_to_log_file(f"{self.schedule}, {'bfloat16 autocast' if bfloat16 else 'no autocast on CPU'}")
+        self.print_to_log_file(str(self.schedule))
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Nothing: see the class."""
-
-
-def in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A network's forward function in the CPU's bfloat16 autocast, whose output (a tensor or a list) is float32."""
-
-    @wraps(forward)
-    def autocast_forward(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            output = forward(*args, **kwargs)
-        return _as_float(output)
-
-    return autocast_forward
-
-
-def _as_float(output: Any) -> Any:
-    if isinstance(output, torch.Tensor):
-        return output.float() if output.is_floating_point() else output
-    if isinstance(output, dict):
-        return {name: _as_float(value) for name, value in output.items()}
-    if isinstance(output, list | tuple):
-        return type(output)(_as_float(value) for value in output)
-    return output

@@ -25,7 +25,7 @@ from generalization.plans import REDUCED_PLANS
 from generalization.processes import TQDM_STEP, run_logged
 from generalization.records import read_record
 from generalization.test_sets import STRUCTURES, TestFolder, TestSet, write_test_set
-from generalization.training import SCHEDULE_VARIABLE, Schedule, in_bfloat16, schedule_in_force
+from generalization.training import SCHEDULE_VARIABLE, Schedule, schedule_in_force
 from generalization.training_sets import TRAINING_SETS, write_training_set
 from generalization.translation import gather_series, images_to_segment
 from nnunet_phys.errors import InputError
@@ -251,21 +251,6 @@ def test_schedules(tmp_path, monkeypatch):
     path.write_text('{"iterations": 0}')
     with pytest.raises(InputError, match="must be at least 1"):
         schedule_in_force()
-
-
-def test_bfloat16_reaches_the_layers_and_not_the_loss():
-    layer = torch.nn.Conv2d(1, 3, 3)
-    seen = []
-    layer.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-
-    def forward(images):
-        output = layer(images)
-        return [output, output[..., ::2]]
-
-    outputs = in_bfloat16(forward)(torch.randn(2, 1, 8, 8))
-    assert seen == [torch.bfloat16] and [o.dtype for o in outputs] == [torch.float32] * 2
-    sum(o.mean() for o in outputs).backward()
-    assert layer.weight.grad.dtype == torch.float32 and layer.weight.grad.isfinite().all()
 
 
 @pytest.mark.slow

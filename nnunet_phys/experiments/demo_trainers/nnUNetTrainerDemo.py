@@ -3,10 +3,11 @@
 import torch
 from nnunetv2.training.nnUNetTrainer.variants.optimizer.nnUNetTrainerAdam import nnUNetTrainerAdam1en3
 
+from nnunet_phys.cpu_autocast import CPUAutocastMixin
 from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
 
 
-class nnUNetTrainerDemo(nnUNetTrainerAdam1en3):
+class nnUNetTrainerDemo(CPUAutocastMixin, nnUNetTrainerAdam1en3):
     """15 epochs of 100 iterations, no validation at the end.
 
     AdamW, since nnU-Net's SGD is made for 250,000 iterations: in the demo's 1,500 it stops far from the optimum.
