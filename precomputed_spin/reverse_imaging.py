@@ -41,10 +41,10 @@ Measured: 2 to 100 give the same maps. Digital hearts have no such coil, so that
 NOISE_LEVEL = 0.015
 """Standard deviation of noise and of the signal equations' errors, as a share of the bright level. Measured: half and
 twice as much change the error of T1 by 0.1 percentage points; the residual is then 0.02 % and 0.37 %."""
-PD_FREEDOM = 10.0
+PD_FREEDOM = 3.0
 """PD's variance in the last correction, as a multiple of the largest of the three variances: shading acts as a gain,
-which PD has to explain. Measured: 1 to 100 change the error of T1 by 0.2 percentage points; the residual is then
-0.45 % to 0.01 %."""
+which PD has to explain. Measured: 1 to 100 change the error of T1 by 0.2 percentage points, and contrasts by 0.1 to
+0.6 dB, the less the better; the residual is then 0.45 % to 0.01 %."""
 _LAST_ITERATIONS = 2
 """Gauss-Newton iterations of the last correction. Measured: 8 change no more than 1 % of pixels by 0.02 %."""
 
