@@ -93,7 +93,7 @@ BY_COMMAND = {
     "different numbers of values": (SYNTHESIZE + " -sequence msasha -ts 99 500 600 -t2_prep 0 50", "3 of -ts and 2"),
     "-breathing of one image": (SYNTHESIZE + " -sequence bssfp -breathing 3", "this is one image"),
     "a slice beyond the last": (GALLERY + " -slice 99", "-slice 99: the case has slices"),
-    "an image of the phantom": ("gallery -i phantom -o page.html -image {image}", "the phantom has none"),
+    "an image of the phantom": ("gallery -i phantom -o page.html -image {image}", "the phantom has its own"),
     "-hearts of maps": ("train_prior -i {maps} -o {out} -device cpu -hearts 5", "-hearts goes with -i phantom"),
     "pixels too coarse for a prior": ("train_prior -i {maps} -o {out} -device cpu -pixel_mm 0.5", "too coarse"),
     "-init of no prior": (TRAIN + " -init nowhere", "has no prior.json"),
