@@ -38,17 +38,20 @@ def webp(figure: Figure, dpi: int) -> bytes:
     return buffer.getvalue()
 
 
-def webp_of_pixels(pixels: np.ndarray, quality: int) -> bytes:
+def webp_of_pixels(pixels: np.ndarray, longer_side: int, quality: int) -> bytes:
     """Pixels as WebP.
 
     Args:
         pixels: uint8, (rows, columns), or (rows, columns, 3) for red, green and blue.
+        longer_side: the image is made smaller where its longer side has more pixels.
         quality: 0 to 100, as Pillow takes it.
     """
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="webp", quality=quality)
+    image = Image.fromarray(pixels)
+    image.thumbnail((longer_side, longer_side))
+    image.save(buffer, format="webp", quality=quality)
     return buffer.getvalue()
 
 

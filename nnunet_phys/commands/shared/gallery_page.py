@@ -26,12 +26,20 @@ from nnunet_phys.progress import ProgressBar
 
 MOST_BYTES = 3_000_000
 """Of a page."""
-_QUALITIES = (90, 80, 65, 50, 35, 20, 10)
-"""Of WebP: the first one with which the page has at most `MOST_BYTES`. Pages of real hearts fit with the first."""
-_SIDE_PIXELS = 256
-"""Longer side of an image: a little more than its width on a desktop."""
+_HEAD_BYTES = 2_000
+"""More than the beginning of a page takes beside its style."""
+_SIZES = ((256, 90), (256, 75), (256, 50), (192, 50), (128, 50))
+"""Longer side of an image, pixels, and quality of WebP: the first pair with which the page has at most `MOST_BYTES`. An
+image is a little less than 256 pixels wide on a desktop. Measured: real hearts and 512x512 pixels fit with the first
+pair; images of noise alone, the worst case, with the last."""
 _COLOUR_STOPS = 9
 """Colours between which a colour bar is interpolated, which does not show."""
+_ONE_SCALE = "One grey scale for the row."
+_OWN_SCALE = "Each image has its own grey scale."
+_SCALES = (
+    "from 0, or where signed from the 0.5th percentile, to the 99.5th percentile of what is shown; where a row shares "
+    "one, those of its darkest and its brightest image"
+)
 STYLE = """
 body{max-width:1400px}h1{font-size:22px;margin:1.2em 0 .3em}p{margin:.2em 0 .5em}
 nav ul{columns:24em;margin:.2em 0;padding-left:1.2em}h2 a{text-decoration:none;margin-left:.4em}
@@ -106,13 +114,13 @@ class GalleryPage:
 
     def parts(self) -> list[str]:
         """The page's parts, one below the other, with images of the best quality that `MOST_BYTES` allow."""
-        for quality in _QUALITIES:
-            parts = self._parts(quality)
+        for longer_side, quality in _SIZES:
+            parts = self._parts(longer_side, quality)
             if sum(len(part.encode()) for part in parts) < MOST_BYTES - len(STYLE) - _HEAD_BYTES:
                 break
         return parts
 
-    def _parts(self, quality: int) -> list[str]:
+    def _parts(self, longer_side: int, quality: int) -> list[str]:
         parts = [
             f"<h1>{html.escape(self._case.title)}: contrasts of its PD, T1 and T2</h1>",
             f"<div class=known>{self._flags()}</div>",
@@ -123,7 +131,7 @@ class GalleryPage:
         for chapter, sections in self._chapters.items():
             parts.append(f"<h1>{chapter}</h1>")
             for section in sections:
-                parts.append(_section_html(section, number, quality))
+                parts.append(_section_html(section, number, longer_side, quality))
                 number += 1
         return parts
 
@@ -152,6 +160,7 @@ class GalleryPage:
             "Shown": f"{height:.0f} x {width:.0f} mm around {self._case.around}",
             "Late enhancement": f"nulls muscle of T1 {t1_ms:.0f} and T2 {t2_ms:.0f} ms",
             "Infarcts, fields and noise": f"by seed {self._seed}",
+            "Grey scales": _SCALES,
             "This page": versions_text(package_versions()),
         }
         lines = "".join(f"<div>{heading}: {html.escape(text)}</div>" for heading, text in texts.items())
@@ -193,22 +202,16 @@ class GalleryPage:
     def _pixels(self, values: np.ndarray, black: float, white: float) -> np.ndarray:
         """Values as uint8 with square pixels, by cubic interpolation."""
         grey = (255 * ((values - black) / (white - black)).clip(0, 1)).round().astype(np.uint8)
-        height, width = (max(1, round(_SIDE_PIXELS * mm / max(self._case.shown_mm))) for mm in self._case.shown_mm)
+        height, width = (max(1, round(_SIZES[0][0] * mm / max(self._case.shown_mm))) for mm in self._case.shown_mm)
         return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC))
 
 
-_HEAD_BYTES = 2_000
-"""More than the beginning of a page takes beside its style."""
-_ONE_SCALE = "One grey scale for the row."
-_OWN_SCALE = "Each image has its own grey scale."
-
-
-def _section_html(section: _Section, number: int, quality: int) -> str:
+def _section_html(section: _Section, number: int, longer_side: int, quality: int) -> str:
     figures = []
     for panel in section.panels:
         caption = html.escape(panel.caption)
         height, width = panel.pixels.shape[:2]
-        data = base64.b64encode(webp_of_pixels(panel.pixels, quality)).decode()
+        data = base64.b64encode(webp_of_pixels(panel.pixels, longer_side, quality)).decode()
         figures.append(
             f"<figure><img decoding=async width={width} height={height} alt='{caption}' "
             f"src='data:image/webp;base64,{data}'>{panel.bar}<figcaption>{caption}</figcaption></figure>"
