@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
 
 from nnunet_phys.errors import InputError
 
+logger = logging.getLogger(__name__)
+
+
+def device_name(name: str) -> str:
+    """The name of a device; of auto, cuda where there is one, and else cpu, with a warning, since it takes longer."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    logger.warning("-device: PyTorch finds no GPU, so this runs on the CPU and takes longer.")
+    return "cpu"
+
 
 def torch_device(name: str) -> torch.device:
-    """The torch device of that name (cpu, cuda, cuda:1, mps).
+    """The torch device of that name (auto, cpu, cuda, cuda:1, mps).
 
     Raises:
         InputError: this machine has no such device.
     """
+    name = device_name(name)
     try:
         torch.empty(1, device=name)
         return torch.device(name)

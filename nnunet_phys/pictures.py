@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 MADE_BY = "made by nnunet_phys"
 """Mark near the beginning of every page and picture: files without it are never replaced."""
 
-MAP_WINDOWS = {"PD": 1.5, "T1, ms": 2000.0, "T2, ms": 250.0}
+MAP_WINDOWS = {"PD": 1.5, "T1, ms": 2500.0, "T2, ms": 250.0}
 """Title and upper end of the colours of each map."""
+MAP_COLOURS = "viridis"
+"""Matplotlib's name of the colours of maps."""
 _MARGIN_MM = 25.0
 """What is shown around a heart."""
 _WEBP_QUALITY = 80
 """Pillow's default. Seen: contours and text stay sharp, at a third of the size of PNG."""
+_BRIGHTEST = 0.995
+"""The quantile that is shown as white."""
 
 
 def png(figure: Figure, dpi: int) -> bytes:
@@ -32,6 +36,34 @@ def webp(figure: Figure, dpi: int) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="webp", dpi=dpi, pil_kwargs={"quality": _WEBP_QUALITY})
     return buffer.getvalue()
+
+
+def webp_of_pixels(pixels: np.ndarray, longer_side: int, quality: int) -> bytes:
+    """Pixels as WebP.
+
+    Args:
+        pixels: uint8, (rows, columns), or (rows, columns, 3) for red, green and blue.
+        longer_side: the image is made smaller where its longer side has more pixels.
+        quality: 0 to 100, as Pillow takes it.
+    """
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels)
+    image.thumbnail((longer_side, longer_side))
+    image.save(buffer, format="webp", quality=quality)
+    return buffer.getvalue()
+
+
+def grey_limits(*images: np.ndarray) -> tuple[float, float]:
+    """What is shown as black and as white: 0, or of signed images the 0.5th percentile, and the 99.5th percentile.
+
+    Of several images that share a grey scale, the darkest one's and the brightest one's.
+    """
+    import numpy as np
+
+    black, white = np.transpose([np.quantile(image, (1 - _BRIGHTEST, _BRIGHTEST)) for image in images])
+    return min(0.0, float(black.min())), max(float(white.max()), 1e-6)
 
 
 def heart_window(mask: np.ndarray, pixel_mm: tuple[float, float], margin_mm: float = _MARGIN_MM) -> tuple[slice, slice]:

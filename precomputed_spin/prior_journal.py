@@ -21,7 +21,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from matplotlib.figure import Figure
 
 from nnunet_phys.errors import InputError, counted, last_line
-from nnunet_phys.pictures import MAP_WINDOWS, png
+from nnunet_phys.pictures import MAP_COLOURS, MAP_WINDOWS, png
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST
 from nnunet_phys.spin import SpinMaps
@@ -175,7 +175,7 @@ def _sample_sheet(maps: SpinMaps) -> bytes:
     axes = figure.subplots(3, stacked.shape[1], squeeze=False)
     for row, (title, top), slices in zip(axes, MAP_WINDOWS.items(), stacked, strict=True):
         for axis, values in zip(row, slices, strict=True):
-            shown = axis.imshow(values.numpy(), vmin=0, vmax=top, cmap="viridis")
+            shown = axis.imshow(values.numpy(), vmin=0, vmax=top, cmap=MAP_COLOURS)
             axis.set_axis_off()
         figure.colorbar(shown, ax=list(row), label=title)
     return png(figure, _DPI)

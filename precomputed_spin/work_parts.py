@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from nnunet_phys.devices import torch_device
+from nnunet_phys.devices import device_name, torch_device
 from nnunet_phys.errors import InputError
 
 _Item = TypeVar("_Item")
@@ -64,11 +64,12 @@ def environment_number(name: str, default: int) -> int:
 
 
 def device_of_process(name: str) -> torch.device:
-    """The device of that name; of `cuda`, a launcher's processes get one GPU each (LOCAL_RANK).
+    """The device of that name (as for `torch_device`); of `cuda`, a launcher's processes get one GPU each (LOCAL_RANK).
 
     Raises:
         InputError: this machine has no such device.
     """
+    name = device_name(name)
     if name == "cuda" and torch.cuda.is_available():
         name = f"cuda:{environment_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
     return torch_device(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
+from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.numbers import SEED, finite, number, whole_number
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.completion.defaults import STEPS, STRENGTH
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="steps from noise to image (default %(default)s)",
     )
     parser.add_argument("-seed", type=SEED, default=0)
-    parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
+    add_device_argument(parser)
     parser.add_argument("--overwrite", action="store_true", help="make computed images again")
     parser.add_argument("--disable_progress_bar", action="store_true")
 

@@ -15,6 +15,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.map_work import add_prior_arguments
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="new folder (default %(default)s)",
     )
     add_prior_arguments(parser)
-    parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
+    add_device_argument(parser)
     parser.add_argument("--quick", action="store_true", help="a smoke test: every step runs, nothing is learned")
 
 
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"-o {folder} is not empty. Choose another folder or remove it.")
     find_prior(args.prior, args.scaling)
-    torch_device(args.device)
+    device = str(torch_device(args.device))
     start = time.monotonic()
     own_folders(folder, DEMO_TRAINERS)  # before anything imports nnunetv2
     from nnunet_phys.commands import main
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     _stage(1, "digital hearts")
     write_heart_dataset(raw, size.train, size.test, size.slices)
     _stage(2, "PD, T1 and T2 maps by reverse imaging")
-    reverse = ["reverse", "-d", str(_DATASET), "-device", args.device, "-steps", str(size.steps), "-prior", args.prior]
+    reverse = ["reverse", "-d", str(_DATASET), "-device", device, "-steps", str(size.steps), "-prior", args.prior]
     if args.scaling is not None:
         reverse += ["-scaling", args.scaling]
     _exit_on_failure(main(reverse))
@@ -101,9 +102,9 @@ def run(args: argparse.Namespace) -> None:
         _exit_on_failure(main(f"preprocess -d {_DATASET} -c 2d -np 2".split()))
         for number, (trainer, title) in enumerate(zip(size.trainers, _TITLES, strict=True), start=4):
             _stage(number, f"{title}: training, prediction, Dice")
-            train(_DATASET, trainer, args.device)
+            train(_DATASET, trainer, device)
             predictions[title] = folder / "predictions" / trainer
-            scores[title] = predict_and_score(raw, CONTRASTS, trainer, predictions[title], args.device)
+            scores[title] = predict_and_score(raw, CONTRASTS, trainer, predictions[title], device)
     minutes = (time.monotonic() - start) / 60
     (folder / "scores.json").write_text(json.dumps({"dice": scores, "minutes": round(minutes, 2)}, indent=1) + "\n")
     examples = [

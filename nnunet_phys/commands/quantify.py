@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.map_work import add_prior_arguments
 from nnunet_phys.commands.shared.numbers import finite, number
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="basal, mid or apical for each slice from base to apex (default: thirds of their length; one slice: mid)",
     )
     add_prior_arguments(parser)
-    parser.add_argument("-device", default="cuda", help="of the joint estimate: cuda, cpu or mps (default %(default)s)")
+    add_device_argument(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a report that this command made")
     parser.add_argument("--disable_progress_bar", action="store_true")
 

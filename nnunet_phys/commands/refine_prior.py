@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 
+from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.map_work import MOST_SLICES
 from nnunet_phys.commands.shared.numbers import PROCESSES, SEED, number, whole_number
 from nnunet_phys.commands.shared.scan_options import (
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-seed", type=SEED, default=0)
     parser.add_argument("-batch", type=whole_number(1, MOST_SLICES), default=8, help="slices per network call")
-    parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
+    add_device_argument(parser)
     parser.add_argument(
         "-np", type=PROCESSES, default=2, help="processes that draw digital hearts (default %(default)s)"
     )

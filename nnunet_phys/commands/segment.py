@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.map_work import add_prior_arguments
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep_readouts", action="store_true", help="write the masks of a series' single images into readouts/"
     )
     add_prior_arguments(parser)
-    parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
+    add_device_argument(parser)
     parser.add_argument("--overwrite", action="store_true", help="make everything again")
     parser.add_argument("--disable_progress_bar", action="store_true")
 

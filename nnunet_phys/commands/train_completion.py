@@ -7,6 +7,7 @@ import logging
 from statistics import median
 from typing import TYPE_CHECKING
 
+from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.numbers import SEED, number, whole_number
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.completion.defaults import DENOISER_STEPS, PIXEL_MM
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no_regressor", action="store_true", help="latent diffusion alone, as CMRDiff was published")
     parser.add_argument("--no_heat", action="store_true", help="all pixels count the same; no labels are needed")
     parser.add_argument("-seed", type=SEED, default=0)
-    parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
+    add_device_argument(parser)
     parser.add_argument(
         "--fp32", action="store_true", help="calculate in float32 also where the device has bfloat16, which is faster"
     )

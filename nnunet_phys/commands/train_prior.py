@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.numbers import PROCESSES, SEED, number, whole_number
 from nnunet_phys.commands.shared.scan_options import open_dataset, scans_of_dataset
 from nnunet_phys.commands.shared.targets import named_path
@@ -73,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default %(default)s)",
     )
     parser.add_argument("-seed", type=SEED, default=0)
-    parser.add_argument("-device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
+    add_device_argument(parser)
     parser.add_argument(
         "--fp32", action="store_true", help="calculate in float32 also where the device has bfloat16, which is faster"
     )

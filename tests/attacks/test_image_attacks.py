@@ -14,7 +14,7 @@ TRANSLATE = "translate -i {images} -o {out} -device cpu -steps 2 -prior {prior} 
 DATA_SET = "reverse -d 900 -o {out} -device cpu -steps 2 -prior {prior} --disable_progress_bar"
 SYNTHESIZE = "synthesize -i {maps} -o {out} -sequence bssfp --disable_progress_bar"
 GALLERY = "gallery -i {maps}/case0 -o page.html --disable_progress_bar"
-TRAIN = "train_prior -i {maps} -o {out} -steps 1"
+TRAIN = "train_prior -i {maps} -o {out} -steps 1 -device cpu"
 PREPROCESS = "preprocess -d 900 -c 2d -np 1"
 
 

@@ -13,7 +13,7 @@ REPORT = "report -d 900 -o {out} -np 1"
 PREPROCESS = "preprocess -d 900 -c 2d -np 1"
 TRANSLATE = "translate -i {images} -o {out} -device cpu -steps 2 -prior {prior} --disable_progress_bar"
 SYNTHESIZE = "synthesize -i {maps} -o {out} --disable_progress_bar"
-TRAIN = "train_prior -i phantom -o {out} -steps 1 -hearts 1"
+TRAIN = "train_prior -i phantom -o {out} -steps 1 -hearts 1 -device cpu"
 
 DEEP = "[" * 100_000
 HUGE = "1" * 5000

@@ -9,7 +9,7 @@ SERIES = "reverse -i {images} -o {out} -device cpu -prior {prior}"
 TRANSLATE = "translate -i {images} -o {out} -device cpu -prior {prior}"
 SYNTHESIZE = "synthesize -i {maps} -o {out}"
 GALLERY = "gallery -i {maps}/case0 -o page.html"
-TRAIN = "train_prior -i phantom -o {out}"
+TRAIN = "train_prior -i phantom -o {out} -device cpu"
 PREPROCESS = "preprocess -d 900 -c 2d"
 EXPORT = "export -d 900 -c 2d"
 
@@ -93,13 +93,13 @@ BY_COMMAND = {
     "different numbers of values": (SYNTHESIZE + " -sequence msasha -ts 99 500 600 -t2_prep 0 50", "3 of -ts and 2"),
     "-breathing of one image": (SYNTHESIZE + " -sequence bssfp -breathing 3", "this is one image"),
     "a slice beyond the last": (GALLERY + " -slice 99", "-slice 99: the case has slices"),
-    "an image of the phantom": ("gallery -i phantom -o page.html -image {image}", "the phantom has none"),
-    "-hearts of maps": ("train_prior -i {maps} -o {out} -hearts 5", "-hearts goes with -i phantom"),
-    "pixels too coarse for a prior": ("train_prior -i {maps} -o {out} -pixel_mm 0.5", "too coarse"),
+    "an image of the phantom": ("gallery -i phantom -o page.html -image {image}", "the phantom has its own"),
+    "-hearts of maps": ("train_prior -i {maps} -o {out} -device cpu -hearts 5", "-hearts goes with -i phantom"),
+    "pixels too coarse for a prior": ("train_prior -i {maps} -o {out} -device cpu -pixel_mm 0.5", "too coarse"),
     "-init of no prior": (TRAIN + " -init nowhere", "has no prior.json"),
     "a model that was not trained": (EXPORT + " -o m.zip", "Train it with `nnUNetv2_train 900 2d 0"),
     "a trainer's name that leads elsewhere": (EXPORT + " -tr ../../root -o m.zip", "there is no model"),
-    "-device of no machine": (TRAIN + " -device warp", "-device warp"),
+    "-device of no machine": ("train_prior -i phantom -o {out} -device warp", "-device warp"),
 }
 
 

@@ -13,7 +13,7 @@ REVERSE = "reverse -i {images}" + WORK
 TRANSLATE = "translate -i {images}" + WORK
 SYNTHESIZE = "synthesize -i {maps} -sequence bssfp --disable_progress_bar"
 GALLERY = "gallery -i {maps}/case0 --disable_progress_bar"
-TRAIN = "train_prior -i phantom -steps 1 -hearts 1"
+TRAIN = "train_prior -i phantom -steps 1 -hearts 1 -device cpu"
 
 
 def file(ground):
@@ -152,7 +152,7 @@ ATTACKS = {
     "train_prior: -o is a file": (TRAIN + " -o {file}", "is a file", file),
     "train_prior: -o holds other files": (TRAIN + " -o {images}", "holds other files"),
     "train_prior: -o is a prior": (TRAIN + " -o {prior}", "holds a finished prior"),
-    "train_prior: -i holds no maps": ("train_prior -i {images} -o {out} -steps 1", "holds no maps"),
+    "train_prior: -i holds no maps": ("train_prior -i {images} -o {out} -steps 1 -device cpu", "holds no maps"),
     "train_prior: somebody's checkpoint": (TRAIN + " -o {out}", "out", out_with("checkpoint.pt")),
     "phantom: an id that is taken": ("phantom -d 900 -train 1", "is taken by"),
     "demo: -o is not empty": ("demo -o {images} --quick", "is not empty"),

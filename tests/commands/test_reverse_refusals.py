@@ -67,7 +67,7 @@ def test_options_that_contradict_each_other(fresh, refused, tmp_path, reverse):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_no_gpu(fresh, refused):
-    refused(["reverse", "-d", "900"], "-device cuda is not available", "Use -device cpu")
+    refused(["reverse", "-d", "900", "-device", "cuda"], "-device cuda is not available", "Use -device cpu")
 
 
 def test_unset_path_variables(monkeypatch, refused):

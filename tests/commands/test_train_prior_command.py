@@ -20,7 +20,7 @@ from nnunet_phys.precomputed_spin.prior_files import PIXEL_MM
 
 def train(prior: str, folder: Path, *options: str) -> dict:
     """Train a prior from a small one and return its record."""
-    assert main(["train_prior", *options, "-init", prior, "-o", str(folder)]) == 0
+    assert main(["train_prior", *options, "-device", "cpu", "-init", prior, "-o", str(folder)]) == 0
     assert not list(folder.parent.glob(f"*{folder.name}*.pt"))
     return SpinPrior.load(folder).record
 

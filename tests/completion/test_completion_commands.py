@@ -40,7 +40,7 @@ def complete(model_folder, images, tmp_path):
     """Makes arguments of `nnunet_phys complete` for these images."""
     return lambda *options: [
         *("complete", "-i", str(images), "-o", str(tmp_path / "done"), "-model", str(model_folder)),
-        *("-steps", "2", "--disable_progress_bar", *options),
+        *("-steps", "2", "-device", "cpu", "--disable_progress_bar", *options),
     ]
 
 
@@ -168,7 +168,7 @@ def test_training_refusals(raw, tmp_path, monkeypatch, refused):
     other = tmp_path / "raw"
     shutil.copytree(raw, other)
     monkeypatch.setenv("nnUNet_raw", str(other))
-    train = ["train_completion", "-d", "41", "-o", str(tmp_path / "m")]
+    train = ["train_completion", "-d", "41", "-o", str(tmp_path / "m"), "-device", "cpu"]
     refused([*train, "-regions", "scar"], "has no label scar")
     refused([*train, "-regions", "MYO", "--no_heat"], "exclude each other")
     refused([*train, "-sequences", "bssfp"], "-maps and -sequences go together")
@@ -207,7 +207,7 @@ def test_pretrained_parts(raw, quickly, images, tmp_path):
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=32, patch_size=16)).save_pretrained(clip)
     model, done = tmp_path / "model", tmp_path / "done"
-    arguments = ["train_completion", "-d", "41", "-o", str(model), "--no_heat", "-steps", "2"]
+    arguments = ["train_completion", "-d", "41", "-o", str(model), "--no_heat", "-steps", "2", "-device", "cpu"]
     assert main([*arguments, "-vae", str(vae), "-image_encoder", str(clip)]) == 0
     assert main(["complete", "-i", str(images), "-o", str(done), "-model", str(model), "-steps", "2"]) == 0
     assert _values(done / "a_0001.nii.gz").std() > 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from inspect import getdoc
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,8 @@ from nnunet_phys.sequences import (
     T2PreparedGRE,
 )
 from nnunet_phys.sequences.description import describe_sequence, make_sequence
+from nnunet_phys.sequences.ernst import Ernst
+from nnunet_phys.sequences.multi_echo_gre import MultiEchoGRE
 from nnunet_phys.sequences.plugins import all_ranges, all_sequences
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
@@ -52,18 +56,22 @@ class Row:
 
     Attributes:
         title: names the sequence or effect, fixed parameters and what changes.
+        notice: what to notice, in a sentence.
         images: captions and draws.
+        one_scale: whether all images share a grey scale, as where the level of the signal is what changes.
     """
 
     title: str
+    notice: str
     images: list[tuple[str, ContrastDraw]]
+    one_scale: bool = False
 
 
 def muscle_t1_t2(maps: SpinMaps, pixel_mm: tuple[float, float]) -> tuple[float, float]:
-    """Median T1 and T2 (ms) of muscle within 60 mm of a slice's middle; textbook values if there is none.
+    """Median T1 and T2 (ms) of muscle within 60 mm of the middle; textbook values if there is none.
 
     Args:
-        maps: maps of shape (1, rows, columns).
+        maps: maps of what is shown, the heart in the middle, (1, rows, columns).
         pixel_mm: row and column spacing.
     """
     rows, columns = ((torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(maps.shape[1:], pixel_mm, strict=True))
@@ -83,11 +91,11 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
         seed: decides the places of infarcts.
     """
     infarct = _infarct(seed)
-    readouts = MOLLI().single_images()
-    times = [f"TI {time:.0f} ms" for time in MOLLI().inversion_times_ms]
+    timed = zip(MOLLI().inversion_times_ms, MOLLI().single_images(), strict=True)
+    readouts = [(f"TI {time:.0f} ms", readout) for time, readout in sorted(timed, key=itemgetter(0))]
     null = InversionRecoveryGRE().at_null(TissueState(agent=LATE), t1_ms, t2_ms).inversion_time_ms
     null_bssfp = InversionRecoveryBSSFP().at_null(TissueState(agent=LATE), t1_ms, t2_ms).inversion_time_ms
-    blackened = f"muscle with native T1 {t1_ms:.0f}, T2 {t2_ms:.0f} ms is black at TI"
+    nulled = f"TI {{:.0f}} ms nulls muscle of native T1 {t1_ms:.0f} and T2 {t2_ms:.0f} ms"
 
     def late(kind: type, null_ms: float, infarcted: bool, **fixed: Any) -> list[tuple[str, ContrastDraw]]:
         images = []
@@ -98,62 +106,105 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
         return images
 
     rows = [
-        Row("bssfp: cine, over flip angle", _over(BSSFP, "flip_angle_deg", (20, 35, 50, 65, 80), "{:.0f}°")),
+        Row(
+            "bssfp: cine, over flip angle",
+            "The larger the flip angle, the darker muscle becomes beside blood and fat.",
+            _over(BSSFP, "flip_angle_deg", (20, 35, 50, 65, 80), "{:.0f}°"),
+            one_scale=True,
+        ),
         Row(
             "bssfp: 50°, over the pulses that inflowing blood sees",
+            "Blood that has just flowed in is brighter than blood at rest; muscle stays as it is.",
             _over(BSSFP, "inflow_pulses", _INFLOW, "{:.0f} pulses", "at rest", flip_angle_deg=50.0),
+            one_scale=True,
         ),
         Row(
             "gre: TR 6, TE 2.5 ms, 50 pulses of inflow, over flip angle",
+            "Muscle only darkens with the flip angle; blood that flows in gains up to about 15°.",
             _over(SpoiledGRE, "flip_angle_deg", (5, 10, 15, 20, 30), "{:.0f}°", inflow_pulses=50.0),
+            one_scale=True,
         ),
         Row(
             "gre: 15°, over the pulses that inflowing blood sees",
+            "At rest, blood is as dark as muscle or darker; only inflow makes the cavities bright.",
             _over(SpoiledGRE, "inflow_pulses", _INFLOW, "{:.0f} pulses", "at rest"),
+            one_scale=True,
         ),
-        Row("molli: 5(3)3, 35°, before contrast agent", [(t, _draw(s)) for t, s in zip(times, readouts, strict=True)]),
+        Row(
+            "molli: 5(3)3, 35°, before contrast agent",
+            "Soon after an inversion, fat is near its null; blood and muscle are inverted, which the magnitude hides.",
+            [(caption, _draw(readout)) for caption, readout in readouts],
+            one_scale=True,
+        ),
         Row(
             "molli: the same, 15 min after contrast agent",
-            [(t, _draw(s, LATE)) for t, s in zip(times, readouts, strict=True)],
+            "T1 is short: blood and muscle are near their null at 200 ms, and have recovered a heartbeat later.",
+            [(caption, _draw(readout, LATE)) for caption, readout in readouts],
+            one_scale=True,
         ),
         Row(
             "looklocker: 35°, over the time since the inversion",
+            "The read-out drives all tissues through zero early, into a steady state far below equilibrium.",
             _over(LookLocker, "time_ms", (100, 300, 500, 800, 1200, 2500), "{:.0f} ms"),
+            one_scale=True,
         ),
         Row(
             "sasha: 70°, over saturation time",
+            "No tissue passes zero: all recover from black, fat first and blood last.",
             _over(SASHA, "ts_ms", (50, 150, 300, 600, 900, None), "TS {:.0f} ms", "no saturation"),
+            one_scale=True,
         ),
-        Row("msasha: TS 600 ms, over T2 preparation", _over(MSASHA, "t2_prep_ms", (0, 25, 40, 55, 80), "{:.0f} ms")),
+        Row(
+            "msasha: TS 600 ms, over T2 preparation",
+            "Blood, with its long T2, hardly loses signal; muscle fades.",
+            _over(MSASHA, "t2_prep_ms", (0, 25, 40, 55, 80), "{:.0f} ms"),
+            one_scale=True,
+        ),
         Row(
             "t2prep: bSSFP 70°, over T2 preparation",
+            "Muscle fades with the preparation; where it stays bright, T2 is long, as in oedema.",
             _over(T2PreparedBSSFP, "t2_prep_ms", ((0,), (25,), (40,), (55,), (80,)), "{:.0f} ms"),
+            one_scale=True,
         ),
         Row(
             "t2prep_gre: GRE 12°, over T2 preparation",
+            "The decay of T2 as with bSSFP.",
             _over(T2PreparedGRE, "t2_prep_ms", ((0,), (25,), (40,), (55,), (80,)), "{:.0f} ms"),
+            one_scale=True,
         ),
         Row(
-            f"lge_gre: 15 min after contrast agent; {blackened} {null:.0f} ms", late(InversionRecoveryGRE, null, False)
+            f"lge_gre: 15 min after contrast agent; {nulled.format(null)}",
+            "Muscle is inverted, and bright in the magnitude, before its null; black at it; and grey after it.",
+            late(InversionRecoveryGRE, null, False),
+            one_scale=True,
         ),
-        Row("lge_gre: the same with infarcts at random", late(InversionRecoveryGRE, null, True)),
+        Row(
+            "lge_gre: the same with infarcts at random",
+            "Infarcts hold more agent and recover first: darker than muscle before its null, bright from it on.",
+            late(InversionRecoveryGRE, null, True),
+        ),
         Row(
             "lge_gre: the same, phase-sensitive (PSIR): signed",
+            "With the sign, infarcts are brighter than muscle at every inversion time.",
             late(InversionRecoveryGRE, null, True, phase_sensitive=True),
         ),
         Row(
-            f"lge_bssfp: with these infarcts; {blackened} {null_bssfp:.0f} ms",
+            f"lge_bssfp: with these infarcts; {nulled.format(null_bssfp)}",
+            "As with GRE, in another null and with brighter blood, since the read-out is weighted by T2 as well.",
             late(InversionRecoveryBSSFP, null_bssfp, True),
         ),
         Row(
             "lge_gre: at the null, over the infarcts' greatest depth",
+            "Infarcts begin at the cavity: a rim under the endocardium, then through the wall.",
             [
                 (f"{depth:g} mm", _draw(InversionRecoveryGRE(null), LATE, replace(infarct, depth_mm=depth)))
                 for depth in _DEPTHS_MM
             ],
+            one_scale=True,
         ),
         Row(
             "perfusion: saturation time 100 ms, over contrast agent in the first pass",
+            "The cavities brighten before muscle; both at once, since all blood has one concentration.",
             [
                 (
                     f"blood {blood:g}, tissue {tissue:g} mmol/l",
@@ -161,44 +212,64 @@ def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
                 )
                 for blood, tissue in _FIRST_PASS
             ],
+            one_scale=True,
         ),
         Row(
             "black_blood: turbo spin echo, TR 1.8 s, over TE",
+            "The cavities are black at every echo time; what has a short T2, such as muscle, fades first.",
             _over(BlackBloodTSE, "te_ms", (6, 18, 36, 60, 90), "TE {:.0f} ms"),
+            one_scale=True,
         ),
         Row(
             "black_blood: TE 60 ms, over STIR's inversion time",
+            "Fat is darkest near its null, about 180 ms.",
             _over(BlackBloodTSE, "inversion_time_ms", (None, 150, 180, 210, 240), "TI {:.0f} ms", "no inversion"),
+            one_scale=True,
         ),
         Row(
             "black_blood: STIR, TE 60 ms, over T2 of infarcts",
+            "Oedema: the longer its T2, the brighter it stands out from muscle, beside black blood.",
             [
                 (f"{factor:g} times other myocardium's", _draw(_STIR, infarct=infarct, infarct_t2=factor))
                 for factor in (1.0, 1.2, 1.4, 1.7)
             ],
+            one_scale=True,
+        ),
+        Row(
+            "multi_echo_gre: a series over TE, blood at rest",
+            "Muscle fades faster than blood, by T2* instead of T2; iron makes it fade faster still.",
+            _over(MultiEchoGRE, "te_ms", [(time,) for time in MultiEchoGRE().te_ms], "TE {:.1f} ms"),
+            one_scale=True,
+        ),
+        Row(
+            "ernst: TR 50, TE 10 ms, over flip angle",
+            "For comparison: eq. (6) of Zhao et al. (MICCAI 2025) knows no inflow, which makes real cine bright.",
+            _over(Ernst, "flip_angle_deg", (3, 6, 9, 12, 15), "{:.0f}°"),
+            one_scale=True,
         ),
     ]
     pictured = {draw.sequence.name for row in rows for _, draw in row.images}
-    return rows + [_drawn_row(name, seed) for name in sorted(set(all_sequences()) - pictured)]
+    return rows + [_plugin_row(name, seed) for name in sorted(set(all_sequences()) - pictured)]
 
 
-def _drawn_row(name: str, seed: int) -> Row:
-    """The images of a series, or draws from the sequence's ranges, with captions of what varies between them."""
+def _plugin_row(name: str, seed: int) -> Row:
+    """Another package's sequence: the images of a series, or draws from its ranges, with captions of what varies.
+
+    What to notice is the first line of its class's docstring.
+    """
     sequences = make_sequence({"sequence": name}).single_images()
-    title = f"{name}: a series"
-    if len(sequences) == 1:
-        title = f"{name}: draws of its protocol"
+    is_series = len(sequences) > 1
+    if not is_series:
         rng = np.random.default_rng(seed)
         sequences = [all_ranges()[name]().draw_sequence(rng, TissueState()) for _ in range(_DRAWN)]
     described = [describe_sequence(sequence) for sequence in sequences]
     varying = [key for key in described[0] if len({str(values[key]) for values in described}) > 1]
-    return Row(
-        title,
-        [
-            (", ".join(f"{key} {_short(values[key])}" for key in varying[:2]), _draw(sequence))
-            for sequence, values in zip(sequences, described, strict=True)
-        ],
-    )
+    images = [
+        (", ".join(f"{key} {_short(values[key])}" for key in varying[:2]), _draw(sequence))
+        for sequence, values in zip(sequences, described, strict=True)
+    ]
+    summary, *_ = (getdoc(type(sequences[0])) or "").splitlines() or [""]
+    return Row(f"{name}: {'a series' if is_series else 'draws of its protocol'}", summary, images, one_scale=is_series)
 
 
 def _short(value: Any) -> str:
@@ -218,30 +289,47 @@ def effect_rows(seed: int) -> list[Row]:
     return [
         Row(
             "transmit: B1+, over its mean",
+            "With less of the flip angle, muscle is brighter and stands out less from blood; it also varies in space.",
             over("transmit", lambda x: TransmitField(x, 0.15, seed), (1.2, 1.0, 0.8, 0.6), "{:.0%} of the flip angle"),
+            one_scale=True,
         ),
         Row(
             "off_resonance: bands of bSSFP, TR 3.6 ms",
+            "Dark bands where spins turn by half a cycle per TR, 139 Hz off resonance.",
             over("off_resonance", lambda x: OffResonance(x, seed), (60, 120, 180, 240), "±{:.0f} Hz"),
+            one_scale=True,
         ),
         Row(
             "device: a defibrillator or pacemaker, by its field at 100 mm",
+            "Bands crowd around the device; near it the image is black, and displaced to the sides.",
             over("device", lambda x: Device(x, 100.0, 800.0, seed), (50, 100, 200, 400), "{:.0f} Hz"),
+            one_scale=True,
         ),
         Row(
             "receive_bias: over the coil element's sensitivity",
+            "One side of the image is brighter; neighbouring tissues keep their ratio.",
             over("receive_bias", lambda x: ReceiveBias(x, 110.0, 0.1, seed), (1.5, 2, 3, 4), "{:g} times the middle's"),
         ),
         Row(
             "partial_volume: blur, standard deviation",
+            "Edges widen, and thin walls and trabeculae fade.",
             over("partial_volume", PartialVolume, (0.5, 1, 1.5, 2.5), "{:g} pixels"),
         ),
-        Row("zero_filling: k-space acquired", over("zero_filling", ZeroFilling, (0.8, 0.6, 0.4, 0.3), "{:.0%}")),
+        Row(
+            "zero_filling: k-space acquired",
+            "Blur, and ringing beside sharp edges.",
+            over("zero_filling", ZeroFilling, (0.8, 0.6, 0.4, 0.3), "{:.0%}"),
+        ),
         Row(
             "ghost: respiration",
+            "Copies of what is bright, displaced up and down.",
             over("ghost", lambda x: Ghost(x, 0.15, True), (0.03, 0.06, 0.1, 0.2), "{:.0%} of the image"),
         ),
-        Row("noise: of the bright signal", over("noise", lambda x: Noise(x, seed), (0.02, 0.05, 0.1, 0.2), "{:.0%}")),
+        Row(
+            "noise: of the bright signal",
+            "What has no signal turns grey rather than black, since the magnitude of noise is never negative.",
+            over("noise", lambda x: Noise(x, seed), (0.02, 0.05, 0.1, 0.2), "{:.0%}"),
+        ),
     ]
 
 

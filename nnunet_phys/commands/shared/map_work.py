@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.case_lists import CASE_LIST_HELP, FLAGGED, flagged_list, read_case_list
+from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.numbers import SEED, whole_number
 from nnunet_phys.commands.shared.scan_options import Inputs, find_cases, read_protocol
 from nnunet_phys.commands.shared.targets import check_file_target, check_target, named_path
@@ -62,7 +63,7 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number(1, MOST_SLICES),
         help=f"slices per network call (default {_BATCH}; on a CPU {_BATCH_OF_CPU})",
     )
-    parser.add_argument("-device", default="cuda", help="cuda, cpu or mps (default %(default)s)")
+    add_device_argument(parser)
     parser.add_argument(
         "-num_parts", type=whole_number(1, MOST_PARTS), default=1, help="split the cases into this many parts"
     )

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from nnunet_phys.commands.shared.heart_view import HeartView
 from nnunet_phys.commands.shared.report_figures import SliceView, colours_of, slice_figure
 from nnunet_phys.errors import InputError
 from nnunet_phys.heart_location import find_heart
 from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.map_files import load_maps
-from nnunet_phys.pictures import heart_window, webp
+from nnunet_phys.pictures import webp
 from nnunet_phys.precomputed_spin.quality_record import InferredRecord
 from nnunet_phys.sequences.description import make_sequence
 from nnunet_phys.spin import SpinMaps
@@ -23,10 +24,6 @@ FOUND_BLOOD, FOUND_MUSCLE = "blood found by the maps", "muscle found by the maps
 """Structures of a case without labels."""
 EDGES_MS = {"t1": np.linspace(0, 2500, 101), "t2": np.linspace(0, 320, 101)}
 """Edges of the histograms' bins, ms."""
-_FOUND_MARGIN_MM = 45.0
-"""What is shown around blood that the maps show, often of one ventricle alone: about the other one's width."""
-_MIDDLE_MM = 180.0
-"""Side of the square that is shown where no heart is found."""
 _DPI = 90
 
 
@@ -110,13 +107,13 @@ def case_result(job: ReportJob) -> CaseResult:
     except InputError as error:
         faults += _of_case(job.case, error)
     heart = np.any(list(masks.values()), axis=0) if masks else find_heart(maps, geometry.pixel_mm)
-    window = _window(heart, geometry, labelled=bool(masks))
-    regions = masks or _found(maps, heart, window)
+    view = HeartView(heart, geometry.pixel_mm, labelled=bool(masks))
+    regions = masks or _found(maps, view)
     times = {name: StructureTimes.of(maps, mask) for name, mask in regions.items() if mask.any()}
     figures: dict[int, str] = {}
     if job.name is not None:
         try:
-            figures = _draw(job, maps, geometry, masks or {FOUND_BLOOD: heart}, window)
+            figures = _draw(job, maps, geometry, masks or {FOUND_BLOOD: heart}, view)
         except InputError as error:
             faults += _of_case(job.case, error)
     return CaseResult(times, figures, tuple(faults))
@@ -140,29 +137,11 @@ def _masks(job: ReportJob, geometry: Geometry) -> dict[str, np.ndarray]:
     return masks if any(mask.any() for mask in masks.values()) else {}
 
 
-def _window(heart: np.ndarray, geometry: Geometry, labelled: bool) -> tuple[slice, slice]:
-    """Rows and columns that are shown of every slice: around the heart, or a square in the middle without one."""
-    if heart.any():
-        plane: np.ndarray = np.any(heart, axis=0)
-        return (
-            heart_window(plane, geometry.pixel_mm)
-            if labelled
-            else heart_window(plane, geometry.pixel_mm, _FOUND_MARGIN_MM)
-        )
-
-    def middle(count: int, mm: float) -> slice:
-        shown = min(count, round(_MIDDLE_MM / mm))
-        return slice((count - shown) // 2, (count + shown) // 2)
-
-    rows, columns = (middle(*place) for place in zip(heart.shape[1:], geometry.pixel_mm, strict=True))
-    return rows, columns
-
-
-def _found(maps: SpinMaps, heart: np.ndarray, window: tuple[slice, slice]) -> dict[str, np.ndarray]:
+def _found(maps: SpinMaps, view: HeartView) -> dict[str, np.ndarray]:
     """Masks of the heart's blood and of the muscle around it, in the slices that show the blood."""
-    around = np.zeros_like(heart)
-    around[(heart.any((1, 2)), *window)] = True
-    return {FOUND_BLOOD: heart, FOUND_MUSCLE: around & (TissueKinds.of(maps).muscle.numpy() > 0.5)}
+    around = np.zeros_like(view.mask)
+    around[(view.mask.any((1, 2)), *view.window)] = True
+    return {FOUND_BLOOD: view.mask, FOUND_MUSCLE: around & (TissueKinds.of(maps).muscle.numpy() > 0.5)}
 
 
 def _draw(
@@ -170,7 +149,7 @@ def _draw(
     maps: SpinMaps,
     geometry: Geometry,
     masks: Mapping[str, np.ndarray],
-    window: tuple[slice, slice],
+    view: HeartView,
 ) -> dict[int, str]:
     """Write the figures of the flagged slices, or without flags of the slice that shows most of the heart.
 
@@ -178,23 +157,21 @@ def _draw(
         InputError: the image cannot be read, or the record names a slice or a sequence that does not exist.
     """
     image = read_image(job.image, job.frame)
-    area = np.any(list(masks.values()), axis=0).sum((1, 2))
-    largest = int(area.argmax()) if area.any() else len(image) // 2
-    slices = job.record.quality.flagged_slices or [largest]
+    slices = job.record.quality.flagged_slices or [view.fullest_slice]
     beyond = [z for z in slices if not 0 <= z < len(image)]
     if beyond or not job.record.sequences:
         what = f"flags slice {beyond[0]} of {len(image)}" if beyond else "names no sequence"
         raise InputError(f"{job.case}: its record {what}. Make its maps again.")
     sequence = make_sequence(dict(job.record.sequences[0]))
     colours = colours_of((*job.codes, FOUND_BLOOD))
-    drawn = {}
+    drawn, window = {}, view.window
     for z in slices:
-        view = SliceView(
+        shown = SliceView(
             image[z][window],
             SpinMaps(*(values[(z, *window)] for values in (maps.pd, maps.t1, maps.t2))),
             [(mask[z][window], colours[name]) for name, mask in masks.items()],
             geometry.voxel_mm,
         )
         drawn[z] = f"{job.name}_{z:03d}.webp"
-        (job.figures / drawn[z]).write_bytes(webp(slice_figure(view, sequence), _DPI))
+        (job.figures / drawn[z]).write_bytes(webp(slice_figure(shown, sequence), _DPI))
     return drawn

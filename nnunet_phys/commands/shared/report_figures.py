@@ -14,7 +14,7 @@ from matplotlib.typing import ColorType
 
 from nnunet_phys.commands.shared.gallery_rows import muscle_t1_t2, trained_contrasts
 from nnunet_phys.forward import shown, signals
-from nnunet_phys.pictures import MAP_WINDOWS
+from nnunet_phys.pictures import MAP_COLOURS, MAP_WINDOWS, grey_limits
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _COLUMNS = 5
 _PANEL, _BAR, _TITLE = 2.1, 0.42, 0.24  # inches: width of a panel, a colour bar beside it, a title above it
 _LEAST_HEIGHT, _MOST_HEIGHT = 1.2, 3.2  # inches, of a panel
-_BRIGHTEST = 0.995
-"""The quantile that is shown as white."""
 
 
 def colours_of(structures: Iterable[str]) -> dict[str, ColorType]:
@@ -73,19 +71,14 @@ def slice_figure(view: SliceView, sequence: PulseSequence) -> Figure:
         return axis
 
     aspect = view.voxel_mm[1] / view.voxel_mm[2]
-    low, high = np.quantile(view.image, (1 - _BRIGHTEST, _BRIGHTEST))
-    grey: dict[str, Any] = {
-        "cmap": "gray",
-        "vmin": min(0.0, float(low)),
-        "vmax": max(float(high), 1e-6),
-        "aspect": aspect,
-    }
+    black, white = grey_limits(view.image)
+    grey: dict[str, Any] = {"cmap": "gray", "vmin": black, "vmax": white, "aspect": aspect}
     first_row = [panel(0, 0, "image"), panel(0, 1, "made from the maps")]
     first_row[0].imshow(view.image, **grey)
     first_row[1].imshow(gain * simulated, **grey)
     for column, ((title, top), values) in enumerate(zip(MAP_WINDOWS.items(), view.maps.stack(), strict=True), 2):
         first_row.append(panel(0, column, title))
-        colours = first_row[-1].imshow(values.numpy(), cmap="viridis", vmin=0, vmax=top, aspect=aspect)
+        colours = first_row[-1].imshow(values.numpy(), cmap=MAP_COLOURS, vmin=0, vmax=top, aspect=aspect)
         place = first_row[-1].get_position()
         bar = figure.add_axes((place.x1 + 0.04 / size[0], place.y0, 0.07 / size[0], place.height))
         figure.colorbar(colours, cax=bar).ax.tick_params(labelsize=6, pad=1, length=2)
@@ -94,8 +87,8 @@ def slice_figure(view: SliceView, sequence: PulseSequence) -> Figure:
     muscle = muscle_t1_t2(slice_maps, view.voxel_mm[1:])
     for column, (title, draw) in enumerate(trained_contrasts(*muscle)):
         made = draw.scan(slice_maps.stack(), view.voxel_mm)[0].numpy()
-        white = max(float(np.quantile(made, _BRIGHTEST)), 1e-6)
-        panel(1, column, title).imshow(made, cmap="gray", vmin=0, vmax=white, aspect=aspect)
+        black, white = grey_limits(made)
+        panel(1, column, title).imshow(made, cmap="gray", vmin=black, vmax=white, aspect=aspect)
     return figure
 
 

@@ -6,7 +6,6 @@ All text from records and file names is escaped.
 from __future__ import annotations
 
 import html
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,12 +15,13 @@ from matplotlib.typing import ColorType
 
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.commands.shared.pages import fault_lines, picture
+from nnunet_phys.commands.shared.record_text import made_how, residual_text, versions_text
 from nnunet_phys.commands.shared.report_case import EDGES_MS, FOUND_BLOOD, FOUND_MUSCLE, CaseResult
 from nnunet_phys.commands.shared.report_figures import colours_of, histogram_figure
 from nnunet_phys.errors import counted
 from nnunet_phys.precomputed_spin.labels import main_tissue, structure_of
 from nnunet_phys.precomputed_spin.quality import KINDS
-from nnunet_phys.precomputed_spin.quality_record import InferredRecord, QualityRecord, count_kinds
+from nnunet_phys.precomputed_spin.quality_record import InferredRecord, count_kinds
 from nnunet_phys.tissues import TISSUES, normal_range
 
 STYLE = """
@@ -71,8 +71,6 @@ text.addEventListener("input", filter);
 kind.addEventListener("input", filter);
 filter();
 </script>"""
-_MOST_SETTINGS = 10
-"""Different settings that are listed; a page of MOLLI series may hold more protocols."""
 _NO_KIND = "other"
 _FOUND = {FOUND_BLOOD: ("blood", "venous blood"), FOUND_MUSCLE: ("myocardium",)}
 
@@ -141,20 +139,12 @@ class ReportPage:
         """How many cases there are, and how their maps were made."""
         flagged = sum(bool(record.quality.flags) for record in self.records.values())
         of_all = "" if self.cases is None else f" of {counted(self.cases, 'image')}"
-        lines = [
+        lines = (
             f"<p>{counted(len(self.records), 'case')}{of_all} with maps in {html.escape(self.folder)}, {flagged} of "
             "them flagged.</p>"
-        ]
-        for heading, texts in (
-            ("Images", (record.protocol for record in self.records.values())),
-            ("Maps", (record.settings for record in self.records.values())),
-            ("Made with", (_versions(record.versions) for record in self.records.values())),
-        ):
-            for text, number in Counter(texts).most_common(_MOST_SETTINGS):
-                if text:
-                    lines.append(f"<div>{heading}: {html.escape(text)} ({counted(number, 'case')})</div>")
-        lines.append(f"<div>This page: {html.escape(_versions(package_versions()))}</div>")
-        return "".join(lines)
+        )
+        versions = html.escape(versions_text(package_versions()))
+        return lines + made_how(self.records.values()) + f"<div>This page: {versions}</div>"
 
     def _kinds(self) -> str:
         """What is flagged, how often, and what to do about it."""
@@ -252,7 +242,7 @@ class ReportPage:
         quality = self.records[case].quality
         lines = []
         for z, name in self.results[case].figures.items():
-            heading = f"{case}, slice {z}{_residuals(quality, z)}"
+            heading = f"{case}, slice {z}: {residual_text(quality, z)}"
             lines.append(f"<h2>{html.escape(heading)}</h2>")
             lines.append(fault_lines(str(flag) for flag in quality.flags if flag.slice == z))
             lines.append(
@@ -260,18 +250,6 @@ class ReportPage:
                 f"src='{self.sources[name]}'></div>"
             )
         return f"<section class=case id=case{number}>{''.join(lines)}</section>"
-
-
-def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
-
-
-def _residuals(quality: QualityRecord, z: int) -> str:
-    """The residual of a slice and of its case, as the end of a heading."""
-    by_slice = quality.residual_by_slice
-    own = by_slice[z] if z < len(by_slice) else None
-    whole = f"{100 * quality.residual_rms:.2f} % in the whole case"
-    return f": {whole}" if own is None else f": residual {100 * own:.2f} %, {whole}"
 
 
 def _tissues(structure: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 from matplotlib.patheffects import withStroke
 
-from nnunet_phys.pictures import heart_window
+from nnunet_phys.pictures import MAP_COLOURS, heart_window
 from nnunet_phys.quantification.region_values import SliceRegions
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def overlays(regions: SliceRegions, panels: Sequence[Panel]) -> Figure:
         low, high = (0.0, panel.top) if panel.is_map else _grey(panel.values[heart.rv | heart.myo | heart.lv])
         shown = axis.imshow(
             panel.values,
-            cmap="viridis" if panel.is_map else "gray",
+            cmap=MAP_COLOURS if panel.is_map else "gray",
             vmin=low,
             vmax=high,
             aspect=heart.plane.pixel_mm[0] / heart.plane.pixel_mm[1],
