@@ -14,6 +14,8 @@ MADE_BY = "made by nnunet_phys"
 
 MAP_WINDOWS = {"PD": 1.5, "T1, ms": 2000.0, "T2, ms": 250.0}
 """Title and upper end of the colours of each map."""
+ECV_WINDOW = 80.0
+"""Upper end of the colours of extracellular volume, percent."""
 _MARGIN_MM = 25.0
 """What is shown around a heart."""
 _WEBP_QUALITY = 80
