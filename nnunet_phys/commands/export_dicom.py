@@ -59,4 +59,6 @@ def run(args: argparse.Namespace) -> None:
             make().save_as(work / f"{name}.dcm", enforce_file_format=True)
         for path in sorted(work.iterdir()):
             os.replace(path, args.o / path.name)
-    logger.info(f"{args.o}: {counted(len(read.objects), 'DICOM object')}. They hold the patient's name, as their source.")
+    logger.info(
+        f"{args.o}: {counted(len(read.objects), 'DICOM object')}. They hold the patient's name, as their source."
+    )

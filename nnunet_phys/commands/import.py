@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import logging
 from collections import Counter
-from pathlib import Path
 
 from nnunet_phys.commands.shared.targets import check_new_folder, check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted

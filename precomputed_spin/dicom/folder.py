@@ -104,8 +104,8 @@ class DicomFolder:
                 pixel_faults.setdefault(images[0].series, []).append(fault)
         if not frames and not faults:
             raise InputError(
-                f"{option} {folder} holds no DICOM file with MR images ({counted(others, 'other file')}). Give the folder "
-                "that the scanner or the archive exported."
+                f"{option} {folder} holds no DICOM file with MR images ({counted(others, 'other file')}). Give the "
+                "folder that the scanner or the archive exported."
             )
         faults += _mixed(f"{option} {folder}", frames)
         if faults:
@@ -204,8 +204,8 @@ def _mixed(folder: str, frames: Iterable[Frame]) -> list[str]:
                 first.setdefault(frame.patient if what == "patients" else frame.study, frame.path)
             first_file, other_file, *_ = first.values()
             return [
-                f"{folder} holds {len(several)} {what}, as in {first_file} and {other_file}. Move each into a folder of "
-                "its own."
+                f"{folder} holds {len(several)} {what}, as in {first_file} and {other_file}. Move each into a folder "
+                "of its own."
             ]
     return []
 

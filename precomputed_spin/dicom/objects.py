@@ -198,7 +198,7 @@ def _made(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about names of patients, which it would print
-            return kind(
+            made = kind(
                 source_images=main,
                 further_source_images=others,
                 pixel_array=pixels,
@@ -219,3 +219,7 @@ def _made(
             f"{source.series.title}: highdicom makes no object that refers to these images ({last_line(error)}). "
             f"Correct the header of {source.slices[0][0].path}."
         ) from None
+    (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    if len(source.slices) == 1 and "SliceThickness" in measures:
+        measures.SpacingBetweenSlices = measures.SliceThickness  # highdicom writes 1 mm
+    return made

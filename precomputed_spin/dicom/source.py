@@ -29,8 +29,8 @@ _MAY_BE_EMPTY = (
     "StudyID",
     "AccessionNumber",
 )
-"""Attributes that every image must have, with or without a value (DICOM PS3.3, C.7.1.1 and C.7.2.1). Programs that remove
-names of patients may remove the attributes, too."""
+"""Attributes that every image must have, with or without a value (DICOM PS3.3, C.7.1.1 and C.7.2.1). Programs that
+remove names of patients may remove the attributes, too."""
 _OF_ALL_FRAMES = ("PlaneOrientationSequence", "PixelMeasuresSequence")
 """Functional groups that highdicom expects once for all frames."""
 

@@ -20,7 +20,7 @@ class SourceRecord:
 
     Attributes:
         series_sha256: SHA-256 of SeriesInstanceUID, in hexadecimal.
-        images_sha256: of each image, in the order of `ImageSet.frames`: of its SOPInstanceUID and its number in its file.
+        images_sha256: of SOPInstanceUID and number in the file of each image, in the order of `ImageSet.frames`.
     """
 
     series_sha256: str

@@ -1,4 +1,4 @@
-"""What `export_dicom` writes: masks of `segment` and maps of `quantify`, each with the DICOM images it was made from."""
+"""What `export_dicom` writes: masks of `segment`, maps of `quantify`, and the DICOM images each was made from."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ class _Study:
     files: tuple[HashedFile, ...]
     sources: dict[str, SourceRecord | None] = field(default_factory=dict)
     post_sources: dict[str, SourceRecord | None] = field(default_factory=dict)
+
+    @property
+    def has_ecv(self) -> bool:
+        """Whether it has maps that were made from the series after contrast agent, too."""
+        return any("_ECVmap" in entry.file for entry in self.files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +116,7 @@ class DicomResults:
         folder = SourceFolder(dicom)
         further: list[SourceImages] = []
         faults: list[str] = []
-        if measured is not None:
+        if measured is not None and measured.study.has_ecv:
             for case, source in measured.study.post_sources.items():
                 try:
                     further.append(folder.images(source)[0])
@@ -241,7 +246,7 @@ def _objects(
         parts = [case.maps[method, kind] for case in cases.values() if (method, kind) in case.maps]
         values = reduce(_Placed.together, parts)
         quantity: Quantity = _QUANTITIES[kind]
-        how = method if quantity is T1 else f"{method}, haematocrit {haematocrit:g}"
+        how = method if quantity is T1 or haematocrit is None else f"{method}, haematocrit {haematocrit:g}"
         others = () if quantity is T1 else further
         make_map = partial(parametric_map, values.source, values.values, quantity, how, others, offset)
         yield f"{name}_{method}_{kind}", values, make_map if quantity.written(values.values).any() else None
