@@ -192,7 +192,7 @@ def _made(
     """
     headers = source.headers
     # highdicom takes one multi-frame file, or any number of classic ones, to place the pixels
-    main = headers[:1] if "NumberOfFrames" in headers[0] else headers
+    main = headers[:1] if "PerFrameFunctionalGroupsSequence" in headers[0] else headers
     others = [*headers[len(main) :], *(header for images in further for header in images.headers)]
     positions = [highdicom.PlanePositionSequence("PATIENT", position) for position in source.positions]
     try:
