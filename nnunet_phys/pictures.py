@@ -16,6 +16,8 @@ MAP_WINDOWS = {"PD": 1.5, "T1, ms": 2500.0, "T2, ms": 250.0}
 """Title and upper end of the colours of each map."""
 MAP_COLOURS = "viridis"
 """Matplotlib's name of the colours of maps."""
+ECV_WINDOW = 80.0
+"""Upper end of the colours of extracellular volume, percent."""
 _MARGIN_MM = 25.0
 """What is shown around a heart."""
 _WEBP_QUALITY = 80

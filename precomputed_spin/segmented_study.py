@@ -121,7 +121,7 @@ class SegmentedStudy:
         images = ImageFolder.read(folder / "images")
         if not (folder / "masks").is_dir():
             raise InputError(f"{folder / 'masks'}: there are no masks. {_SEGMENT}")
-        codes = _codes(folder / "dataset.json")
+        codes = mask_codes(folder / "dataset.json")
         reader, cases = ImageReader(), []
         faults: list[str] = []
         flags: list[str] = []
@@ -143,7 +143,7 @@ class SegmentedStudy:
         return cls(folder / "images", images.files, images.ending, tuple(cases), reader, tuple(flags))
 
 
-def _codes(path: Path) -> dict[str, int]:
+def mask_codes(path: Path) -> dict[str, int]:
     """Codes of the structures in the masks.
 
     Raises:

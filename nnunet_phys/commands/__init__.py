@@ -25,6 +25,7 @@ COMMANDS = {
     "fit": "fit PD, T1 and T2 maps to quantitative series: mSASHA, SASHA, MOLLI, T2 preparation",
     "segment": "segment series of images, one mask per series, by a trained model",
     "quantify": "measure T1 and extracellular volume per segment of segmented MOLLI series",
+    "export_dicom": "write masks and maps as DICOM objects that refer to the scanner's images",
     "report": "show images and maps on one page, suspicious cases first",
     "translate": "turn images of one sequence into images of another",
     "train_completion": "train a model that makes a missing channel from the others",

@@ -6,9 +6,8 @@ import argparse
 import importlib.util
 import logging
 from collections import Counter
-from pathlib import Path
 
-from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
+from nnunet_phys.commands.shared.targets import check_new_folder, check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted
 
 logger = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.whole_files import remove_leftovers
 
     refuse_as_target(args.o, args.i)
-    _check_empty(args.o)
+    check_new_folder(args.o, "import")
     plan = plan_import(args.i, args.protocol, args.case, args.keep_names)
     for line in plan.left_out:
         logger.info(line)
@@ -65,15 +64,3 @@ def run(args: argparse.Namespace) -> None:
         logger.info(f"{args.o / folder}: {counted(cases, 'case')}")
     if plan.faults:
         raise InputError(*(f"not imported: {fault}" for fault in plan.faults))
-
-
-def _check_empty(folder: Path) -> None:
-    """Refuse a folder for the results that holds anything but what a killed import left.
-
-    Raises:
-        InputError: it is a file, or not empty.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"-o {folder} is a file. Name a folder.")
-    if folder.exists() and any(not path.name.startswith(".import.nnunet_phys-") for path in folder.iterdir()):
-        raise InputError(f"-o {folder} is not empty. Choose a new folder.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.map_work import add_prior_arguments
@@ -194,6 +195,8 @@ def _write(
         "settings": settings,
         "versions": package_versions(),
         "flags": flags,
+        "sources": _sources(measurement.before),
+        "post_sources": {} if measurement.after is None else _sources(measurement.after),
         "pairs": {before.title: after.title for before, after in measurement.pairs.items()},
         "segments": as_json(rows),
     }
@@ -209,6 +212,14 @@ def _write(
     logger.info(
         f"{args.o}: {counted(slices, 'slice')} by {' and '.join(maps)}, {counted(len(flags), 'flag')}; see report.html"
     )
+
+
+def _sources(study: SegmentedStudy) -> dict[str, dict[str, Any] | None]:
+    """The DICOM images that each case was made from, by which `export_dicom` knows the maps again; plain JSON."""
+    from nnunet_phys.precomputed_spin.dicom.source_record import read_source
+
+    found = {case.case: read_source(study.images, case.case) for case in study.cases}
+    return {case: None if source is None else asdict(source) for case, source in found.items()}
 
 
 def _write_maps(folder: Path, measurement: Measurement, maps: dict[str, list[T1Maps]], measured: ByMethod) -> None:

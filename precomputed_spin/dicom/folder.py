@@ -72,15 +72,19 @@ class DicomFolder:
     others: int
 
     @classmethod
-    def read(cls, folder: Path) -> DicomFolder:
+    def read(cls, folder: Path, option: str = "-i") -> DicomFolder:
         """Read all files below a folder. Hidden files are ignored.
+
+        Args:
+            folder: the folder.
+            option: option that names it, for messages.
 
         Raises:
             InputError: no such folder, no MR image in it, images of several patients or examinations, or files that are
                 cut short in their headers.
         """
         if not folder.is_dir():
-            raise InputError(f"-i {folder}: no such folder. Give a folder of DICOM files.")
+            raise InputError(f"{option} {folder}: no such folder. Give a folder of DICOM files.")
         frames: list[Frame] = []
         pixel_faults: dict[str, list[str]] = {}
         faults: list[str] = []
@@ -100,10 +104,10 @@ class DicomFolder:
                 pixel_faults.setdefault(images[0].series, []).append(fault)
         if not frames and not faults:
             raise InputError(
-                f"-i {folder} holds no DICOM file with MR images ({counted(others, 'other file')}). Give the folder "
-                "that the scanner or the archive exported."
+                f"{option} {folder} holds no DICOM file with MR images ({counted(others, 'other file')}). Give the "
+                "folder that the scanner or the archive exported."
             )
-        faults += _mixed(folder, frames)
+        faults += _mixed(f"{option} {folder}", frames)
         if faults:
             raise InputError(*faults)
         by_series: dict[str, list[Frame]] = {}
@@ -188,7 +192,7 @@ def _pixel_fault(dataset: Dataset, path: Path) -> str | None:
     )
 
 
-def _mixed(folder: Path, frames: Iterable[Frame]) -> list[str]:
+def _mixed(folder: str, frames: Iterable[Frame]) -> list[str]:
     """A line if the images are of several patients or examinations."""
     for what, several in (
         ("patients", {frame.patient for frame in frames}),
@@ -200,8 +204,8 @@ def _mixed(folder: Path, frames: Iterable[Frame]) -> list[str]:
                 first.setdefault(frame.patient if what == "patients" else frame.study, frame.path)
             first_file, other_file, *_ = first.values()
             return [
-                f"-i {folder} holds {len(several)} {what}, as in {first_file} and {other_file}. Import each from a "
-                "folder of its own."
+                f"{folder} holds {len(several)} {what}, as in {first_file} and {other_file}. Move each into a folder "
+                "of its own."
             ]
     return []
 

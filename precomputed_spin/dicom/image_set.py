@@ -56,6 +56,11 @@ class ImageSet:
     content: dict[str, Any]
 
     @property
+    def frames(self) -> list[Frame]:
+        """The images of all files, file by file, each from the first to the last slice."""
+        return [frame for volumes in self.files.values() for volume in volumes for frame in volume]
+
+    @property
     def voxels(self) -> int:
         """Of all files together."""
         return sum(len(volumes) for volumes in self.files.values()) * int(np.prod(self.geometry.size))

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from nnunet_phys.precomputed_spin.dicom.frame import Frame
 from nnunet_phys.precomputed_spin.dicom.image_set import ImageSet, image_sets
 from nnunet_phys.precomputed_spin.dicom.kinds import is_scout
 from nnunet_phys.precomputed_spin.dicom.overrides import Override, read_overrides
+from nnunet_phys.precomputed_spin.dicom.source_record import SourceRecord
 from nnunet_phys.whole_files import working_folder, write_json
 
 ENDING = ".nii.gz"
@@ -153,6 +154,7 @@ def write_sets(target: Path, plan: ImportPlan, advance: Callable[[], object]) ->
                 with write_volume(inside(folder, name + ENDING), squeezed, image_set.geometry):
                     pass
                 advance()
-            write_json(inside(folder, f"{image_set.case}.json"), image_set.content)
+            source = {"source": asdict(SourceRecord.of(image_set.frames))}
+            write_json(inside(folder, f"{image_set.case}.json"), image_set.content | source)
         for finished in sorted(work.iterdir()):
             os.replace(finished, target / finished.name)

@@ -13,13 +13,11 @@ import numpy as np
 from nnunet_phys.commands.shared.pages import fault_lines, picture
 from nnunet_phys.commands.shared.segment_figures import Panel, bland_altman, bulls_eyes, histograms, overlays
 from nnunet_phys.commands.shared.segment_rows import SegmentRow
-from nnunet_phys.pictures import MAP_WINDOWS
+from nnunet_phys.pictures import ECV_WINDOW, MAP_WINDOWS
 from nnunet_phys.quantification.measured_slice import MeasuredSlice
 
 SCANNER = "scanner"
 """Method of the rows that the scanner's own map gives."""
-_ECV_TOP = 80.0
-"""Upper end of the colours of extracellular volume, percent."""
 _FEWEST_TO_COMPARE = 3
 """Fewest segments whose differences are shown. A choice: of two, a standard deviation says nothing."""
 
@@ -124,7 +122,7 @@ def _slice(shown: PageSlice) -> str:
     for method, measured in shown.measured.items():
         panels.append(Panel(f"T1, {method}", measured.t1_ms, "ms", MAP_WINDOWS["T1, ms"]))
     for method, ecv in shown.ecv.items():
-        panels.append(Panel(f"extracellular volume, {method}", ecv, "%", _ECV_TOP))
+        panels.append(Panel(f"extracellular volume, {method}", ecv, "%", ECV_WINDOW))
     return f"<h2>{html.escape(regions.heart.title)}: {regions.level}</h2>{picture(overlays(regions, panels))}"
 
 

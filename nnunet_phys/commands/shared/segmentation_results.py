@@ -23,26 +23,52 @@ _AGAIN = "Add --overwrite to make everything again, or choose another folder wit
 
 
 @dataclass(frozen=True)
-class _Case:
-    """What is read of a case's entry in segment.json."""
+class SegmentedFiles:
+    """What is read of a case's entry in segment.json.
+
+    Attributes:
+        images: the images that its results were made from.
+        files: its results, named by their path in the folder.
+    """
 
     images: tuple[HashedFile, ...]
     files: tuple[HashedFile, ...]
 
 
 @dataclass(frozen=True)
-class _Record:
-    """What is read of segment.json."""
+class SegmentRecord:
+    """What is read of segment.json.
+
+    Attributes:
+        generator: the mark of what this package made.
+        settings: what decided about the masks, beside the images.
+        versions: of packages, by their names.
+        files: files that belong to no case.
+        cases: the cases, by name.
+    """
 
     generator: str
     settings: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
     files: tuple[HashedFile, ...] = ()
-    cases: dict[str, _Case] = field(default_factory=dict)
+    cases: dict[str, SegmentedFiles] = field(default_factory=dict)
 
     @property
     def named(self) -> list[str]:
         """Names of all files."""
         return [entry.file for entry in (*self.files, *(file for case in self.cases.values() for file in case.files))]
+
+    @classmethod
+    def read(cls, folder: Path) -> SegmentRecord | None:
+        """What segment.json in a folder says; None where there is none.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        path = folder / _RECORD
+        if not path.is_file():
+            return None
+        return structure(load_json(path, _CHOOSE), cls, str(path), _CHOOSE, extra=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +94,7 @@ class SegmentationResults:
         if not self.folder.is_dir():
             return
         remove_leftovers(self.folder)
-        record = self._read()
+        record = SegmentRecord.read(self.folder)
         if record is None:
             if any(not path.is_dir() for path in self.folder.rglob("*")):
                 raise InputError(f"-o {self.folder} is not empty, and nnunet_phys segment did not fill it. {_CHOOSE}")
@@ -86,7 +112,7 @@ class SegmentationResults:
         Raises:
             InputError: they were made from other images.
         """
-        record = self._read()
+        record = SegmentRecord.read(self.folder)
         entry = None if record is None else record.cases.get(case)
         if entry is None or not all(inside(self.folder, file.file).is_file() for file in entry.files):
             return False
@@ -104,7 +130,7 @@ class SegmentationResults:
         Raises:
             InputError: there is such a file.
         """
-        record = self._read()
+        record = SegmentRecord.read(self.folder)
         ours = set() if record is None else set(record.named)
         for name in names:
             if name not in ours and os.path.lexists(inside(self.folder, name)):
@@ -122,7 +148,7 @@ class SegmentationResults:
             InputError: a file cannot be written.
         """
         with writing_alone(self.folder):
-            record = self._read()
+            record = SegmentRecord.read(self.folder)
             if overwrite and record is not None:
                 for name in record.named:
                     inside(self.folder, name).unlink(missing_ok=True)
@@ -175,17 +201,6 @@ class SegmentationResults:
             target = self.folder / path.relative_to(new)
             target.parent.mkdir(exist_ok=True)
             os.replace(path, target)
-
-    def _read(self) -> _Record | None:
-        """What segment.json says; None where there is none.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        path = self.folder / _RECORD
-        if not path.is_file():
-            return None
-        return structure(load_json(path, _CHOOSE), _Record, str(path), _CHOOSE, extra=True)
 
 
 def _hashed(folder: Path) -> list[dict[str, str]]:

@@ -54,6 +54,22 @@ def check_target(folder: Path, needed: int) -> None:
         )
 
 
+def check_new_folder(folder: Path, work: str) -> None:
+    """Refuse a folder for the results that holds anything but what a killed command left half-written.
+
+    Args:
+        folder: the folder.
+        work: name of the command's working folder.
+
+    Raises:
+        InputError: it is a file, or not empty.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"-o {folder} is a file. Name a folder.")
+    if folder.exists() and any(not path.name.startswith(f".{work}.nnunet_phys-") for path in folder.iterdir()):
+        raise InputError(f"-o {folder} is not empty. Choose a new folder.")
+
+
 def check_file_target(path: Path, endings: tuple[str, ...]) -> None:
     """Refuse a path for a page or a picture that cannot be written, or that holds another file already.
 

@@ -1,0 +1,338 @@
+"""`nnunet_phys export_dicom`: objects that lie where the images do and refer to them, and how it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from pydicom import dcmread
+
+from nnunet_phys.case_records import hashed, package_versions
+from nnunet_phys.commands import main
+from nnunet_phys.pictures import MADE_BY
+
+TIMES = [100.0, 1000.0, 1900.0, 2800.0, 3700.0, 180.0, 1080.0, 1980.0]
+NAME = "Müller^Jane"
+FRAME = {"FrameOfReferenceUID": "1.2.7", "SpecificCharacterSet": "ISO_IR 100", "PatientName": NAME}
+MOLLI = {"SeriesDescription": "MOLLI", "ScanningSequence": ("GR", "IR"), **FRAME}
+CODES = {"RV": 1, "MYO": 2, "LV": 3}
+
+
+def readouts(scanner, number: int, t1: np.ndarray, times=(TIMES, TIMES)) -> None:
+    """Write a MOLLI series of two slices."""
+    density = np.random.default_rng(0).uniform(14_000, 16_000, scanner.shape)
+    for z, of_slice in enumerate(times):
+        for k, time in enumerate(of_slice):
+            scanner.image(
+                f"{number}/{z}_{k}.dcm",
+                np.abs(density * (1 - 2 * np.exp(-time / t1))).round(),
+                SeriesNumber=number,
+                InstanceNumber=2 * k + z,
+                AcquisitionTime=f"1015{k:02d}.{z}",
+                InversionTime=time,
+                ImagePositionPatient=[10 + 4.8 * z, 20 - 6.4 * z, 30],
+                **MOLLI,
+            )
+
+
+def segmented(scans: Path, results: Path, case: str | None = None) -> Path:
+    """Fill a folder as `segment` does; the masks of all cases, or of one, are no mirror images of themselves."""
+    for name in ("images", "masks"):
+        (results / name).mkdir(parents=True)
+    files = []
+    for path in sorted((scans / "molli").iterdir()):
+        if case is not None and not path.name.startswith(case):
+            continue
+        shutil.copy(path, results / "images")
+        if path.suffix != ".json":
+            continue
+        image = sitk.ReadImage(str(next((scans / "molli").glob(f"{path.stem}_ti00*"))))
+        mask = np.zeros(sitk.GetArrayFromImage(image).shape, np.uint8)
+        for z in range(len(mask)):
+            mask[z, 8 : 26 + z, 4:12] = 1
+            mask[z, 6:28, 14:38] = 2
+            mask[z, 12:22, 20 : 32 - z] = 3
+        written = sitk.GetImageFromArray(mask)
+        written.CopyInformation(image)
+        sitk.WriteImage(written, str(results / "masks" / f"{path.stem}.nii.gz"))
+        files.append(hashed(results / "masks" / f"{path.stem}.nii.gz", f"masks/{path.stem}.nii.gz"))
+    (results / "dataset.json").write_text(json.dumps({"labels": {"background": 0, **CODES}}))
+    record = {
+        "generator": MADE_BY,
+        "versions": package_versions(),
+        "settings": {"model": {"dataset": "Dataset900_Tiny", "trainer": "nnUNetTrainerPhys", "plans": "nnUNetPlans"}},
+        "files": [],
+        "cases": {file["file"][6:-7]: {"images": [], "files": [file], "flags": []} for file in files},
+    }
+    (results / "segment.json").write_text(json.dumps(record))
+    return results
+
+
+@pytest.fixture
+def hearts(scanner) -> np.ndarray:
+    """Series 1 before and series 2 after contrast agent; returns T1 before it."""
+    t1 = np.where(np.arange(scanner.shape[1]) < 20, 1000.0, 1500.0) * np.ones(scanner.shape)
+    readouts(scanner, 1, t1)
+    readouts(scanner, 2, 0.4 * t1)
+    return t1
+
+
+@pytest.fixture
+def results(hearts, imported, tmp_path) -> Path:
+    """RESULTS of the series before contrast agent."""
+    return segmented(imported(), tmp_path / "results", "001")
+
+
+@pytest.fixture
+def export(scanner, tmp_path):
+    """Makes arguments of the command."""
+    return lambda *options: [
+        *("export_dicom", "-i", str(tmp_path / "results"), "-dicom", str(scanner.folder)),
+        *("-o", str(tmp_path / "out"), *map(str, options)),
+    ]
+
+
+def frames(path: Path, nifti: Path) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, set[str]]]:
+    """Segment (0 in a map) and slice to: a frame's pixels, those of a NIfTI file at its place, what it refers to."""
+    read, image = dcmread(path), sitk.ReadImage(str(nifti))
+    (orientation,) = read.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+    cosines = np.reshape(orientation.ImageOrientationPatient, (2, 3)).astype(float)
+    np.testing.assert_allclose(np.reshape(image.GetDirection(), (3, 3))[:, :2].T, cosines, atol=1e-5)
+    found = {}
+    stored = read.pixel_array.reshape(-1, read.Rows, read.Columns)
+    for pixels, group in zip(stored, read.PerFrameFunctionalGroupsSequence, strict=True):
+        position = [float(mm) for mm in group.PlanePositionSequence[0].ImagePositionPatient]
+        index = image.TransformPhysicalPointToContinuousIndex(position)
+        np.testing.assert_allclose(index, np.round(index), atol=1e-4)
+        column, row, z = map(round, index)
+        assert (column, row) == (0, 0)
+        identified = group.get("SegmentIdentificationSequence")
+        segment = identified[0].ReferencedSegmentNumber if identified else 0
+        sources = {item.ReferencedSOPInstanceUID for item in group.DerivationImageSequence[0].SourceImageSequence}
+        found[segment, z] = pixels, sitk.GetArrayFromImage(image)[z], sources
+    return found
+
+
+def instances(scanner, pattern: str) -> set[str]:
+    return {dcmread(path).SOPInstanceUID for path in scanner.folder.glob(pattern)}
+
+
+def objects(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_masks_and_maps_lie_where_the_images_do(scanner, hearts, imported, export, tmp_path, capsys):
+    scans = imported()
+    before, after = segmented(scans, tmp_path / "results", "001"), segmented(scans, tmp_path / "post", "002")
+    options = ["-post", str(after), "-haematocrit", "0.42", "--disable_progress_bar"]
+    report = tmp_path / "report"
+    assert main(["quantify", "-i", str(before), "-o", str(report), *options]) == 0
+    capsys.readouterr()
+    assert main(export("-maps", report)) == 0
+    assert "ller" not in capsys.readouterr().err
+    out, case = tmp_path / "out", "001_MOLLI"
+    assert objects(out) == [f"{case}_{kind}.dcm" for kind in ("fit_ECVmap", "fit_T1map", "segmentation")]
+
+    of_slice = {round(z): instances(scanner, f"1/{place}_*") for z, place in ((0, 0), (1, 1))}
+    mask = frames(out / f"{case}_segmentation.dcm", before / "masks" / f"{case}.nii.gz")
+    assert sorted(mask) == [(segment, z) for segment in (1, 2, 3) for z in (0, 1)]
+    for (segment, _), (pixels, values, sources) in mask.items():
+        np.testing.assert_array_equal(pixels, values == segment)
+        assert sources in of_slice.values()
+    assert {frozenset(sources) for *_, sources in mask.values()} == set(map(frozenset, of_slice.values()))
+
+    t1 = dcmread(out / f"{case}_fit_T1map.dcm")
+    for pixels, values, sources in frames(t1.filename, report / "fit" / f"{case}_T1map.nii.gz").values():
+        np.testing.assert_array_equal(pixels, values)
+        np.testing.assert_allclose(pixels, hearts, rtol=0.01)
+        assert sources in of_slice.values()
+    (mapping,) = t1.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
+    assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "ms" and mapping.RealWorldValueSlope == 1
+    assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue == "113063"
+    assert 0 < mapping.DoubleFloatRealWorldValueFirstValueMapped < 1000 * 1.01
+
+    ecv = dcmread(out / f"{case}_fit_ECVmap.dcm")
+    for pixels, values, sources in frames(ecv.filename, report / "fit" / f"{case}_ECVmap.nii.gz").values():
+        np.testing.assert_array_equal(pixels, np.where(values <= 100, values, 0))
+        assert sources & instances(scanner, "1/*") and sources & instances(scanner, "2/*")
+    assert {of.SeriesInstanceUID for of in ecv.ReferencedSeriesSequence} == {"1.2.3.1", "1.2.3.2"}
+
+    series = set()
+    for path in out.iterdir():
+        dataset = dcmread(path)
+        series |= {dataset.SeriesInstanceUID, dataset.SeriesNumber}
+        assert (dataset.PatientName, dataset.PatientID, dataset.StudyInstanceUID) == (NAME, "HOSP4711", "1.2.3")
+        assert dataset.FrameOfReferenceUID == "1.2.7"
+    assert len(series) == 6
+
+
+def test_segments_say_what_they_are_and_what_made_them(results, export, tmp_path):
+    assert main(export()) == 0
+    dataset = highdicom.seg.segread(tmp_path / "out" / "001_MOLLI_segmentation.dcm")
+    described = [dataset.get_segment_description(number) for number in (1, 2, 3)]
+    assert [segment.segment_label for segment in described] == ["RV blood pool", "LV myocardium", "LV blood pool"]
+    assert [segment.segmented_property_type.value for segment in described] == ["87612001", "49848007", "87612001"]
+    assert [[region.value for region in segment.anatomic_regions] for segment in described] == [
+        ["53085002"],
+        [],
+        ["87878005"],
+    ]
+    for segment in described:
+        (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+        assert algorithm.AlgorithmVersion == package_versions()["nnunet_phys"]
+        assert segment.SegmentAlgorithmType == "AUTOMATIC"
+
+
+def test_a_mask_that_was_corrected_is_not_called_automatic(results, export, tmp_path, edit_image):
+    edit_image(results / "masks" / "001_MOLLI.nii.gz", lambda mask: np.where(mask == 1, 0, mask))
+    assert main(export()) == 0
+    dataset = dcmread(tmp_path / "out" / "001_MOLLI_segmentation.dcm")
+    assert {segment.SegmentAlgorithmType for segment in dataset.SegmentSequence} == {"SEMIAUTOMATIC"}
+    assert len(dataset.SegmentSequence) == 3 and dataset.NumberOfFrames == 4  # numbers stay, without frames
+
+
+def test_slices_with_times_of_their_own_are_one_object(scanner, imported, export, tmp_path):
+    readouts(scanner, 1, np.full(scanner.shape, 1000.0), (TIMES, [time + 20 for time in TIMES]))
+    results = segmented(imported(), tmp_path / "results")
+    assert len(list((results / "masks").iterdir())) == 2
+    assert main(export()) == 0
+    assert objects(tmp_path / "out") == ["001_MOLLI_segmentation.dcm"]
+    path = tmp_path / "out" / "001_MOLLI_segmentation.dcm"
+    places = {tuple(group.PlanePositionSequence[0].ImagePositionPatient) for group in dcmread(path)[0x52009230].value}
+    assert places == {(10, 20, 30), (14.8, 13.6, 30)} and dcmread(path).NumberOfFrames == 6
+
+
+def test_an_enhanced_file_is_referred_to_by_its_frames(scanner, imported, export, tmp_path):
+    groups = [
+        {
+            "FrameContentSequence": {"FrameAcquisitionDateTime": f"201807091015{k:02d}.5"},
+            "MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"},
+            "PlaneOrientationSequence": {"ImageOrientationPatient": [0.8, 0.6, 0, 0, 0, -1]},
+        }
+        for k, time in enumerate(TIMES)
+    ]
+    path = scanner.enhanced("all.dcm", groups, SeriesDescription="MOLLI", **FRAME)
+    dataset = dcmread(path)
+    del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence  # as some scanners do
+    dataset.save_as(path)
+    segmented(imported(), tmp_path / "results")
+    assert main(export()) == 0
+    (group, *_) = dcmread(tmp_path / "out" / "001_MOLLI_segmentation.dcm").PerFrameFunctionalGroupsSequence
+    sources = group.DerivationImageSequence[0].SourceImageSequence
+    assert [item.ReferencedFrameNumber for item in sources] == list(range(1, 9))
+
+
+def test_what_import_records_names_no_image(results, scanner):
+    written = (results / "images" / "001_MOLLI.json").read_text()
+    assert "1.2.3" not in written and not any(uid in written for uid in instances(scanner, "*/*"))
+
+
+def _other_geometry(scanner, results):
+    path = results / "masks" / "001_MOLLI.nii.gz"
+    image = sitk.ReadImage(str(path))
+    image.SetOrigin((0.0, 0.0, 0.0))
+    sitk.WriteImage(image, str(path))
+
+
+def _edit_json(path: Path, **changes) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def _without_frame_of_reference(scanner, results):
+    for path in scanner.folder.glob("*/*"):
+        dataset = dcmread(path)
+        del dataset.FrameOfReferenceUID
+        dataset.save_as(path)
+
+
+def _empty(scanner, results):
+    path = results / "masks" / "001_MOLLI.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(path)) * 0, str(path))
+
+
+REFUSED = {
+    "another series": (lambda s, r: shutil.rmtree(s.folder / "1"), "001_MOLLI: -dicom "),
+    "a missing file": (lambda s, r: (s.folder / "1" / "0_3.dcm").unlink(), "lacks 1 of 16 images of series 1 (MOLLI)"),
+    "another place": (_other_geometry, "001_MOLLI.nii.gz differs from series 1 (MOLLI) in origin"),
+    "no record of a source": (
+        lambda s, r: _edit_json(r / "images" / "001_MOLLI.json", source=None),
+        "001_MOLLI: CASE.json does not say from which DICOM images",
+    ),
+    "no frame of reference": (_without_frame_of_reference, "has no FrameOfReferenceUID"),
+    "masks of others": (lambda s, r: (r / "segment.json").unlink(), "nnunet_phys segment did not fill it"),
+    "an added mask": (
+        lambda s, r: shutil.copy(r / "masks" / "001_MOLLI.nii.gz", r / "masks" / "007.nii.gz"),
+        "007.nii.gz: nnunet_phys segment did not make it",
+    ),
+    "empty masks": (_empty, "no mask shows a heart"),
+    "a full folder": (
+        lambda s, r: ((r.parent / "out").mkdir(), (r.parent / "out" / "mine").touch()),
+        "out is not empty",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_does_not_fit_is_refused(fault, scanner, results, export, refused, tmp_path):
+    change, expected = REFUSED[fault]
+    change(scanner, results)
+    refused(export(), expected)
+    assert not list((tmp_path / "out").glob("*.dcm"))
+
+
+def test_maps_of_other_images_are_refused(results, export, refused, tmp_path):
+    (report := tmp_path / "report" / "fit").mkdir(parents=True)
+    shutil.copy(results / "images" / "001_MOLLI_ti00_0000.nii.gz", report / "001_MOLLI_T1map.nii.gz")
+    source = json.loads((results / "images" / "001_MOLLI.json").read_text())["source"]
+    study = {
+        "generator": MADE_BY,
+        "settings": {"methods": ["fit"], "haematocrit": None},
+        "files": [hashed(report / "001_MOLLI_T1map.nii.gz", "fit/001_MOLLI_T1map.nii.gz")],
+        "sources": {"001_MOLLI": {**source, "series_sha256": "0"}},
+    }
+    (report.parent / "study.json").write_text(json.dumps(study))
+    refused(export("-maps", report.parent), "001_MOLLI: -maps ", "holds no maps of these images")
+    _edit_json(report.parent / "study.json", sources={"001_MOLLI": source})
+    (report / "001_MOLLI_T1map.nii.gz").write_bytes(b"")
+    refused(export("-maps", report.parent), "001_MOLLI_T1map.nii.gz is missing or was changed since")
+    refused(export("-maps", results), "study.json is not readable JSON")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_is_named(monkeypatch, export, refused):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "highdicom" else find(name))
+    refused(export(), "export_dicom needs highdicom: pip install 'nnunet_phys[dicom]'.")
+
+
+STANDARD = Path.home() / "dicom-validator"
+"""Where dicom-validator keeps the standard that it has downloaded."""
+
+
+@pytest.mark.skipif(not STANDARD.is_dir(), reason=f"dicom-validator has not downloaded the standard to {STANDARD}")
+def test_objects_follow_the_standard(results, export, tmp_path, capfd):
+    validate = pytest.importorskip("dicom_validator.validate_iods")
+    assert main(export()) == 0
+    options = ["--edition", "local", "--standard-path", str(STANDARD), str(tmp_path / "out")]
+    assert validate.main(options) == 0, capfd.readouterr()
+
+
+@pytest.mark.skipif("NNUNET_PHYS_DATA" not in os.environ, reason="NNUNET_PHYS_DATA names no folder of real data")
+def test_a_mask_on_a_real_series(tmp_path):
+    source = str(Path(os.environ["NNUNET_PHYS_DATA"]) / "dicom_shmolli_phantom")
+    assert main(["import", "-i", source, "-o", str(tmp_path / "scans")]) == 0
+    results, out = segmented(tmp_path / "scans", tmp_path / "results"), tmp_path / "out"
+    assert main(["export_dicom", "-i", str(results), "-dicom", source, "-o", str(out)]) == 0
+    (path,) = out.iterdir()
+    read = frames(path, next((results / "masks").iterdir()))
+    assert sorted(read) == [(1, 0), (2, 0), (3, 0)]
+    for (segment, _), (pixels, values, sources) in read.items():
+        np.testing.assert_array_equal(pixels, values == segment)
+        assert len(sources) == 7
