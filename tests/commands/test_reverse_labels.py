@@ -20,7 +20,7 @@ def test_labels_and_samples_are_recorded_and_resumed(fresh, refused, capsys, rev
     assert main(with_samples) == 0
     record = json.loads((fresh.maps / "case0.json").read_text())
     assert record["labels"] == {"LV": 1, "MYO": 2}
-    assert record["samples"]["drawn"] == 2 and record["sampler"]["average"] == 1
+    assert record["samples"]["drawn"] == 2 and "overshoot" not in record["sampler"]
     assert record["quality"]["t1_spread"] > 0
     sizes = {sitk.ReadImage(str(path)).GetSize() for path in fresh.maps.rglob("case0_*.nii.gz")}
     assert len(list(fresh.maps.rglob("case0_*.nii.gz"))) == 3 + 3 + 6 and len(sizes) == 1
