@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_times_stay_above_zero_and_keep_a_gradient():
 @pytest.mark.parametrize("clip", [True, False])
 def test_it_denoises_as_diffusers_does(copy, prediction, clip):
     edit(copy / "scheduler" / "scheduler_config.json", prediction_type=prediction, clip_sample=clip)
-    prior = SpinPrior.load(copy, scaling="published")
+    prior = replace(SpinPrior.load(copy, scaling="published"), bf16=False)
     noisy = torch.randn((2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     pipeline = DDPMPipeline.from_pretrained(copy)
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
