@@ -97,7 +97,7 @@ def test_one_problem_makes_the_status_1_and_unused_time_goes_to_later_stages(tmp
     assert main(["-device", "cpu", "-o", str(output), "-minutes", "600"]) == 1
     record = json.loads(output.read_text())
     assert list(record["stages"]) == list(STAGES) == [module.removeprefix("gpu.") for module in given]
-    assert record["machine"]["torch"] == torch.__version__
+    assert {"device", "threads", "torch", "nnunet_phys"} <= record["machine"].keys()
     weights = list(STAGES.values())
     shares = [weight / sum(weights[k:]) for k, weight in enumerate(weights)]
     assert list(given.values()) == pytest.approx([36_000 * share for share in shares], rel=0.01)
