@@ -50,7 +50,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != FO
 if str(FOLDER.parent) not in sys.path:
     sys.path.insert(0, str(FOLDER.parent))
 
-STAGES = {"maps": 1.5, "prior_step": 1.0, "network_step": 1.0, "slices": 4.0, "epochs": 4.0}
+STAGES = {"maps": 1.5, "prior_step": 1.0, "network_step": 1.0, "slices": 3.5, "epochs": 4.5}
 """The stages in their order, with their weights in the time. Time that a stage leaves goes to those that follow."""
 
 

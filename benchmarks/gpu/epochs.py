@@ -9,25 +9,25 @@ from typing import Any
 
 import torch
 
-from gpu.heart_training import ACDC_NETWORK, TRAINERS, new_trainer, prepare
+from gpu.heart_training import ACDC_NETWORK, QUICK_NETWORK, TRAINERS, new_trainer, prepare
 from gpu.stages import Report, Settings
 from nnunet_phys.devices import torch_device
 
 COLUMNS = ("Trainer", "Workers", "Iterations", "s per iteration", "Waiting, %", "Memory, GiB", "250 iterations, min")
 WORKERS = (4, 8, 12)
 EPOCH_ITERATIONS = 250
-_WARM_UP = 20
+_WARM_UP = 15
 """Iterations before the measured ones: more than the batches that nnU-Net draws ahead, 6 or half the workers."""
-_MEASURED = 50
+_MEASURED = 30
 
 
 def measure(settings: Settings, report: Report, folder: Path, seconds: float) -> None:
     """Time iterations of each trainer with each number of workers; nnU-Net takes at most as many as there are cores."""
     processes = os.cpu_count() or 1
     if settings.quick:
-        prepare(folder, cases=2, slices=2, processes=1)
+        prepare(folder, 2, 2, 1, QUICK_NETWORK)
     else:
-        prepare(folder, cases=2 * processes, slices=8, processes=processes, network=ACDC_NETWORK)
+        prepare(folder, 2 * processes, 8, processes, ACDC_NETWORK)
     warm_up, measured = (1, 2) if settings.quick else (_WARM_UP, _MEASURED)
     cuda = torch_device(settings.device).type == "cuda"
     for name in TRAINERS:

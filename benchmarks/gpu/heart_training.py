@@ -41,6 +41,8 @@ class Network:
 
 ACDC_NETWORK = Network(1.25, (256, 224), 58, (32, 64, 128, 256, 512, 512))
 """About what nnU-Net plans for ACDC, on digital hearts of 256 x 256 pixels. Assumed."""
+QUICK_NETWORK = Network(2.0, (64, 64), 2, (8, 16, 32))
+"""A tiny one, to try the benchmark."""
 
 
 def prepare(folder: Path, cases: int, slices: int, processes: int, network: Network | None = None) -> None:

@@ -21,7 +21,7 @@ that factor."""
 
 def measure(settings: Settings, report: Report, folder: Path, seconds: float) -> None:
     """Take one step on each device, from the same weights and on the same batch."""
-    prepare(folder, cases=2, slices=2, processes=1)
+    prepare(folder, 2, 2, 1)
     os.environ["nnUNet_n_proc_DA"] = "0"  # draw the batch in this process
     on_cpu = new_trainer("Phys", "cpu")
     batch = next(on_cpu.get_dataloaders()[0])

@@ -19,7 +19,7 @@ from nnunet_phys.precomputed_spin.scan import Scan
 
 COLUMNS = ("Number format", "Batch", "Slices measured", "Slices/s", "Memory, GiB", "1,902 slices of ACDC, min")
 ACDC_SLICES = 1902
-_LEAST_SLICES = 256
+_LEAST_SLICES = 128
 """Slices that a setting is measured on, or two batches if they are more."""
 _QUICK_SLICES = 4
 _SHARE = 0.9
