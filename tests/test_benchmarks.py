@@ -15,7 +15,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.parametrize(
-    "file", [*sorted(BENCHMARKS.glob("*.py")), BENCHMARKS / "generalization"], ids=lambda file: file.stem
+    "file",
+    [*sorted(BENCHMARKS.glob("*.py")), BENCHMARKS / "generalization", BENCHMARKS / "gpu"],
+    ids=lambda file: file.stem,
 )
 def test_help(file, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(file), "-h"])
