@@ -82,7 +82,7 @@ def test_links_lead_to_files_and_headings():
 
 
 def test_commands_are_understood(monkeypatch):
-    lines, ran = command_lines(), []
+    lines, ran = [line for line in command_lines() if line != ["--version"]], []
     assert len(lines) > 5
     for arguments in lines:
         module = importlib.import_module(f"nnunet_phys.commands.{arguments[0]}")
