@@ -36,6 +36,7 @@ table.cases{border-collapse:collapse;white-space:nowrap}
 .wide{overflow:auto;max-height:75vh}.case .wide{max-height:none}.case img{height:auto;min-width:760px}
 .case{content-visibility:auto;contain-intrinsic-size:auto 560px}[hidden]{display:none}
 .swatch{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em}
+@media(max-width:700px){.kinds tr,.kinds td{display:block}.kinds th{display:none}}
 """
 _SCRIPT = """<script>
 const table = document.querySelector("table.cases"), rows = [...table.tBodies[0].rows];
@@ -107,7 +108,9 @@ class ReportPage:
         return [
             f"<h1>{html.escape(self.title)}: PD, T1 and T2 maps</h1>",
             self._summary(),
-            fault_lines([*self.faults, *(fault for result in self.results.values() for fault in result.faults)]),
+            fault_lines(
+                sorted([*self.faults, *(fault for result in self.results.values() for fault in result.faults)])
+            ),
             self._kinds(),
             "<h1>All cases</h1>",
             self._filter(),
@@ -143,15 +146,24 @@ class ReportPage:
             f"<p>{counted(len(self.records), 'case')}{of_all} with maps in {html.escape(self.folder)}, {flagged} of "
             "them flagged.</p>"
         )
+        if _FOUND.keys() & self.structures:
+            lines += (
+                "<p>Where labels are missing, blood and muscle are guesses from T1 and T2: red values of theirs may be "
+                "those of other tissue.</p>"
+            )
         versions = html.escape(versions_text(package_versions()))
         return lines + made_how(self.records.values()) + f"<div>This page: {versions}</div>"
 
     def _kinds(self) -> str:
-        """What is flagged, how often, and what to do about it."""
+        """What is flagged, how often, and what to do about it; nothing if no slice is."""
         counts = count_kinds({case: record.quality.flags for case, record in self.records.items()})
         lines = ["<tr><th>flag<th>what is flagged<th>slices<th>cases<th>what to do"]
+        if not counts:
+            return ""
         for name, kind in KINDS.items():
-            slices, cases = counts.get(name, (0, 0))
+            if name not in counts:
+                continue
+            slices, cases = counts[name]
             lines.append(f"<tr><td>{name}<td>{kind.finding}<td>{slices}<td>{cases}<td>{kind.remedy}")
         others = [counted_kind for name, counted_kind in counts.items() if name not in KINDS]
         if others:
