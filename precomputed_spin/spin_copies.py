@@ -3,8 +3,8 @@
 The copies lie in a sibling of nnU-Net's own folder, `nnUNet_preprocessed/<dataset>/<data_identifier>_spin`; a further
 `.b2nd` inside that folder would become a phantom case. Per case:
 
-    <case>.b2nd           PD, T1 (ms), T2 (ms) and distance to blood (mm): float16, which rounds by 0.05 % at most,
-                          (4, ...) with the spatial shape of nnU-Net's image
+    <case>.b2nd           PD (relative to the case's greatest), T1 (ms), T2 (ms), distance to blood (mm): float16, which
+                          rounds by 0.05 % at most, (4, ...) with the spatial shape of nnU-Net's image
     <case>_reservoir.npz  a few thousand voxels of the cropped, not resampled case (`nnunet_phys.reservoir.Reservoir`)
     <case>.json           fingerprint of nnU-Net's image and its geometry, hashes of the maps; written last
 
