@@ -49,7 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of {', '.join(TRAINING_SETS)} (default: all that are prepared)",
     )
     parser.add_argument("-seeds", nargs="+", type=whole_number(0, 2**31), default=[0], metavar="SEED", help="default 0")
-    parser.add_argument("-tests", nargs="+", default=None, metavar="TEST", help="default: all of the training set")
+    parser.add_argument(
+        "-tests",
+        nargs="+",
+        default=None,
+        metavar="TEST",
+        help="also tests that are meant for other training sets (default: all that are meant for the training set)",
+    )
     parser.add_argument(
         "-iterations", type=whole_number(1, 10_000_000), default=6000, help="of each training (default %(default)s)"
     )
@@ -96,7 +102,8 @@ def run(args: argparse.Namespace) -> None:
             left = f", about {minutes:.0f} min left" if minutes < 120 else f", about {minutes / 60:.1f} h left"
         print(f"== run {number + 1} of {len(runs)}: {name_of(each)}{left}", flush=True)
         start = time.monotonic()
-        if do_run(each, tests):
+        suited = {n: t for n, t in tests.items() if args.tests or t.test_set.suits(each.training.name)}
+        if do_run(each, suited):
             spent.append(time.monotonic() - start)
 
 
@@ -124,7 +131,7 @@ def name_of(run: Run) -> str:
 
 
 def do_run(run: Run, tests: dict[str, TestFolder]) -> bool:
-    """Train, and score the tests of its training set that its record lacks; the record is written after each.
+    """Train, and score the tests that its record lacks; the record is written after each.
 
     Returns:
         Whether there was anything to do.
@@ -132,12 +139,11 @@ def do_run(run: Run, tests: dict[str, TestFolder]) -> bool:
     Raises:
         InputError: the record is of other settings, or a command failed.
     """
-    wanted = {n: t for n, t in tests.items() if not t.test_set.trainings or run.training.name in t.test_set.trainings}
     settings, path = settings_of(run), run.bed.runs / f"{name_of(run)}.json"
     record = read_record(path) if path.is_file() else None
     if record is not None and replace(record.settings, device=settings.device) != settings:
         raise InputError(f"{path} is of other settings ({record.settings}). Repeat these, or choose another -work.")
-    missing = wanted if record is None else {n: t for n, t in wanted.items() if not is_scored(record, t)}
+    missing = tests if record is None else {n: t for n, t in tests.items() if not is_scored(record, t)}
     if record is not None and not missing:
         return False
     run.train()

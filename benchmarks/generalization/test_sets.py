@@ -66,6 +66,10 @@ class TestSet:
         if twice:
             raise ValueError(f"{twice[0]} is in groups twice")
 
+    def suits(self, training: str) -> bool:
+        """Whether models of a training set are tested on it where nobody names the tests."""
+        return not self.trainings or training in self.trainings
+
     def group_of(self, case: str) -> str:
         """The group of a case: itself, if there are no groups."""
         return next((group for group, cases in self.groups.items() if case in cases), case)

@@ -104,6 +104,11 @@ def test_a_run_leaves_one_record(bed, capsys):
     assert "min left" in capsys.readouterr().out
 
 
+def test_a_test_of_another_training_is_run_where_it_is_named(bed):
+    run.run(arguments(bed, tests=["other"]))
+    assert read_record(bed.runs / "digital__plain__seed0.json").tests.keys() == {"other"}
+
+
 def test_what_is_done_is_skipped_and_what_is_missing_is_added(bed):
     run.run(arguments(bed, tests=["first"]))
     assert read_record(bed.runs / "digital__plain__seed0.json").tests.keys() == {"first"}
