@@ -36,7 +36,10 @@ table.cases{border-collapse:collapse;white-space:nowrap}
 .wide{overflow:auto;max-height:75vh}.case .wide{max-height:none}.case img{height:auto;min-width:760px}
 .case{content-visibility:auto;contain-intrinsic-size:auto 560px}[hidden]{display:none}
 .swatch{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em}
-@media(max-width:700px){.kinds tr,.kinds td{display:block}.kinds th{display:none}}
+.cases td:first-child,.cases th:first-child{position:sticky;left:0;background:#fff}.kinds{margin-top:1em}
+@media(max-width:700px){.kinds tr,.kinds td{display:block}.kinds th{display:none}.kinds tr{margin-bottom:.8em}
+.kinds td:first-child{font-weight:bold}.kinds td[title]::before{content:attr(title) ": "}
+.cases td:first-child{max-width:40vw;overflow:hidden;text-overflow:ellipsis}}
 """
 _SCRIPT = """<script>
 const table = document.querySelector("table.cases"), rows = [...table.tBodies[0].rows];
@@ -164,11 +167,12 @@ class ReportPage:
             if name not in counts:
                 continue
             slices, cases = counts[name]
-            lines.append(f"<tr><td>{name}<td>{kind.finding}<td>{slices}<td>{cases}<td>{kind.remedy}")
+            counted_cells = _counts(slices, cases)
+            lines.append(f"<tr><td>{name}<td>{kind.finding}{counted_cells}<td title='what to do'>{kind.remedy}")
         others = [counted_kind for name, counted_kind in counts.items() if name not in KINDS]
         if others:
             slices, cases = (sum(numbers) for numbers in zip(*others, strict=True))
-            lines.append(f"<tr><td>{_NO_KIND}<td>by an earlier version<td>{slices}<td>{cases}<td>make the maps again")
+            lines.append(f"<tr><td>{_NO_KIND}<td>by an earlier version{_counts(slices, cases)}<td>make the maps again")
         return f"<div class=wide><table class=kinds>{''.join(lines)}</table></div>"
 
     def _filter(self) -> str:
@@ -300,3 +304,8 @@ def _is_normal(structure: str, key: str, value: float) -> bool:
     if not _tissues(structure):
         return True
     return any(low <= value <= high for low, high in (_range(structure, key, field) for field in TISSUES))
+
+
+def _counts(slices: int, cases: int) -> str:
+    """Two cells, which a narrow screen shows below each other with what they count."""
+    return f"<td title=slices>{slices}<td title=cases>{cases}"
