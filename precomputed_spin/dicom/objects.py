@@ -172,7 +172,7 @@ def parametric_map(
         content_label=f"{quantity.label}MAP",
         content_description=f"nnunet_phys quantify, {method}",
     )
-    made.FloatPixelPaddingValue = 0.0
+    made.FloatPixelPaddingValue = made.FloatPixelPaddingRangeLimit = 0.0  # a range of this value: dciodvfy wants both
     return made
 
 
@@ -222,4 +222,5 @@ def _made(
     (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
     if len(source.slices) == 1 and "SliceThickness" in measures:
         measures.SpacingBetweenSlices = measures.SliceThickness  # highdicom writes 1 mm
+    made.BodyPartExamined = "HEART"  # no paired organ, so that no laterality is missing
     return made

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import highdicom
@@ -147,6 +148,11 @@ def test_masks_and_maps_lie_where_the_images_do(scanner, hearts, imported, expor
         np.testing.assert_array_equal(pixels, values == segment)
         assert sources in of_slice.values()
     assert {frozenset(sources) for *_, sources in mask.values()} == set(map(frozenset, of_slice.values()))
+
+    if shutil.which("dciodvfy"):  # of Debian's package dicom3tools
+        for name in objects(out):
+            checked = subprocess.run(["dciodvfy", out / name], capture_output=True, text=True)
+            assert checked.returncode == 0 and "Error" not in checked.stderr, checked.stderr
 
     t1 = dcmread(out / f"{case}_fit_T1map.dcm")
     for pixels, values, sources in frames(t1.filename, report / "fit" / f"{case}_T1map.nii.gz").values():
