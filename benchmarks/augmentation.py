@@ -141,6 +141,7 @@ def transforms_alone(dataset: SpinDataset, repeats: int) -> None:
             return lambda sample: steps(**sample)
 
         calls = {"nnU-Net's transforms": lambda sample: theirs(**{**sample, "image": sample["image"][:1]})}
+        calls["reading the maps alone"] = lambda _, size=size: dataset.cases[0].maps((slice(4, 5), *map(slice, size)))
         for entry in QUIET.sequences:
             alone = replace(entry, region=None, infarct=None)
             calls[f"signal and z-score, {entry.name}"] = ours(replace(QUIET, sequences=(alone,)))
