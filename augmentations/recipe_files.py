@@ -26,6 +26,7 @@ import torch
 from nnunet_phys.augmentations.contrast_draw import EFFECTS
 from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
 from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, RegionRanges, SlowFlowRanges
+from nnunet_phys.devices import one_thread
 from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.quantities import SHARE, Quantity, Range, number, quantity_of, span
@@ -223,12 +224,8 @@ def _effect_ranges(effect: str, ranges: Any) -> EffectRanges:
 @lru_cache(maxsize=32)
 def _trial_faults(recipe: ContrastRecipe) -> tuple[str, ...]:
     """Faults that only a trial shows: each sequence is drawn many times, and imaged at the ends of its ranges."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the images are small: the threads that nnU-Net sets on a CPU only slow it
-    try:
+    with one_thread():  # the images are small: the threads that nnU-Net sets on a CPU only slow it
         refused = [_trial_fault(recipe, entry) for entry in recipe.sequences]
-    finally:
-        torch.set_num_threads(threads)
     return tuple(
         f".sequences[{index}] ({recipe.sequences[index].name}): {fault}" for index, fault in enumerate(refused) if fault
     )

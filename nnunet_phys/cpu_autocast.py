@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,16 +27,19 @@ class CPUAutocastMixin(_Trainer):
 
     def initialize(self) -> None:
         """The parent's, with the network in autocast."""
-        if self.was_initialized:
-            return
         super().initialize()
         if self.device.type == "cpu" and computes_in_bfloat16(self.device):
-            self.network.forward = in_bfloat16(self.network.forward)
+            autocast_in_place(self.network)
             self.print_to_log_file("nnunet_phys: bfloat16 autocast on this CPU, loss in float32")
 
 
-def in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A network's forward function in the CPU's bfloat16 autocast, whose output (a tensor or a list) is float32."""
+def autocast_in_place(network: torch.nn.Module) -> None:
+    """Let a network compute in the CPU's bfloat16 autocast; its output is float32. Copies of it do so, too."""
+    network.forward = MethodType(_in_bfloat16(type(network).forward), network)
+
+
+def _in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward function in the CPU's bfloat16 autocast, whose output (a tensor or a list of these) is float32."""
 
     @wraps(forward)
     def autocast_forward(*args: Any, **kwargs: Any) -> Any:

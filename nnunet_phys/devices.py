@@ -1,8 +1,10 @@
-"""The device that a user asks for, and whether it computes in bfloat16."""
+"""The device that a user asks for, whether it computes in bfloat16, and how many threads a CPU uses."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -43,3 +45,17 @@ def computes_in_bfloat16(device: torch.device) -> bool:
             return torch.cuda.is_bf16_supported(including_emulation=False)
     cpu_info = Path("/proc/cpuinfo")
     return device.type == "cpu" and cpu_info.is_file() and "avx512_bf16" in cpu_info.read_text()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one CPU thread until the context ends.
+
+    That is faster for small tensors, and its last bits depend on the number of threads on some CPUs.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

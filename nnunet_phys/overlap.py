@@ -20,17 +20,21 @@ def read_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
         items: made one by one, in that thread; an error is raised in place of the item.
     """
     iterator = iter(items)
-    with ThreadPoolExecutor(1) as thread:
+    thread = ThreadPoolExecutor(1)
+    try:
         coming: deque[Future[Any]] = deque(thread.submit(next, iterator, _END) for _ in range(_AHEAD))
         while (item := coming.popleft().result()) is not _END:
             coming.append(thread.submit(next, iterator, _END))
             yield item
+    finally:
+        thread.shutdown(cancel_futures=True)  # who stops early need not wait for what nobody will read
 
 
 class WritingBehind:
     """A context in which a thread writes results, one after the other. At its end, all of them are written.
 
-    An error of a result is raised by a later `write`, or at the context's end if no other error leaves it.
+    An error of a result is raised by a later `write`, which still accepts its own result, or at the context's end if no
+    other error leaves it.
     """
 
     def __init__(self) -> None:
@@ -42,9 +46,9 @@ class WritingBehind:
 
     def write(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call the function in the thread. Waits while too many results are waiting."""
-        while len(self._waiting) >= _AHEAD:
-            self._waiting.popleft().result()
         self._waiting.append(self._thread.submit(function, *arguments))
+        while len(self._waiting) > _AHEAD:
+            self._waiting.popleft().result()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._thread.shutdown()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from nnunet_phys.devices import one_thread
 from nnunet_phys.digital_heart import LABELS
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
 from nnunet_phys.precomputed_spin.labels import structure_codes, tissue_weights
@@ -55,7 +56,8 @@ class GuidedCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         stage = self.schedule.stage(step)
         rng = np.random.default_rng([self.seed, step * self.team.count + self.team.index])
         count = stage.batch * self.schedule.batch_factor
-        crops = [self._draw_crop(int(i), stage.crop, rng) for i in rng.integers(len(self.scaled), size=count)]
+        with one_thread():  # as in worker processes, so that their number changes no bit
+            crops = [self._draw_crop(int(i), stage.crop, rng) for i in rng.integers(len(self.scaled), size=count)]
         stacked = torch.stack(crops)
         return stacked[:, :3], stacked[:, 3:]
 

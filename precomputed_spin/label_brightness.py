@@ -1,4 +1,4 @@
-"""Which tissue of a labelled cavity a pixel shows: dark beside the rest of the cavity, it is papillary muscle."""
+"""Which tissue of a labelled cavity a pixel shows: unlike the rest of the cavity, it is papillary muscle."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def weigh_by_brightness(labels: TissueLabels, observation: Observation) -> Tissu
             inside = labels.weights[z, cavity] > 0
             if int(inside.sum()) < _FEWEST_PIXELS:
                 continue
-            ratio = image[z][inside] / image[z][inside].median()
+            middle = image[z][inside].median()
+            if middle <= 0:  # black blood at 0, or no image: nothing to compare with
+                continue
+            ratio = image[z][inside] / middle
             blood, muscle = labels.weights[z, cavity][inside], labels.weights[z, _MUSCLE][inside]
             log_odds = ((ratio - 1).square() - (ratio - muscle_ratio).square()) / (2 * _DEVIATION**2)
             share = torch.sigmoid(log_odds + (muscle / blood).log())

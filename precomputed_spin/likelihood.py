@@ -28,7 +28,8 @@ LABELLED_PD = (1.0, 1.25, 1.6, 2.0, 2.5)
 """PD of labelled tissue, relative to the library's: beside a coil, blood can be brighter than anything in a digital
 heart, and would pass for fat. Assumed: surface coils make it up to 2.5 times as bright."""
 _GAIN_BOUNDS = (0.1, 10.0)
-"""Bounds of a gain's correction. Assumed: gains are off by less, as bright levels are measured in one body."""
+"""Bounds of a gain's correction in `calibrated`. Assumed: gains are off by less, as bright levels are measured in one
+body."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ class Likelihood:
         maps = self.scaling.decode(u)
         return torch.cat([o.images - o.predict(maps) for o in self.observations])
 
-    def _contradicted(self, differences: torch.Tensor) -> torch.Tensor:
+    def _counted(self, differences: torch.Tensor) -> torch.Tensor:
         """Where differences count, of the same shape: not on padding, nor where a signal exceeds a clipped image."""
         saturated = torch.cat([o.saturated for o in self.observations])
         return self.observed & ~(saturated & (differences < 0))
@@ -138,7 +139,7 @@ class Likelihood:
             (images, slices, rows, columns), the images of all observations one after the other.
         """
         differences = self._differences(u)
-        return torch.where(self._contradicted(differences), differences, 0.0)
+        return torch.where(self._counted(differences), differences, 0.0)
 
     def linearise(self, u: torch.Tensor, counted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images minus signals (images, slices, rows, columns), and the signals' J (images, slices, 3, rows, columns).
@@ -162,8 +163,8 @@ class Likelihood:
         """Most probable scaled maps given the images and, per pixel, a Gaussian belief about them (Gauss-Newton).
 
         The linearised images enter one after the other, as measurements enter a Kalman filter (Kalman 1960), so that
-        no matrix has to be inverted. A value that would leave its bounds, which labels narrow, is held there, and the
-        others follow.
+        no matrix has to be inverted. T1 or T2 that would leave its bounds, which labels narrow, is held there, and the
+        others follow; PD is then clipped.
 
         Args:
             mean: the belief's mean (slices, 3, rows, columns).
@@ -177,7 +178,7 @@ class Likelihood:
         least, greatest = self._bounds(greatest_pd)
         mean = mean.maximum(least).minimum(greatest)
         # A clipped image pulls a belief that is too dark up to its own value, and leaves a brighter one alone.
-        counted = self._contradicted(self._differences(mean))
+        counted = self._counted(self._differences(mean))
         u = mean
         for _ in range(iterations):
             residual, jacobian = self.linearise(u, counted)
@@ -204,6 +205,11 @@ class Likelihood:
             torch.cat((torch.full_like(greatest[:, :1], greatest_pd), greatest), 1),
         )
 
+    @property
+    def has_unknown_gains(self) -> bool:
+        """Whether the gain of any observation is only a guess."""
+        return any(o.calibrate for o in self.observations)
+
     @torch.no_grad()
     def calibrated(self, u: torch.Tensor) -> Likelihood:
         """This likelihood, guessed gains set by least squares to fit the signals of scaled maps, slice by slice.
@@ -214,7 +220,7 @@ class Likelihood:
         Args:
             u: scaled maps (slices, 3, rows, columns).
         """
-        if not any(o.calibrate for o in self.observations):
+        if not self.has_unknown_gains:
             return self
         maps, calibrated = self.scaling.decode(u), []
         for o in self.observations:
@@ -318,7 +324,7 @@ def _explain(
 
 
 def _hold(u: torch.Tensor, covariance: torch.Tensor, least: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
-    """The most probable maps within bounds: a value beyond its bound enters as an exact measurement of the bound.
+    """Maps within bounds: T1, then T2 beyond its bound enters as an exact measurement of it; what remains is clipped.
 
     Args:
         u: most probable scaled maps without bounds, (slices, 3, rows, columns).

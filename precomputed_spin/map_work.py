@@ -170,7 +170,7 @@ class MapWork:
     def infer(
         self, todo: list[ScanJob], reader: ImageReader, show_progress: bool = False
     ) -> Iterator[tuple[ScanJob, Inferred]]:
-        """Infer maps case by case, in the order of image sizes.
+        """Infer maps case by case, those together that may share batches.
 
         Args:
             todo: the cases, which have passed `check`.
@@ -180,7 +180,7 @@ class MapWork:
         Yields:
             each case and its maps.
         """
-        ordered = sorted(todo, key=lambda job: (job.files.geometry.size[:2], job.case))
+        ordered = sorted(todo, key=lambda job: (job.files.geometry.size[:2], repr(job.sequences), job.case))
         codes = self.labels.deciding_codes()
         scans = read_ahead(load_scan(job, self.labels.deciding_path(job.case), codes, reader) for job in ordered)
         slices = sum(math.prod(job.files.geometry.size[2:]) for job in todo)

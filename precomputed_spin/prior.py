@@ -163,6 +163,8 @@ class SpinPrior:
         """Hash of all that affects the maps, weights in fp16 as saved: identifies a prior wherever its folder lies."""
         description = asdict(self._description())
         del description["record"]
+        for name, part in (("scheduler", self.scheduler), ("network", self.unet)):
+            description[name] = {key: value for key, value in part.config.items() if not key.startswith("_")}
         digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
         digest.update(self.reference.float().cpu().numpy().tobytes())
         for name, values in sorted(self.unet.state_dict().items()):

@@ -124,13 +124,19 @@ class ReverseImager:
         return _Volume(scan, fine, coarse, window)
 
     def _observations(self, scan: Scan) -> tuple[Observation, ...]:
-        """Images in the units of their signals, on the CPU. The bright level of a series sets its gain."""
+        """Images in the units of their signals, on the CPU. The bright level of a series sets its gain.
+
+        Raises:
+            InputError: images without a finite, positive bright level.
+        """
         observations: list[Observation] = []
         first_gain: torch.Tensor | None = None
         reference = SpinMaps.unstack(self.prior.reference)
         weights = centre_weights(*scan.shape[1:])
         for series in scan.series:
             images = torch.from_numpy(np.ascontiguousarray(series.images, dtype=np.float32))
+            if not (images.isfinite().all() and images.any()):
+                raise InputError(f"{scan.case}: its images are 0 everywhere, or not finite. Correct or remove them.")
             saturated = torch.zeros_like(images, dtype=torch.bool) if series.signed else saturation_mask(images)
             images = images if series.signed else images.clamp(min=0)
             level = float(bright_level(signals(series.sequence, reference).abs()))
@@ -163,10 +169,10 @@ class ReverseImager:
         Returns:
             Scaled maps (samples, slices, 3, rows, columns), on the CPU.
         """
-        # 1. Estimate the maps from the first series alone, to find the gains of the others.
-        first = replace(likelihood, observations=likelihood.observations[:1])
-        guess = first.pixelwise_posterior(self.prior.library)[:, :3]
-        likelihood = likelihood.calibrated(guess)
+        # 1. Estimate the maps from the first series alone, to find the gains of the others that are not known.
+        if likelihood.has_unknown_gains:
+            first = replace(likelihood, observations=likelihood.observations[:1])
+            likelihood = likelihood.calibrated(first.pixelwise_posterior(self.prior.library)[:, :3])
         # 2. Guide the prior by what the pixels of all series show.
         prior = self.prior
         if prior.takes_guide:
@@ -290,7 +296,7 @@ class _Volume:
     @property
     def kind(self) -> tuple:
         """Equal for volumes whose slices may share a batch."""
-        sequences = tuple((series.sequence, series.signed) for series in self.scan.series)
+        sequences = tuple((series.sequence, series.signed, series.same_gain) for series in self.scan.series)
         has_labels = self.scan.tissue_weights is not None
         return sequences, self.coarse.observed.shape[1:], has_labels, self.scan.case if self.shares_no_batch else None
 

@@ -103,13 +103,13 @@ class _Proximal(Sampler):
         prior: SpinPrior,
         likelihood: Likelihood,
         noise: SliceNoise | None = None,
-    ) -> tuple[torch.Tensor, Likelihood]:
-        """The prior's estimate of the clean maps, corrected by labels and images; and the likelihood with gains set.
+    ) -> torch.Tensor:
+        """The prior's estimate of the clean maps, corrected by labels and images.
 
         With `noise`, a sample of that belief is corrected in place of its mean: the posterior of a Gaussian belief is
         sampled by correcting samples (Papandreou and Yuille, NeurIPS 2010; the images' own noise is left out).
         """
-        # 1. Set the gains that are only guesses
+        # 1. Set the gains that are only guesses, anew at each level
         likelihood = likelihood.calibrated(mean)
         # 2. Combine that belief, as uncertain as the prior is known to err at this level, with the labels
         variance = prior.denoising_error[timestep].view(1, 3, 1, 1)
@@ -118,7 +118,7 @@ class _Proximal(Sampler):
         if noise is not None:
             mean = mean + variance.sqrt() * noise(mean)
         # 3. Let the images correct it
-        return likelihood.correct(mean, variance, self.iterations), likelihood
+        return likelihood.correct(mean, variance, self.iterations)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class ProximalMean(_Proximal):
             further = estimate if last_estimate is None else estimate + self.overshoot * (estimate - last_estimate)
             last_estimate = estimate
             # 3. Let labels and images correct it
-            u, likelihood = self._corrected(further, timestep, prior, likelihood)
+            u = self._corrected(further, timestep, prior, likelihood)
         return u
 
 
@@ -187,9 +187,9 @@ class ProximalSampler(_Proximal):
         noisy = noise(_blank(prior, likelihood))
         *timesteps, last = scheduler.timesteps.tolist()
         for timestep in timesteps:
-            clean, likelihood = self._corrected(prior.denoise(noisy, timestep), timestep, prior, likelihood, noise)
+            clean = self._corrected(prior.denoise(noisy, timestep), timestep, prior, likelihood, noise)
             noisy = ancestral_step(scheduler, clean, timestep, noisy, noise)
-        return self._corrected(prior.denoise(noisy, last), last, prior, likelihood)[0]
+        return self._corrected(prior.denoise(noisy, last), last, prior, likelihood)
 
 
 @dataclass(frozen=True)
@@ -247,10 +247,11 @@ def ancestral_scheduler(prior: SpinPrior, timesteps: list[int]) -> DDPMScheduler
 
     Args:
         prior: its noise schedule is used.
-        timesteps: descending; the step from the last one ends without noise.
+        timesteps: descending, equal ones count once; the step from the last one ends without noise.
     """
-    scheduler = DDPMScheduler.from_config(prior.scheduler.config, prediction_type="sample", clip_sample=False)
-    scheduler.set_timesteps(timesteps=timesteps)
+    changes = {"prediction_type": "sample", "clip_sample": False, "thresholding": False}
+    scheduler = DDPMScheduler.from_config(prior.scheduler.config, **changes)
+    scheduler.set_timesteps(timesteps=list(dict.fromkeys(timesteps)))
     return scheduler
 
 

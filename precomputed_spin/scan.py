@@ -58,7 +58,7 @@ class Inferred:
     Attributes:
         scan: the scan that they were made from.
         maps: on the scan's own grid (slices, rows, columns); T1 and T2 in ms, float32, CPU. If several posterior
-            samples were drawn, their mean (of the logarithm in T1 and T2), corrected to explain the images.
+            samples were drawn, the mean of their scaled maps, corrected to explain the images.
         error: difference of the images from those that the maps give, root mean square over the images, same shape, as
             a share of the bright level.
         samples: the posterior samples, if more than one was drawn.

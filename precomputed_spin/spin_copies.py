@@ -50,10 +50,11 @@ def save_excluded(folder: Path, cases: Collection[str]) -> None:
     """
     path = folder / _EXCLUDED
     try:
-        path.unlink(missing_ok=True)
         if cases:
             with whole_file(path) as temporary:
                 temporary.write_text("".join(f"{case}\n" for case in cases))
+        else:
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({last_line(error)}). Is the disk full?") from None
 
@@ -68,8 +69,9 @@ def load_excluded(folder: Path) -> set[str]:
 class Fingerprint:
     """Identifies a preprocessed image, and all that decides where in it a voxel of the raw image lies.
 
-    The image is identified by a checksum of one plane, which is read in milliseconds and needs no raw image. A change
-    anywhere in the raw image changes the plane, as nnU-Net's z-score makes every voxel depend on all others.
+    The image is identified by a checksum of one plane, which is read in milliseconds and needs no raw image. Nearly
+    every change of the raw image changes the plane, as nnU-Net's z-score makes every voxel depend on all others; a
+    change of gain does not, nor may one of very few voxels elsewhere.
 
     Attributes:
         shape: spatial shape of the preprocessed case.

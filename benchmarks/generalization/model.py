@@ -21,7 +21,7 @@ from generalization.training import Schedule
 from generalization.training_data import preprocess_images, preprocess_maps
 from generalization.training_sets import TrainingSet
 from generalization.translation import images_to_segment
-from nnunet_phys.cpu_autocast import in_bfloat16
+from nnunet_phys.cpu_autocast import autocast_in_place
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.errors import InputError
 from nnunet_phys.experiments.small_training import PLANS
@@ -140,7 +140,7 @@ class Run:
             with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
                 predictor.initialize_from_trained_model_folder(str(self.fold.parent), (FOLD,))
             if self.bed.device == "cpu" and computes_in_bfloat16(torch.device("cpu")):
-                predictor.network.forward = in_bfloat16(predictor.network.forward)
+                autocast_in_place(predictor.network)
             yield predictor
 
     def segment(self, predictor: nnUNetPredictor, test: TestFolder, output: Path) -> dict[str, Path] | None:

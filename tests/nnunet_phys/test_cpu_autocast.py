@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from nnunet_phys import cpu_autocast
-from nnunet_phys.cpu_autocast import CPUAutocastMixin, in_bfloat16
+from nnunet_phys.cpu_autocast import CPUAutocastMixin, autocast_in_place
 
 
 def test_bfloat16_reaches_the_layers_and_not_the_loss():
@@ -14,14 +16,30 @@ def test_bfloat16_reaches_the_layers_and_not_the_loss():
     seen = []
     layer.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
 
-    def forward(images):
-        output = layer(images)
-        return [output, output[..., ::2]]
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
 
-    outputs = in_bfloat16(forward)(torch.randn(2, 1, 8, 8))
+        def forward(self, images):
+            output = self.layer(images)
+            return [output, output[..., ::2]]
+
+    network = Network()
+    autocast_in_place(network)
+    outputs = network(torch.randn(2, 1, 8, 8))
     assert seen == [torch.bfloat16] and [o.dtype for o in outputs] == [torch.float32] * 2
     sum(o.mean() for o in outputs).backward()
     assert layer.weight.grad.dtype == torch.float32 and layer.weight.grad.isfinite().all()
+
+
+def test_a_copy_has_weights_of_its_own():
+    network = torch.nn.Linear(2, 2)
+    autocast_in_place(network)
+    copied = copy.deepcopy(network)
+    torch.nn.init.zeros_(copied.weight)
+    torch.nn.init.zeros_(copied.bias)
+    assert not copied(torch.ones(1, 2)).any() and network(torch.ones(1, 2)).any()
 
 
 class Trainer:
@@ -46,7 +64,4 @@ def test_only_a_cpu_that_has_bfloat16_uses_it(monkeypatch, device, capable, used
     monkeypatch.setattr(cpu_autocast, "computes_in_bfloat16", lambda device: capable)
     trainer = AutocastTrainer(device)
     trainer.initialize()
-    forward = trainer.network.forward
-    trainer.initialize()  # as nnU-Net does when it loads a checkpoint
-    assert trainer.network.forward is forward or not used
     assert len(trainer.log) == used and hasattr(trainer.network.forward, "__wrapped__") == bool(used)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -57,6 +58,31 @@ def test_errors_of_writing_are_raised():
     with pytest.raises(OSError, match="disk full"), WritingBehind() as results:
         for _ in range(9):
             results.write(fail)
+
+
+def test_what_comes_after_a_failure_is_written(tmp_path):
+    def fail():
+        raise OSError("disk full")
+
+    written = []
+    with pytest.raises(OSError, match="disk full"), WritingBehind() as results:
+        for number in range(9):
+            results.write(written.append, number) if number else results.write(fail)
+    assert written == list(range(1, 3))  # the last is the call that raised the error
+
+
+def test_who_stops_early_does_not_wait_for_what_was_to_be_read():
+    def items():
+        for k in range(20):
+            made.append(k)
+            time.sleep(0.01)
+            yield k
+
+    made: list[int] = []
+    coming = read_ahead(items())
+    assert next(coming) == 0
+    coming.close()
+    assert len(made) <= 3
 
 
 def test_what_is_whole_is_written_although_the_work_fails():

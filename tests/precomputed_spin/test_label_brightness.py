@@ -27,6 +27,13 @@ def test_what_is_dark_in_a_cavity_is_muscle_at_any_gain(tissue, observation, seq
     torch.testing.assert_close(weights.sum(1), labels.weights.sum(1))
 
 
+def test_a_cavity_without_signal_keeps_its_labels(tissue, observation):
+    image, labels = cavity(tissue, BSSFP(flip_angle_deg=50.0), 1.0)
+    black = torch.where(torch.arange(6) < 2, image, 0.0)
+    same = weigh_by_brightness(labels, observation(black[None]))
+    assert torch.equal(same.weights, labels.weights)
+
+
 def test_a_wall_and_a_cavity_of_few_pixels_keep_their_labels(tissue, observation):
     image, labels = cavity(tissue, BSSFP(flip_angle_deg=50.0), 1.0)
     wall = torch.zeros(1, 3, 6, 6)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors.torch import load_file, save_file
 
 from nnunet_phys.digital_heart import LABELS, digital_heart
@@ -70,6 +71,11 @@ def test_a_saved_prior_is_the_same_prior(small, saved):
     exact = replace(prior, bf16=False).denoise(noisy, 500)
     torch.testing.assert_close(exact, small.denoise(noisy, 500), atol=2e-3, rtol=0)  # fp16
     assert [path.name for path in saved.parent.iterdir()] == ["small"]  # no leftovers beside it
+
+
+def test_another_noise_schedule_is_another_prior(small):
+    linear = DDPMScheduler.from_config(small.scheduler.config, beta_schedule="linear")
+    assert replace(small, scheduler=linear).sha256() != small.sha256()
 
 
 def test_without_a_guide_the_average_tissue_guides_the_prior(small):

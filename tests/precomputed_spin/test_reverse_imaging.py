@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nnunet_phys.digital_heart import LABELS, digital_heart
+from nnunet_phys.errors import InputError
 from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.prior import SpinPrior
@@ -61,6 +62,25 @@ def test_maps_depend_on_the_seed_but_not_on_other_scans_or_the_batch_size(imager
         assert torch.equal(alone.maps.stack(), together[measured.case])  # bit for bit
         (in_other_batches,) = replace(imager, batch=5)([measured])
         torch.testing.assert_close(in_other_batches.maps.stack(), together[measured.case], rtol=1e-3, atol=1e-3)
+
+
+def test_a_known_and_an_unknown_gain_share_no_batch(imager):
+    rng = np.random.default_rng(3)
+    prepared = T2PreparedBSSFP((25.0, 55.0))
+    scans = [
+        Scan(case, (*scan(rng.uniform(0, 100, (1, 32, 32))).series, series), (2.0, 2.0))
+        for case, same_gain in (("known", True), ("unknown", False))
+        for series in [Series(prepared, rng.uniform(0, 30, (2, 1, 32, 32)), same_gain=same_gain)]
+    ]
+    for together, measured in zip(imager(scans), scans, strict=True):
+        (alone,) = imager([measured])
+        assert torch.equal(alone.maps.stack(), together.maps.stack())
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_images_without_a_bright_level_are_refused(imager, value):
+    with pytest.raises(InputError, match="case: its images are 0 everywhere, or not finite"):
+        list(imager([scan(np.full((1, 32, 32), value))]))
 
 
 def test_scans_of_several_sizes_and_sequences_come_back_in_order(imager):

@@ -2,13 +2,22 @@
 
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from nnunet_phys.precomputed_spin.likelihood import Likelihood, Observation
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler
-from nnunet_phys.precomputed_spin.samplers import DPS, ProximalMean, ProximalSampler, SliceNoise, new_sampler
+from nnunet_phys.precomputed_spin.samplers import (
+    DPS,
+    ProximalMean,
+    ProximalSampler,
+    SliceNoise,
+    ancestral_scheduler,
+    new_sampler,
+)
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
@@ -87,6 +96,13 @@ def test_proximal_samples_spread_like_the_posterior(prior, steps):
     u = draw(ProximalSampler(steps), prior, 1.0, 0.1)
     for channel in (1, 2):
         assert moments(u[:, channel])[1] == pytest.approx(math.sqrt(prior.variance), rel=0.05)
+
+
+def test_ancestral_steps_need_no_distinct_timesteps_and_do_not_clip(prior):
+    clipping = DDPMScheduler.from_config(prior.scheduler.config, thresholding=True, clip_sample=True)
+    scheduler = ancestral_scheduler(SimpleNamespace(scheduler=clipping), prior.timesteps(1000, 1e-3))
+    assert len(scheduler.timesteps) == len(set(prior.timesteps(1000, 1e-3))) < 1000
+    assert not scheduler.config.thresholding and not scheduler.config.clip_sample
 
 
 def test_dps_without_guidance_draws_from_the_prior(prior):

@@ -13,7 +13,7 @@ from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.numbers import SEED, whole_number
 from nnunet_phys.commands.shared.scan_options import Inputs, find_cases, read_protocol
 from nnunet_phys.commands.shared.targets import check_file_target, check_target, named_path
-from nnunet_phys.errors import InputError, counted
+from nnunet_phys.errors import counted
 from nnunet_phys.overlap import WritingBehind
 
 if TYPE_CHECKING:
@@ -124,7 +124,10 @@ def left_to_do(
     settings_of: Callable[[ScanJob], dict[str, Any]],
     paths_of: Callable[[str], list[Path]],
 ) -> list[ScanJob]:
-    """The cases without results, or with results of other images or, with -cases, settings; with --overwrite all.
+    """Remove what an interrupted run left, and list the cases to make, saying how many are finished.
+
+    These are the cases without results, or with results of other images or, with -cases, settings; with --overwrite
+    all. If there are none, `flagged.txt` is written here.
 
     Args:
         work: all cases.
@@ -229,14 +232,11 @@ def _load_prior(args: argparse.Namespace, samples: int) -> tuple[SpinPrior, Samp
     """The prior on its device, and the sampler.
 
     Raises:
-        InputError: no such prior or device, or a number of steps that makes no sense.
+        InputError: no such prior or device.
     """
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.samplers import new_sampler
     from nnunet_phys.precomputed_spin.work_parts import device_of_process
 
     prior = SpinPrior.load(args.prior, device_of_process(args.device), args.scaling)
-    try:
-        return prior, new_sampler(args.sampler, samples, args.steps)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    return prior, new_sampler(args.sampler, samples, args.steps)
