@@ -7,12 +7,12 @@ within adult ranges.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from nnunet_phys.heart_anatomy import Anatomy, HeartShape, draw_anatomy
+from nnunet_phys.heart_anatomy import Anatomy, HeartShape, HeartStack, draw_anatomy, draw_ends
 from nnunet_phys.heart_scanner import smooth_field
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUE_NAMES, TissueValue, draw_tissue_values
@@ -117,15 +117,19 @@ def _trunk(c: _Canvas, a: Anatomy, rng: np.random.Generator) -> None:
 
 
 def _heart(c: _Canvas, a: Anatomy, level: float, rng: np.random.Generator) -> None:
-    """Heart at `level` between base (0) and apex (1)."""
+    """Heart at `level` between base (0) and apex (1); below 0 the atria, above 1 little or nothing."""
+    ends, above_base, labelled_rv = a.ends, level < 0, level >= a.ends.outflow
+    level = max(level, 0.0)
     size = np.sqrt(max(1 - (0.96 * level) ** 2.4, 0.02))
     cavity = a.lv_radius * size * (1 - 0.25 * level)
-    wall = a.wall * (1 - 0.2 * level)
+    if level > ends.closing:
+        cavity *= np.sqrt(max(1 - (level - ends.closing) / (1 - ends.closing), 0))
+    wall = 2.0 if above_base else a.wall * (1 - 0.2 * level) * (max(1 - (level - 1) / 0.08, 0) if level > 1 else 1)
     epi = cavity + wall
     cos, sin = np.cos(a.septum_angle), np.sin(a.septum_angle)
     jitter_x, jitter_y = rng.normal(0, 0.6, 2)
 
-    rv_size = max(1 - level**1.7, 0.0)
+    rv_size = max(1 - level**ends.rv_taper, 0.0) * (0.6 if above_base else 1)
     rv_x, rv_y = (a.rv_radii[i] * rv_size ** (0.6, 0.8)[i] for i in (0, 1))
     centre = (epi + 0.1 * rv_x) * cos, (epi + 0.1 * rv_x) * sin
     has_rv = min(rv_x, rv_y) > 5
@@ -153,13 +157,19 @@ def _heart(c: _Canvas, a: Anatomy, level: float, rng: np.random.Generator) -> No
             c.inside(-distance * cos, -distance * sin + rng.normal(0, 8), rng.uniform(10, 18), rng.uniform(12, 24)),
             "blood",
         )
+    if level < ends.vessels_to:
+        for angle, gap, r1, r2, content in ends.vessels:
+            turned, distance = a.septum_angle + angle, epi + gap + r1
+            place = distance * np.cos(turned), distance * np.sin(turned)
+            c.paint(c.inside(*place, r1 + 1.5, r2 + 1.5, turned), "muscle")
+            c.paint(c.inside(*place, r1, r2, turned), content)
     if has_rv:
         c.paint(rv(rng.uniform(*a.rv_wall_mm)), "myocardium")
-        c.paint(rv(0.0), "venous blood", "RV")
-    c.paint(lv(epi), "myocardium", "MYO")
+        c.paint(rv(0.0), "venous blood", "RV" if labelled_rv else "background")
+    c.paint(lv(epi), "myocardium", "background" if above_base else "MYO")
     if cavity > 3:
         pool = lv(cavity, a.septal_excess * wall)
-        c.paint(pool, "blood", "LV")
+        c.paint(pool, "blood", "background" if above_base else "LV")
         for angle, depth, radius in a.papillary:
             if 0.2 < level < 0.8:
                 r, t = depth * cavity, angle + rng.normal(0, 0.1)
@@ -184,6 +194,7 @@ def digital_heart(
     t2_factor: float = 1.0,
     hidden_walls: bool = False,
     heart_shape: HeartShape = HeartShape(),
+    stack: HeartStack = HeartStack(),
 ) -> DigitalHeart:
     """Draw one person's heart.
 
@@ -198,6 +209,7 @@ def digital_heart(
         hidden_walls: the wall of the right ventricle and the muscle of the chest may be too thin to be seen, as in many
             cine images, where the right cavity seems to touch fat or lung.
         heart_shape: how the heart differs from a healthy one.
+        stack: which part of the heart the slices show.
 
     Returns:
         The heart, at 1.5 T or 3 T by chance.
@@ -214,8 +226,10 @@ def digital_heart(
 
     table = np.array([[getattr(values[n], k) for k in ("pd", "t1_ms", "t2_ms")] for n in TISSUE_NAMES], np.float32)
     labels, tissue, maps = [], [], []
-    ends = rng.uniform(0.0, 0.1), rng.uniform(0.85, 0.97)
-    for level in np.linspace(*ends, slices):
+    if stack.ends:
+        anatomy = replace(anatomy, ends=draw_ends(rng))
+    levels = rng.uniform(*stack.first), rng.uniform(*stack.last)
+    for level in np.linspace(*levels, slices):
         canvas = _Canvas(x, y)
         _trunk(canvas, anatomy, rng)
         _heart(canvas, anatomy, level, rng)

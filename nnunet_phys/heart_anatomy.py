@@ -34,6 +34,40 @@ class HeartShape:
 
 
 @dataclass(frozen=True)
+class HeartStack:
+    """Which part of the heart a stack of slices shows; 0 is the base of the ventricles, 1 the apex.
+
+    Attributes:
+        first, last: least and greatest level of the first and of the last slice.
+        ends: draw what real stacks show at their ends: great vessels and atria at the base, cavities that close towards
+            the apex. The levels may then be below 0 and above 1.
+    """
+
+    first: tuple[float, float] = (0.0, 0.1)
+    last: tuple[float, float] = (0.85, 0.97)
+    ends: bool = False
+
+
+@dataclass(frozen=True)
+class HeartEnds:
+    """What lies at the two ends of a heart. Sizes, angles and levels are assumptions within adult ranges.
+
+    Attributes:
+        closing: level from which the left cavity closes.
+        rv_taper: exponent by which the right ventricle shrinks towards the apex.
+        outflow: level down to which its outflow tract is labelled.
+        vessels_to: level up to which vessels are seen.
+        vessels: angle from the septum (radians), gap to the left ventricle (mm), two radii (mm), and tissue.
+    """
+
+    closing: float = 1.0
+    rv_taper: float = 1.7
+    outflow: float = 0.0
+    vessels_to: float = -1.0
+    vessels: tuple[tuple[float, float, float, float, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """What all slices of one person share; lengths in mm.
 
@@ -68,6 +102,38 @@ class Anatomy:
     lung_vessels: np.ndarray
     organ_vessels: np.ndarray
     bowel: np.ndarray
+    ends: HeartEnds = HeartEnds()
+
+
+def draw_shape(rng: np.random.Generator) -> HeartShape:
+    """Draw a shape, healthy or diseased. Assumed: spreads that reach what moderate to severe disease does."""
+    cavity, wall, rv = (float(np.exp(rng.normal(0, spread))) for spread in (0.2, 0.25, 0.2))
+    septum = float(np.exp(rng.normal(0.1, 0.25)))
+    flattening = float(rng.uniform(0, 0.4)) if rng.random() < 0.3 else 0.0
+    return HeartShape(
+        float(np.clip(cavity, 0.6, 1.6)),
+        float(np.clip(wall, 0.55, 2.0)),
+        float(np.clip(rv, 0.6, 1.6)),
+        float(np.clip(septum, 0.8, 2.0)),
+        flattening,
+    )
+
+
+def draw_ends(rng: np.random.Generator) -> HeartEnds:
+    """Draw the ends of a heart."""
+    side, blood = rng.choice([-1.0, 1.0]), ("blood", "venous blood", "venous blood")
+    # aorta, pulmonary trunk and right atrium, each not in all hearts
+    angles = side * rng.uniform((0.8, 0.3, -1.3), (1.5, 1.0, -0.5))
+    gaps, radii = rng.uniform((0, 8, 15), (8, 25, 40)), rng.uniform((11, 10, 15), (17, 16, 28), (2, 3))
+    there = rng.random(3) < (0.8, 0.6, 0.6)
+    vessels = tuple(
+        (float(angles[k]), float(gaps[k]), float(radii[0, k]), float(radii[1, k]), blood[k])
+        for k in range(3)
+        if there[k]
+    )
+    return HeartEnds(
+        rng.uniform(0.75, 0.97), rng.uniform(1.2, 2.6), rng.uniform(-0.12, 0.02), rng.uniform(0.0, 0.2), vessels
+    )
 
 
 def _wave(rng: np.random.Generator, amplitude: float, orders: range) -> tuple:

@@ -15,6 +15,10 @@ from nnunet_phys.experiments.heart_dataset import write_heart_dataset, write_hea
 from nnunet_phys.whole_files import working_folder, write_json
 from nnunet_phys.workers import run_in_workers
 
+_TRAININGS = ("digital", "digital_varied")
+_SLICES_OF_VARIED = 8
+"""Slices of a heart whose stack reaches beyond both of its ends."""
+
 
 @dataclass(frozen=True)
 class DigitalSize:
@@ -69,14 +73,17 @@ def prepare_digital(raw: Path, tests: Path, size: DigitalSize, processes: int) -
     Raises:
         InputError: sets of another size exist, or a file cannot be written.
     """
-    training = TRAINING_SETS["digital"]
-    if (raw / training.dataset / "dataset.json").is_file():
-        _require_number(raw / training.dataset, len(training.images(raw)), size.train, "-train")
-        yield "training set digital: done before"
-    else:
-        raw.mkdir(parents=True, exist_ok=True)
-        write_heart_dataset(raw / training.dataset, size.train, 0, size.slices, processes)
-        yield f"training set digital: {size.train} training cases"
+    for name in _TRAININGS:
+        training = TRAINING_SETS[name]
+        if (raw / training.dataset / "dataset.json").is_file():
+            _require_number(raw / training.dataset, len(training.images(raw)), size.train, "-train")
+            yield f"training set {name}: done before"
+        else:
+            raw.mkdir(parents=True, exist_ok=True)
+            varied = name == "digital_varied"
+            slices = _SLICES_OF_VARIED if varied else size.slices
+            write_heart_dataset(raw / training.dataset, size.train, 0, slices, processes, varied)
+            yield f"training set {name}: {size.train} training cases"
     names = [f"digital_{test}" for test in TITLES]
     if all((tests / name).is_dir() for name in names):
         for name in names:
@@ -113,7 +120,7 @@ def _describe(test: str, title: str, written: list[_Written]) -> TestSet:
         title,
         title.partition(",")[0],
         {heart.group: heart.cases[test] for heart in written},
-        ("digital",),
+        _TRAININGS,
         {case: time for heart in written for case, time in heart.inversion_times_ms[test].items()},
         written[0].protocols[test],
         "digital",

@@ -51,6 +51,9 @@ _TRAINING_SETS = (
     TrainingSet("myops_c0", "Dataset702_BenchMyoPSC0", "MyoPS bSSFP (single source)", "bSSFP"),
     TrainingSet("myops_lge", "Dataset703_BenchMyoPSLGE", "MyoPS LGE (single source)", "LGE", {"sequence": "lge_gre"}),
     TrainingSet("digital", "Dataset704_BenchDigital", "digital hearts, cine", "bSSFP cine", true_maps=True),
+    TrainingSet(
+        "digital_varied", "Dataset705_BenchVaried", "digital hearts of all shapes, cine", "bSSFP cine", true_maps=True
+    ),
 )
 TRAINING_SETS: dict[str, TrainingSet] = {training.name: training for training in _TRAINING_SETS}
 """All training sets by name."""

@@ -24,7 +24,9 @@ from nnunet_phys.whole_files import remove_leftovers, working_folder
 from nnunet_phys.workers import run_in_workers
 
 
-def write_heart_dataset(folder: Path, train: int, test: int, slices: int, processes: int = 2) -> None:
+def write_heart_dataset(
+    folder: Path, train: int, test: int, slices: int, processes: int = 2, varied: bool = False
+) -> None:
     """Write the whole data set, or nothing.
 
     Args:
@@ -35,6 +37,7 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
         test: number of test anatomies.
         slices: short-axis slices per case.
         processes: number of worker processes.
+        varied: the training hearts are of all shapes and sizes (`heart_scans.scan_training_heart`).
 
     Raises:
         InputError: a file cannot be written, or a worker process was killed.
@@ -45,7 +48,7 @@ def write_heart_dataset(folder: Path, train: int, test: int, slices: int, proces
         contrast_folders = [f"{kind}Ts_{contrast}" for kind in ("images", "labels") for contrast in CONTRASTS]
         for name in ("imagesTr", "labelsTr", "trueTr", *contrast_folders):
             (work / name).mkdir(parents=True)
-        jobs = [_Job(work, index, slices, for_training=True) for index in range(train)]
+        jobs = [_Job(work, index, slices, for_training=True, varied=varied) for index in range(train)]
         jobs += [_Job(work, index, slices, for_training=False) for index in range(test)]
         run_in_workers(_write_heart, jobs, processes, "digital hearts")
         generate_dataset_json(
@@ -71,12 +74,13 @@ class _Job:
     index: int
     slices: int
     for_training: bool
+    varied: bool = False
 
 
 def _write_heart(job: _Job) -> None:
     case = f"heart{job.index:03d}"
     if job.for_training:
-        _write_training_case(scan_training_heart(job.index, job.slices), job.folder, case)
+        _write_training_case(scan_training_heart(job.index, job.slices, job.varied), job.folder, case)
     else:
         _write_test_cases(scan_test_heart(job.index, job.slices), job.folder, case)
 

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 
 from nnunet_phys import bloch
 from nnunet_phys.digital_heart import DigitalHeart, digital_heart
+from nnunet_phys.heart_anatomy import HeartStack, draw_shape
 from nnunet_phys.heart_enhancement import agent_concentration, draw_scar, with_agent
 from nnunet_phys.heart_scanner import noisy_magnitude, off_resonance_hz, receive_bias
 from nnunet_phys.sequences import BSSFP
@@ -32,6 +33,7 @@ SEGMENTED_LGE = partial(
 """Segmented inversion-recovery GRE, with an inversion in every heartbeat, as in bradycardia; takes T1 and T2 (ms),
 `inversion_time_ms`, `flip_angle_deg`, `rr_ms` and optionally `r2_prime_hz`."""
 
+_WHOLE = HeartStack((-0.15, 0.1), (0.85, 1.08), ends=True)
 CONTRASTS = ("cine", "molli", "gre", "lge")
 _TRAIN_SEED, _TEST_SEED = 2_000_000, 4_000_000  # the shipped prior learned from seeds below a million
 _LGE_STREAM = 1  # makes LGE's random numbers independent of those of the other contrasts
@@ -69,10 +71,22 @@ class HeartScans:
     images: dict[str, dict[str, np.ndarray]]
 
 
-def scan_training_heart(index: int, slices: int) -> TrainingScan:
-    """Scan training heart number `index`, in diastole if it is even, in systole if it is odd."""
+def scan_training_heart(index: int, slices: int, varied: bool = False) -> TrainingScan:
+    """Scan training heart number `index`, in diastole if it is even, in systole if it is odd.
+
+    Args:
+        index: the number.
+        slices: short-axis slices.
+        varied: a heart of any shape, from above the base to below the apex, in pixels of 1.6 instead of 2.5 mm.
+    """
     rng = np.random.default_rng([_TRAIN_SEED, index])
-    heart = digital_heart(_TRAIN_SEED + index, slices, systole=bool(index % 2))
+    systole = bool(index % 2)
+    if varied:
+        shape = draw_shape(rng)
+        grid = {"shape": (192, 192), "pixel_mm": 1.6, "hidden_walls": bool(rng.random() < 0.5)}
+        heart = digital_heart(_TRAIN_SEED + index, slices, systole=systole, heart_shape=shape, stack=_WHOLE, **grid)
+    else:
+        heart = digital_heart(_TRAIN_SEED + index, slices, systole=systole)
     signal = BSSFP(flip_angle_deg=rng.uniform(40, 60))(heart.maps).numpy()
     bias = receive_bias(rng, _plane(heart), heart.spacing_mm[1], centre_mm=heart.centre_mm)
     image = 1000 * noisy_magnitude(rng, signal * bias, 0.005)
