@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from nnunet_phys.digital_heart import LABELS, digital_heart
-from nnunet_phys.heart_anatomy import HeartShape
+from nnunet_phys.heart_anatomy import HeartShape, HeartStack, draw_shape
 from nnunet_phys.heart_scanner import noisy_magnitude, off_resonance_hz, receive_bias, smooth_field
 from nnunet_phys.tissues import TISSUE_NAMES, TISSUES, draw_tissue_values
 
@@ -129,3 +129,31 @@ def test_the_septum_is_as_thick_as_asked():
 def test_impossible_shapes_are_refused(fault):
     with pytest.raises(ValueError, match=r"above 0|flattening is 0"):
         HeartShape(**fault)
+
+
+@pytest.fixture(scope="module")
+def whole_hearts():
+    stack = HeartStack((-0.1, -0.1), (1.05, 1.05), ends=True)
+    return [digital_heart(seed, 24, stack=stack) for seed in range(8)]
+
+
+def test_a_stack_may_reach_beyond_both_ends_of_the_heart(whole_hearts):
+    for heart in whole_hearts:
+        there = {name: (heart.labels == code).any((1, 2)) for name, code in LABELS.items()}
+        assert not there["MYO"][:2].any() and not there["LV"][:2].any()  # the atria
+        last = {name: np.flatnonzero(there[name]).max() for name in ("RV", "MYO", "LV")}
+        assert last["RV"] < last["MYO"] and last["LV"] < last["MYO"]  # the apex is muscle alone
+        assert there["MYO"][3:20].all()
+
+
+def test_vessels_beside_the_base_are_blood_without_a_label(whole_hearts):
+    blood = [TISSUE_NAMES.index(name) for name in ("blood", "venous blood")]
+    areas = [(np.isin(heart.tissue, blood) & (heart.labels == 0)).sum((1, 2)) for heart in whole_hearts]
+    assert sum(area[:3].mean() > 2 * area[12:20].mean() for area in areas) >= 5
+
+
+def test_drawn_shapes_are_possible_and_differ():
+    rng = np.random.default_rng(0)
+    shapes = [draw_shape(rng) for _ in range(200)]
+    assert 0.6 <= min(s.cavity for s in shapes) < 0.8 and 1.3 < max(s.cavity for s in shapes) <= 1.6
+    assert 0.15 < np.mean([s.flattening > 0 for s in shapes]) < 0.45
