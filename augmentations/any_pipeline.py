@@ -14,7 +14,7 @@ from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
 from nnunet_phys.sequences.protocol_ranges import Uniform
-from nnunet_phys.spin import T1_MIN_MS, T2_MIN_MS
+from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS
 
 
 class ContrastFromMaps:
@@ -72,4 +72,5 @@ class ContrastFromMaps:
         for name, values, least in (("T1", maps[1], T1_MIN_MS), ("T2", maps[2], T2_MIN_MS)):
             if values.max() < least:
                 raise InputError(f"'{self.maps}': {name} is {float(values.max()):g} at most, as in seconds. Give ms.")
-        return maps
+        pd, t1, t2 = maps  # a background of zeros, for example
+        return torch.stack((pd.clamp(min=0), t1.clamp(T1_MIN_MS, T1_MAX_MS), t2.clamp(T2_MIN_MS, T2_MAX_MS)))

@@ -5,8 +5,9 @@
      "scanner": {"noise": {"probability": 1, "fraction": [0, 0.05]}, ...}}
 
 A sequence's further keys are the fields of its ranges (`sequences.plugins.all_ranges`), which have defaults, and
-optionally `contrast_agent`, `region` and `infarct` (`tissue_ranges`). The keys of a scanner effect are the numbers of
-its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly. `description` is for readers, and optional.
+optionally `contrast_agent`, `slow_flow`, `region` and `infarct` (`tissue_ranges`). The keys of a scanner effect are the
+numbers of its class in `fields` or `scanner`. Pairs are ranges, drawn uniformly. `description` is for readers, and
+optional.
 """
 
 from __future__ import annotations
@@ -233,6 +234,8 @@ def _trial_faults(recipe: ContrastRecipe) -> tuple[str, ...]:
 
 def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
     """The first fault in a trial of one sequence, or None: images with all effects, then draws without."""
+    if entry.slow_flow is not None and "blood" not in {part.name for part in fields(entry.ranges.sequence)}:
+        return "it does not depend on the flow of blood: remove slow_flow"
     maps = torch.tensor([[0.9, 0.8, 0.7, 0.0], [1550.0, 1050.0, 300.0, 1000.0], [220.0, 50.0, 64.0, 60.0]])
     always = partial(replace, probability=1.0)
     alone = replace(
@@ -244,6 +247,7 @@ def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
                 contrast_agent=entry.contrast_agent and always(entry.contrast_agent),
                 region=entry.region and always(entry.region),
                 infarct=entry.infarct and always(entry.infarct),
+                slow_flow=entry.slow_flow and always(entry.slow_flow),
             ),
         ),
         scanner=tuple(always(effect) for effect in recipe.scanner),

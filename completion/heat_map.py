@@ -43,8 +43,8 @@ class HeatMap:
         Returns:
             float32 (slices, 1, rows, columns).
         """
-        heat = torch.einsum("srij,r->sij", regions, self.ratios.to(regions).clamp(max=MOST))
-        weights = 1 + GAIN * heat[:, None]
+        ratios = self.ratios.to(regions.device).clamp(max=MOST)[:, None, None]
+        weights = 1 + GAIN * (regions.float() * ratios).sum(1, keepdim=True)  # autocast leaves products in float32
         return weights / weights.mean()
 
     def learn(self, errors: torch.Tensor, regions: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from nnunet_phys.completion.defaults import DENOISER_STEPS
 
@@ -19,7 +19,7 @@ class CompletionSchedule:
         view: rows and columns of a view.
         views: views that are encoded once for the denoiser.
         autoencoder_crop: rows and columns of the autoencoder's views.
-        batch: views per step of the image encoder, the regressor and the denoiser.
+        batch: views per step of the regressor and the denoiser; the image encoder takes twice as many, in pairs.
         autoencoder_batch: views per step of the autoencoder, of one channel each.
         learning_rate: the greatest learning rate of the regressor and the denoiser.
         autoencoder_rate: that of the autoencoder and the image encoder.
@@ -42,7 +42,7 @@ class CompletionSchedule:
     autoencoder_rate: float = 1e-3
     heat: bool = True
     slice_size: int = 320
-    checkpoint_minutes: float = field(default=3.0, compare=False)
+    checkpoint_minutes: float = 3.0
 
     def scaled(self, denoiser_steps: int, batch_factor: int) -> CompletionSchedule:
         """The same schedule with other lengths, all phases in proportion, and with more views per step.

@@ -63,7 +63,8 @@ def train_completion(
             another training; the loss is not finite.
     """
     check_vacant(folder)
-    checkpoint = Checkpoint.of(folder.absolute(), repr((asdict(schedule), seed, record)))
+    decisive = {name: value for name, value in asdict(schedule).items() if name != "checkpoint_minutes"}
+    checkpoint = Checkpoint.of(folder.absolute(), repr((decisive, len(data.slices.images), seed, record)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trains_autoencoder, trains_encoder = autoencoder is None, image_encoder is None

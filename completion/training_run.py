@@ -84,7 +84,7 @@ class Learner:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The reverse of `state`."""
-        self.step, self.loss, self.heat_map.ratios = state["step"], state["loss"], state["ratios"]
+        self.step, self.loss, self.heat_map.ratios = state["step"], state["loss"], state["ratios"].cpu()
         self.generator.set_state(state["generator"].cpu())
         self.modules.load_state_dict(state["modules"])
         self._optimiser.restore(state)

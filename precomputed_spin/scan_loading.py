@@ -42,18 +42,18 @@ class ImageReader:
     """
 
     most_bytes: int = _KEPT_BYTES
-    _kept: dict[str, np.ndarray] = field(default_factory=dict)
+    _kept: dict[tuple[tuple[Path, ...], int | None], np.ndarray] = field(default_factory=dict)
 
     def look(self, files: ScanFiles) -> np.ndarray:
         """The images of a scan (`ScanFiles.read`), which are kept for `take` if there is room."""
         images = files.read()
         if sum(kept.nbytes for kept in self._kept.values()) + images.nbytes <= self.most_bytes:
-            self._kept[files.case] = images
+            self._kept[files.paths, files.frame] = images  # the same case may be read in another order, too
         return images
 
     def take(self, files: ScanFiles) -> np.ndarray:
         """The images of a scan (`ScanFiles.read`), which are no longer kept."""
-        images = self._kept.pop(files.case, None)
+        images = self._kept.pop((files.paths, files.frame), None)
         return files.read() if images is None else images
 
 

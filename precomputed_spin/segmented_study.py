@@ -75,6 +75,11 @@ class SegmentedStudy:
     flags: tuple[str, ...]
 
     @property
+    def masks(self) -> Path:
+        """Folder of the masks."""
+        return self.images.parent / "masks"
+
+    @property
     def hearts(self) -> list[HeartSlice]:
         """The slices of all cases that show myocardium."""
         return [heart for case in self.cases for heart in case.hearts]

@@ -36,6 +36,7 @@ from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
 from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset, require_one_channel
 from nnunet_phys.precomputed_spin.spin_copies import load_excluded, spin_folder
+from nnunet_phys.whole_files import whole_file
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
 if TYPE_CHECKING:  # the class with which the mixin is combined
@@ -83,17 +84,21 @@ class PhysMixin(_Trainer):
 
     @cached_property
     def _recipe(self) -> ContrastRecipe:
-        recipe = recipe_in_force(self.recipe)
-        described = json.dumps(recipe.describe(), indent=1)
+        return recipe_in_force(self.recipe)
+
+    def _keep_recipe(self) -> None:
+        """Write the recipe in force into the fold's folder, and log its name."""
+        if self.local_rank != 0:
+            return
+        described = json.dumps(self._recipe.describe(), indent=1)
         path = Path(self.output_folder) / "recipe.json"
-        if self.local_rank == 0:
-            changed = path.is_file() and path.read_text() != described
-            maybe_mkdir_p(self.output_folder)
-            path.write_text(described)
-            named = f" (named by {VARIABLE})" if os.environ.get(VARIABLE) else ""
-            note = ", which differs from the recipe that this fold had before" if changed else ""
-            self.print_to_log_file(f"nnunet_phys: recipe {recipe.name}{named}, in full in {path}{note}")
-        return recipe
+        changed = path.is_file() and path.read_text() != described
+        maybe_mkdir_p(self.output_folder)
+        with whole_file(path) as temporary:
+            temporary.write_text(described)
+        named = f" (named by {VARIABLE})" if os.environ.get(VARIABLE) else ""
+        note = ", which differs from the recipe that this fold had before" if changed else ""
+        self.print_to_log_file(f"nnunet_phys: recipe {self._recipe.name}{named}, in full in {path}{note}")
 
     @cached_property
     def _datasets(self) -> tuple[SpinDataset, nnUNetBaseDataset]:
@@ -113,6 +118,7 @@ class PhysMixin(_Trainer):
         lines = faults(training, self.plans_manager, self.configuration_manager, remedy)
         if lines:
             raise InputError(*lines)
+        self._keep_recipe()
         return SpinDataset(training), validation
 
 

@@ -196,6 +196,7 @@ def _write(
         "versions": package_versions(),
         "flags": flags,
         "sources": _sources(measurement.before),
+        "inputs": _inputs(measurement.before),
         "post_sources": {} if measurement.after is None else _sources(measurement.after),
         "pairs": {before.title: after.title for before, after in measurement.pairs.items()},
         "segments": as_json(rows),
@@ -220,6 +221,19 @@ def _sources(study: SegmentedStudy) -> dict[str, dict[str, Any] | None]:
 
     found = {case.case: read_source(study.images, case.case) for case in study.cases}
     return {case: None if source is None else asdict(source) for case, source in found.items()}
+
+
+def _inputs(study: SegmentedStudy) -> dict[str, dict[str, str]]:
+    """Hashes of each case's mask and CASE.json, by which `export_dicom` knows that maps belong to them; plain JSON."""
+    from nnunet_phys.image_files import file_sha256
+
+    return {
+        case.case: {
+            "mask": file_sha256(study.masks / f"{case.case}{study.ending}"),
+            "description": file_sha256(study.images / f"{case.case}.json"),
+        }
+        for case in study.cases
+    }
 
 
 def _write_maps(folder: Path, measurement: Measurement, maps: dict[str, list[T1Maps]], measured: ByMethod) -> None:

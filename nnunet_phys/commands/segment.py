@@ -78,17 +78,17 @@ def run(args: argparse.Namespace) -> None:
         "keep_readouts": args.keep_readouts,
     }
     segmenter = SeriesSegmenter(model, _codes(model.labels), translator, args.keep_readouts, read.ending)
-    results = _results(args, settings)
+    results = _results(args, settings, read)
     todo = _left_to_do(args, results, read, segmenter)
     if todo:
         check_target(args.o, _bytes(todo))
-        results.begin(args.overwrite, {**model.description, "file_ending": read.ending}, read.references)
+        results.begin(_overwritten(args, read), {**model.description, "file_ending": read.ending}, read.references)
     for case in ProgressBar(todo, desc="segment", unit="case", disable=args.disable_progress_bar):
         with working_folder(args.o, case.case) as scratch:
             new = scratch / "new"
             new.mkdir()
             entry = segmenter(case, read.reader.take(case.files), new)
-            results.save(case.case, case.files.paths, new, entry)
+            results.save(case.case, case.sources, new, entry)
     _tell(args, len(todo), results)
 
 
@@ -123,7 +123,12 @@ def _series(args: argparse.Namespace) -> tuple[SeriesFolder, SeriesTranslator | 
     return read, translator
 
 
-def _results(args: argparse.Namespace, settings: dict[str, Any]) -> SegmentationResults:
+def _overwritten(args: argparse.Namespace, read: SeriesFolder) -> list[str]:
+    """Names of the cases that are made again whatever there is: with --overwrite, all that -only chooses."""
+    return [case.case for case in read.cases] if args.overwrite else []
+
+
+def _results(args: argparse.Namespace, settings: dict[str, Any], read: SeriesFolder) -> SegmentationResults:
     """The folder of results, checked.
 
     Raises:
@@ -132,7 +137,7 @@ def _results(args: argparse.Namespace, settings: dict[str, Any]) -> Segmentation
     from nnunet_phys.commands.shared.segmentation_results import SegmentationResults
 
     results = SegmentationResults(args.o, settings)
-    results.check(args.overwrite)
+    results.check(_overwritten(args, read))
     return results
 
 
@@ -144,7 +149,7 @@ def _left_to_do(
     Raises:
         InputError: results of other images, or files in the way.
     """
-    todo = [case for case in read.cases if args.overwrite or not results.is_finished(case.case, case.files.paths)]
+    todo = [case for case in read.cases if args.overwrite or not results.is_finished(case.case, case.sources)]
     for case in todo:
         results.check_room(case.case, segmenter.names(case))
     if len(todo) < len(read.cases):

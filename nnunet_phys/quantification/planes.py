@@ -20,13 +20,13 @@ class SlicePlane:
         origin: centre of the pixel (0, 0), (3,), mm.
         directions: unit vectors along which the row and the column number grow, (2, 3).
         pixel_mm: row and column spacing.
-        thickness_mm: distance to the next slice of the volume.
+        spacing_mm: distance to the next slice of the volume.
     """
 
     origin: np.ndarray
     directions: np.ndarray
     pixel_mm: tuple[float, float]
-    thickness_mm: float
+    spacing_mm: float
 
     @property
     def normal(self) -> np.ndarray:

@@ -13,6 +13,8 @@ from nnunet_phys.quantification.segments import levels_of
 
 _APEX = np.array((1.0, -1.0, -1.0))
 """Roughly from base to apex, in the patient: to the left, to the front and down."""
+_THICKEST_MM = 10.0
+"""Thickness of short-axis slices at most: a greater spacing has a gap in it. Assumed."""
 _FEWEST_TO_JUDGE = 3
 """Fewest positions at which the size of the left ventricle tells base from apex. Assumed."""
 
@@ -45,7 +47,7 @@ class LongAxis:
         shrinks = _shrinking(hearts, normal)
         if found:
             axis = normal * np.sign(sum(towards @ normal for towards in found) or 1)
-            if axis @ _APEX < 0:
+            if axis @ _APEX < 0 or axis[0] < 0:
                 flags.append(
                     f"{hearts[0].case}: by the header's orientation, the apex points to the right or upwards. If "
                     "the heart does not lie so, correct the header: anterior and inferior may be exchanged."
@@ -82,8 +84,8 @@ class LongAxis:
 
 
 def same_position_mm(heart: HeartSlice, other: HeartSlice) -> float:
-    """Distance below which two slices show the same position: half the thinner one."""
-    return min(heart.plane.thickness_mm, other.plane.thickness_mm) / 2
+    """Distance below which two slices show the same position: half the thinner one's spacing, 5 mm at most."""
+    return min(heart.plane.spacing_mm, other.plane.spacing_mm, _THICKEST_MM) / 2
 
 
 def stacks(hearts: Sequence[HeartSlice]) -> list[LongAxis]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -269,20 +269,24 @@ class InversionRecoveryRanges(ProtocolRanges):
 
     def _untimed(self, rng: Uniform) -> InversionRecovery:
         """The protocol with any inversion time that fits."""
+        return self.sequence(**self._protocol(rng))
+
+    def _protocol(self, rng: Uniform) -> dict[str, Any]:
+        """Its parameters, by name."""
         pulses = whole_number(rng, *self.pulses)
         beats = whole_number(rng, *self.beats)
         rr_ms = rng.uniform(*self.rr_ms)
-        return self.sequence(
-            flip_angle_deg=rng.uniform(*self.flip_angle_deg),
-            tr_ms=rng.uniform(*self.tr_ms),
-            pulses=pulses,
-            centre_pulse=pulses // 2,
-            beats=beats,
-            rr_ms=rr_ms,
-            inversion_efficiency=rng.uniform(*self.inversion_efficiency),
-            phase_sensitive=chance(rng, self.phase_sensitive),
-            inversion_time_ms=beats * rr_ms / 2,
-        )
+        return {
+            "flip_angle_deg": rng.uniform(*self.flip_angle_deg),
+            "tr_ms": rng.uniform(*self.tr_ms),
+            "pulses": pulses,
+            "centre_pulse": pulses // 2,
+            "beats": beats,
+            "rr_ms": rr_ms,
+            "inversion_efficiency": rng.uniform(*self.inversion_efficiency),
+            "phase_sensitive": chance(rng, self.phase_sensitive),
+            "inversion_time_ms": beats * rr_ms / 2,
+        }
 
 
 @dataclass(frozen=True)
@@ -294,10 +298,9 @@ class InversionRecoveryGRERanges(InversionRecoveryRanges):
     te_ms: Range = field(default=(1.5, 4.0), metadata=span(ECHO_TIME, "echo time"))
     r2_prime_hz: Range = field(default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2"))
 
-    def _untimed(self, rng: Uniform) -> InversionRecovery:
-        untimed = super()._untimed(rng)
-        assert isinstance(untimed, InversionRecoveryGRE)
-        return replace(untimed, te_ms=rng.uniform(*self.te_ms), r2_prime_hz=rng.uniform(*self.r2_prime_hz))
+    def _protocol(self, rng: Uniform) -> dict[str, Any]:
+        protocol = super()._protocol(rng)
+        return {**protocol, "te_ms": rng.uniform(*self.te_ms), "r2_prime_hz": rng.uniform(*self.r2_prime_hz)}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -185,12 +186,32 @@ def _timed(sequence: str, frames: list[Frame], override: Override) -> tuple[list
                 f"{counted(len(stated), 'time')} in -protocol for {counted(len(frames), 'image')} of each slice. Give "
                 "one per image, in acquisition order."
             )
+        if sequence == "molli" and not known and override.readouts is None:
+            frames = _ranked(frames, stated)
         return frames, list(stated)
     times = _header_times(sequence, frames)
     if sequence == "molli" and not known and sorted(times) == times:
-        order = acquisition_order(tuple(times))  # sorted by time, as motion correction leaves them
+        try:
+            order = acquisition_order(tuple(times))  # sorted by time, as motion correction leaves them
+        except InputError:
+            raise InputError(
+                f"its images stand in the order of their inversion times ({', '.join(f'{t:g}' for t in times)} ms), "
+                "which do not tell the order of acquisition. Give inversion_times_ms in that order with -protocol."
+            ) from None
         frames, times = [frames[i] for i in order], [times[i] for i in order]
     return frames[: override.readouts], list(times[: override.readouts])
+
+
+def _ranked(frames: list[Frame], times_ms: Sequence[float | None]) -> list[Frame]:
+    """Images of unknown order in that of stated times: the image with the header's n-th time has the n-th of these."""
+    known = [frame for frame in frames if frame.inversion is not None]
+    if len(known) < len(frames) or None in times_ms:
+        return frames
+    ascending = iter(sorted(known, key=lambda frame: frame.inversion.value if frame.inversion else 0.0))
+    placed: dict[int, Frame] = {}
+    for place in np.argsort(np.array(times_ms, float), kind="stable"):
+        placed[int(place)] = next(ascending)
+    return [placed[place] for place in range(len(frames))]
 
 
 def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
@@ -269,16 +290,22 @@ def _reference_sets(frames: Sequence[Frame], case: str) -> Iterator[ImageSet]:
     if not frames:
         return
     slices = Slices.of(frames)
-    together = not slices.faults and len({len(group) for group in slices.frames}) == 1
+    together = not slices.faults and len({tuple(sorted(_parts(group))) for group in slices.frames}) == 1
     for z, part in enumerate([slices] if together else slices.apart()):
         name = case if together else f"{case}_sl{z:02d}"
         files: dict[str, tuple[tuple[Frame, ...], ...]] = {}
-        parts = [frame.part for frame in part.frames[0]]
-        for k, kind in enumerate(parts):
-            number = "" if parts.count(kind) == 1 else f"{parts[:k].count(kind):02d}"
-            files[f"{name}_{kind}{number}"] = (tuple(group[k] for group in part.frames),)
+        for kind, count in Counter(_parts(part.frames[0])).items():
+            of_slices = [[frame for frame in group if frame.part == kind] for group in part.frames]
+            for k in range(count):
+                number = "" if count == 1 else f"{k:02d}"
+                files[f"{name}_{kind}{number}"] = (tuple(group[k] for group in of_slices),)
         content = {"acquisition": _acquisition(part.frames[0][0])}
         yield ImageSet(REFERENCES, name, part.geometry, files, content)
+
+
+def _parts(frames: Sequence[Frame]) -> list[str]:
+    """What each of the images of a slice is, such as a T1 map."""
+    return [frame.part for frame in frames]
 
 
 def _acquisition(frame: Frame) -> dict[str, Any]:

@@ -26,9 +26,13 @@ ENDING = ".nii.gz"
 """File ending of the images."""
 _LONGEST_NAME = 60
 """Characters of a description in a case's name. File systems allow 255 bytes of a file name."""
-_DATE = re.compile(r"(19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d")
+_DATE = re.compile(
+    r"(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d|(?<!\d)([0-3]?\d[-_.][0-3]?\d[-_.])((19|20)?\d\d)(?!\d)"
+    r"|(?<!\d)(\d{6}|[0-3]\d[0-3]\d(19|20)\d\d)(?!\d)"
+)
+"""Dates, year first or last, and six digits in a row."""
 _FEWEST_LETTERS = 3
-"""Parts of a patient's name or id that are shorter, such as initials, are not looked for in descriptions."""
+"""Parts of a patient's name or id that are shorter, such as initials, are looked for as whole words alone."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +115,10 @@ def case_names(all_series: tuple[DicomSeries, ...], prefix: str, keep_names: boo
     names: list[str] = []
     for series in all_series:
         first = series.frames[0]
-        personal = re.findall(r"[^\W_]+", f"{first.patient_name} {first.patient_id}".casefold())
         description = series.description
         if not keep_names:
             description = _DATE.sub("", description)
-            if any(len(part) >= _FEWEST_LETTERS and part in description.casefold() for part in personal):
+            if _tells(_folded(description), _folded(f"{first.patient_name} {first.patient_id}")):
                 description = ""
         parts = (prefix, first.patient_name if keep_names else "", f"{series.number:03d}", description)
         name = "_".join(part for part in map(_plain, parts) if part)
@@ -124,10 +127,25 @@ def case_names(all_series: tuple[DicomSeries, ...], prefix: str, keep_names: boo
     return names
 
 
+def _tells(description: str, patient: str) -> bool:
+    """Whether a description holds a part of what names a patient; both folded."""
+    words = re.findall(r"[^\W_]+", description)
+    parts = re.findall(r"[^\W_]+", patient)
+    return any(part in description if len(part) >= _FEWEST_LETTERS else part in words for part in parts)
+
+
+def _folded(text: str) -> str:
+    """Text without accents and capitals, so that spellings of a name compare equal."""
+    return _ascii(text).casefold()
+
+
+def _ascii(text: str) -> str:
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+
+
 def _plain(text: str) -> str:
     """Text as part of a file name: letters, digits and underscores, and no `_ti5`, which would mean a readout."""
-    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    words = re.sub(r"[^A-Za-z0-9]+", "_", ascii_text).strip("_")[:_LONGEST_NAME].strip("_")
+    words = re.sub(r"[^A-Za-z0-9]+", "_", _ascii(text)).strip("_")[:_LONGEST_NAME].strip("_")
     return re.sub(r"(?<![A-Za-z0-9])(ti)(?=\d)", r"\1_", words, flags=re.IGNORECASE)
 
 

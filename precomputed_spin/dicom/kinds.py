@@ -25,6 +25,7 @@ FOLDERS = {
 _SCOUT = re.compile(r"localiz|localis|scout|survey|\b3-?plane\b", re.IGNORECASE)
 _MOLLI = re.compile(r"molli", re.IGNORECASE)
 _SASHA = re.compile(r"(?<!m)(?<!m-)sasha|smart ?1 ?map|saturation recovery", re.IGNORECASE)
+_MULTIPARAMETRIC = re.compile(r"\bm[ _-]?sasha", re.IGNORECASE)
 _T2_PREPARED = re.compile(r"t2 ?-?prep|t2 ?-?map", re.IGNORECASE)
 _LATE = re.compile(r"\b(lge|psir|mde|late ?(gad|enh)\w*|delayed ?enh\w*)\b", re.IGNORECASE)
 _BALANCED = re.compile(r"tru ?fi|true ?fisp|\btfi\d?|\bb-?[ft]fe\b|balanced|fiesta|ssfp", re.IGNORECASE)
@@ -129,13 +130,16 @@ def _told(looks: _Looks) -> str | None:
         return "black_blood" if looks.images == 1 else None
     prepared = [frame.t2_preparation is not None for frame in looks.frames]
     named_prepared = bool(_T2_PREPARED.search(looks.names)) or "T2Preparation" in looks.scanning
+    several_times = looks.images > 1 and len(looks.inversion_ms) > 1
+    if _MULTIPARAMETRIC.search(looks.names) or (several_times and (any(prepared) or named_prepared)):
+        return None  # mSASHA: saturation and T2 preparation
     if any(prepared) or (looks.images > 1 and named_prepared and not looks.inversion_ms):
         return "t2prep_gre" if looks.balanced is False else "t2prep"
     if looks.images > 1 and _MOLLI.search(looks.names):
         return "molli"
     if looks.images > 1 and _SASHA.search(looks.names):
         return "sasha"
-    if looks.images > 1 and len(looks.inversion_ms) > 1:
+    if several_times:
         kinds = [name for name, is_it in (("molli", looks.inverted), ("sasha", looks.saturated)) if is_it]
         return kinds[0] if len(kinds) == 1 else None
     if looks.images == 1 and len(looks.inversion_ms) == 1 and (looks.inverted or _LATE.search(looks.names)):

@@ -65,6 +65,13 @@ def test_maps_that_are_none(maps, message):
         ContrastFromMaps(ALWAYS)({"image": None, "maps": maps})
 
 
+def test_a_background_of_zeros_makes_no_image_of_nan():
+    maps = torch.tensor([0.9, 1200.0, 60.0])[:, None, None, None].repeat(1, 1, 12, 12)
+    maps[..., :4, :] = 0
+    transform = ContrastFromMaps(ALWAYS, rng=np.random.default_rng(0))
+    assert all(torch.isfinite(transform({"image": None, "maps": maps})["image"]).all() for _ in range(30))
+
+
 def test_a_sample_tells_how_to_make_it_again():
     sample = Hearts(lambda sample: sample)[0]
     kept = sample["image"].clone()

@@ -139,6 +139,18 @@ def test_a_short_echo_time_is_none_in_seconds():
     read_recipe(changed, "mine.json")
 
 
+def test_echo_times_may_be_shorter_than_the_default_repetition_time():
+    entry = {"sequence": "lge_gre", "tr_ms": [2.0, 2.4], "te_ms": [0.9, 1.1]}
+    recipe = read_recipe({**description("lge"), "sequences": [entry]}, "mine.json")
+    assert recipe.draw_contrast(np.random.default_rng(0)).sequence.te_ms < 1.1
+
+
+def test_slow_flow_is_refused_where_flow_does_nothing():
+    flow = {"probability": 0.5, "share": [0.2, 0.4], "scale_mm": [10, 20], "at_rest": [0.5, 1.0]}
+    (line,) = refused({**description("molli"), "sequences": [{"sequence": "molli", "slow_flow": flow}]})
+    assert "sequences[0] (molli): it does not depend on the flow of blood: remove slow_flow" in line
+
+
 def test_share_of_synthesis():
     rng, recipe = np.random.default_rng(2), load_recipe("default")
     share = np.mean([recipe.draw_sample(rng) is not None for _ in range(2000)])

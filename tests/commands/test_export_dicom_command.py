@@ -17,6 +17,7 @@ from pydicom import dcmread
 
 from nnunet_phys.case_records import hashed, package_versions
 from nnunet_phys.commands import main
+from nnunet_phys.image_files import file_sha256
 from nnunet_phys.pictures import MADE_BY
 
 TIMES = [100.0, 1000.0, 1900.0, 2800.0, 3700.0, 180.0, 1080.0, 1980.0]
@@ -306,6 +307,10 @@ def test_maps_of_other_images_are_refused(results, export, refused, tmp_path):
     (report.parent / "study.json").write_text(json.dumps(study))
     refused(export("-maps", report.parent), "001_MOLLI: -maps ", "holds no maps of these images")
     _edit_json(report.parent / "study.json", sources={"001_MOLLI": source})
+    refused(export("-maps", report.parent), "001_MOLLI.json has changed since -maps was made")
+    made = {"mask": results / "masks" / "001_MOLLI.nii.gz", "description": results / "images" / "001_MOLLI.json"}
+    inputs = {name: file_sha256(path) for name, path in made.items()}
+    _edit_json(report.parent / "study.json", inputs={"001_MOLLI": inputs})
     (report / "001_MOLLI_T1map.nii.gz").write_bytes(b"")
     refused(export("-maps", report.parent), "001_MOLLI_T1map.nii.gz is missing or was changed since")
     refused(export("-maps", results), "study.json is not readable JSON")

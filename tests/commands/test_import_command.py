@@ -250,10 +250,13 @@ def test_names_of_patients_stay_in_the_header(scanner, imported, import_folder, 
     attributes = {"ScanningSequence": ("GR", "IR"), "SequenceVariant": "SP", "InversionTime": 280.0}
     for number, description in ((1, "LGE 2018-07-09 sax"), (2, "LGE jane"), (3, "LGE TI300"), (4, "LGE HOSP4711")):
         scanner.image(f"{number}", SeriesNumber=number, SeriesDescription=description, **attributes)
+    for number, description in ((5, "LGE 31.12.1950"), (6, "LGE 310150"), (7, "LGE 12-31-50 apex")):
+        scanner.image(f"{number}", SeriesNumber=number, SeriesDescription=description, **attributes)
     scans = imported()
     names = files(scans)
     assert [name for name in names if name.endswith("json")] == [
-        f"lge/{case}.json" for case in ("001_LGE_sax", "002", "003_LGE_TI_300", "004")
+        f"lge/{case}.json"
+        for case in ("001_LGE_sax", "002", "003_LGE_TI_300", "004", "005_LGE", "006_LGE", "007_LGE_apex")
     ]
     written = "".join(names) + "".join(path.read_text() for path in scans.rglob("*.json"))
     for image in scans.rglob("*.nii.gz"):
@@ -263,6 +266,46 @@ def test_names_of_patients_stay_in_the_header(scanner, imported, import_folder, 
     assert main(import_folder("named", "--keep_names", "-case", "study 1")) == 0
     path = tmp_path / "named" / "lge" / "study_1_Doe_Jane_002_LGE_jane.json"
     assert content(path)["patient"] == {"name": "Doe^Jane", "id": "HOSP4711", "study_date": "20180709"}
+
+
+@pytest.mark.parametrize(("name", "number", "description"), [("Ng^A", "99", "LGE NG"), ("Müller^H", "7", "LGE Muller")])
+def test_short_names_and_other_spellings_stay_in_the_header(scanner, imported, name, number, description):
+    attributes = {"ScanningSequence": ("GR", "IR"), "SequenceVariant": "SP", "InversionTime": 280.0}
+    attributes |= {"SpecificCharacterSet": "ISO_IR 100", "PatientName": name, "PatientID": number}
+    scanner.image("1", SeriesNumber=1, SeriesDescription=description, **attributes)
+    assert [name for name in files(imported()) if name.endswith("json")] == ["lge/001.json"]
+
+
+def test_stated_times_meet_the_images_that_the_header_ranks_alike(scanner, imported, tmp_path):
+    scanner.series(8, **{**MOLLI, "AcquisitionTime": None, "InversionTime": sorted(MOLLI_MS)})
+    stated = [time + 3 for time in MOLLI_MS]
+    (tmp_path / "protocol.json").write_text(json.dumps({"1": {"inversion_times_ms": stated}}))
+    folder = imported("-protocol", str(tmp_path / "protocol.json")) / "molli"
+    assert content(folder / "001_T1_MOLLI_pre.json")["inversion_times_ms"] == stated
+    for k, time in enumerate(MOLLI_MS):
+        image = values(folder / f"001_T1_MOLLI_pre_ti{k:02d}_0000.nii.gz")[0]
+        np.testing.assert_array_equal(image, scanner.pixels(sorted(MOLLI_MS).index(time)))
+
+
+def test_maps_of_slices_in_another_order_are_told_by_their_kind(scanner, imported):
+    comments = {"T1map": "MOLLI T1 Map", "Amap": "Signal(TI)=[___AMap___]-B*exp(-TI/T1star)"}
+    for z, kinds in enumerate((("T1map", "Amap"), ("Amap", "T1map"))):
+        for k, kind in enumerate(kinds):
+            scanner.image(
+                f"{z}{k}",
+                scanner.pixels(10 * z + (kind == "Amap")),
+                SeriesDescription="MOLLI_MAPS",
+                ImageComments=comments[kind],
+                InstanceNumber=2 * z + k,
+                ImagePositionPatient=[10 + 0.6 * 8 * z, 20 - 0.8 * 8 * z, 30],
+                EchoTime=None,
+                ImageType=["ORIGINAL", "PRIMARY", "P"],
+            )
+    references = imported() / "references"
+    for kind in comments:
+        stored = values(references / f"001_MOLLI_MAPS_{kind}.nii.gz")
+        expected = {scanner.pixels(10 * z + (kind == "Amap")).sum() for z in range(2)}
+        assert {image.sum() for image in stored} == expected
 
 
 def test_the_user_says_what_a_series_is(scanner, imported, tmp_path):

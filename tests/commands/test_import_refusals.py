@@ -17,6 +17,7 @@ from nnunet_phys.commands import main
 
 MOLLI_MS = [100.0, 1000.0, 1900.0, 2800.0, 3700.0, 180.0, 1080.0, 1980.0]
 MOLLI = {"SeriesDescription": "MOLLI", "InversionTime": MOLLI_MS}
+PAIRED_MS = [100.0, 101.0, 1100.0, 1101.0, 2100.0, 2101.0, 3100.0, 4100.0]
 
 
 def _unsupported_syntax(scanner):
@@ -100,6 +101,14 @@ SERIES = {
     "nothing that tells": (
         lambda scanner: scanner.series(3, SeriesDescription="new idea", InversionTime=[100.0, 200.0, 300.0]),
         "its header does not tell what it is. Found: 3 images; names 'new idea'",
+    ),
+    "mSASHA": (
+        lambda scanner: scanner.series(3, SeriesDescription="m_SASHA", InversionTime=[600.0, 610.0, 620.0]),
+        "its header does not tell what it is. Found: 3 images; names 'm SASHA",
+    ),
+    "an order that times do not tell": (
+        lambda scanner: scanner.series(8, **{**MOLLI, "AcquisitionTime": None, "InversionTime": PAIRED_MS}),
+        "which do not tell the order of acquisition. Give inversion_times_ms in that order with -protocol",
     ),
     "slices with different numbers of images": (
         lambda scanner: scanner.series(

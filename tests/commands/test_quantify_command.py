@@ -133,6 +133,16 @@ def content(report: Path) -> dict:
     return json.loads((report / "study.json").read_text())
 
 
+def test_a_slice_that_lost_its_cavity_is_no_apex(tmp_path):
+    patient, report = Patient(slices=3), tmp_path / "report"
+    labels = patient.labels.copy()
+    labels[0][labels[0] == LABELS["LV"]] = 0
+    write_study(tmp_path / "pre", patient.readouts(), labels, patient.geometry)
+    assert main(quantify(tmp_path / "pre", report)) == 0
+    assert "17" not in by_segment(report, "median_ms") and {row["slice"] for row in table(report)} == {"1", "2"}
+    assert any("slice 0: no cavity in the mask, and it is not the apex" in flag for flag in content(report)["flags"])
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_t1_of_each_segment_is_that_which_was_set(tmp_path, mirrored):
     patient, report = Patient(mirrored, 3), tmp_path / "report"

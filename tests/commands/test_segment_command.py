@@ -184,11 +184,45 @@ def test_what_is_finished_is_skipped_and_a_corrected_mask_stays(study, results, 
     assert (results / "masks" / f"{CASE}.nii.gz").is_file()
 
 
-def test_a_new_case_is_added_to_those_that_are_there(study, results):
-    assert main(segment(study.scans, results, "--readouts_only", "-only", "012*")) == 0
+def test_a_corrected_mask_is_not_undone_because_another_file_is_gone(study, results, edit_image, refused):
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    edit_image(results / "masks" / f"{CASE}.nii.gz", lambda mask: np.where(mask == 3, 0, mask))
+    (results / "images" / study.image(3).name).unlink()
+    refused(segment(study.scans, results, "--readouts_only"), "is gone, and ", f"{CASE}.nii.gz was corrected")
+
+
+def test_other_times_make_other_results(study, results, refused):
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    path = study.scans / "molli" / f"{CASE}.json"
+    path.write_text(path.read_text().replace("[", "[ ", 1))
+    refused(segment(study.scans, results, "--readouts_only"), f"from other images or another {CASE}.json")
+    assert main(segment(study.scans, results, "--readouts_only", "--overwrite")) == 0
+
+
+def _second_case(study) -> None:
     for path in [study.image(k) for k in range(8)]:
         shutil.copyfile(path, path.with_name(path.name.replace("012", "031")))
     shutil.copyfile(study.scans / "molli" / f"{CASE}.json", study.scans / "molli" / "031_MOLLI.json")
+
+
+def test_overwriting_chosen_cases_leaves_the_others(study, results, edit_image, refused):
+    _second_case(study)
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    other = results / "masks" / "031_MOLLI.nii.gz"
+    edit_image(other, lambda mask: np.where(mask == 3, 0, mask))
+    corrected, study.calls = other.read_bytes(), 0
+    assert main(segment(study.scans, results, "--readouts_only", "--overwrite", "-only", "012*")) == 0
+    assert study.calls == 8 and other.read_bytes() == corrected
+    assert sorted(record(results)["cases"]) == [CASE, "031_MOLLI"]
+    refused(
+        segment(study.scans, results, "--readouts_only", "--overwrite", "-only", "012*", "--keep_readouts"),
+        "holds results of 031_MOLLI of other settings (keep_readouts)",
+    )
+
+
+def test_a_new_case_is_added_to_those_that_are_there(study, results):
+    assert main(segment(study.scans, results, "--readouts_only", "-only", "012*")) == 0
+    _second_case(study)
     study.calls = 0
     assert main(segment(study.scans, results, "--readouts_only")) == 0
     assert study.calls == 8 and sorted(record(results)["cases"]) == [CASE, "031_MOLLI"]

@@ -97,6 +97,12 @@ def test_heat_grows_where_the_error_is_high():
     assert weights[3, 3] > weights[8, 8] > weights[0, 11]
 
 
+def test_weights_are_exact_in_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        weights = HeatMap(torch.tensor([1.7])).weights(torch.rand(2, 1, 8, 8))
+    assert weights.dtype == torch.float32 and float(weights.mean()) == pytest.approx(1, abs=1e-6)
+
+
 def test_an_unlabelled_batch_changes_nothing():
     heat_map = HeatMap(torch.tensor([2.0]))
     heat_map.learn(torch.rand(1, 4, 8, 8), torch.zeros(1, 1, 8, 8))

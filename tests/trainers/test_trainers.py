@@ -225,8 +225,13 @@ def test_a_rank_of_ddp(ready, monkeypatch, rank):
 
 
 def test_training_before_preprocess(tiny):
+    trainer = make(tiny, nnUNetTrainerPhys)
+    kept = Path(trainer.output_folder) / "recipe.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text("of an earlier training")
     with pytest.raises(RuntimeError) as caught:
-        make(tiny, nnUNetTrainerPhys).get_dataloaders()
+        trainer.get_dataloaders()
+    assert kept.read_text() == "of an earlier training"
     lines = str(caught.value).splitlines()
     assert len(lines) == 4 and all("`nnunet_phys preprocess -d 900 -c 2d`" in line for line in lines)
 

@@ -43,6 +43,14 @@ class _Settings:
 
 
 @dataclass(frozen=True)
+class _Inputs:
+    """Hashes of the files that decided about a case's maps, beside its images."""
+
+    mask: str
+    description: str
+
+
+@dataclass(frozen=True)
 class _Study:
     """What is read of study.json."""
 
@@ -51,6 +59,7 @@ class _Study:
     files: tuple[HashedFile, ...]
     sources: dict[str, SourceRecord | None] = field(default_factory=dict)
     post_sources: dict[str, SourceRecord | None] = field(default_factory=dict)
+    inputs: dict[str, _Inputs] = field(default_factory=dict)
 
     @property
     def has_ecv(self) -> bool:
@@ -172,14 +181,27 @@ class _Report:
             raise InputError(f"-maps {folder}: nnunet_phys quantify did not fill it. {_QUANTIFY}")
         return cls(folder, study, ending)
 
-    def maps(self, case: str, record: SourceRecord, mask: _Placed, grid: Geometry) -> dict[tuple[str, str], _Placed]:
+    def maps(
+        self, case: str, record: SourceRecord, mask: _Placed, path: Path, grid: Geometry
+    ) -> dict[tuple[str, str], _Placed]:
         """The maps of a case, by method and quantity.
 
+        Args:
+            case: the case's name.
+            record: the DICOM images that it was made from.
+            mask: its mask.
+            path: the mask's file.
+            grid: the mask's grid.
+
         Raises:
-            InputError: they were made from other images, lie on another grid than the mask, or were changed.
+            InputError: they were made from other images, with another mask or other times, lie on another grid than the
+                mask, or were changed.
         """
         if self.study.sources.get(case) != record:
             raise InputError(f"-maps {self.folder} holds no maps of these images. {_QUANTIFY_AGAIN}")
+        description = path.parents[1] / IMAGES / f"{case}.json"
+        if self.study.inputs.get(case) != _Inputs(file_sha256(path), file_sha256(description)):
+            raise InputError(f"{path} or {description} has changed since -maps was made. {_QUANTIFY_AGAIN}")
         hashes = {entry.file: entry.sha256 for entry in self.study.files}
         found = {}
         for method in self.study.settings.methods:
@@ -187,12 +209,12 @@ class _Report:
                 name = f"{method}/{case}_{quantity}{self.ending}"
                 if name not in hashes:
                     continue
-                path = inside(self.folder, name)
-                if not path.is_file() or file_sha256(path) != hashes[name]:
-                    raise InputError(f"{path} is missing or was changed since. {_QUANTIFY_AGAIN}")
-                if (attribute := grid.difference(Geometry.read(path))) is not None:
-                    raise InputError(f"{path} differs from the mask in {attribute}. {_QUANTIFY_AGAIN}")
-                found[method, quantity] = _Placed(mask.source, read_image(path))
+                file = inside(self.folder, name)
+                if not file.is_file() or file_sha256(file) != hashes[name]:
+                    raise InputError(f"{file} is missing or was changed since. {_QUANTIFY_AGAIN}")
+                if (attribute := grid.difference(Geometry.read(file))) is not None:
+                    raise InputError(f"{file} differs from the mask in {attribute}. {_QUANTIFY_AGAIN}")
+                found[method, quantity] = _Placed(mask.source, read_image(file))
         return found
 
 
@@ -217,14 +239,14 @@ def _case(
     if (attribute := grid.difference(there)) is not None:
         raise InputError(f"{path} differs from {images.series.title} in {attribute}. Segment the series as imported.")
     mask = _Placed(images, read_image(path))
-    maps = {} if report is None or source is None else report.maps(case, source, mask, there)
+    maps = {} if report is None or source is None else report.maps(case, source, mask, path, there)
     return _Case(mask, file_sha256(path) != made[name], maps)
 
 
 def _maker(record: SegmentRecord, cases: dict[str, _Case]) -> MaskMaker:
     """What made the masks of a series."""
     model = record.settings.get("model") or {}
-    named = ", ".join(str(model[part]) for part in ("dataset", "trainer", "plans") if part in model)
+    named = ", ".join(str(model[part]) for part in ("dataset", "trainer", "plans", "configuration") if part in model)
     return MaskMaker(record.versions.get("nnunet_phys", ""), named, any(case.corrected for case in cases.values()))
 
 

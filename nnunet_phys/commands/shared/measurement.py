@@ -64,8 +64,8 @@ class Measurement:
             for heart, level in by_slice.items()
         }
         flags = [*before.flags, *flags, *missing]
-        flags += [flag for heart in before.hearts for flag in regions[heart].flags()]
-        of_post = [flag for heart in pairs.values() for flag in regions[heart].flags()]
+        flags += [flag for heart in before.hearts if heart in regions for flag in regions[heart].flags()]
+        of_post = [flag for heart in pairs.values() if heart in regions for flag in regions[heart].flags()]
         flags += [f"{AFTER}{flag}" for flag in (*(() if after is None else after.flags), *of_post)]
         return cls(before, after, regions, pairs, tuple(flags))
 
@@ -111,7 +111,7 @@ class Measurement:
 
 
 def _levels(hearts: Sequence[HeartSlice], names: Sequence[Level] | None) -> tuple[dict[HeartSlice, Level], list[str]]:
-    """The level of each slice, from base to apex, and what is doubtful about their order."""
+    """The level of each slice, from base to apex, and what is doubtful about them; not of slices that lack a cavity."""
     axes = stacks(hearts)
     count = sum(len(axis.cavities) for axis in axes)
     if names is not None and (len(axes) > 1 or len(names) != count):
@@ -121,12 +121,17 @@ def _levels(hearts: Sequence[HeartSlice], names: Sequence[Level] | None) -> tupl
             "level for each, from base to apex."
         )
     levels: dict[HeartSlice, Level] = {}
+    flags = [flag for axis in axes for flag in axis.flags]
     for axis in axes:
         given = iter(axis.levels() if names is None else names) if axis.cavities else iter(())
-        for place in axis.places:
-            level: Level = next(given) if place in axis.cavities else "apex"
-            levels |= dict.fromkeys(place, level)
-    flags = [flag for axis in axes for flag in axis.flags]
+        last = max((axis.places.index(place) for place in axis.cavities), default=-1)
+        for number, place in enumerate(axis.places):
+            if place in axis.cavities:
+                levels |= dict.fromkeys(place, next(given))
+            elif number > last:
+                levels |= dict.fromkeys(place, "apex")
+            else:
+                flags += [f"{heart.title}: no cavity in the mask, and it is not the apex: left out" for heart in place]
     if len(axes) > 1:
         flags.append(f"slices lie in {len(axes)} planes, each with levels of its own")
     return levels, flags

@@ -70,6 +70,7 @@ class SegmentationModel:
             "dataset": predictor.plans_manager.dataset_name,
             "trainer": predictor.trainer_name,
             "plans": predictor.plans_manager.plans_name,
+            "configuration": folder.name.rpartition("__")[2],  # nnU-Net's folder: TRAINER__PLANS__CONFIGURATION
             "checkpoints": checkpoints,
         }
         labels = {name: int(code) for name, code in predictor.dataset_json["labels"].items() if name != "ignore"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from nnunet_phys.pictures import MADE_BY
 from nnunet_phys.precomputed_spin.dicom.image_set import REFERENCES
 from nnunet_phys.whole_files import remove_leftovers, working_folder, write_json, writing_alone
 
-_RECORD, _LABELS = "segment.json", "dataset.json"
+_RECORD, _LABELS, _MASKS = "segment.json", "dataset.json", "masks/"
 _CHOOSE = "Choose another folder with -o."
 _AGAIN = "Add --overwrite to make everything again, or choose another folder with -o."
 
@@ -27,7 +27,7 @@ class SegmentedFiles:
     """What is read of a case's entry in segment.json.
 
     Attributes:
-        images: the images that its results were made from.
+        images: the images that its results were made from, and their CASE.json.
         files: its results, named by their path in the folder.
     """
 
@@ -83,8 +83,11 @@ class SegmentationResults:
     folder: Path
     settings: dict[str, Any]
 
-    def check(self, overwrite: bool) -> None:
-        """Refuse a folder that holds anything but results of these settings, or of others if they may be replaced.
+    def check(self, overwrite: Collection[str]) -> None:
+        """Refuse a folder that holds anything but results of these settings, or of others if they are all replaced.
+
+        Args:
+            overwrite: names of the cases that are made again.
 
         Raises:
             InputError: it is refused.
@@ -102,23 +105,45 @@ class SegmentationResults:
         if record.generator != MADE_BY:
             raise InputError(f"-o {self.folder}: nnunet_phys did not make {_RECORD} there. {_CHOOSE}")
         differing = [name for name, value in self.settings.items() if record.settings.get(name) != value]
-        if differing and not overwrite:
+        kept = sorted(record.cases.keys() - set(overwrite))
+        if differing and kept:
             listed = ", ".join(differing)
-            raise InputError(f"-o {self.folder} holds results of other settings ({listed}). {_AGAIN}")
+            of_cases = f" of {kept[0]}{' and others' if len(kept) > 1 else ''}" if overwrite else ""
+            raise InputError(f"-o {self.folder} holds results{of_cases} of other settings ({listed}). {_AGAIN}")
 
-    def is_finished(self, case: str, images: tuple[Path, ...]) -> bool:
+    def is_finished(self, case: str, sources: tuple[Path, ...]) -> bool:
         """Whether a case has results. A mask that was corrected by hand stays as it is.
 
+        Args:
+            case: the case's name.
+            sources: its images, and CASE.json where there is one.
+
         Raises:
-            InputError: they were made from other images.
+            InputError: they were made from other files, or some are gone, but not a mask that was corrected.
         """
         record = SegmentRecord.read(self.folder)
         entry = None if record is None else record.cases.get(case)
-        if entry is None or not all(inside(self.folder, file.file).is_file() for file in entry.files):
+        if entry is None:
             return False
-        if [image.sha256 for image in entry.images] != [file_sha256(path) for path in images]:
-            raise InputError(f"{case}: its results in {self.folder} were made from other images. {_AGAIN}")
+        if missing := [file.file for file in entry.files if not inside(self.folder, file.file).is_file()]:
+            corrected = [file.file for file in entry.files if file.file.startswith(_MASKS) and self._differs(file)]
+            if corrected:
+                raise InputError(
+                    f"{case}: {self.folder / missing[0]} is gone, and {self.folder / corrected[0]} was corrected, "
+                    "which making the case again would undo. Bring the file back, or keep a copy of the mask and add "
+                    "--overwrite."
+                )
+            return False
+        if [source.sha256 for source in entry.images] != [file_sha256(path) for path in sources]:
+            raise InputError(
+                f"{case}: its results in {self.folder} were made from other images or another {case}.json. {_AGAIN}"
+            )
         return True
+
+    def _differs(self, file: HashedFile) -> bool:
+        """Whether a file of the folder is there and has changed since it was made."""
+        path = inside(self.folder, file.file)
+        return path.is_file() and file_sha256(path) != file.sha256
 
     def check_room(self, case: str, names: Iterable[str]) -> None:
         """Refuse to replace files that are not this folder's.
@@ -136,11 +161,11 @@ class SegmentationResults:
             if name not in ours and os.path.lexists(inside(self.folder, name)):
                 raise InputError(f"{case}: {self.folder / name} is there, and segment did not make it. {_CHOOSE}")
 
-    def begin(self, overwrite: bool, description: Mapping[str, Any], references: tuple[Path, ...]) -> None:
+    def begin(self, overwrite: Collection[str], description: Mapping[str, Any], references: tuple[Path, ...]) -> None:
         """Make room, and write dataset.json and what the scanner computed.
 
         Args:
-            overwrite: remove all results first.
+            overwrite: names of the cases whose results are removed first; others stay.
             description: content of dataset.json.
             references: files to copy into references/.
 
@@ -149,31 +174,29 @@ class SegmentationResults:
         """
         with writing_alone(self.folder):
             record = SegmentRecord.read(self.folder)
-            if overwrite and record is not None:
-                for name in record.named:
-                    inside(self.folder, name).unlink(missing_ok=True)
-                (self.folder / _RECORD).unlink()
-                record = None
-            if record is not None and all(inside(self.folder, file.file).is_file() for file in record.files):
-                return
+            cases = {} if record is None else self._content()["cases"]
+            if record is not None:
+                for name in record.cases.keys() & set(overwrite):
+                    for file in record.cases[name].files:
+                        inside(self.folder, file.file).unlink(missing_ok=True)
+                    del cases[name]
             with working_folder(self.folder, "segment") as scratch:
                 new = scratch / "new"
                 (new / REFERENCES).mkdir(parents=True)
                 write_json(new / _LABELS, dict(description))
                 for path in references:
                     shutil.copyfile(path, new / REFERENCES / path.name)
-                cases = {} if record is None else self._content()["cases"]
                 content = {"generator": MADE_BY, "versions": package_versions(), "settings": self.settings}
                 self._publish(new, {**content, "files": _hashed(new), "cases": cases})
 
-    def save(self, case: str, images: tuple[Path, ...], new: Path, entry: Mapping[str, Any]) -> None:
+    def save(self, case: str, sources: tuple[Path, ...], new: Path, entry: Mapping[str, Any]) -> None:
         """Write a case's entry, then move its files into the folder.
 
         The entry comes first: so the files of a killed process are known as ours, and the case is not finished.
 
         Args:
             case: the case's name.
-            images: the images that its results were made from.
+            sources: the images that its results were made from, and CASE.json where there is one.
             new: holds its files in their sub-folders, and nothing else.
             entry: what segment.json says about it; plain JSON.
 
@@ -182,8 +205,8 @@ class SegmentationResults:
         """
         with writing_alone(self.folder):
             content = self._content()
-            sources = [hashed(path, path.name) for path in images]
-            content["cases"][case] = {"images": sources, "files": _hashed(new), **entry}
+            hashes = [hashed(path, path.name) for path in sources]
+            content["cases"][case] = {"images": hashes, "files": _hashed(new), **entry}
             self._publish(new, content)
 
     def flags(self) -> list[str]:

@@ -44,6 +44,11 @@ class SeriesCase:
         return self.files.case
 
     @property
+    def sources(self) -> tuple[Path, ...]:
+        """All files that its mask is made from."""
+        return self.files.paths if self.description is None else (*self.files.paths, self.description)
+
+    @property
     def is_series(self) -> bool:
         """Whether its images show the same anatomy, so that they get one mask. The frames of a 4-D file do not."""
         return len(self.files.files) > 1

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation
 from nnunet_phys.quantification.planes import SlicePlane
 from nnunet_phys.quantification.region_values import SliceRegions
 from nnunet_phys.quantification.segments import SEGMENTS, levels_of, segment_map
-from nnunet_phys.quantification.stack import LongAxis, stacks
+from nnunet_phys.quantification.stack import LongAxis, same_position_mm, stacks
 
 ORIENTATIONS = [(0, False), (0, True), (63, False), (151, True), (180, False), (260, True)]
 
@@ -83,6 +83,19 @@ def test_muscle_without_cavity_is_the_apex(drawn_heart):
     assert axis.levels() == ["basal", "mid", "apical"] and len(axis.cavities) == 3 and axis.places[-1] == (tip,)
     regions = SliceRegions(tip, "apex", 1.5)
     assert set(regions.masks) == {"17", "global"} and not regions.flags()
+
+
+def test_far_slices_do_not_show_the_same_position(drawn_heart):
+    heart = drawn_heart(scales=(1.0, 0.8)).hearts[0]
+    apart = [replace(heart, plane=replace(heart.plane, spacing_mm=spacing)) for spacing in (8.0, 20.0)]
+    assert [same_position_mm(one, one) for one in apart] == [4.0, 5.0]
+
+
+def test_a_heart_on_the_right_side_is_flagged(drawn_heart):
+    hearts = drawn_heart(scales=(1.0, 0.8, 0.6)).hearts
+    turned = np.array([[-1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    right = [replace(h, plane=replace(h.plane, directions=h.plane.directions @ turned)) for h in hearts]
+    assert any("the apex points to the right or upwards" in flag for flag in LongAxis.of(right).flags)
 
 
 def test_a_wrong_header_is_flagged(drawn_heart):
