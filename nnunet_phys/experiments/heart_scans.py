@@ -83,8 +83,17 @@ def scan_training_heart(index: int, slices: int, varied: bool = False) -> Traini
     systole = bool(index % 2)
     if varied:
         shape = draw_shape(rng)
-        grid = {"shape": (192, 192), "pixel_mm": 1.6, "hidden_walls": bool(rng.random() < 0.5)}
-        heart = digital_heart(_TRAIN_SEED + index, slices, systole=systole, heart_shape=shape, stack=_WHOLE, **grid)
+        hidden_walls = bool(rng.random() < 0.5)
+        heart = digital_heart(
+            _TRAIN_SEED + index,
+            slices,
+            (192, 192),
+            1.6,
+            systole=systole,
+            hidden_walls=hidden_walls,
+            heart_shape=shape,
+            stack=_WHOLE,
+        )
     else:
         heart = digital_heart(_TRAIN_SEED + index, slices, systole=systole)
     signal = BSSFP(flip_angle_deg=rng.uniform(40, 60))(heart.maps).numpy()
