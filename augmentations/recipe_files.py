@@ -234,7 +234,8 @@ def _trial_faults(recipe: ContrastRecipe) -> tuple[str, ...]:
 
 def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
     """The first fault in a trial of one sequence, or None: images with all effects, then draws without."""
-    if entry.slow_flow is not None and "blood" not in {part.name for part in fields(entry.ranges.sequence)}:  # type: ignore[arg-type]
+    parameters = {part.name for part in fields(entry.ranges.sequence)}  # type: ignore[arg-type]  # a dataclass
+    if entry.slow_flow is not None and "blood" not in parameters:
         return "it does not depend on the flow of blood: remove slow_flow"
     maps = torch.tensor([[0.9, 0.8, 0.7, 0.0], [1550.0, 1050.0, 300.0, 1000.0], [220.0, 50.0, 64.0, 60.0]])
     always = partial(replace, probability=1.0)
