@@ -138,40 +138,40 @@ class AcquireImage(BasicTransform):
         return data_dict
 
 
-def _spacing_mm(case: Reservoir) -> tuple[float, float, float]:
-    slice_mm, row_mm, column_mm = (float(spacing) for spacing in case.spacing_mm)
+def _spacing_mm(reservoir: Reservoir) -> tuple[float, float, float]:
+    slice_mm, row_mm, column_mm = (float(spacing) for spacing in reservoir.spacing_mm)
     return slice_mm, row_mm, column_mm
 
 
 def synthesize(
-    maps: torch.Tensor, start: tuple[int, ...], case: Reservoir, draw: ContrastDraw
+    maps: torch.Tensor, start: tuple[int, ...], reservoir: Reservoir, draw: ContrastDraw
 ) -> tuple[torch.Tensor, Acquisition]:
     """Signed signal of a patch, as a z-score.
 
     Args:
         maps: PD, T1 (ms), T2 (ms) and distance to blood (mm) of the patch, (4, slices, rows, columns).
         start: index of the patch's first voxel in the case, three numbers.
-        case: reservoir of the case.
+        reservoir: a few voxels of the whole case.
         draw: the contrast.
 
     Returns:
         tensor (slices, rows, columns), and what `acquire` needs.
     """
-    voxel_mm = _spacing_mm(case)
+    voxel_mm = _spacing_mm(reservoir)
     maps, blood_mm = maps[:3], maps[3]
-    patch = grid_positions(start, tuple(maps.shape[1:]), tuple(case.shape), voxel_mm)
-    z, y, x = torch.from_numpy(case.position_mm)
+    positions = grid_positions(start, tuple(maps.shape[1:]), tuple(reservoir.shape), voxel_mm)
+    z, y, x = torch.from_numpy(reservoir.position_mm)
     points = z, y, x  # a tuple of three, for type checkers
-    flips_of_patch = draw.flip_angles(patch)
+    flips = draw.flip_angles(positions)
     flips_of_points = draw.flip_angles(points)
     table = draw.table(flips_of_points)
-    signal = draw.tabulated_signal(table, maps, patch, flips_of_patch, voxel_mm, blood_mm)
-    voxels, blood_mm_of_points = torch.from_numpy(case.voxels), torch.from_numpy(case.blood_mm)
-    reservoir = draw.tabulated_signal(table, voxels, points, flips_of_points, voxel_mm, blood_mm_of_points)
-    deviation, mean = torch.std_mean(reservoir, correction=0)
+    signal = draw.tabulated_signal(table, maps, positions, flips, voxel_mm, blood_mm)
+    voxels, blood_mm_of_points = torch.from_numpy(reservoir.voxels), torch.from_numpy(reservoir.blood_mm)
+    of_points = draw.tabulated_signal(table, voxels, points, flips_of_points, voxel_mm, blood_mm_of_points)
+    deviation, mean = torch.std_mean(of_points, correction=0)
     deviation = deviation.clamp_min(SMALLEST_DEVIATION)
-    acquisition = Acquisition(draw, reservoir, float(mean), float(deviation))
-    signal = draw.displaced(signal, patch)
+    acquisition = Acquisition(draw, of_points, float(mean), float(deviation))
+    signal = draw.displaced(signal, positions)
     return torch.add(-mean / deviation, signal, alpha=1 / acquisition.deviation), acquisition
 
 
@@ -188,15 +188,15 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     Returns:
         tensor of that shape, 0 in the padding.
     """
-    draw, case = acquisition.draw, acquisition.reservoir
+    draw, of_points = acquisition.draw, acquisition.reservoir
     padding = image == 0
     # 1. The signed signal again, from its z-score
     signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
     # 2. Blur, cut k-space and ghosts
     finished = draw.finish(signal)
     # 3. Mean and deviation of the case's image, noise included
-    reference = noise_reference(case)
-    deviation_of_case, mean_of_case = torch.std_mean(draw.shown(case.clone(), reference), correction=0)
+    reference = noise_reference(of_points)
+    deviation_of_case, mean_of_case = torch.std_mean(draw.detected(of_points.clone(), reference), correction=0)
     deviation, mean = float(deviation_of_case), float(mean_of_case)
     # 4. How step 2 changes them, measured on this image
     if finished is not signal:
@@ -207,7 +207,7 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
         mean += after[0] - before[0]
     deviation = max(deviation, SMALLEST_DEVIATION)
     # 5. Noise and magnitude, then the z-score; padding stays 0
-    image_shown = draw.shown(finished, reference)
+    image_shown = draw.detected(finished, reference)
     return torch.add(torch.tensor(-mean / deviation), image_shown, alpha=1 / deviation).masked_fill_(padding, 0)
 
 

@@ -220,9 +220,9 @@ class ContrastDraw:
         by_state = [signals(sequence, tissue, state, flip_angle_deg=flip_angles)[0] for sequence, state in self._states]
         signal = self._received(self._mixed(by_state, positions, blood_mm), positions, spacing_mm)
         bright = noise_reference(signal)
-        return self.shown(self.finish(self.displaced(signal, positions)), bright)
+        return self.detected(self.finish(self.displaced(signal, positions)), bright)
 
-    def shown(self, signal: torch.Tensor, bright: float) -> torch.Tensor:
+    def detected(self, signal: torch.Tensor, bright: float) -> torch.Tensor:
         """Magnitude with noise, or if phase-sensitive the signed signal with noise; may change `signal`."""
         if self.noise is not None:
             return self.noise(signal, bright, self.phase_sensitive)

@@ -39,7 +39,7 @@ class SyntheticImage:
             return self.draw.scan(maps.stack(), voxel_mm)
         still = replace(self.draw, noise=None).scan(maps.stack(), voxel_mm)
         moved = displace(still, self.shift_mm / voxel_mm[1], along_rows=True)
-        return self.draw.shown(moved, noise_reference(moved))  # noise is neither moved nor interpolated
+        return self.draw.detected(moved, noise_reference(moved))  # noise is neither moved nor interpolated
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON."""

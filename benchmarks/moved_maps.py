@@ -61,7 +61,7 @@ def main() -> None:
         ways = {
             "maps moved linearly": shown(draw.sequence, _signal(draw, moved["image"][1:])),
             "maps moved to the nearest voxel": shown(draw.sequence, coarse),
-            "noise of the recipe": draw.shown(moved["image"][0].clone(), noise_reference(signal)),
+            "noise of the recipe": draw.detected(moved["image"][0].clone(), noise_reference(signal)),
         }
         for name, image in ways.items():
             difference = ((image - right) / deviation).abs()
