@@ -227,13 +227,12 @@ def _inputs(study: SegmentedStudy) -> dict[str, dict[str, str]]:
     """Hashes of each case's mask and CASE.json, by which `export_dicom` knows that maps belong to them; plain JSON."""
     from nnunet_phys.image_files import file_sha256
 
-    return {
-        case.case: {
-            "mask": file_sha256(study.masks / f"{case.case}{study.ending}"),
-            "description": file_sha256(study.images / f"{case.case}.json"),
-        }
-        for case in study.cases
-    }
+    inputs = {}
+    for case in study.cases:
+        inputs[case.case] = {"mask": file_sha256(study.masks / f"{case.case}{study.ending}")}
+        if (description := study.images / f"{case.case}.json").is_file():  # else, the times stand in the files' names
+            inputs[case.case]["description"] = file_sha256(description)
+    return inputs
 
 
 def _write_maps(folder: Path, measurement: Measurement, maps: dict[str, list[T1Maps]], measured: ByMethod) -> None:

@@ -133,6 +133,17 @@ def content(report: Path) -> dict:
     return json.loads((report / "study.json").read_text())
 
 
+def test_times_may_stand_in_the_names_alone(tmp_path):
+    patient = Patient()
+    write_study(tmp_path / "pre", patient.readouts(), patient.labels, patient.geometry)
+    images = tmp_path / "pre" / "images"
+    (images / "012_MOLLI.json").unlink()
+    for i, time in enumerate(TIMES):
+        (images / f"012_MOLLI_ti{i:02d}_0000.nii.gz").rename(images / f"012_MOLLI_ti{time:g}_0000.nii.gz")
+    assert main(quantify(tmp_path / "pre", tmp_path / "report")) == 0
+    assert "description" not in content(tmp_path / "report")["inputs"]["012_MOLLI"]
+
+
 def test_a_slice_that_lost_its_cavity_is_no_apex(tmp_path):
     patient, report = Patient(slices=3), tmp_path / "report"
     labels = patient.labels.copy()

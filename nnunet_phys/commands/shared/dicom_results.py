@@ -47,7 +47,7 @@ class _Inputs:
     """Hashes of the files that decided about a case's maps, beside its images."""
 
     mask: str
-    description: str
+    description: str | None = None
 
 
 @dataclass(frozen=True)
