@@ -6,7 +6,7 @@ import argparse
 import logging
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.map_work import add_prior_arguments
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything, then segment case by case what is not finished."""
+    from nnunet_phys.commands.shared.segmentation_results import SegmentationResults
     from nnunet_phys.commands.shared.series_segmenter import SeriesSegmenter
     from nnunet_phys.progress import ProgressBar
     from nnunet_phys.whole_files import working_folder
@@ -78,11 +79,13 @@ def run(args: argparse.Namespace) -> None:
         "keep_readouts": args.keep_readouts,
     }
     segmenter = SeriesSegmenter(model, _codes(model.labels), translator, args.keep_readouts, read.ending)
-    results = _results(args, settings, read)
+    results = SegmentationResults(args.o, settings)
+    overwritten = _overwritten(args, read, results)
+    results.check(overwritten)
     todo = _left_to_do(args, results, read, segmenter)
     if todo:
         check_target(args.o, _bytes(todo))
-        results.begin(_overwritten(args, read), {**model.description, "file_ending": read.ending}, read.references)
+        results.begin(overwritten, {**model.description, "file_ending": read.ending}, read.references)
     for case in ProgressBar(todo, desc="segment", unit="case", disable=args.disable_progress_bar):
         with working_folder(args.o, case.case) as scratch:
             new = scratch / "new"
@@ -123,22 +126,12 @@ def _series(args: argparse.Namespace) -> tuple[SeriesFolder, SeriesTranslator | 
     return read, translator
 
 
-def _overwritten(args: argparse.Namespace, read: SeriesFolder) -> list[str]:
-    """Names of the cases that are made again whatever there is: with --overwrite, all that -only chooses."""
-    return [case.case for case in read.cases] if args.overwrite else []
-
-
-def _results(args: argparse.Namespace, settings: dict[str, Any], read: SeriesFolder) -> SegmentationResults:
-    """The folder of results, checked.
-
-    Raises:
-        InputError: as for `SegmentationResults.check`.
-    """
-    from nnunet_phys.commands.shared.segmentation_results import SegmentationResults
-
-    results = SegmentationResults(args.o, settings)
-    results.check(_overwritten(args, read))
-    return results
+def _overwritten(args: argparse.Namespace, read: SeriesFolder, results: SegmentationResults) -> set[str]:
+    """Names of the cases whose results are removed: with --overwrite, those that -only chooses, without it all."""
+    if not args.overwrite:
+        return set()
+    chosen = {case.case for case in read.cases}
+    return chosen if args.only else chosen | results.cases()
 
 
 def _left_to_do(

@@ -220,6 +220,16 @@ def test_overwriting_chosen_cases_leaves_the_others(study, results, edit_image, 
     )
 
 
+def test_overwriting_all_replaces_another_study(study, results):
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    _second_case(study)
+    for path in (study.scans / "molli").glob(f"{CASE}*"):
+        path.unlink()
+    (study.scans / "references" / f"{CASE}_T1map.nii.gz").unlink()
+    assert main(segment(study.scans, results, "--readouts_only", "--overwrite")) == 0
+    assert list(record(results)["cases"]) == ["031_MOLLI"] and not any(CASE in name for name in names(results))
+
+
 def test_a_new_case_is_added_to_those_that_are_there(study, results):
     assert main(segment(study.scans, results, "--readouts_only", "-only", "012*")) == 0
     _second_case(study)

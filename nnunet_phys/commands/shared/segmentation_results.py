@@ -111,6 +111,15 @@ class SegmentationResults:
             of_cases = f" of {kept[0]}{' and others' if len(kept) > 1 else ''}" if overwrite else ""
             raise InputError(f"-o {self.folder} holds results{of_cases} of other settings ({listed}). {_AGAIN}")
 
+    def cases(self) -> set[str]:
+        """Names of the cases that segment.json holds; none where there is none.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        record = SegmentRecord.read(self.folder)
+        return set() if record is None else set(record.cases)
+
     def is_finished(self, case: str, sources: tuple[Path, ...]) -> bool:
         """Whether a case has results. A mask that was corrected by hand stays as it is.
 
@@ -180,6 +189,9 @@ class SegmentationResults:
                     for file in record.cases[name].files:
                         inside(self.folder, file.file).unlink(missing_ok=True)
                     del cases[name]
+                if not cases:  # nothing stays: what the scanner computed belonged to the cases that are gone
+                    for file in record.files:
+                        inside(self.folder, file.file).unlink(missing_ok=True)
             with working_folder(self.folder, "segment") as scratch:
                 new = scratch / "new"
                 (new / REFERENCES).mkdir(parents=True)
