@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.image_files import Geometry
@@ -204,14 +205,11 @@ def _timed(sequence: str, frames: list[Frame], override: Override) -> tuple[list
 
 def _ranked(frames: list[Frame], times_ms: Sequence[float | None]) -> list[Frame]:
     """Images of unknown order in that of stated times: the image with the header's n-th time has the n-th of these."""
-    known = [frame for frame in frames if frame.inversion is not None]
-    if len(known) < len(frames) or None in times_ms:
+    told = [(frame.inversion.value, frame) for frame in frames if frame.inversion is not None]
+    if len(told) < len(frames) or None in times_ms:
         return frames
-    ascending = iter(sorted(known, key=lambda frame: frame.inversion.value if frame.inversion else 0.0))
-    placed: dict[int, Frame] = {}
-    for place in np.argsort(np.array(times_ms, float), kind="stable"):
-        placed[int(place)] = next(ascending)
-    return [placed[place] for place in range(len(frames))]
+    ascending = [frame for _, frame in sorted(told, key=lambda entry: entry[0])]
+    return [ascending[rank] for rank in rankdata(np.array(times_ms, float), "ordinal") - 1]
 
 
 def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
