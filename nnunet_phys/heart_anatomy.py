@@ -41,11 +41,18 @@ class HeartStack:
         first, last: least and greatest level of the first and of the last slice.
         ends: draw what real stacks show at their ends: great vessels and atria at the base, cavities that close towards
             the apex. The levels may then be below 0 and above 1.
+
+    Raises:
+        ValueError: levels beyond the heart without `ends`.
     """
 
     first: tuple[float, float] = (0.0, 0.1)
     last: tuple[float, float] = (0.85, 0.97)
     ends: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.ends and not all(0 <= level <= 1 for level in (*self.first, *self.last)):
+            raise ValueError(f"levels below 0 or above 1 need ends=True: {self}")
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,11 @@ def test_a_stack_may_reach_beyond_both_ends_of_the_heart(whole_hearts):
         assert there["MYO"][3:20].all()
 
 
+def test_levels_beyond_the_heart_need_its_ends():
+    with pytest.raises(ValueError, match="levels below 0 or above 1 need ends=True"):
+        HeartStack(last=(0.9, 1.1))
+
+
 def test_vessels_beside_the_base_are_blood_without_a_label(whole_hearts):
     blood = [TISSUE_NAMES.index(name) for name in ("blood", "venous blood")]
     areas = [(np.isin(heart.tissue, blood) & (heart.labels == 0)).sum((1, 2)) for heart in whole_hearts]
