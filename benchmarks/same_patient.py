@@ -84,14 +84,14 @@ def ratios_of(file: Path, prior: SpinPrior, labelled: bool) -> dict[str, tuple[f
     regions["oedema"] = (_core(pathology == OEDEMA), plain)
     fat = (maps.t1.numpy() < FAT_T1_MS) & (labels == 0) & (image > np.median(image[labels > 0]))
     regions |= {"fat": (_core(fat), plain), "fat, with STIR": (_core(fat), stir)}
-    found = {}
+    ratios = {}
     for name, (region, predicted) in regions.items():
         if region.sum() >= FEWEST and healthy.sum() >= FEWEST:
-            found[name] = (
+            ratios[name] = (
                 float(np.median(predicted[region]) / np.median(predicted[healthy])),
                 float(np.median(real[region]) / np.median(real[healthy])),
             )
-    return found
+    return ratios
 
 
 def _image(sequence: BlackBloodTSE, maps: SpinMaps) -> np.ndarray:
