@@ -175,8 +175,12 @@ def _heart(c: _Canvas, a: Anatomy, level: float, rng: np.random.Generator) -> No
                 r, t = depth * cavity, angle + rng.normal(0, 0.1)
                 muscle = c.inside(r * np.cos(t), r * np.sin(t), radius * size, 0.7 * radius * size, t)
                 c.paint(muscle & pool, "myocardium")
+        for _ in range(a.trabeculae):
+            t, r = rng.uniform(0, 2 * np.pi), rng.uniform(0.65, 1.0) * cavity
+            strand = c.inside(r * np.cos(t), r * np.sin(t), rng.uniform(1, 5), rng.uniform(0.8, 2.0), t)
+            c.paint(strand & pool, "myocardium")
     if has_rv:  # trabeculae of the right ventricle
-        for _ in range(rng.integers(0, 5)):
+        for _ in range(rng.integers(0, 5 + a.trabeculae)):
             t, r = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.9)
             x, y = centre[0] + r * rv_x * np.cos(t), centre[1] + r * rv_y * np.sin(t)
             c.paint(

@@ -18,6 +18,8 @@ class HeartShape:
         septum: thickness of the septum relative to the lateral wall.
         flattening: share of the left ventricle's radius that is missing on the septum's side, where the wall is
             straight, as under pressure from the right ventricle; 0 to below 0.8.
+        trabeculae: muscle strands in every slice of the left cavity, which belong to the cavity; the right one has, on
+            average, half as many beside its usual ones.
     """
 
     cavity: float = 1.0
@@ -25,12 +27,15 @@ class HeartShape:
     rv: float = 1.0
     septum: float = 1.0
     flattening: float = 0.0
+    trabeculae: int = 0
 
     def __post_init__(self) -> None:
         if min(self.cavity, self.wall, self.rv, self.septum) <= 0:
             raise ValueError(f"cavity, wall, rv and septum must be above 0: {self}")
         if not 0 <= self.flattening < 0.8:
             raise ValueError(f"flattening is 0 to below 0.8, got {self.flattening:g}")
+        if self.trabeculae < 0:
+            raise ValueError(f"trabeculae must not be negative, got {self.trabeculae}")
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class Anatomy:
     fat_pad: float
     septal_excess: float
     flattening: float
+    trabeculae: int
     papillary: tuple
     lung_vessels: np.ndarray
     organ_vessels: np.ndarray
@@ -112,17 +118,29 @@ class Anatomy:
     ends: HeartEnds = HeartEnds()
 
 
-def draw_shape(rng: np.random.Generator) -> HeartShape:
-    """Draw a shape, healthy or diseased. Assumed: spreads that reach what moderate to severe disease does."""
-    cavity, wall, rv = (float(np.exp(rng.normal(0, spread))) for spread in (0.2, 0.25, 0.2))
-    septum = float(np.exp(rng.normal(0.1, 0.25)))
-    flattening = float(rng.uniform(0, 0.4)) if rng.random() < 0.3 else 0.0
+def draw_shape(rng: np.random.Generator, systole: bool) -> HeartShape:
+    """Draw a shape, healthy or diseased.
+
+    Assumed: spreads that reach what moderate to severe disease does; in systole, cavities that are squeezed further
+    than `draw_anatomy` does, with a wall that thickens, since muscle keeps its volume.
+
+    Args:
+        rng: random generator.
+        systole: the heart is drawn in end systole.
+    """
+    cavity, wall, rv = np.exp(rng.normal(0, (0.2, 0.25, 0.2)))
+    if systole:
+        squeeze = rng.uniform(0.55, 1.0)
+        cavity, wall, rv = cavity * squeeze, wall / np.sqrt(squeeze), rv * rng.uniform(0.65, 1.0)
+    septum = np.exp(rng.normal(0.1, 0.25))
+    flattening = rng.uniform(0, 0.4) if rng.random() < 0.3 else 0.0
     return HeartShape(
-        float(np.clip(cavity, 0.6, 1.6)),
-        float(np.clip(wall, 0.55, 2.0)),
-        float(np.clip(rv, 0.6, 1.6)),
+        float(np.clip(cavity, 0.4, 1.6)),
+        float(np.clip(wall, 0.55, 2.4)),
+        float(np.clip(rv, 0.5, 1.6)),
         float(np.clip(septum, 0.8, 2.0)),
-        flattening,
+        float(flattening),
+        int(rng.integers(0, 16)),
     )
 
 
@@ -185,6 +203,7 @@ def draw_anatomy(rng: np.random.Generator, systole: bool, hidden_walls: bool, sh
         fat_pad=rng.gamma(2.0, 2.5),
         septal_excess=(shape.septum - 1) / (shape.septum + 1),
         flattening=shape.flattening,
+        trabeculae=shape.trabeculae,
         papillary=tuple((rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 0.78), rng.uniform(2.0, 5.5)) for _ in range(3)),
         lung_vessels=np.stack(
             [rng.uniform(-60, 170, n_lung), rng.uniform(-150, 90, n_lung), rng.gamma(3.0, 0.6, n_lung) + 0.6], -1

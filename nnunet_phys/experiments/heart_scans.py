@@ -77,18 +77,18 @@ def scan_training_heart(index: int, slices: int, varied: bool = False) -> Traini
     Args:
         index: the number.
         slices: short-axis slices.
-        varied: a heart of any shape, from above the base to below the apex, in pixels of 1.6 instead of 2.5 mm.
+        varied: a heart of any shape, from above the base to below the apex, in pixels of 2.0 instead of 2.5 mm.
     """
     rng = np.random.default_rng([_TRAIN_SEED, index])
     systole = bool(index % 2)
     if varied:
-        shape = draw_shape(rng)
+        shape = draw_shape(rng, systole)
         hidden_walls = bool(rng.random() < 0.5)
         heart = digital_heart(
             _TRAIN_SEED + index,
             slices,
-            (192, 192),
-            1.6,
+            (160, 160),
+            2.0,
             systole=systole,
             hidden_walls=hidden_walls,
             heart_shape=shape,

@@ -125,9 +125,9 @@ def test_the_septum_is_as_thick_as_asked():
     assert np.median(distance[beside_rv]) > 1.5 * np.quantile(distance[outer], 0.2)
 
 
-@pytest.mark.parametrize("fault", [{"wall": 0.0}, {"flattening": 0.9}, {"flattening": -0.1}])
+@pytest.mark.parametrize("fault", [{"wall": 0.0}, {"flattening": 0.9}, {"flattening": -0.1}, {"trabeculae": -1}])
 def test_impossible_shapes_are_refused(fault):
-    with pytest.raises(ValueError, match=r"above 0|flattening is 0"):
+    with pytest.raises(ValueError, match=r"above 0|flattening is 0|trabeculae must not"):
         HeartShape(**fault)
 
 
@@ -157,8 +157,33 @@ def test_vessels_beside_the_base_are_blood_without_a_label(whole_hearts):
     assert sum(area[:3].mean() > 2 * area[12:20].mean() for area in areas) >= 5
 
 
-def test_drawn_shapes_are_possible_and_differ():
+def test_trabeculae_are_muscle_inside_the_cavities():
+    shape = (256, 256)
+    smooth, strands = (
+        digital_heart(5, 5, shape, 1.25, heart_shape=HeartShape(trabeculae=number)) for number in (0, 15)
+    )
+    muscle = TISSUE_NAMES.index("myocardium")
+    area = {}
+    for name in ("LV", "RV"):
+        cavity = smooth.labels[1] == LABELS[name]
+        area[name] = [int((heart.tissue[1][cavity] == muscle).sum()) for heart in (smooth, strands)]
+        assert (strands.labels[1][cavity] == LABELS[name]).mean() > 0.97
+    assert area["LV"][1] > area["LV"][0] + 100 and area["RV"][1] > area["RV"][0]
+
+
+@pytest.mark.parametrize("systole", [False, True])
+def test_drawn_shapes_are_possible_and_differ(systole):
     rng = np.random.default_rng(0)
-    shapes = [draw_shape(rng) for _ in range(200)]
-    assert 0.6 <= min(s.cavity for s in shapes) < 0.8 and 1.3 < max(s.cavity for s in shapes) <= 1.6
+    shapes = [draw_shape(rng, systole) for _ in range(200)]
+    cavities = [s.cavity for s in shapes]
+    assert 0.4 <= min(cavities) < 0.8 and (1.0 if systole else 1.3) < max(cavities) <= 1.6
     assert 0.15 < np.mean([s.flattening > 0 for s in shapes]) < 0.45
+    assert {s.trabeculae for s in shapes} == set(range(16))
+
+
+def test_a_squeezed_cavity_has_a_thicker_wall():
+    rng = np.random.default_rng(0)
+    shapes = [draw_shape(rng, systole=True) for _ in range(400)]
+    small = np.array([s.cavity for s in shapes]) < np.median([s.cavity for s in shapes])
+    walls = np.array([s.wall for s in shapes])
+    assert np.median(walls[small]) > 1.05 * np.median(walls[~small])
