@@ -18,7 +18,7 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunet_phys.augmentations.contrast_draw import SMALLEST_DEVIATION, ContrastDraw, noise_reference
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.fields import grid_positions
-from nnunet_phys.forward import shown
+from nnunet_phys.forward import image_of
 from nnunet_phys.reservoir import Reservoir
 
 
@@ -200,8 +200,8 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     deviation, mean = float(deviation_of_case), float(mean_of_case)
     # 4. How step 2 changes them, measured on this image
     if finished is not signal:
-        before = _statistics(shown(draw.sequence, signal), padding)
-        after = _statistics(shown(draw.sequence, finished), padding)
+        before = _statistics(image_of(draw.sequence, signal), padding)
+        after = _statistics(image_of(draw.sequence, finished), padding)
         half = 0.5 * deviation * deviation  # a patch may differ from the case: no effect changes the case by more
         deviation = math.sqrt(deviation**2 + min(max(after[1] ** 2 - before[1] ** 2, -half), half))
         mean += after[0] - before[0]

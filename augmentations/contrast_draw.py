@@ -20,7 +20,7 @@ from nnunet_phys.fields import (
     grid_positions,
     on_coarse_grid,
 )
-from nnunet_phys.forward import shown, signals
+from nnunet_phys.forward import image_of, signals
 from nnunet_phys.infarct import Infarct, blood_distance
 from nnunet_phys.json_files import structure
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling, displace
@@ -112,7 +112,7 @@ class ContrastDraw:
         """Sequence and state of all tissue, and where there are such parts, of slow blood, a region and an infarct."""
         states = [(self.sequence, self.tissue)]
         if self.slow_flow is not None:
-            states.append((self.sequence.given(blood=0.0), self.tissue))
+            states.append((self.sequence.varying(blood=0.0), self.tissue))
         others = (self.region_tissue, self.infarct_tissue)
         return states + [(self.sequence, state) for state in others if state is not None]
 
@@ -226,7 +226,7 @@ class ContrastDraw:
         """Magnitude with noise, or if phase-sensitive the signed signal with noise; may change `signal`."""
         if self.noise is not None:
             return self.noise(signal, bright, self.phase_sensitive)
-        return shown(self.sequence, signal)
+        return image_of(self.sequence, signal)
 
     def finish(self, signal: torch.Tensor) -> torch.Tensor:
         """Apply the effects on the image (blur, cut k-space, ghosts) to a signed signal without noise."""

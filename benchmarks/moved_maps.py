@@ -24,7 +24,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw, noise_reference
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.digital_heart import digital_heart
-from nnunet_phys.forward import shown, signals
+from nnunet_phys.forward import image_of, signals
 from nnunet_phys.spin import SpinMaps
 
 SHAPE, PATCH, PIXEL_MM, SEED = (224, 224), (160, 160), 1.5, 7_200_000
@@ -55,12 +55,12 @@ def main() -> None:
         moved = linear.apply(dict(sample), **parameters)
         coarse = nearest.apply(dict(sample), **parameters)["image"][0]
         inside = moved["image"][1] > 0  # padding has no PD
-        right = shown(draw.sequence, moved["image"][0])
+        right = image_of(draw.sequence, moved["image"][0])
         deviation = right[inside].std()
         outline = _outline(moved["segmentation"][0].numpy())
         ways = {
-            "maps moved linearly": shown(draw.sequence, _signal(draw, moved["image"][1:])),
-            "maps moved to the nearest voxel": shown(draw.sequence, coarse),
+            "maps moved linearly": image_of(draw.sequence, _signal(draw, moved["image"][1:])),
+            "maps moved to the nearest voxel": image_of(draw.sequence, coarse),
             "noise of the recipe": draw.detected(moved["image"][0].clone(), noise_reference(signal)),
         }
         for name, image in ways.items():

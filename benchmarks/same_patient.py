@@ -23,7 +23,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion
 from scipy.stats import spearmanr
 
-from nnunet_phys.forward import shown, signals
+from nnunet_phys.forward import image_of, signals
 from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
@@ -95,7 +95,7 @@ def ratios_of(file: Path, prior: SpinPrior, labelled: bool) -> dict[str, tuple[f
 
 
 def _image(sequence: BlackBloodTSE, maps: SpinMaps) -> np.ndarray:
-    return shown(sequence, signals(sequence, maps)[0]).numpy()
+    return image_of(sequence, signals(sequence, maps)[0]).numpy()
 
 
 def _core(mask: np.ndarray) -> np.ndarray:

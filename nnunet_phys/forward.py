@@ -37,10 +37,10 @@ def signals(
     blood = None
     if state is not None:
         maps, blood = state(maps, kinds)
-    signal = sequence.given(flip_angle_deg, blood)(maps)
+    signal = sequence.varying(flip_angle_deg, blood)(maps)
     return signal if sequence.is_series else signal[None]
 
 
-def shown(sequence: PulseSequence, signal: torch.Tensor) -> torch.Tensor:
+def image_of(sequence: PulseSequence, signal: torch.Tensor) -> torch.Tensor:
     """The image of a signed signal: its magnitude, or the signal itself if the sequence is phase-sensitive (PSIR)."""
     return signal if sequence.phase_sensitive else signal.abs()

@@ -98,20 +98,20 @@ def _reason(error: BaseException, _: type | None) -> str:
 
 def _number(value: Any, _: type) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{shown(value)} is not a finite number")
+        raise ValueError(f"{short_json(value)} is not a finite number")
     return float(value)
 
 
 def _whole(value: Any, _: type) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
-        raise ValueError(f"{shown(value)} is not a whole number")
+        raise ValueError(f"{short_json(value)} is not a whole number")
     return int(value)
 
 
 def _exactly(kind: type, name: str) -> Callable[[Any, type], Any]:
     def check(value: Any, _: type) -> Any:
         if not isinstance(value, kind):
-            raise ValueError(f"{shown(value)} is not {name}")
+            raise ValueError(f"{short_json(value)} is not {name}")
         return value
 
     return check
@@ -122,7 +122,7 @@ def _checked(hook: Callable, kinds: type | tuple[type, ...], name: str) -> Calla
 
     def structure_checked(value: Any, kind: type) -> Any:
         if not isinstance(value, kinds):
-            raise ValueError(f"{shown(value)} is not {name}")
+            raise ValueError(f"{short_json(value)} is not {name}")
         return hook(value, kind)
 
     return structure_checked
@@ -160,7 +160,7 @@ def _converter(extra: bool) -> cattrs.Converter:
 
         def structure_tuple(value: Any, _: type) -> tuple:
             if len(value) != len(parts):
-                raise ValueError(f"{shown(value)} is not a list of {len(parts)} values")
+                raise ValueError(f"{short_json(value)} is not a list of {len(parts)} values")
             return tuple(converter.structure(item, part) for item, part in zip(value, parts, strict=True))
 
         return _checked(structure_tuple, (list, tuple), f"a list of {len(parts)} values")
@@ -185,7 +185,7 @@ def _converter(extra: bool) -> cattrs.Converter:
     return converter
 
 
-def shown(value: Any) -> str:
+def short_json(value: Any) -> str:
     """A value as JSON, cut to 40 characters."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -10,7 +10,7 @@ from dataclasses import Field, dataclass
 from functools import partial
 from typing import Any
 
-from nnunet_phys.json_files import shown
+from nnunet_phys.json_files import short_json
 
 Range = tuple[float, float]
 """(Least, greatest), drawn uniformly unless its field says otherwise."""
@@ -55,7 +55,7 @@ class Quantity:
         Raises:
             ValueError: the number is out of bounds or looks like another unit.
         """
-        self._check(shown(value), value, value)
+        self._check(short_json(value), value, value)
 
     def check_range(self, ends: Range | None) -> None:
         """Refuse a range.
@@ -67,8 +67,8 @@ class Quantity:
             return
         low, high = ends
         if low > high:
-            raise ValueError(f"{shown(list(ends))} is reversed: write [{high:g}, {low:g}]")
-        self._check(shown([round(low, 12), round(high, 12)]), low, high)
+            raise ValueError(f"{short_json(list(ends))} is reversed: write [{high:g}, {low:g}]")
+        self._check(short_json([round(low, 12), round(high, 12)]), low, high)
 
     def _check(self, text: str, low: float, high: float) -> None:
         unit = f" {self.unit}" if self.unit else ""

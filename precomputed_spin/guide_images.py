@@ -94,7 +94,7 @@ def observe(maps: SpinMaps, sequence: PulseSequence, reference: torch.Tensor, rn
     # 3. What a user does not know: the actual flip angle and the gain
     assumed = sequence
     if sequence.flip_angle_deg is not None:
-        assumed = sequence.given(sequence.flip_angle_deg * rng.uniform(*_FLIP_ANGLE_FACTOR))
+        assumed = sequence.varying(sequence.flip_angle_deg * rng.uniform(*_FLIP_ANGLE_FACTOR))
     expected = float(bright_level(signals(assumed, SpinMaps.unstack(reference)).abs()))
     images = images * (expected / level * math.exp(rng.uniform(-_MOST_LOG_GAIN, _MOST_LOG_GAIN)))
     return Observation(assumed, images, expected, 0.0, saturated, signed)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.case_records import begin_case, record_path, save_record
-from nnunet_phys.forward import shown, signals
+from nnunet_phys.forward import image_of, signals
 from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.map_files import map_paths, save_maps
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
@@ -147,7 +147,7 @@ def save_translation(
         InputError: a file cannot be written.
     """
     case = inferred.scan.case
-    images = shown(sequence, signals(sequence, inferred.maps))
+    images = image_of(sequence, signals(sequence, inferred.maps))
     paths = translation_paths(folder, case, ending, sequence)
     with writing_alone(folder):
         begin_case(folder, case, paths, record)

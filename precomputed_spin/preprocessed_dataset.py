@@ -13,7 +13,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_t
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.json_files import load_json, shown, structure
+from nnunet_phys.json_files import load_json, short_json, structure
 from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 
 Index = int | slice
@@ -122,7 +122,7 @@ def _check_folder_name(name: str) -> None:
 
 def _check_positive(values: tuple[float, ...]) -> None:
     if len(values) not in (2, 3) or min(values) <= 0:
-        raise ValueError(f"{shown(values)} are not 2 or 3 numbers above 0")
+        raise ValueError(f"{short_json(values)} are not 2 or 3 numbers above 0")
 
 
 @dataclass(frozen=True)

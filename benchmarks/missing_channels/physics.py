@@ -12,7 +12,7 @@ from missing_channels.protocol import CHANNELS, PIXEL_MM, SEQUENCES
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.completion.slices import Brightness
 from nnunet_phys.completion.synthetic_slices import RECIPE, entries_of
-from nnunet_phys.forward import shown, signals
+from nnunet_phys.forward import image_of, signals
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.scan import Scan, Series
@@ -45,7 +45,7 @@ class Physics:
         series = tuple(Series(sequences[channel], bright[None, :, channel]) for channel in read)
         (inferred,) = infer_maps([Scan("case", series, (PIXEL_MM, PIXEL_MM))], self.prior)
         state = LATE if CHANNELS[wanted] == "LGE" else None
-        signal = shown(sequences[wanted], signals(sequences[wanted], inferred.maps, state)[0])
+        signal = image_of(sequences[wanted], signals(sequences[wanted], inferred.maps, state)[0])
         return Brightness.of(signal.numpy()).to_network(signal)
 
 

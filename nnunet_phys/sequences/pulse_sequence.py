@@ -83,7 +83,7 @@ class PulseSequence(ABC):
         """One sequence per image of a series, in its order; the sequence itself if it makes one image."""
         return [self]
 
-    def given(self, flip_angle_deg: NumberOrMap | None = None, blood: NumberOrMap | None = None) -> Self:
+    def varying(self, flip_angle_deg: NumberOrMap | None = None, blood: NumberOrMap | None = None) -> Self:
         """This sequence with values that vary from voxel to voxel; those that it does not depend on are ignored.
 
         Args:

@@ -68,8 +68,8 @@ def records():
 @pytest.fixture
 def page(records, tmp_path):
     """Paths of the page and of the README."""
-    for each in records:
-        each.save(tmp_path / "work" / "runs")
+    for run in records:
+        run.save(tmp_path / "work" / "runs")
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmark -->\nold 99.9\n<!-- end of benchmark -->\nafter\n")
     report.run(Namespace(work=[tmp_path / "work"], o=tmp_path / "docs" / "benchmark.md", readme=readme))
@@ -83,8 +83,8 @@ def row(text: str, title: str, number: int = 0) -> list[str]:
 
 
 def test_records_survive_writing(records, tmp_path):
-    for each in records:
-        each.save(tmp_path)
+    for run in records:
+        run.save(tmp_path)
     assert read_records(tmp_path) == sorted(records, key=lambda r: r.name)
     (tmp_path / "other.json").write_text((tmp_path / f"{records[0].name}.json").read_text())
     with pytest.raises(InputError, match=r"is the record of digital__phys__seed0. Name it so"):
@@ -159,8 +159,8 @@ def test_what_cannot_be_reported_is_refused(records, tmp_path):
     arguments = Namespace(work=[tmp_path], o=tmp_path / "benchmark.md", readme=None)
     with pytest.raises(InputError, match="runs holds no runs"):
         report.run(arguments)
-    for each in records:
-        each.save(tmp_path / "runs")
+    for run in records:
+        run.save(tmp_path / "runs")
     arguments.readme = tmp_path / "README.md"
     arguments.readme.write_text("no marks\n")
     with pytest.raises(InputError, match=r"README.md needs one line <!-- benchmark -->"):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
 from nnunet_phys.commands.shared.gallery_rows import muscle_t1_t2, trained_contrasts
-from nnunet_phys.forward import shown, signals
+from nnunet_phys.forward import image_of, signals
 from nnunet_phys.pictures import MAP_COLOURS, MAP_WINDOWS, grey_limits
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
@@ -56,7 +56,7 @@ def slice_figure(view: SliceView, sequence: PulseSequence) -> Figure:
         sequence: the sequence of the image, or the series of which the image is the first.
     """
     slice_maps = view.maps.map(lambda values: values[None])
-    simulated = shown(sequence, signals(sequence, slice_maps))[0, 0].numpy()
+    simulated = image_of(sequence, signals(sequence, slice_maps))[0, 0].numpy()
     gain = (view.image * simulated).sum() / max(np.square(simulated).sum(), np.finfo(np.float32).tiny)
     height, width = (n * mm for n, mm in zip(view.image.shape, view.voxel_mm[1:], strict=True))
     panel_height = min(max(_PANEL * height / width, _LEAST_HEIGHT), _MOST_HEIGHT)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_phys.commands.shared.map_work import MOST_SLICES
-from nnunet_phys.forward import shown, signals
+from nnunet_phys.forward import image_of, signals
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
 from nnunet_phys.precomputed_spin.map_work import MapWork
 from nnunet_phys.precomputed_spin.prior import SpinPrior
@@ -64,4 +64,4 @@ class SeriesTranslator:
         scan = load_scan(job)
         (inferred,) = infer_maps([scan], self.prior, batch=min(scan.shape[0], MOST_SLICES))
         sequence = BSSFP()
-        return shown(sequence, signals(sequence, inferred.maps))[0].numpy()
+        return image_of(sequence, signals(sequence, inferred.maps))[0].numpy()
