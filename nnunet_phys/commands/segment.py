@@ -108,7 +108,9 @@ def _model(args: argparse.Namespace) -> SegmentationModel:
 
 
 def _series(args: argparse.Namespace) -> tuple[SeriesFolder, SeriesTranslator | None]:
-    """The cases, and what translates them if any can be translated.
+    """The cases, and what translates those that can be translated; None with --readouts_only.
+
+    The translator does not depend on the cases, since it belongs to the settings that all cases of a folder share.
 
     Raises:
         InputError: as for `SeriesFolder.read` and `SeriesTranslator`.
@@ -116,13 +118,12 @@ def _series(args: argparse.Namespace) -> tuple[SeriesFolder, SeriesTranslator | 
     from nnunet_phys.commands.shared.series_cases import SeriesFolder
 
     read = SeriesFolder.read(args.i, args.only, not args.readouts_only)
-    jobs = [case.job for case in read.cases if case.job is not None]
-    if not jobs:
+    if args.readouts_only:
         return read, None
     from nnunet_phys.commands.shared.series_translation import SeriesTranslator  # imports diffusers
 
     translator = SeriesTranslator.load(args.prior, args.device, args.scaling)
-    translator.check(jobs, read.reader)
+    translator.check([case.job for case in read.cases if case.job is not None], read.reader)
     return read, translator
 
 

@@ -234,6 +234,14 @@ def test_a_new_case_is_added_to_those_that_are_there(study, results):
     assert study.calls == 8 and sorted(record(results)["cases"]) == [CASE, "031_MOLLI"]
 
 
+def test_series_are_added_to_single_images_though_only_they_are_translated(study, results, prior):
+    write(study.scans / "molli" / "lge_0000.nii.gz", study.still[0])
+    assert main(segment(study.scans, results, "-prior", prior, "-only", "lge")) == 0
+    assert main(segment(study.scans, results, "-prior", prior)) == 0
+    cases = record(results)["cases"]
+    assert sorted(cases) == [CASE, "lge"] and "translated" in cases[CASE]["readouts"]
+
+
 def test_other_settings_are_refused_until_overwritten(study, results, refused):
     assert main(segment(study.scans, results, "--readouts_only", "--keep_readouts")) == 0
     before = names(results)
