@@ -95,15 +95,15 @@ def run(args: argparse.Namespace) -> None:
                 elif seed == args.seeds[0]:
                     print(f"left out: {method.name} on {training.name}, {reason}")
     spent: list[float] = []
-    for number, each in enumerate(runs):
+    for number, planned in enumerate(runs):
         left = ""
         if spent:
             minutes = sum(spent) / len(spent) * (len(runs) - number) / 60
             left = f", about {minutes:.0f} min left" if minutes < 120 else f", about {minutes / 60:.1f} h left"
-        print(f"== run {number + 1} of {len(runs)}: {name_of(each)}{left}", flush=True)
+        print(f"== run {number + 1} of {len(runs)}: {name_of(planned)}{left}", flush=True)
         start = time.monotonic()
-        suited = {n: t for n, t in tests.items() if args.tests or t.test_set.suits(each.training.name)}
-        if do_run(each, suited):
+        suited = {n: t for n, t in tests.items() if args.tests or t.test_set.suits(planned.training.name)}
+        if do_run(planned, suited):
             spent.append(time.monotonic() - start)
 
 

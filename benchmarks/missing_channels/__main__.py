@@ -1,6 +1,7 @@
 """A missing channel of MyoPS's patients, made by several methods and compared with the acquired one.
 
     python benchmarks/missing_channels run -work FOLDER [-maps MAPS]     # trains and scores: one JSON per method, fold
+    python benchmarks/missing_channels segment -work FOLDER              # segments all images by one nnU-Net per fold
     python benchmarks/missing_channels report -work FOLDER               # the tables
 
 Patients come from myops2020/train in the folder that NNUNET_PHYS_DATA names, cross-validated by patient. Each command
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="missing_channels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in ("run", "report"):
+    for name in ("run", "segment", "report"):
         module = importlib.import_module(f"missing_channels.{name}")
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         module.add_arguments(command)

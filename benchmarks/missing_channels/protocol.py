@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +67,54 @@ def read_cases(folder: Path) -> list[ChannelCase]:
     return cases
 
 
+@dataclass(frozen=True)
+class Part:
+    """Patients to train on and others to test on.
+
+    Attributes:
+        number: of the fold; `FOLDS` for other patients.
+        trained, tested: the cases of either.
+    """
+
+    number: int
+    trained: list[ChannelCase]
+    tested: list[ChannelCase]
+
+    @property
+    def name(self) -> str:
+        """Names it in files."""
+        return "test" if self.number == FOLDS else f"fold{self.number}"
+
+
+def parts(folds: Sequence[int], test: Path | None) -> list[Part]:
+    """The folds of MyoPS's training patients; or all of them to train on, and other patients to test on.
+
+    Args:
+        folds: numbers of the folds.
+        test: folder of other patients; None: cross-validate.
+
+    Raises:
+        InputError: no data.
+    """
+    cases = read_cases(training_patients())
+    if test is not None:
+        return [Part(FOLDS, cases, read_cases(test))]
+    return [Part(fold, *split(cases, fold)) for fold in folds]
+
+
+def add_part_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options for `parts`, and the folder of everything."""
+    parser.add_argument("-work", type=Path, required=True, help="folder for models, images and scores")
+    parser.add_argument("-folds", nargs="+", type=int, choices=range(FOLDS), default=list(range(FOLDS)))
+    parser.add_argument("-test", type=Path, help="test on these patients instead, trained on all of MyoPS's")
+    parser.add_argument("-device", default="cpu")
+
+
+def made_images(work: Path, part: str, method: str, wanted: int) -> Path:
+    """Folder of the images of one channel that a method has made."""
+    return work / part / "images" / method / FOLDERS[wanted]
+
+
 def training_patients() -> Path:
     """MyoPS's training patients, in the folder that NNUNET_PHYS_DATA names.
 
@@ -81,6 +130,12 @@ def split(cases: Sequence[ChannelCase], fold: int) -> tuple[list[ChannelCase], l
     """Training and test cases of a fold, by patient: every `FOLDS`-th case is tested."""
     tested = list(cases[fold::FOLDS])
     return [case for case in cases if case not in tested], tested
+
+
+def structure_labels(case: ChannelCase) -> Path:
+    """The file of a case's RV, MYO and LV."""
+    assert case.label is not None
+    return case.label.parent.parent / "labels" / f"{case.name}.nii.gz"
 
 
 def label_codes(case: ChannelCase) -> np.ndarray:

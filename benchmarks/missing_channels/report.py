@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from missing_channels.image_scores import mean_scores
 from missing_channels.methods import METHODS
-from missing_channels.protocol import TASKS
+from missing_channels.protocol import TASKS, Task
+from missing_channels.segment import ACQUIRED
 
 COLUMNS = {
     "psnr": ("PSNR", 1),
@@ -23,6 +25,8 @@ COLUMNS = {
 }
 """Score to heading and digits after the point."""
 
+Records = list[dict[str, Any]]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the scores lie."""
@@ -31,19 +35,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the tables in Markdown."""
-    records = [json.loads(path.read_text()) for path in sorted((args.work / "scores").glob("*.json"))]
+    scores, segmentations = (
+        [json.loads(path.read_text()) for path in sorted((args.work / folder).glob("*.json"))]
+        for folder in ("scores", "segmentations")
+    )
+    headings = ["method", "folds", *(heading for heading, _ in COLUMNS.values()), "flicker", "s per slice"]
+    headings.append("Dice of RV, MYO, LV, %")
+    titles = {ACQUIRED: "acquired image", **{name: method.title for name, method in METHODS.items()}}
     for task in TASKS:
-        headings = [heading for heading, _ in COLUMNS.values()]
-        print(f"\n**{task.name}**\n\n| method | folds | {' | '.join(headings)} | flicker | s per slice |")
-        print("|---" * (len(COLUMNS) + 4) + "|")
-        for method, (title, *_) in METHODS.items():
-            own = [record for record in records if record["method"] == method]
-            slices = [entry for record in own for entry in record["slices"] if entry["task"] == task.name]
-            if not slices:
-                continue
-            volumes = [entry for record in own for entry in record["volumes"] if entry["task"] == task.name]
-            means = mean_scores([{k: v for k, v in entry.items() if k in COLUMNS} for entry in slices])
-            cells = [f"{means[name]:.{digits}f}" if name in means else "" for name, (_, digits) in COLUMNS.items()]
-            flickers = [entry["flicker"] for entry in volumes if entry["flicker"] is not None]
-            seconds = sum(entry["seconds"] for entry in volumes) / len(slices)
-            print(f"| {title} | {len(own)} | {' | '.join(cells)} | {np.mean(flickers):.2f} | {seconds:.2f} |")
+        print(f"\n**{task.name}**\n\n| {' | '.join(headings)} |\n{'|---' * len(headings)}|")
+        for method, title in titles.items():
+            own = [record for record in scores if record["method"] == method]
+            masks = [record for record in segmentations if record["method"] == method]
+            if own or masks:
+                cells = [title, str(len(own or masks)), *_image_cells(own, task), _dice(masks, task)]
+                print(f"| {' | '.join(cells)} |")
+
+
+def _image_cells(records: Records, task: Task) -> list[str]:
+    """A method's scores against the acquired images."""
+    slices = [entry for record in records for entry in record["slices"] if entry["task"] == task.name]
+    if not slices:
+        return [""] * (len(COLUMNS) + 2)
+    volumes = [entry for record in records for entry in record["volumes"] if entry["task"] == task.name]
+    means = mean_scores([{k: v for k, v in entry.items() if k in COLUMNS} for entry in slices])
+    cells = [f"{means[name]:.{digits}f}" if name in means else "" for name, (_, digits) in COLUMNS.items()]
+    flickers = [entry["flicker"] for entry in volumes if entry["flicker"] is not None]
+    seconds = sum(entry["seconds"] for entry in volumes) / len(slices)
+    return [*cells, f"{np.mean(flickers):.2f}" if flickers else "", f"{seconds:.2f}"]
+
+
+def _dice(records: Records, task: Task) -> str:
+    """Mean Dice of RV, MYO and LV over the folds."""
+    if not records:
+        return ""
+    means = [np.mean([record["dice"][task.name][name] for record in records]) for name in ("RV", "MYO", "LV")]
+    return " / ".join(f"{100 * mean:.1f}" for mean in means)

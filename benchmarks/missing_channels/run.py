@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,33 +14,30 @@ from missing_channels.image_scores import flicker, slice_scores
 from missing_channels.methods import METHODS, Completer, Setting
 from missing_channels.protocol import (
     CHANNELS,
-    FOLDS,
     PIXEL_MM,
     REGIONS,
     TASKS,
+    add_part_arguments,
     label_codes,
-    read_cases,
-    split,
-    training_patients,
+    made_images,
+    parts,
 )
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.completion.channel_files import ChannelCase
 from nnunet_phys.completion.slices import resample
 from nnunet_phys.devices import torch_device
 from nnunet_phys.errors import InputError
+from nnunet_phys.image_files import write_volume
 from nnunet_phys.whole_files import write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which methods, folds and patients."""
-    parser.add_argument("-work", type=Path, required=True, help="folder for models and scores")
+    add_part_arguments(parser)
     parser.add_argument("-methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("-folds", nargs="+", type=int, choices=range(FOLDS), default=list(range(FOLDS)))
     parser.add_argument("-steps", type=int, default=6000, help="steps of each network (default %(default)s)")
     parser.add_argument("-batch_factor", type=int, default=1, help="factor of the views per step (default %(default)s)")
     parser.add_argument("-maps", type=Path, help="maps of cine, for pretraining")
-    parser.add_argument("-test", type=Path, help="test all on these patients instead, trained on all of MyoPS's")
-    parser.add_argument("-device", default="cpu")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -52,41 +49,39 @@ def run(args: argparse.Namespace) -> None:
     without = [method for method in args.methods if METHODS[method].needs_maps and args.maps is None]
     if without:
         raise InputError(f"{', '.join(without)}: pretrained on maps. Give -maps, or leave them out by -methods.")
-    cases = read_cases(training_patients())
     setting = Setting(args.steps, args.batch_factor, args.maps, torch_device(args.device))
-    parts = [(f"fold{fold}", *split(cases, fold)) for fold in args.folds]
-    if args.test is not None:
-        parts = [("test", cases, read_cases(args.test))]
-    for part, trained, tested in parts:
+    for part in parts(args.folds, args.test):
         for method in args.methods:
-            path = args.work / "scores" / f"{method}_{part}.json"
+            path = args.work / "scores" / f"{method}_{part.name}.json"
             if path.is_file():
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            folder = args.work / part
+            folder = args.work / part.name
             folder.mkdir(exist_ok=True)
-            completer = METHODS[method].fit(trained, folder, setting)
+            completer = METHODS[method].fit(part.trained, folder, setting)
+            images = {task.wanted: made_images(args.work, part.name, method, task.wanted) for task in TASKS}
             write_json(
                 path,
                 {
                     "method": method,
-                    "part": part,
+                    "part": part.name,
                     "steps": args.steps,
                     "batch_factor": args.batch_factor,
                     "versions": package_versions(),
                     "device": str(setting.device),
-                    **score(completer, tested),
+                    **score(completer, part.tested, images),
                 },
             )
-            print(json.dumps({"method": method, "part": part}))
+            print(json.dumps({"method": method, "part": part.name}))
 
 
-def score(completer: Completer, cases: Sequence[ChannelCase]) -> dict:
-    """Scores of all tasks.
+def score(completer: Completer, cases: Sequence[ChannelCase], folders: Mapping[int, Path]) -> dict:
+    """Make the channel that each task wants, write it, and score it.
 
     Args:
         completer: a trained method.
         cases: the test cases.
+        folders: folder for the images of each wanted channel; their values are from 0 to 1.
 
     Returns:
         Plain JSON: `slices`, one entry per task, case and slice; `volumes`, one per task and case.
@@ -100,6 +95,9 @@ def score(completer: Completer, cases: Sequence[ChannelCase]) -> dict:
             made = completer.complete(images, task.given, task.wanted)
             seconds = time.monotonic() - begun
             shown = ((resample(made[:, None], shape)[:, 0] + 1) / 2).clamp(0, 1).numpy()
+            folders[task.wanted].mkdir(parents=True, exist_ok=True)
+            with write_volume(folders[task.wanted] / f"{case.name}_0000.nii.gz", torch.from_numpy(shown), geometry):
+                pass
             volume, _ = case.volume(task.wanted)
             truth = ((brightness[task.wanted].to_network(torch.from_numpy(volume)) + 1) / 2).numpy()
             volumes.append(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +17,15 @@ from missing_channels import image_networks, report
 from missing_channels.__main__ import main
 from missing_channels.image_networks import ImageTraining, train_image_network
 from missing_channels.image_scores import Regions, flicker, heart_box, mean_scores, slice_scores
-from missing_channels.protocol import FOLDS, TASKS, split
+from missing_channels.protocol import FOLDS, TASKS, Part, split
 from missing_channels.simple_methods import Copy, Lookup
 from nnunet_phys.completion.channel_files import ChannelCase
 from nnunet_phys.completion.slices import ChannelSlices
+from nnunet_phys.digital_heart import digital_heart
+from nnunet_phys.image_files import Geometry, write_volume
+from nnunet_phys.sequences import BSSFP
 
+BENCHMARK = Path(image_networks.__file__).parent
 REGIONS = Regions((2,), (4,))
 PIXEL_MM = (2.0, 2.0)
 
@@ -80,6 +88,7 @@ def test_every_patient_is_tested_once():
     cases = [ChannelCase(str(number), {}) for number in range(12)]
     tested = [case.name for fold in range(FOLDS) for case in split(cases, fold)[1]]
     assert sorted(tested) == sorted(case.name for case in cases)
+    assert [part.name for part in (Part(2, [], []), Part(FOLDS, [], []))] == ["fold2", "test"]
     for fold in range(FOLDS):
         trained, left_out = split(cases, fold)
         assert not {case.name for case in trained} & {case.name for case in left_out}
@@ -91,10 +100,53 @@ def test_the_tables_hold_what_was_scored(tmp_path, capsys):
     (tmp_path / "scores").mkdir()
     record = {"method": "lookup", "part": "fold0", "slices": [entry, entry | {"psnr": 22.0}], "volumes": [volume]}
     (tmp_path / "scores" / "lookup_fold0.json").write_text(json.dumps(record))
+    (tmp_path / "segmentations").mkdir()
+    for method, part, dice in (("acquired", "fold0", 0.9), ("lookup", "fold0", 0.6), ("lookup", "fold1", 0.8)):
+        masks = {
+            "method": method,
+            "part": part,
+            "dice": {t.name: dict.fromkeys(("RV", "MYO", "LV"), dice) for t in TASKS},
+        }
+        (tmp_path / "segmentations" / f"{method}_{part}.json").write_text(json.dumps(masks))
     assert main(["report", "-work", str(tmp_path)]) == 0
     table = capsys.readouterr().out
+    acquired = next(line for line in table.splitlines() if line.startswith("| acquired image |"))
+    assert "| 1.50 | 70.0 / 70.0 / 70.0 |" in table and acquired.endswith("| 90.0 / 90.0 / 90.0 |")
     assert "| joint-histogram look-up | 1 | 21.0 | 0.50 |" in table and "| 0.80 | 1.50 |" in table
     assert set(report.COLUMNS) >= {"psnr", "box_ssim", "sharpness"}
+
+
+@pytest.mark.slow
+def test_made_images_are_segmented_beside_the_acquired_ones(tmp_path):
+    """`run`, `segment` and `report` on digital patients of three channels; a second `segment` does nothing."""
+    for number in range(6):
+        heart = digital_heart(number, 2, (64, 64), 3.0)
+        geometry = Geometry((64, 64, 2), (3.0, 3.0, 10.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1), 1)
+        images = {"C0": BSSFP()(heart.maps), "LGE": heart.maps.pd, "T2": heart.maps.t2}
+        codes = np.array((0, 600, 200, 500))[heart.labels]
+        files = {f"{name}/{number}_0000": image for name, image in images.items()}
+        files |= {f"pathology/{number}": torch.from_numpy(codes), f"labels/{number}": torch.from_numpy(heart.labels)}
+        for name, values in files.items():
+            path = tmp_path / "data" / "myops2020" / "train" / f"{name}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with write_volume(path, values, geometry, kind=np.float32 if "_0000" in name else np.int16):
+                pass
+    environment = {**os.environ, "NNUNET_PHYS_DATA": str(tmp_path / "data")}  # nnU-Net's folders: one set per process
+
+    def benchmark(command: str, *more: str) -> subprocess.CompletedProcess:
+        options = [command, "-work", str(tmp_path / "work"), "-folds", "1", *more]
+        return subprocess.run(
+            [sys.executable, str(BENCHMARK), *options], env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert "has no images of fold1. First run" in benchmark("segment").stderr
+    assert benchmark("run", "-methods", "copy").returncode == 0
+    for trained in (True, False):
+        done = benchmark("segment", "-trainer", "nnUNetTrainerQuick")
+        assert done.returncode == 0, done.stderr
+        assert ("Epoch 0" in done.stdout) == trained
+    made = json.loads((tmp_path / "work" / "segmentations" / "copy_fold1.json").read_text())
+    assert set(made["dice"]) == {task.name for task in TASKS}
 
 
 def test_without_data_it_says_what_is_missing(tmp_path, monkeypatch, capsys):
