@@ -52,6 +52,18 @@ def random_views(
     grid = affine_grid(torch.cat((matrix, (shift / half)[:, :, None]), 2), [views, 1, size, size], align_corners=False)
 
     bright = grid_sample(images + 1, grid, align_corners=False)  # padding is 0, which is dark
-    bright *= uniform(1 - GAIN, 1 + GAIN, views, images.shape[1], 1, 1)
     masks = grid_sample(regions, grid, mode="nearest", align_corners=False) > 0.5
-    return ChannelSlices(bright.clamp(max=2) - 1, masks)
+    return ChannelSlices(bright - 1, masks)
+
+
+def with_random_gains(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Images whose channels are a little brighter or darker, as given ones may be.
+
+    The wanted channel keeps its brightness in training: nobody could foretell another.
+
+    Args:
+        images: (views, channels, rows, columns), from -1 to 1.
+        generator: on the CPU.
+    """
+    gains = 1 - GAIN + 2 * GAIN * torch.rand((*images.shape[:2], 1, 1), generator=generator).to(images)
+    return ((images + 1) * gains).clamp(max=2) - 1

@@ -115,6 +115,8 @@ class MultiChannelDataset:
             InputError: no such data set; one channel only; a case without all of its channels.
         """
         folder, description = find_dataset(name_or_id)
+        if not all(number.isdecimal() for number in description.channels):
+            raise InputError(f"{folder.name}: the keys of channel_names in its dataset.json must be 0, 1, ...")
         channels = [text for _, text in sorted(description.channels.items(), key=lambda item: int(item[0]))]
         if len(channels) < 2:
             raise InputError(f"{folder.name} has {counted(len(channels), 'channel')}. Completion needs two or more.")

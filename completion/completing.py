@@ -172,7 +172,7 @@ def find_missing(
     ]
     if faults:
         raise InputError(*faults)
-    numbers = range(len(channels)) if wanted is None else wanted
+    numbers = range(len(channels)) if wanted is None else sorted(set(wanted))
     return [MissingChannel(case, number) for case in cases for number in numbers if number not in case.images]
 
 

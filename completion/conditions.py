@@ -12,7 +12,7 @@ from torch import nn
 CHANNEL_MISSING = 0.15
 """Probability with which each channel but the wanted one is missing in training. A choice: a quarter of samples have
 one given channel of two then, from which a model must be able to complete, too."""
-CHANNEL_DROPPED = 0.15
+CHANNEL_DROPPED = 0.05
 """Probability with which each given channel is hidden from the denoiser, which guidance needs. A choice."""
 ALL_DROPPED = 0.05
 """Probability with which all are hidden together. A choice."""

@@ -10,7 +10,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import nn
 
-from nnunet_phys.completion.augmentation import random_views
+from nnunet_phys.completion.augmentation import random_views, with_random_gains
 from nnunet_phys.completion.autoencoder import latents_of
 from nnunet_phys.completion.conditions import Conditions, some_available
 from nnunet_phys.completion.heat_map import smooth_masks
@@ -42,7 +42,8 @@ class LatentBank:
     """Views of slices, encoded.
 
     Attributes:
-        latents: float16 (views, channels, latent channels, rows, columns).
+        latents: float16 (views, channels, latent channels, rows, columns), of images as they are wanted.
+        shown: likewise, of images as they are given, which differ in brightness.
         features: float16 (views, channels, places, length).
         regions: float16 (views, regions, rows, columns), smooth masks.
         given: bool (views, wanted channels, channels): which channels are given where one is wanted.
@@ -51,6 +52,7 @@ class LatentBank:
     """
 
     latents: torch.Tensor
+    shown: torch.Tensor
     features: torch.Tensor
     regions: torch.Tensor
     given: torch.Tensor
@@ -80,9 +82,10 @@ class LatentBank:
             count, channels = seen.images.shape[:2]
             wanted = torch.arange(channels).expand(count, -1)
             given = some_available(wanted.flatten(), channels, generator)
-            images = seen.images.to(device)
+            images = with_random_gains(seen.images, generator).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                latents = latents_of(encoders.autoencoder, images.flatten(0, 1))
+                latents = latents_of(encoders.autoencoder, seen.images.to(device).flatten(0, 1))
+                shown = latents_of(encoders.autoencoder, images.flatten(0, 1))
                 features = features_of(encoders.image_encoder, images.flatten(0, 1))
                 if encoders.regressor is None:
                     expected = torch.zeros_like(latents)
@@ -91,7 +94,9 @@ class LatentBank:
                     image = regress(encoders.regressor, repeated, given.to(device), wanted.flatten().to(device))
                     expected = latents_of(encoders.autoencoder, image.clamp(-1, 1))
             masks = smooth_masks(seen.regions, (latents.shape[2], latents.shape[3]))
-            by_view = (values.view(count, channels, *values.shape[1:]).half().cpu() for values in (latents, features))
+            by_view = (
+                values.view(count, channels, *values.shape[1:]).half().cpu() for values in (latents, shown, features)
+            )
             parts.append(
                 (
                     *by_view,
@@ -102,9 +107,10 @@ class LatentBank:
             )
         return cls(*(torch.cat(values).clone() for values in zip(*parts, strict=True)))
 
-    def residual_scale(self) -> float:
-        """Standard deviation of what latents have beyond the regression; of the latents themselves without one."""
-        return float((self.latents.float() - self.expected.float()).std())
+    def residual_scale(self) -> list[float]:
+        """Root mean square, by latent channel, of what latents have beyond the regression; of all without one."""
+        squares = (self.latents.float() - self.expected.float()).square()
+        return [max(value, 1e-6) for value in squares.mean((0, 1, 3, 4)).sqrt().tolist()]
 
     def draw(
         self, views: int, generator: torch.Generator, device: torch.device
@@ -121,15 +127,16 @@ class LatentBank:
         """
         chosen = torch.randint(len(self.latents), (views,), generator=generator)
         wanted = torch.randint(self.latents.shape[1], (views,), generator=generator)
-        latents, features, regions, expected = (
+        latents, shown, features, regions, expected = (
             values.float().to(device)
             for values in (
-                self.latents[chosen],
+                self.latents[chosen, wanted],
+                self.shown[chosen],
                 self.features[chosen],
                 self.regions[chosen],
                 self.expected[chosen, wanted],
             )
         )
         given = self.given[chosen, wanted].to(device)
-        conditions = Conditions(latents, features, given, wanted.to(device), expected).with_some_dropped(generator)
-        return conditions, latents[torch.arange(views), wanted.to(device)], regions
+        conditions = Conditions(shown, features, given, wanted.to(device), expected).with_some_dropped(generator)
+        return conditions, latents, regions

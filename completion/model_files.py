@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from diffusers.utils import logging as diffusers_messages
+from safetensors import SafetensorError
 
 from nnunet_phys.completion.pipeline import CompletionPipeline
 from nnunet_phys.errors import InputError, last_line
@@ -29,7 +30,7 @@ def save_model(pipeline: CompletionPipeline, folder: Path) -> None:
         with working_folder(folder.absolute().parent, folder.name) as work:
             pipeline.save_pretrained(str(work / folder.name), safe_serialization=True)
             os.replace(work / folder.name, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(f"{folder} cannot be written ({last_line(error)}). Is the disk full?") from None
 
 
@@ -60,8 +61,8 @@ def load_model(folder: Path, device: torch.device) -> CompletionPipeline:
         raise InputError(f"-model {folder} cannot be read ({last_line(error)}). {remedy}") from None
     finally:
         diffusers_messages.enable_progress_bar()
-    if len(pipeline.config["channels"]) != expected or expected < 2:
-        raise InputError(f"-model {folder} does not name its channels. {remedy}")
+    if expected < 2 or any(len(pipeline.config[name]) != expected for name in ("channels", "dark", "bright")):
+        raise InputError(f"-model {folder} does not name its channels or their brightness. {remedy}")
     pipeline.set_progress_bar_config(disable=True)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):

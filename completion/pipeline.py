@@ -51,7 +51,7 @@ class CompletionPipeline(DiffusionPipeline):
         unet: the denoiser.
         scheduler: the noise schedule of its training.
         regressor: given images to the wanted one, from whose latents the denoiser's differ; or None.
-        residual_scale: standard deviation of what latents have beyond the regressor's.
+        residual_scale: standard deviation, of each latent channel, of what latents have beyond the regressor's.
         channels: names of the channels, by their numbers.
         pixel_mm: pixel size of the slices that it learned.
         dark, bright: of each channel, what -1 and 1 are in images; the medians of the training volumes.
@@ -68,11 +68,11 @@ class CompletionPipeline(DiffusionPipeline):
         unet: UNet2DConditionModel,
         scheduler: DDPMScheduler,
         regressor: UNet2DModel | None = None,
-        residual_scale: float = 1.0,
-        channels: Sequence[str] = (),  # diffusers takes arguments without a default for networks
+        residual_scale: list[float] | float = 1.0,
+        channels: list[str] | tuple[()] = (),  # diffusers takes arguments without a default for networks
         pixel_mm: float = 1.0,
-        dark: Sequence[float] = (),
-        bright: Sequence[float] = (),
+        dark: list[float] | tuple[()] = (),
+        bright: list[float] | tuple[()] = (),
         record: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -137,7 +137,9 @@ class CompletionPipeline(DiffusionPipeline):
             terms = guidance_terms(scales or (1.0,) * len(given))
 
             # 2. From noise, or from a given channel with noise, to what latents have beyond the regression
-            solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
+            # "trailing" begins at the last time step, where all is noise (Lin et al., WACV 2024, arXiv:2305.08891)
+            solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config, timestep_spacing="trailing")
+            scale = torch.tensor(self.config["residual_scale"], device=self.device).view(-1, 1, 1)
             made = []
             for _ in self.progress_bar(range(samples)):
                 shape = conditions.latents[:1, 0].shape
@@ -148,14 +150,14 @@ class CompletionPipeline(DiffusionPipeline):
                     first = steps - max(1, round(steps * strength))
                     timesteps = timesteps[first:]
                     solver.set_begin_index(first)
-                    residual = (conditions.latents[:, start] - conditions.expected) / self.config["residual_scale"]
+                    residual = (conditions.latents[:, start] - conditions.expected) / scale
                     latents = solver.add_noise(residual, latents, timesteps[:1])
                 for timestep in timesteps:
                     velocity = self._guided_velocity(latents, timestep, conditions, terms)
                     latents = solver.step(velocity, timestep, latents).prev_sample
 
                 # 3. Latents to images
-                latents = conditions.expected + self.config["residual_scale"] * latents
+                latents = conditions.expected + scale * latents
                 made.append(images_of(self.autoencoder, latents))
         return CompletionOutput(fit_about_centre(torch.stack(made), (size[0], size[1]), DARKEST).cpu())
 

@@ -13,6 +13,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch.nn.functional import l1_loss, pixel_shuffle, pixel_unshuffle
 
+from nnunet_phys.completion.augmentation import with_random_gains
 from nnunet_phys.completion.conditions import some_available
 from nnunet_phys.completion.slices import DARKEST
 
@@ -68,11 +69,13 @@ class RegressionTask(NamedTuple):
     """What a network shall make from what.
 
     Attributes:
+        images: (slices, channels, rows, columns), from -1 to 1, of random brightness.
         given: which channels are given, bool (slices, channels).
         wanted: number of the wanted channel, int64 (slices,).
         truth: the wanted channel (slices, rows, columns).
     """
 
+    images: torch.Tensor
     given: torch.Tensor
     wanted: torch.Tensor
     truth: torch.Tensor
@@ -88,15 +91,10 @@ class RegressionTask(NamedTuple):
         slices, channels = images.shape[:2]
         wanted = torch.randint(channels, (slices,), generator=generator)
         given, where = some_available(wanted, channels, generator).to(images.device), wanted.to(images.device)
-        return cls(given, where, images[torch.arange(slices, device=images.device), where])
+        truth = images[torch.arange(slices, device=images.device), where]
+        return cls(with_random_gains(images, generator), given, where, truth)
 
 
-def regression_loss(regressor: UNet2DModel, images: torch.Tensor, task: RegressionTask) -> torch.Tensor:
-    """Mean absolute error.
-
-    Args:
-        regressor: the network.
-        images: (slices, channels, rows, columns), from -1 to 1.
-        task: which channel is made from which.
-    """
-    return l1_loss(regress(regressor, images, task.given, task.wanted), task.truth)
+def regression_loss(regressor: UNet2DModel, task: RegressionTask) -> torch.Tensor:
+    """Mean absolute error."""
+    return l1_loss(regress(regressor, task.images, task.given, task.wanted), task.truth)

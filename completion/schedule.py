@@ -45,7 +45,10 @@ class CompletionSchedule:
     checkpoint_minutes: float = 3.0
 
     def scaled(self, denoiser_steps: int, batch_factor: int) -> CompletionSchedule:
-        """The same schedule with other lengths, all phases in proportion, and with more views per step.
+        """The same schedule with other lengths and with more views per step.
+
+        Regressor and denoiser change in proportion; autoencoder and image encoder by the square root, since the
+        autoencoder limits every image: in the heart of MyoPS's images, 160 steps keep 24 dB and 420 keep 28.
 
         Args:
             denoiser_steps: optimiser steps of the denoiser.
@@ -53,13 +56,15 @@ class CompletionSchedule:
                 (Malladi et al., NeurIPS 2022).
         """
         share, growth = denoiser_steps / self.denoiser_steps, math.sqrt(batch_factor)
+        batch = batch_factor * self.batch
         return replace(
             self,
-            autoencoder_steps=math.ceil(share * self.autoencoder_steps),
-            encoder_steps=math.ceil(share * self.encoder_steps),
+            autoencoder_steps=math.ceil(math.sqrt(share) * self.autoencoder_steps),
+            encoder_steps=math.ceil(math.sqrt(share) * self.encoder_steps),
             regressor_steps=math.ceil(share * self.regressor_steps),
             denoiser_steps=denoiser_steps,
-            batch=batch_factor * self.batch,
+            views=min(self.views, batch * denoiser_steps),
+            batch=batch,
             autoencoder_batch=batch_factor * self.autoencoder_batch,
             learning_rate=growth * self.learning_rate,
             autoencoder_rate=growth * self.autoencoder_rate,

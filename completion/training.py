@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,7 @@ def train_completion(
     """
     check_vacant(folder)
     decisive = {name: value for name, value in asdict(schedule).items() if name != "checkpoint_minutes"}
-    checkpoint = Checkpoint.of(folder.absolute(), repr((decisive, len(data.slices.images), seed, record)))
+    checkpoint = Checkpoint.of(folder.absolute(), repr((decisive, data.sha256(), seed, record)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trains_autoencoder, trains_encoder = autoencoder is None, image_encoder is None
@@ -109,6 +110,7 @@ def train_completion(
     stages = [("", data.slices, 1.0)]
     if data.synthetic is not None:
         stages.insert(0, (", pretraining", data.synthetic, schedule.pretraining_share))
+    regressors: dict[str, UNet2DModel] = {}
     if regressor is not None:
         for suffix, slices, share in stages:
             training.run(
@@ -118,15 +120,17 @@ def train_completion(
                 math.ceil(share * schedule.regressor_steps),
                 partial(_regression_loss, regressor, slices, training),
             )
+            regressors[suffix] = deepcopy(regressor).eval().requires_grad_(False)
         regressor.eval().requires_grad_(False)
 
-    # 4. The denoiser, likewise
+    # 4. The denoiser, likewise, beside the regressor that has learned from the same slices
     scheduler, heat_map = new_scheduler(), HeatMap(torch.ones(data.slices.regions.shape[1]))
-    encoders, residual_scale = Encoders(autoencoder, image_encoder, regressor), 1.0
+    residual_scale = [1.0]
     for suffix, slices, share in stages:
         name, heated = f"denoiser{suffix}", schedule.heat and slices is data.slices
         if training.is_done(name):
             continue
+        encoders = Encoders(autoencoder, image_encoder, regressors.get(suffix))
         bank = LatentBank.encode(slices, schedule.views, schedule.view, data.pixel_mm, encoders, seed, bf16)
         residual_scale = bank.residual_scale()
         training.run(
@@ -147,10 +151,10 @@ def train_completion(
         scheduler,
         None if regressor is None else regressor.cpu(),
         residual_scale,
-        data.channels,
+        list(data.channels),
         data.pixel_mm,
-        data.dark,
-        data.bright,
+        list(data.dark),
+        list(data.bright),
         {**record, "schedule": asdict(schedule), "seed": seed, "losses": training.losses},
     )
     save_model(pipeline, folder)
@@ -163,7 +167,7 @@ def _regression_loss(
 ) -> torch.Tensor:
     schedule, generator = training.schedule, learner.generator
     views = training.views([slices], schedule.batch, schedule.view, generator)
-    return regression_loss(regressor, views, RegressionTask.draw(views, generator))
+    return regression_loss(regressor, RegressionTask.draw(views, generator))
 
 
 def _denoising_loss(
@@ -171,7 +175,7 @@ def _denoising_loss(
     projection: TokenProjection,
     scheduler: DDPMScheduler,
     bank: LatentBank,
-    residual_scale: float,
+    residual_scale: list[float],
     heated: bool,
     training: TrainingRun,
     learner: Learner,
@@ -179,7 +183,7 @@ def _denoising_loss(
     """Squared error of the velocity, weighted by the learner's heat map if `heated`."""
     batch, device = training.schedule.batch, training.device
     conditions, latents, regions = bank.draw(batch, learner.generator, device)
-    clean = (latents - conditions.expected) / residual_scale
+    clean = (latents - conditions.expected) / torch.tensor(residual_scale, device=device).view(-1, 1, 1)
     noise = torch.randn(clean.shape, generator=learner.generator).to(device)
     levels = torch.randint(len(scheduler.alphas_cumprod), (batch,), generator=learner.generator)
     timesteps = cast(torch.IntTensor, levels.to(device))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from nnunet_phys.completion.augmentation import random_views
+from nnunet_phys.completion.augmentation import random_views, with_random_gains
 from nnunet_phys.completion.heat_map import HeatMap
 from nnunet_phys.completion.schedule import CompletionSchedule
 from nnunet_phys.completion.slices import ChannelSlices
@@ -43,6 +45,14 @@ class TrainingData:
     pixel_mm: float
     dark: Sequence[float]
     bright: Sequence[float]
+
+    def sha256(self) -> str:
+        """Hash of all of it."""
+        digest = hashlib.sha256(repr((*self.channels, self.pixel_mm, *self.dark, *self.bright)).encode())
+        for slices in (self.slices, self.synthetic):
+            for values in () if slices is None else (slices.images, slices.regions):
+                digest.update(repr(values.shape).encode() + values.numpy().tobytes())
+        return digest.hexdigest()
 
 
 class Learner:
@@ -124,7 +134,8 @@ class TrainingRun:
             InputError: they have not.
         """
         if self._is_new:
-            room = _COPIES_IN_CHECKPOINT * [network.state_dict() for network in networks]
+            # torch.save writes a tensor once, so each of them is copied
+            room = [deepcopy(network.state_dict()) for network in _COPIES_IN_CHECKPOINT * networks]
             self.checkpoint.check_disk({**self._saved, "room": room})  # a run can go on from it, if killed meanwhile
 
     def is_done(self, name: str) -> bool:
@@ -163,7 +174,8 @@ class TrainingRun:
                     saved = time.monotonic()
         learner.use_average()
         self.losses[name] = learner.loss
-        self._saved["done"][name] = {"modules": modules.state_dict(), "loss": learner.loss}
+        weights = deepcopy(modules.state_dict())  # a later phase may go on with these networks
+        self._saved["done"][name] = {"modules": weights, "loss": learner.loss}
         self._save(None, None)
 
     def _save(self, phase: str | None, state: dict[str, Any] | None) -> None:
@@ -183,12 +195,13 @@ class TrainingRun:
     def channel_views(self, sources: Sequence[ChannelSlices], generator: torch.Generator) -> torch.Tensor:
         """A batch for the autoencoder: one random channel of each view, (views, rows, columns)."""
         batch = self.schedule.autoencoder_batch
-        views = self.views(sources, batch, self.schedule.autoencoder_crop, generator)
+        views = with_random_gains(self.views(sources, batch, self.schedule.autoencoder_crop, generator), generator)
         channels = torch.randint(views.shape[1], (batch,), generator=generator).to(views.device)
         return views[torch.arange(batch, device=views.device), channels]
 
     def pairs(self, sources: Sequence[ChannelSlices], generator: torch.Generator) -> torch.Tensor:
         """A batch for the image encoder: two random channels of each view, (views, 2, rows, columns)."""
         views = self.views(sources, 2 * self.schedule.batch, self.schedule.view, generator)
+        views = with_random_gains(views, generator)
         order = torch.rand(views.shape[:2], generator=generator).argsort(1)[:, :2].to(views.device)
         return views[torch.arange(len(views), device=views.device)[:, None], order]

@@ -104,14 +104,14 @@ def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, d
     for _ in tqdm(range(how.steps), desc=path.stem, mininterval=5):
         chosen = torch.randint(len(slices), (batch,), generator=generator)
         views = random_views(slices, chosen, VIEW, how.pixel_mm, generator).images.to(device)
-        given, wanted, truth = RegressionTask.draw(views, generator)
+        task = RegressionTask.draw(views, generator)
         with _autocast(device):
-            made = regress(unet, views, given, wanted)
-            loss = l1_loss(made, truth)
+            made = regress(unet, task.images, task.given, task.wanted)
+            loss = l1_loss(made, task.truth)
             if discriminator is not None and rival is not None:
-                shown = torch.where(given[:, :, None, None], views, DARKEST)
+                shown = torch.where(task.given[:, :, None, None], task.images, DARKEST)
                 fake = torch.cat((shown, made[:, None]), 1)
-                real = torch.cat((shown, truth[:, None]), 1)
+                real = torch.cat((shown, task.truth[:, None]), 1)
                 verdict = discriminator(fake.detach()), discriminator(real)
                 against = (_judged(verdict[0], False) + _judged(verdict[1], True)) / 2
                 rival.zero_grad()
@@ -132,7 +132,7 @@ def _autocast(device: torch.device) -> torch.autocast:
 
 
 def _discriminator(channels: int) -> nn.Module:
-    """pix2pix's discriminator of patches: three halvings, so that each verdict sees about 70 pixels."""
+    """pix2pix's discriminator of patches: three halvings, so that each verdict sees 46 pixels."""
     layers: list[nn.Module] = []
     widths = (channels + 1, 32, 64, 128)
     for number, (before, after) in enumerate(pairwise(widths)):

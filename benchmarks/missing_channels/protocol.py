@@ -24,6 +24,8 @@ REGIONS = Regions(myocardium=(200,), lesions=(1220, 2221))
 """Codes in MyoPS's `pathology`."""
 PIXEL_MM = 1.0
 FOLDS = 5
+TEST = "test"
+"""Names the part of other patients."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Part:
     @property
     def name(self) -> str:
         """Names it in files."""
-        return "test" if self.number == FOLDS else f"fold{self.number}"
+        return TEST if self.number == FOLDS else f"fold{self.number}"
 
 
 def parts(folds: Sequence[int], test: Path | None) -> list[Part]:

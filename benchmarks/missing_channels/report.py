@@ -11,8 +11,9 @@ import numpy as np
 
 from missing_channels.image_scores import mean_scores
 from missing_channels.methods import METHODS
-from missing_channels.protocol import TASKS, Task
+from missing_channels.protocol import TASKS, TEST, Task
 from missing_channels.segment import ACQUIRED
+from nnunet_phys.errors import InputError
 
 COLUMNS = {
     "psnr": ("PSNR", 1),
@@ -34,13 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the tables in Markdown."""
+    """Print the tables in Markdown.
+
+    Raises:
+        InputError: there are scores of different patients.
+    """
     scores, segmentations = (
         [json.loads(path.read_text()) for path in sorted((args.work / folder).glob("*.json"))]
         for folder in ("scores", "segmentations")
     )
     headings = ["method", "folds", *(heading for heading, _ in COLUMNS.values()), "flicker", "s per slice"]
     headings.append("Dice of RV, MYO, LV, %")
+    if {record["part"] == TEST for record in (*scores, *segmentations)} == {True, False}:
+        raise InputError(f"{args.work} holds folds and other test patients. Give each a -work of its own.")
     titles = {ACQUIRED: "acquired image", **{name: method.title for name, method in METHODS.items()}}
     for task in TASKS:
         print(f"\n**{task.name}**\n\n| {' | '.join(headings)} |\n{'|---' * len(headings)}|")

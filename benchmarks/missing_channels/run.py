@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from nnunet_phys.completion.slices import resample
 from nnunet_phys.devices import torch_device
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import write_volume
+from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import write_json
 
 
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("-steps", type=int, default=6000, help="steps of each network (default %(default)s)")
     parser.add_argument("-batch_factor", type=int, default=1, help="factor of the views per step (default %(default)s)")
-    parser.add_argument("-maps", type=Path, help="maps of cine, for pretraining")
+    parser.add_argument("-maps", type=Path, help="maps of cine of other patients, for pretraining")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     if without:
         raise InputError(f"{', '.join(without)}: pretrained on maps. Give -maps, or leave them out by -methods.")
     setting = Setting(args.steps, args.batch_factor, args.maps, torch_device(args.device))
+    require_same_settings(args)
     for part in parts(args.folds, args.test):
         for method in args.methods:
             path = args.work / "scores" / f"{method}_{part.name}.json"
@@ -73,6 +76,32 @@ def run(args: argparse.Namespace) -> None:
                 },
             )
             print(json.dumps({"method": method, "part": part.name}))
+
+
+@dataclass(frozen=True)
+class WorkSettings:
+    """What all trainings of a folder share; plain JSON. `maps` is None until a method takes some."""
+
+    steps: int
+    batch_factor: int
+    maps: str | None
+
+
+def require_same_settings(args: argparse.Namespace) -> None:
+    """Write the settings of a new -work, or compare them with those that it began with.
+
+    Raises:
+        InputError: they differ.
+    """
+    path = args.work / "settings.json"
+    settings = WorkSettings(args.steps, args.batch_factor, None if args.maps is None else str(args.maps.resolve()))
+    if path.is_file():
+        before = read_json(path, WorkSettings, "Remove it.")
+        settings = replace(settings, maps=settings.maps or before.maps)
+        if replace(before, maps=before.maps or settings.maps) != settings:
+            raise InputError(f"{args.work} was begun with {before}. Repeat these, or choose another -work.")
+    args.work.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(settings))
 
 
 def score(completer: Completer, cases: Sequence[ChannelCase], folders: Mapping[int, Path]) -> dict:

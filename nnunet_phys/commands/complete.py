@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.strength is not None and args.start is None:
         raise InputError("-strength goes with -start CHANNEL. Leave it out, or name the channel.")
-    refuse_as_target(args.o, args.i)
+    refuse_as_target(args.o, args.i, args.model)
     pipeline = load_model(args.model, torch_device(args.device))
     cases, ending = cases_in_folder(args.i)
     missing = completing.find_missing(cases, pipeline.config["channels"], args.wanted)

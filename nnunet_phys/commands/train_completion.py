@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-seed", type=SEED, default=0)
     add_device_argument(parser)
     parser.add_argument(
-        "--fp32", action="store_true", help="calculate in float32 also where the device has bfloat16, which is faster"
+        "--fp32", action="store_true", help="train in float32 also where the device has bfloat16, which is faster"
     )
     parser.add_argument("-vae", type=named_path, metavar="FOLDER", help="pretrained autoencoder in diffusers' format")
     parser.add_argument(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter
 
-from missing_channels import image_networks, report
+from missing_channels import image_networks, report, run
 from missing_channels.__main__ import main
 from missing_channels.image_networks import ImageTraining, train_image_network
 from missing_channels.image_scores import Regions, flicker, heart_box, mean_scores, slice_scores
@@ -147,6 +147,26 @@ def test_made_images_are_segmented_beside_the_acquired_ones(tmp_path):
         assert ("Epoch 0" in done.stdout) == trained
     made = json.loads((tmp_path / "work" / "segmentations" / "copy_fold1.json").read_text())
     assert set(made["dice"]) == {task.name for task in TASKS}
+
+
+def test_folds_and_other_patients_make_no_common_table(tmp_path, capsys):
+    (tmp_path / "scores").mkdir()
+    for part in ("fold0", "test"):
+        record = {"method": "copy", "part": part, "slices": [], "volumes": []}
+        (tmp_path / "scores" / f"copy_{part}.json").write_text(json.dumps(record))
+    assert main(["report", "-work", str(tmp_path)]) == 1
+    assert "holds folds and other test patients" in capsys.readouterr().err
+
+
+def test_one_folder_holds_trainings_of_one_length(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "parts", lambda *_: [])
+    arguments = ["run", "-work", str(tmp_path), "-methods", "copy"]
+    assert main([*arguments, "-steps", "7"]) == 0
+    assert main([*arguments, "-steps", "7", "-maps", str(tmp_path / "maps")]) == 0
+    assert main([*arguments, "-steps", "7"]) == 0
+    assert main(arguments) == 1
+    assert main([*arguments, "-steps", "7", "-maps", str(tmp_path / "others")]) == 1
+    assert capsys.readouterr().err.count("was begun with") == 2
 
 
 def test_without_data_it_says_what_is_missing(tmp_path, monkeypatch, capsys):

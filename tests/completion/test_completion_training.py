@@ -82,7 +82,8 @@ def test_without_a_regressor_the_denoiser_makes_the_whole_image(data, quick, tmp
     made = _train(data, tmp_path / "m", replace(quick, regressor_steps=0))
     pipeline = load_model(tmp_path / "m", CPU)
     assert made.regressor is None is pipeline.regressor
-    assert pipeline.config["residual_scale"] == pytest.approx(1, abs=0.3)
+    scale = pipeline.config["residual_scale"]
+    assert len(scale) == 4 and np.mean(np.square(scale)) == pytest.approx(1, abs=0.5)
     images = torch.rand(1, 3, 30, 28) * 2 - 1
     assert pipeline(images, (0, 2), 1, steps=2).images.shape == (1, 1, 30, 28)
 
@@ -93,6 +94,9 @@ def test_a_checkpoint_of_another_training_is_refused(data, quick, tmp_path, monk
         _train(data, tmp_path / "m", quick)
     with pytest.raises(InputError, match="belongs to another training"):
         _train(data, tmp_path / "m", replace(quick, denoiser_steps=3))
+    inverted = replace(data.slices, images=-data.slices.images)
+    with pytest.raises(InputError, match="belongs to another training"):
+        _train(replace(data, slices=inverted), tmp_path / "m", quick)
 
 
 def test_a_disk_without_room_is_refused_before_any_work(data, quick, tmp_path, monkeypatch):
@@ -102,6 +106,36 @@ def test_a_disk_without_room_is_refused_before_any_work(data, quick, tmp_path, m
     with pytest.raises(InputError, match="checkpoints need"):
         _train(data, tmp_path / "m", quick)
     assert not list(tmp_path.iterdir())
+
+
+def test_room_is_made_for_all_copies_of_the_networks(data, quick, tmp_path, monkeypatch):
+    sizes = []
+
+    def check(checkpoint, state):
+        sizes.append(sum(values.nbytes for network in state["room"] for values in network.values()))
+        checkpoint.save(state)
+        sizes.append(checkpoint.path.stat().st_size)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training_checkpoint.Checkpoint, "check_disk", check)
+    with pytest.raises(KeyboardInterrupt):
+        _train(data, tmp_path / "m", quick)
+    assert sizes[1] >= sizes[0] > 50 * 2**20
+
+
+def test_the_denoiser_is_pretrained_beside_the_regressor_of_the_same_slices(data, quick, tmp_path, monkeypatch):
+    seen = []
+    encode = training.LatentBank.encode
+
+    def remember(slices, views, size, pixel_mm, encoders, *more):
+        seen.append(torch.cat([values.flatten() for values in encoders.regressor.state_dict().values()]))
+        return encode(slices, views, size, pixel_mm, encoders, *more)
+
+    monkeypatch.setattr(training.LatentBank, "encode", remember)
+    _train(data, tmp_path / "m", quick)
+    final = load_model(tmp_path / "m", CPU).regressor.state_dict()
+    assert torch.equal(seen[1], torch.cat([values.flatten() for values in final.values()]))
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(data, quick, tmp_path):

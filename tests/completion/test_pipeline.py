@@ -87,6 +87,20 @@ def test_a_guided_start_of_little_strength_stays_near_its_channel(pipeline):
     assert float((made - decoded).abs().mean()) < 0.5 * float((from_noise - decoded).abs().mean())
 
 
+@pytest.mark.parametrize("steps", [1, 25, 1000])
+def test_sampling_begins_where_all_is_noise(pipeline, monkeypatch, steps):
+    """And a saved model does what the trained one did: both schedulers say how the same steps are spaced."""
+    asked = []
+
+    def stop_at_last(latents, timestep, *_):
+        asked.append(int(timestep))
+        return torch.zeros_like(latents)
+
+    monkeypatch.setattr(pipeline, "_guided_velocity", stop_at_last)
+    made = pipeline(_images(1), (0, 2), 1, steps=steps).images
+    assert asked[0] == 999 and len(asked) == steps and bool(torch.isfinite(made).all())
+
+
 def test_a_model_is_safetensors_and_json_alone(model_folder):
     endings = {path.suffix for path in model_folder.rglob("*") if path.is_file()}
     assert endings == {".json", ".safetensors"}
@@ -102,6 +116,20 @@ def test_the_hash_follows_the_content(model_folder, tmp_path):
     index = copy / "model_index.json"
     index.write_text(index.read_text().replace("LGE", "lge"))
     assert model_sha256(copy) != model_sha256(model_folder)
+
+
+def test_a_model_without_brightness_is_refused(model_folder, tmp_path):
+    copy = tmp_path / "half"
+    shutil.copytree(model_folder, copy)
+    index = json.loads((copy / "model_index.json").read_text())
+    (copy / "model_index.json").write_text(json.dumps(index | {"dark": []}))
+    with pytest.raises(InputError, match="does not name its channels or their brightness"):
+        load_model(copy, CPU)
+
+
+def test_a_model_loads_without_a_word(model_folder, caplog, capfd):
+    load_model(model_folder, CPU)
+    assert "type annotation" not in capfd.readouterr().err + caplog.text
 
 
 @pytest.mark.parametrize("broken", ["model_index.json", "unet/diffusion_pytorch_model.safetensors", "unet/config.json"])

@@ -8,8 +8,10 @@ from nnunet_phys.completion.schedule import CompletionSchedule
 def test_scaled_keeps_the_proportions_of_the_phases():
     schedule = CompletionSchedule()
     half = schedule.scaled(schedule.denoiser_steps // 2, 1)
-    for name in ("autoencoder_steps", "encoder_steps", "regressor_steps", "denoiser_steps"):
+    for name in ("regressor_steps", "denoiser_steps"):
         assert getattr(half, name) == getattr(schedule, name) / 2
+    for name in ("autoencoder_steps", "encoder_steps"):  # they limit all that follows
+        assert 0.7 < getattr(half, name) / getattr(schedule, name) < 0.72
     assert half.learning_rate == schedule.learning_rate
 
 
@@ -23,4 +25,6 @@ def test_a_larger_batch_has_larger_learning_rates():
 
 
 def test_no_phase_is_left_without_a_step():
-    assert CompletionSchedule().scaled(1, 1).encoder_steps == 1
+    shortest = CompletionSchedule().scaled(1, 1)
+    assert 1 <= shortest.encoder_steps < 20
+    assert shortest.views == shortest.batch  # no more than are learned from

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nnunet_phys.completion.augmentation import random_views
+from nnunet_phys.completion.augmentation import random_views, with_random_gains
+from nnunet_phys.completion.regressor import RegressionTask
 from nnunet_phys.completion.slices import DARKEST, Brightness, ChannelSlices, fit_about_centre, resample, resampled_size
 
 
@@ -49,10 +50,19 @@ def _pattern(channels: int) -> ChannelSlices:
 def test_views_move_all_channels_and_regions_alike():
     views = random_views(_pattern(2), torch.tensor([0, 1, 2]), 48, 1.5, torch.Generator().manual_seed(0))
     bright = (views.images + 1) / 2
-    gain = bright[:, 1].sum((1, 2)) / bright[:, 0].sum((1, 2))
-    torch.testing.assert_close(bright[:, 1], (bright[:, 0] * gain[:, None, None]), atol=0.02, rtol=0.2)
+    torch.testing.assert_close(bright[:, 1], bright[:, 0], atol=1e-3, rtol=1e-3)
     inside = bright[:, 0] > 0.6
     assert float((views.regions[:, 0] == inside).float().mean()) > 0.9
+
+
+def test_gains_change_each_channel_and_no_target():
+    images = torch.rand(50, 2, 4, 4, generator=torch.Generator().manual_seed(0)) - 1
+    generator = torch.Generator().manual_seed(1)
+    gains = ((with_random_gains(images, generator) + 1) / (images + 1)).amax((2, 3))
+    assert 0.9 <= float(gains.min()) < 0.92 and 1.08 < float(gains.max()) <= 1.1001
+    assert not torch.allclose(gains[:, 0], gains[:, 1], atol=0.01)
+    task = RegressionTask.draw(images, generator)
+    assert torch.equal(task.truth, images[torch.arange(50), task.wanted])
 
 
 def test_views_differ_and_are_drawn_again_by_the_same_generator():
