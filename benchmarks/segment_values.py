@@ -5,6 +5,9 @@ whose files have lost their orientation; they are shown with the anterior wall u
 the scanner's own map under the same contours.
 
     NNUNET_PHYS_DATA=... python benchmarks/segment_values.py -model MODEL
+
+A model of benchmarks/generalization in WORK/models/RUN needs its trainer, too: set nnUNet_extTrainer to
+benchmarks/generalization/trainers, PYTHONPATH to benchmarks, and NNUNET_PHYS_SCHEDULE to that folder's schedule.json.
 """
 
 from __future__ import annotations

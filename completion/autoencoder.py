@@ -12,7 +12,7 @@ from nnunet_phys.errors import InputError, last_line
 
 KL_WEIGHT = 1e-6
 """Weight of the divergence from a normal distribution: the figure of latent diffusion (Rombach et al., CVPR 2022),
-whose errors are sums over pixels, not means. In trials of 420 steps, a thousandth of it reconstructed no better."""
+whose errors are sums over pixels, not means as here."""
 EDGE_WEIGHT = 1.0
 """Weight of the error of differences between neighbouring pixels. A choice: without it the autoencoder blurs."""
 

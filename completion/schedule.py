@@ -47,8 +47,8 @@ class CompletionSchedule:
     def scaled(self, denoiser_steps: int, batch_factor: int) -> CompletionSchedule:
         """The same schedule with other lengths and with more views per step.
 
-        Regressor and denoiser change in proportion; autoencoder and image encoder by the square root, since the
-        autoencoder limits every image: in the heart of MyoPS's images, 160 steps keep 24 dB and 420 keep 28.
+        Regressor and denoiser change in proportion; autoencoder and image encoder by the square root, a choice, since
+        the autoencoder limits every image.
 
         Args:
             denoiser_steps: optimiser steps of the denoiser.

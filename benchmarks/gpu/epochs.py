@@ -41,8 +41,8 @@ def measure(settings: Settings, report: Report, folder: Path, seconds: float) ->
                 torch.cuda.reset_peak_memory_stats(settings.device)
             total, waiting = iterate(trainer, loaders[0], measured)
             memory = torch.cuda.max_memory_allocated(settings.device) / 2**30 if cuda else "-"
-            seconds = total / measured
-            report.add(name, workers, measured, seconds, 100 * waiting / total, memory, EPOCH_ITERATIONS * seconds / 60)
+            of_step = total / measured
+            report.add(name, workers, measured, of_step, 100 * waiting / total, memory, EPOCH_ITERATIONS * of_step / 60)
             for loader in loaders:
                 loader._finish()
 

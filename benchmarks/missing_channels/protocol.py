@@ -135,9 +135,18 @@ def split(cases: Sequence[ChannelCase], fold: int) -> tuple[list[ChannelCase], l
 
 
 def structure_labels(case: ChannelCase) -> Path:
-    """The file of a case's RV, MYO and LV."""
+    """The file of a case's RV, MYO and LV, in `labels` beside `pathology`.
+
+    Raises:
+        InputError: there is none.
+    """
     assert case.label is not None
-    return case.label.parent.parent / "labels" / f"{case.name}.nii.gz"
+    path = case.label.parent.parent / "labels" / f"{case.name}.nii.gz"
+    if not path.is_file():
+        raise InputError(
+            f"{case.name}: {path} is missing. Add labels of RV (1), MYO (2) and LV (3), or remove the case."
+        )
+    return path
 
 
 def label_codes(case: ChannelCase) -> np.ndarray:

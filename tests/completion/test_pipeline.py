@@ -89,14 +89,14 @@ def test_a_guided_start_of_little_strength_stays_near_its_channel(pipeline):
 
 @pytest.mark.parametrize("steps", [1, 25, 1000])
 def test_sampling_begins_where_all_is_noise(pipeline, monkeypatch, steps):
-    """And a saved model does what the trained one did: both schedulers say how the same steps are spaced."""
+    """Also a model that was read from disk, whose scheduler spells out how it spaces its own steps."""
     asked = []
 
-    def stop_at_last(latents, timestep, *_):
+    def ask(latents, timestep, *_):
         asked.append(int(timestep))
         return torch.zeros_like(latents)
 
-    monkeypatch.setattr(pipeline, "_guided_velocity", stop_at_last)
+    monkeypatch.setattr(pipeline, "_guided_velocity", ask)
     made = pipeline(_images(1), (0, 2), 1, steps=steps).images
     assert asked[0] == 999 and len(asked) == steps and bool(torch.isfinite(made).all())
 
