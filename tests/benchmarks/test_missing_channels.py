@@ -17,11 +17,12 @@ from missing_channels import image_networks, report, run
 from missing_channels.__main__ import main
 from missing_channels.image_networks import ImageTraining, train_image_network
 from missing_channels.image_scores import Regions, flicker, heart_box, mean_scores, slice_scores
-from missing_channels.protocol import FOLDS, TASKS, Part, split
+from missing_channels.protocol import FOLDS, TASKS, Part, split, structure_labels
 from missing_channels.simple_methods import Copy, Lookup
 from nnunet_phys.completion.channel_files import ChannelCase
 from nnunet_phys.completion.slices import ChannelSlices
 from nnunet_phys.digital_heart import digital_heart
+from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.sequences import BSSFP
 
@@ -147,6 +148,11 @@ def test_made_images_are_segmented_beside_the_acquired_ones(tmp_path):
         assert ("Epoch 0" in done.stdout) == trained
     made = json.loads((tmp_path / "work" / "segmentations" / "copy_fold1.json").read_text())
     assert set(made["dice"]) == {task.name for task in TASKS}
+
+
+def test_a_case_without_labels_of_its_structures_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"a: .*labels/a.nii.gz is missing. Add labels of RV"):
+        structure_labels(ChannelCase("a", {}, tmp_path / "pathology" / "a.nii.gz"))
 
 
 def test_folds_and_other_patients_make_no_common_table(tmp_path, capsys):
