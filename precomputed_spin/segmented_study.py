@@ -15,6 +15,7 @@ from nnunet_phys.precomputed_spin.image_folder import ImageFolder
 from nnunet_phys.precomputed_spin.labels import structure_codes
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles, scans_of_files
 from nnunet_phys.precomputed_spin.scan_loading import ImageReader
+from nnunet_phys.precomputed_spin.scanner_maps import ScannerMaps
 from nnunet_phys.precomputed_spin.series_fitting import SeriesJob
 from nnunet_phys.precomputed_spin.series_times import read_times
 from nnunet_phys.progress import ProgressBar
@@ -41,12 +42,12 @@ class SegmentedCase:
     Attributes:
         series: the images and their inversion times.
         hearts: the slices that show myocardium.
-        reference: the scanner's T1 map, ms; None if there is none.
+        scanner_t1: the scanner's T1, ms, (slices, rows, columns); None if there is none.
     """
 
     series: SeriesJob
     hearts: tuple[HeartSlice, ...]
-    reference: Path | None
+    scanner_t1: np.ndarray | None
 
     @property
     def case(self) -> str:
@@ -93,9 +94,9 @@ class SegmentedStudy:
         cases = ProgressBar(self.cases, desc="fit", unit="case", disable=not show_progress)
         return {case.case: case.series.fit(self.reader).maps["T1"].numpy() for case in cases}
 
-    def references(self) -> T1Maps:
+    def scanner_maps(self) -> T1Maps:
         """The scanner's T1 maps of the cases that have one."""
-        return {case.case: read_image(case.reference) for case in self.cases if case.reference is not None}
+        return {case.case: case.scanner_t1 for case in self.cases if case.scanner_t1 is not None}
 
     def three_readouts(self, case: str) -> dict[str, np.ndarray]:
         """Three images of a series, (slices, rows, columns): of the shortest, the middle and the longest time."""
@@ -115,8 +116,8 @@ class SegmentedStudy:
 
         Args:
             folder: holds images/CASE_ti00_0000.nii.gz, ... and images/CASE.json, as `nnunet_phys import` writes them;
-                masks/CASE.nii.gz; dataset.json with the names of the masks' labels; and, if the scanner computed a map,
-                references/CASE_T1map.nii.gz.
+                masks/CASE.nii.gz; dataset.json with the names of the masks' labels; and, if the scanner computed maps,
+                references/ (`ScannerMaps`).
 
         Raises:
             InputError: one line for each folder, label or case that is missing or does not fit.
@@ -128,8 +129,9 @@ class SegmentedStudy:
             raise InputError(f"{folder / 'masks'}: there are no masks. {_SEGMENT}")
         codes = mask_codes(folder / "dataset.json")
         reader, cases = ImageReader(), []
+        scanner_maps = ScannerMaps.read(folder / "references", images.ending)
         faults: list[str] = []
-        flags: list[str] = []
+        flags = list(scanner_maps.flags)
         for files in scans_of_files(images.files, series=True):
             try:
                 series = SeriesJob(files, "molli", read_times("molli", files, folder / "images"))
@@ -138,9 +140,9 @@ class SegmentedStudy:
                 faults.extend(error.prefixed(f"{files.case}: ").faults)
                 continue
             faults.extend(series.faults(reader))
-            reference, reason = _reference(folder, files, images.ending)
-            flags.extend(f"{files.case}: {flag}" for flag in (reason, *_empty(files, hearts)) if flag)
-            cases.append(SegmentedCase(series, hearts, reference))
+            scanner_t1, left_out = scanner_maps.of(files)
+            flags.extend(f"{files.case}: {flag}" for flag in (*left_out, *_empty(files, hearts)))
+            cases.append(SegmentedCase(series, hearts, scanner_t1))
         if not faults and not any(case.hearts for case in cases):
             faults.append(f"{folder / 'masks'}: no mask shows myocardium. {_SEGMENT}")
         if faults:
@@ -192,16 +194,3 @@ def _empty(files: ScanFiles, hearts: tuple[HeartSlice, ...]) -> list[str]:
     empty = sorted(set(range(files.geometry.size[2])) - {heart.index for heart in hearts})
     listed = ", ".join(map(str, empty))
     return [f"no myocardium in slice{'s' if len(empty) > 1 else ''} {listed} of the mask"] if empty else []
-
-
-def _reference(folder: Path, files: ScanFiles, ending: str) -> tuple[Path | None, str]:
-    """The scanner's T1 map, and why it is left out if it cannot be used."""
-    path = inside(folder / "references", f"{files.case}_T1map{ending}")
-    if not path.is_file():
-        return None, ""
-    try:
-        fits = files.geometry.agrees(Geometry.read(path))
-        read_image(path)
-    except InputError as error:
-        return None, f"the scanner's map is left out: {error}"
-    return (path, "") if fits else (None, f"the scanner's map {path} lies on another grid and is left out")

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="FOLDER",
         help="one examination: images/ as `import` writes molli/, masks/CASE, dataset.json, and the scanner's "
-        "references/CASE_T1map",
+        "T1 maps in references/",
     )
     parser.add_argument("-o", type=named_path, required=True, metavar="FOLDER", help="new folder for the report")
     parser.add_argument(
@@ -100,9 +100,9 @@ def run(args: argparse.Namespace) -> None:
         post = of_studies[1] if after is not None else {}
         measured[method], doubts = measurement.measured(method, of_studies[0], post, args.haematocrit or 0.0)
         flags += doubts
-    references = before.references()
-    if references:
-        measured[SCANNER], doubts = measurement.measured(SCANNER, references, {}, 0.0)
+    scanner_maps = before.scanner_maps()
+    if scanner_maps:
+        measured[SCANNER], doubts = measurement.measured(SCANNER, scanner_maps, {}, 0.0)
         flags += doubts
     _write(args, measurement, maps, measured, [*measurement.flags, *flags], old)
 

@@ -18,6 +18,7 @@ from nnunet_phys.precomputed_spin.dicom.folder import DicomFolder, DicomSeries, 
 from nnunet_phys.precomputed_spin.dicom.frame import Frame
 from nnunet_phys.precomputed_spin.dicom.image_set import ImageSet, image_sets
 from nnunet_phys.precomputed_spin.dicom.kinds import is_scout
+from nnunet_phys.precomputed_spin.dicom.map_readouts import with_readouts
 from nnunet_phys.precomputed_spin.dicom.overrides import Override, read_overrides
 from nnunet_phys.precomputed_spin.dicom.source_record import SourceRecord
 from nnunet_phys.whole_files import working_folder, write_json
@@ -85,7 +86,7 @@ def plan_import(folder: Path, protocol: Path | None, prefix: str, keep_names: bo
             faults += error.prefixed(f"{series.title}: ").faults
             continue
         sets += [_with_patient(image_set, series.frames[0]) for image_set in made] if keep_names else made
-    return ImportPlan(tuple(sets), tuple(left_out), tuple(faults))
+    return ImportPlan(tuple(with_readouts(sets)), tuple(left_out), tuple(faults))
 
 
 def _left_out(series: DicomSeries, override: Override | None) -> str:

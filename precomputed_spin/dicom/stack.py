@@ -44,16 +44,11 @@ class Slices:
         for frame in frames:
             if frame.position is None or frame.orientation is None or frame.pixel_mm is None:
                 raise InputError(f"{frame.file} has no position, orientation or pixel spacing. Export it again.")
-            for what, value, expected, limit in (
-                ("size", frame.grid, first.grid, 0.0),
-                ("pixel spacing", frame.pixel_mm, first.pixel_mm, 1e-3),
-                ("orientation", frame.orientation, first.orientation, _SAME_DIRECTION),
-            ):
-                if np.abs(np.subtract(value, expected or value)).max() > limit:
-                    raise InputError(
-                        f"{frame.file} and {first.file} differ in {what}: one series, several geometries. Move the "
-                        "images of each into a folder of their own."
-                    )
+            if what := _difference(frame, first):
+                raise InputError(
+                    f"{frame.file} and {first.file} differ in {what}: one series, several geometries. Move the images "
+                    "of each into a folder of their own."
+                )
         normal = _axes(first)[2]
         along = {frame: float(normal @ np.array(frame.position)) for frame in frames}
         groups: list[list[Frame]] = []
@@ -104,9 +99,30 @@ class Slices:
             )
 
 
+def same_plane(frame: Frame, other: Frame) -> bool:
+    """Whether two images, which state where they lie, have their pixels at the same places."""
+    return not _difference(frame, other) and _distance_mm(frame, other) < _SAME_MM
+
+
+def _difference(frame: Frame, other: Frame) -> str:
+    """What two images that state where they lie differ in, of size, pixel spacing and orientation; empty if nothing."""
+    for what, value, expected, limit in (
+        ("size", frame.grid, other.grid, 0.0),
+        ("pixel spacing", frame.pixel_mm, other.pixel_mm, 1e-3),
+        ("orientation", frame.orientation, other.orientation, _SAME_DIRECTION),
+    ):
+        if np.abs(np.subtract(value or (), expected or ())).max() > limit:
+            return what
+    return ""
+
+
+def _distance_mm(frame: Frame, other: Frame) -> float:
+    return float(np.linalg.norm(np.subtract(frame.position or (), other.position or ())))
+
+
 def _check_place(frame: Frame, first: Frame) -> None:
     """Refuse an image of a slice that lies elsewhere in its plane."""
-    if np.linalg.norm(np.subtract(frame.position or (), first.position or ())) > _SAME_MM:
+    if _distance_mm(frame, first) > _SAME_MM:
         raise InputError(
             f"{frame.file} and {first.file} lie in one plane, shifted: one series, several geometries. Move the images "
             "of each into a folder of their own."

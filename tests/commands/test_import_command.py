@@ -246,6 +246,28 @@ def test_slices_with_times_of_their_own_are_cases(scanner, imported):
     assert sorted(first.values()) == [100, 120] and len(files(folder)) == 18
 
 
+@pytest.mark.parametrize("timed", [True, False])
+def test_maps_name_the_readouts_that_they_were_computed_from(scanner, imported, timed):
+    """Before and after contrast agent in one plane, corrected for motion once more; another plane in between."""
+    elsewhere = [10 + 0.6 * 8, 20 - 0.8 * 8, 30]
+    untimed = {"EchoTime": None, "ImageType": ["ORIGINAL", "PRIMARY", "P"], "ImageComments": "MOLLI T1 Map"}
+    acquired = {1: "1015", 2: "1015", 3: "1016", 4: "1043", 10: "1015", 11: "1016", 12: "1043"}
+    times = {number: f"{minutes}07.500" if timed else None for number, minutes in acquired.items()}
+    for number, place in ((1, None), (2, None), (3, elsewhere), (4, None)):
+        start = times[number] and [f"{acquired[number]}{k:02d}.500" for k in range(8)]
+        position = {} if place is None else {"ImagePositionPatient": tuple(place)}
+        scanner.series(8, **MOLLI, SeriesNumber=number, InversionTime=MOLLI_MS, AcquisitionTime=start, **position)
+    for number, place in ((10, None), (11, elsewhere), (12, None)):
+        position = {} if place is None else {"ImagePositionPatient": place}
+        scanner.image(f"map{number}", SeriesNumber=number, AcquisitionTime=times[number], **untimed, **position)
+    references = imported() / "references"
+    readouts = [content(references / f"{number:03d}.json")["readouts"] for number in (10, 11, 12)]
+    if timed:
+        assert readouts == [["001_T1_MOLLI_pre", "002_T1_MOLLI_pre"], ["003_T1_MOLLI_pre"], ["004_T1_MOLLI_pre"]]
+    else:
+        assert readouts == [["004_T1_MOLLI_pre"], ["003_T1_MOLLI_pre"], ["004_T1_MOLLI_pre"]]
+
+
 def test_names_of_patients_stay_in_the_header(scanner, imported, import_folder, tmp_path):
     attributes = {"ScanningSequence": ("GR", "IR"), "SequenceVariant": "SP", "InversionTime": 280.0}
     for number, description in ((1, "LGE 2018-07-09 sax"), (2, "LGE jane"), (3, "LGE TI300"), (4, "LGE HOSP4711")):
@@ -338,6 +360,7 @@ def test_t1_of_a_real_shmolli_is_the_scanners(tmp_path):
             main(["fit", "-sequence", "molli", "-i", str(scans / "molli"), "-o", str(tmp_path / f"maps{count}")]) == 0
         )
     references = scans / "references"
+    assert content(references / "014_ShMOLLI_192i_e11_T1MAP.json")["readouts"] == ["012_ShMOLLI_192i_e11"]
     scanners = values(references / "014_ShMOLLI_192i_e11_T1MAP_T1map.nii.gz")
     explained = values(references / "015_ShMOLLI_192i_e11_FITPARAMS_Rsquaremap.nii.gz") > 0.99 * 4000
     gel = explained & (values(references / "015_ShMOLLI_192i_e11_FITPARAMS_Amap.nii.gz") > 100)

@@ -228,6 +228,55 @@ def test_the_scanners_map_is_compared_and_the_page_holds_everything(study, tmp_p
     assert content(report)["flags"][0] == "<b>013: no myocardium in slice 0 of the mask"
 
 
+@pytest.mark.parametrize("stacked", ["series", "map"])
+def test_the_scanners_map_may_be_a_series_of_its_own(tmp_path, stacked):
+    """Either of readouts and map may be stored slice by slice, and the other as a stack."""
+    patient, report, study = Patient(slices=3), tmp_path / "report", tmp_path / "pre"
+    whole = patient.geometry
+    normal = np.reshape(whole.direction, (3, 3))[:, 2]
+    single = [
+        Geometry(
+            (*whole.size[:2], 1), (*whole.spacing[:2], 8.0), tuple(whole.origin + 10.0 * z * normal), whole.direction
+        )
+        for z in range(3)
+    ]
+    readouts, t1 = patient.readouts(), (patient.t1() + 30).astype(np.float32)
+    in_slices = {f"_sl{z:02d}": (slice(z, z + 1), geometry) for z, geometry in enumerate(single)}
+    at_once = {"": (slice(None), whole)}
+    for part, (which, geometry) in (at_once if stacked == "series" else in_slices).items():
+        write_study(study, readouts[:, which], patient.labels[which], geometry, case=f"012_MOLLI{part}")
+    cases = sorted(path.name.removesuffix(".nii.gz") for path in (study / "masks").iterdir())
+    for part, (which, geometry) in (in_slices if stacked == "series" else at_once).items():
+        write_map(study / "references" / f"013_MAP{part}_T1map.nii.gz", t1[which], geometry)
+        (study / "references" / f"013_MAP{part}.json").write_text(json.dumps({"readouts": cases, "acquisition": {}}))
+    assert main(quantify(study, report)) == 0
+    ours, scanner = (by_segment(report, "mean_ms", method) for method in ("fit", "scanner"))
+    for number in range(1, 17):
+        assert scanner[str(number)] - ours[str(number)] == pytest.approx(30, abs=2), number
+    assert not any("scanner" in flag for flag in content(report)["flags"])
+
+
+def test_scanner_maps_that_do_not_belong_to_the_case_are_left_out(study, tmp_path):
+    patient, report, references = Patient(), tmp_path / "report", study / "references"
+    t1 = patient.t1().astype(np.float32)
+    shifted = Geometry(patient.geometry.size, patient.geometry.spacing, (0.0, 0.0, 0.0), patient.geometry.direction)
+    write_map(references / "012_MOLLI_T1map.nii.gz", t1 + 30, patient.geometry)
+    write_map(references / "013_T1map.nii.gz", t1 + 60, patient.geometry)  # of no case
+    for name, geometry in (("014", patient.geometry), ("015", shifted)):
+        write_map(references / f"{name}_T1map.nii.gz", t1 + 90, geometry)
+        (references / f"{name}.json").write_text('{"readouts": ["012_MOLLI"]}')
+    write_map(references / "016_T1map.nii.gz", t1, patient.geometry)
+    (references / "016.json").write_text("{")
+    assert main(quantify(study, report)) == 0
+    ours, scanner = (by_segment(report, "mean_ms", method) for method in ("fit", "scanner"))
+    assert scanner["9"] - ours["9"] == pytest.approx(30, abs=2)
+    flags = [flag for flag in content(report)["flags"] if "the scanner's map" in flag]
+    assert ["014_T1map.nii.gz is left out where" in flag for flag in flags].count(True) == 1
+    assert ["015_T1map.nii.gz lies on another grid" in flag for flag in flags].count(True) == 1
+    assert ["016_T1map.nii.gz is left out: " in flag for flag in flags].count(True) == 1
+    assert len(flags) == 3
+
+
 def test_the_joint_estimate_models_the_readout(prior, tmp_path):
     """MOLLI reads T1 too low by a tenth; the joint estimate does not."""
     patient, report, sequence = Patient(), tmp_path / "report", MOLLI(rr_ms=900.0)
