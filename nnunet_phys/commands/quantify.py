@@ -100,9 +100,9 @@ def run(args: argparse.Namespace) -> None:
         post = of_studies[1] if after is not None else {}
         measured[method], doubts = measurement.measured(method, of_studies[0], post, args.haematocrit or 0.0)
         flags += doubts
-    scanner_maps = before.scanner_maps()
-    if scanner_maps:
-        measured[SCANNER], doubts = measurement.measured(SCANNER, scanner_maps, {}, 0.0)
+    if scanner_maps := before.scanner_maps():
+        post = after.scanner_maps() if after is not None else {}
+        measured[SCANNER], doubts = measurement.measured(SCANNER, scanner_maps, post, args.haematocrit or 0.0)
         flags += doubts
     _write(args, measurement, maps, measured, [*measurement.flags, *flags], old)
 

@@ -175,10 +175,14 @@ def test_ecv_of_each_segment_is_that_which_was_set(tmp_path):
     patient, report = Patient(slices=3), tmp_path / "report"
     write_study(tmp_path / "pre", patient.readouts(), patient.labels, patient.geometry)
     write_study(tmp_path / "post", patient.readouts(post=True), patient.labels, patient.geometry, case="031_MOLLI_post")
+    for study, case, post in (("pre", "012_MOLLI", False), ("post", "031_MOLLI_post", True)):
+        t1 = patient.t1(post).astype(np.float32)
+        write_map(tmp_path / study / "references" / f"{case}_T1map.nii.gz", t1, patient.geometry)
     assert main(quantify(tmp_path / "pre", report, "-post", tmp_path / "post", "-haematocrit", HAEMATOCRIT)) == 0
-    ecv = by_segment(report, "ecv_percent")
-    for number in range(1, 17):  # means, which pixels of a neighbour enter
-        assert ecv[str(number)] == pytest.approx(20 + number, abs=0.5), number
+    for method in ("fit", "scanner"):
+        ecv = by_segment(report, "ecv_percent", method)
+        for number in range(1, 17):  # means, which pixels of a neighbour enter
+            assert ecv[str(number)] == pytest.approx(20 + number, abs=0.5), (method, number)
     values = read_image(report / "fit" / "012_MOLLI_ECVmap.nii.gz")
     np.testing.assert_allclose(values[patient.segment > 0], 20 + patient.segment[patient.segment > 0], atol=0.3)
     assert content(report)["pairs"]["012_MOLLI, slice 1"] == "031_MOLLI_post, slice 1"
