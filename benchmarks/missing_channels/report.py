@@ -19,6 +19,7 @@ COLUMNS = {
     "psnr": ("PSNR", 1),
     "ssim": ("SSIM", 2),
     "box_psnr": ("PSNR, heart", 1),
+    "box_psnr_fitted": ("PSNR, heart, brightness fitted", 1),
     "box_ssim": ("SSIM, heart", 2),
     "myocardium_rmse": ("error in myocardium", 3),
     "lesions_rmse": ("error in lesions", 3),

@@ -57,6 +57,15 @@ def test_a_blurred_image_is_less_sharp():
     assert slice_scores(real + 0.1, real, labels, REGIONS, PIXEL_MM)["sharpness"] == pytest.approx(1)
 
 
+def test_brightness_that_nobody_can_foretell_is_fitted():
+    real, labels = _slice()
+    noisy = real + np.random.default_rng(1).normal(0, 0.05, real.shape)
+    scores, darker = (slice_scores(image, real, labels, REGIONS, PIXEL_MM) for image in (noisy, 0.2 + 0.5 * noisy))
+    assert darker["box_psnr"] < scores["box_psnr"] - 5
+    assert darker["box_psnr_fitted"] == pytest.approx(scores["box_psnr_fitted"], abs=1e-6)
+    assert scores["box_psnr_fitted"] == pytest.approx(26, abs=0.5)
+
+
 def test_the_box_has_its_margin_and_ends_at_the_image():
     _, labels = _slice()
     assert heart_box(labels, PIXEL_MM) == (slice(15, 35), slice(25, 50))
