@@ -37,9 +37,9 @@ def slice_scores(
         pixel_mm: row and column spacing.
 
     Returns:
-        PSNR (dB) and SSIM of the whole image and of the heart box; PSNR of the box after the linear change of brightness
-        that fits best, since no method can foretell how bright the scanner showed it; root mean square error in
-        myocardium and in lesions; sharpness, the gradient's mean magnitude in the box relative to the real image's.
+        PSNR (dB) and SSIM of the whole image and of the heart box; PSNR of the box after the linear change of
+        brightness that fits best, since no method can foretell how bright the scanner showed it; root mean square error
+        in myocardium and in lesions; sharpness, the gradient's mean magnitude in the box relative to the real image's.
         What a slice does not show is left out.
     """
     scores = _similarity(made, real, "")
