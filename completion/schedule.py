@@ -48,7 +48,7 @@ class CompletionSchedule:
         """The same schedule with other lengths and with more views per step.
 
         Regressor and denoiser change in proportion; autoencoder and image encoder by the square root, a choice, since
-        the autoencoder limits every image.
+        the autoencoder limits every image. A shorter training encodes fewer views, as encoding takes as long as it.
 
         Args:
             denoiser_steps: optimiser steps of the denoiser.
@@ -63,7 +63,7 @@ class CompletionSchedule:
             encoder_steps=math.ceil(math.sqrt(share) * self.encoder_steps),
             regressor_steps=math.ceil(share * self.regressor_steps),
             denoiser_steps=denoiser_steps,
-            views=min(self.views, batch * denoiser_steps),
+            views=math.ceil(min(share, 1.0) * self.views),
             batch=batch,
             autoencoder_batch=batch_factor * self.autoencoder_batch,
             learning_rate=growth * self.learning_rate,
