@@ -23,6 +23,7 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_phys.image_files import read_image
+from nnunet_phys.precomputed_spin.shmolli_fit import fit_shmolli, shmolli_order
 from nnunet_phys.relaxation_fit import fit_series
 from nnunet_phys.relaxation_models import (
     InversionRecovery,
@@ -145,21 +146,28 @@ def phantom(folder: Path) -> None:
     found = {name: parameters[f"Signal(TI)={text}"] for name, text in _FIT_PARAMETERS.items()}
     found["T1"], _, _ = _dicom(series["14"][1])
     gel = (parameters["Rsquare*4000 Map"] > 0.99 * 4000) & (found["A"] > 100)
-    for count in (7, 5):
-        images = torch.from_numpy(np.stack([image for image, _, _ in magnitudes[:count]]))
-        model = InversionRecovery(tuple(ti for _, _, ti in magnitudes[:count]))
-        fit = robust_fit(model, images.flatten(1))
-        values = {"A": fit.linear[0], "B": fit.linear[1], "T1*": fit.nonlinear[0]}
-        values["T1"] = model.quantities(fit.linear, fit.nonlinear)["T1"]
-        for least, greatest in ((50, 300), (300, 700), (700, 1000), (1000, 2500)):
-            inside = gel & (found["T1"] > least) & (found["T1"] < greatest)
-            row = ", ".join(
-                f"{name} {100 * np.median(value.numpy().reshape(gel.shape)[inside] / found[name][inside] - 1):+.1f}"
-                for name, value in values.items()
-            )
-            print(
-                f"phantom, {count} images, T1 {least}-{greatest} ms, {inside.sum()} pixels, median difference, %: {row}"
-            )
+    times = tuple(ti for _, _, ti in magnitudes)
+    images = torch.from_numpy(np.stack([image for image, _, _ in magnitudes]))
+    model = InversionRecovery(times[:5])
+    fit = robust_fit(model, images[:5].flatten(1))
+    of_five = {"A": fit.linear[0], "B": fit.linear[1], "T1*": fit.nonlinear[0]}
+    order = shmolli_order(times)
+    assert order is not None
+    t1 = {
+        "by its rule": fit_shmolli(times, order, images, magnitude=True).maps["T1"],
+        "all seven images": fit_series(InversionRecovery(times), images).maps["T1"],
+    }
+    for least, greatest in ((50, 300), (300, 700), (700, 1000), (1000, 2500), (2500, 4000)):
+        inside = gel & (found["T1"] > least) & (found["T1"] < greatest)
+        by = ", ".join(f"T1 {how} {_difference(values, found['T1'], inside)}" for how, values in t1.items())
+        row = ", ".join(f"{name} {_difference(values, found[name], inside)}" for name, values in of_five.items())
+        print(f"phantom, T1 {least}-{greatest} ms, {inside.sum()} pixels, median difference, %: {by}; of five: {row}")
+
+
+def _difference(values: torch.Tensor, reference: np.ndarray, inside: np.ndarray) -> str:
+    """Median difference in percent, signed."""
+    ratio = values.numpy().reshape(reference.shape)[inside] / reference[inside]
+    return f"{100 * np.median(ratio - 1):+.2f}"
 
 
 def _dicom(path: Path) -> tuple[np.ndarray, str, float]:

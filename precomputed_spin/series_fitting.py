@@ -27,7 +27,7 @@ from nnunet_phys.precomputed_spin.image_checks import value_faults
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 from nnunet_phys.precomputed_spin.scan_loading import MOST_NEGATIVE, ImageReader, negative_share
 from nnunet_phys.precomputed_spin.series_times import SeriesTimes, described
-from nnunet_phys.relaxation_fit import RelaxationFit, fit_series
+from nnunet_phys.relaxation_fit import RelaxationFit
 from nnunet_phys.separable_fit import SeparableModel
 from nnunet_phys.whole_files import write_json, writing_alone
 
@@ -73,7 +73,7 @@ class SeriesJob:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides about the maps, beside the images; plain JSON."""
-        return {**described(self.times), "parameters": self.model().parameters}
+        return {**described(self.times), "parameters": self.model().parameters, **self.times.rule}
 
     def faults(self, reader: ImageReader) -> list[str]:
         """A line for each fault of the images."""
@@ -97,8 +97,8 @@ class SeriesJob:
         """
         images = reader.take(self.files)
         magnitude = not (self.signed and negative_share(images) > MOST_NEGATIVE)
-        model, values = self.model(magnitude), torch.from_numpy(np.abs(images) if magnitude else images)
-        fits = [fit_series(model, values[:, z]) for z in range(values.shape[1])]
+        values = torch.from_numpy(np.abs(images) if magnitude else images)
+        fits = [self.times.fit(values[:, z], magnitude, self.perfect) for z in range(values.shape[1])]
         return RelaxationFit(
             {name: torch.stack([fit.maps[name] for fit in fits]) for name in self.quantities},
             torch.stack([fit.valid for fit in fits]),

@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles
-from nnunet_phys.relaxation_fit import undetermined
+from nnunet_phys.precomputed_spin.shmolli_fit import fit_shmolli, shmolli_order
+from nnunet_phys.relaxation_fit import RelaxationFit, fit_series, undetermined
 from nnunet_phys.relaxation_models import (
     InversionRecovery,
     PreparedSaturationRecovery,
@@ -40,6 +43,20 @@ class SeriesTimes(ABC):
             magnitude: the images have lost their sign.
             perfect: saturation is taken to be perfect, where the model can be told.
         """
+
+    def fit(self, images: torch.Tensor, magnitude: bool, perfect: bool) -> RelaxationFit:
+        """Fit a slice.
+
+        Args:
+            images: (images, ...), in the order of the times.
+            magnitude, perfect: as for `model`.
+        """
+        return fit_series(self.model(magnitude, perfect), images)
+
+    @property
+    def rule(self) -> dict[str, str]:
+        """How images are chosen where not all count in each pixel; plain JSON."""
+        return {}
 
     @classmethod
     def example(cls) -> str:
@@ -86,6 +103,16 @@ class MOLLITimes(SeriesTimes):
 
     def model(self, magnitude: bool, perfect: bool) -> SeparableModel:
         return InversionRecovery(self.inversion_times_ms, magnitude=magnitude)
+
+    def fit(self, images: torch.Tensor, magnitude: bool, perfect: bool) -> RelaxationFit:
+        order = shmolli_order(self.inversion_times_ms)
+        if order is None:
+            return super().fit(images, magnitude, perfect)
+        return fit_shmolli(self.inversion_times_ms, order, images, magnitude)
+
+    @property
+    def rule(self) -> dict[str, str]:
+        return {} if shmolli_order(self.inversion_times_ms) is None else {"readouts": "5, 6 or 7 by T1, as ShMOLLI"}
 
 
 @dataclass(frozen=True)
