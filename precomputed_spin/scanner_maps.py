@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,7 @@ class ScannerMaps:
     """
 
     maps: tuple[_ScannerMap, ...]
-    flags: tuple[str, ...] = field(default=())
+    flags: tuple[str, ...]
 
     @classmethod
     def read(cls, folder: Path, ending: str) -> ScannerMaps:

@@ -16,7 +16,7 @@ SEQUENCE = MOLLI.from_inversion_times(TIMES_MS)
 
 
 def readouts(noise: float = 0.0) -> torch.Tensor:
-    """Magnitudes (readouts, T1, 400), of an equilibrium signal of about 100."""
+    """Magnitudes (readouts, T1, 400); the noise is a share of the brightest pixel."""
     t1 = T1_MS[:, None].expand(-1, 400)
     maps = SpinMaps(torch.full_like(t1, 1000.0), t1, torch.full_like(t1, 60.0))
     images = SEQUENCE(maps).abs()
