@@ -1,4 +1,4 @@
-"""Images and arguments for `nnunet_phys reverse`, DICOM files, a trained model, and what a refusal looks like."""
+"""Data of the commands' tests: series, DICOM files, a trained model, a study to quantify; what a refusal looks like."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from known_segments import Patient, write_study
 
 import nnunet_phys.trainers
 from nnunet_phys.commands import main
@@ -284,3 +285,19 @@ class Model:
 def model(tiny, monkeypatch) -> Model:
     monkeypatch.setenv("nnUNet_extTrainer", str(Path(nnunet_phys.trainers.__file__).parent))
     return Model(tiny)
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    """Input of `nnunet_phys quantify` before contrast agent."""
+    patient = Patient()
+    write_study(tmp_path / "pre", patient.readouts(), patient.labels, patient.geometry)
+    return tmp_path / "pre"
+
+
+@pytest.fixture
+def post(tmp_path) -> Path:
+    """The same patient after contrast agent."""
+    patient = Patient()
+    write_study(tmp_path / "post", patient.readouts(post=True), patient.labels, patient.geometry, case="031_MOLLI_post")
+    return tmp_path / "post"

@@ -1,136 +1,32 @@
-"""`nnunet_phys quantify`: segments whose T1 and extracellular volume are known, the report, and how it refuses."""
+"""`nnunet_phys quantify`: segments whose T1 and extracellular volume are known, and the report."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
+from known_segments import (
+    BLOOD,
+    HAEMATOCRIT,
+    TIMES,
+    Patient,
+    by_segment,
+    content,
+    quantify,
+    table,
+    write_map,
+    write_study,
+)
 
 from nnunet_phys.commands import main
-from nnunet_phys.digital_heart import LABELS, digital_heart
-from nnunet_phys.image_files import Geometry, read_image, write_volume
-from nnunet_phys.pictures import MADE_BY
+from nnunet_phys.digital_heart import LABELS
+from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.sequences import MOLLI
 from nnunet_phys.spin import SpinMaps
-
-APEX = np.array((0.6, -0.6, -0.53)) / np.linalg.norm((0.6, -0.6, -0.53))
-ANTERIOR = np.array((0.0, 0.0, 1.0)) - APEX[2] * APEX
-ANTERIOR /= np.linalg.norm(ANTERIOR)
-SEPTAL = np.cross(APEX, ANTERIOR)
-TIMES = [120.0, 200.0, 280.0, 1020.0, 1100.0, 1920.0, 2820.0, 3720.0]
-BLOOD, BLOOD_POST, HAEMATOCRIT = 1600.0, 400.0, 0.42
-
-
-class Patient:
-    """A digital heart with a T1 and an extracellular volume of its own in each segment.
-
-    Attributes:
-        labels: (slices, rows, columns), from the base.
-        segment: number of each pixel's segment, by its angle about the centre of the cavity, if the septum were 120
-            degrees wide and the right ventricle lay in its middle.
-        geometry: puts the septum to the right and the anterior wall upwards; the image itself is `mirrored` or not.
-    """
-
-    def __init__(self, mirrored: bool = False, slices: int = 1) -> None:
-        self.heart = digital_heart(seed=5, slices=4, shape=(88, 80))
-        self.labels = self.heart.labels[:slices]
-        to_rv = np.argwhere(self.labels[0] == LABELS["RV"]).mean(0) - np.argwhere(self.labels[0] == LABELS["LV"]).mean(
-            0
-        )
-        septal = to_rv / np.linalg.norm(to_rv)  # rows, columns
-        anterior = np.array((-septal[1], septal[0])) * (-1 if mirrored else 1)
-        row, column = (septal[i] * SEPTAL + anterior[i] * ANTERIOR for i in (0, 1))
-        direction = np.stack((column, row, APEX), axis=1)
-        size = (*self.labels.shape[:0:-1], slices)
-        self.geometry = Geometry(size, (2.5, 2.5, 10.0), (10.0, -20.0, 30.0), tuple(direction.ravel()))
-        self.segment = np.zeros(self.labels.shape, int)
-        for z, labels in enumerate(self.labels):
-            pixels = np.argwhere(labels == LABELS["MYO"])
-            vectors = pixels - np.argwhere(labels == LABELS["LV"]).mean(0)
-            angle = np.rad2deg(np.arctan2(-vectors @ anterior, vectors @ septal))  # 90 is inferior
-            first, step = (7, 60) if slices == 1 else ((1, 60), (7, 60), (13, 90))[z]
-            start = -135 if first == 13 else -120  # of the anterior wall
-            self.segment[(z, *pixels.T)] = first + (angle - start) % 360 // step
-
-    def t1(self, post: bool = False) -> np.ndarray:
-        """T1 in ms."""
-        before = np.where(self.segment > 0, 900.0 + 15 * self.segment, BLOOD)
-        if not post:
-            return before
-        change = (1 / BLOOD_POST - 1 / BLOOD) / (1 - HAEMATOCRIT) * (20 + self.segment) / 100
-        return np.where(self.segment > 0, 1 / (1 / before + change), BLOOD_POST)
-
-    def readouts(self, post: bool = False) -> np.ndarray:
-        """Magnitudes of a perfect inversion recovery, which the fit's model describes without bias."""
-        times = np.array(TIMES)[:, None, None, None]
-        density = np.random.default_rng(0).uniform(450, 550, self.labels.shape)
-        return density * np.abs(1 - 2 * np.exp(-times / self.t1(post)))
-
-
-def write_study(
-    folder: Path, readouts: np.ndarray, labels: np.ndarray, geometry: Geometry, times=TIMES, case="012_MOLLI"
-):
-    """Write images, times, mask and dataset.json of a series, as `import` and `segment` leave them."""
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    for i, image in enumerate(readouts):
-        with write_volume(folder / "images" / f"{case}_ti{i:02d}_0000.nii.gz", torch.from_numpy(image), geometry):
-            pass
-    protocol = [{"sequence": "molli", "flip_angle_deg": 35.0, "inversion_times_ms": list(times)}]
-    content = {"inversion_times_ms": list(times), "protocol": protocol, "acquisition": {"vendor": "none"}}
-    (folder / "images" / f"{case}.json").write_text(json.dumps(content))
-    write_map(folder / "masks" / f"{case}.nii.gz", labels.astype(np.uint8), geometry)
-    (folder / "dataset.json").write_text(json.dumps({"labels": LABELS}))
-
-
-def write_map(path: Path, values: np.ndarray, geometry: Geometry) -> None:
-    """Write an image with its own data type."""
-    path.parent.mkdir(exist_ok=True)
-    image = sitk.GetImageFromArray(values)
-    image.SetSpacing(geometry.spacing)
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(geometry.direction)
-    sitk.WriteImage(image, str(path))
-
-
-@pytest.fixture
-def study(tmp_path) -> Path:
-    """RESULTS before contrast agent."""
-    patient = Patient()
-    write_study(tmp_path / "pre", patient.readouts(), patient.labels, patient.geometry)
-    return tmp_path / "pre"
-
-
-@pytest.fixture
-def post(tmp_path) -> Path:
-    """RESULTS of the same patient after contrast agent."""
-    patient = Patient()
-    write_study(tmp_path / "post", patient.readouts(post=True), patient.labels, patient.geometry, case="031_MOLLI_post")
-    return tmp_path / "post"
-
-
-def quantify(study: Path, report: Path, *more) -> list[str]:
-    return ["quantify", "-i", str(study), "-o", str(report), "--disable_progress_bar", *map(str, more)]
-
-
-def table(report: Path) -> list[dict[str, str]]:
-    with open(report / "segments.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def by_segment(report: Path, column: str, method: str = "fit") -> dict[str, float]:
-    return {row["segment"]: float(row[column]) for row in table(report) if row["method"] == method and row[column]}
-
-
-def content(report: Path) -> dict:
-    return json.loads((report / "study.json").read_text())
 
 
 def test_times_may_stand_in_the_names_alone(tmp_path):
@@ -324,112 +220,6 @@ def test_contrast_agent_that_lengthens_t1_is_flagged(study, post, tmp_path):
     assert main(quantify(post, report, "-post", study, "-haematocrit", "0.4")) == 0
     assert any("T1 of blood is 400 ms before and 1600 ms after" in flag for flag in content(report)["flags"])
     assert not by_segment(report, "ecv_percent")
-
-
-def break_masks(study):
-    shutil.rmtree(study / "masks")
-
-
-def break_mask(study):
-    (study / "masks" / "012_MOLLI.nii.gz").unlink()
-
-
-def break_labels(study):
-    (study / "dataset.json").write_text('{"labels": {"background": 0, "RV": 1, "LV": 3}}')
-
-
-def break_names(study):
-    (study / "dataset.json").write_text('{"labels": {"background": 0, "a": 1}}')
-
-
-def break_grid(study):
-    path = str(study / "masks" / "012_MOLLI.nii.gz")
-    sitk.WriteImage(sitk.ReadImage(path)[:, 1:], path)
-
-
-def break_times(study):
-    (study / "images" / "012_MOLLI.json").write_text('{"ts_ms": [1]}')
-
-
-def empty_mask(study):
-    path = str(study / "masks" / "012_MOLLI.nii.gz")
-    sitk.WriteImage(sitk.ReadImage(path) * 0, path)
-
-
-def remove_description(study):
-    (study / "dataset.json").unlink()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "messages"),
-    [
-        (break_masks, ["masks: there are no masks. Segment the series first"]),
-        (break_mask, ["012_MOLLI: ", "masks/012_MOLLI.nii.gz: there is no mask"]),
-        (break_grid, ["012_MOLLI: ", "012_MOLLI_ti00_0000.nii.gz in size. Segment these images"]),
-        (break_labels, ["dataset.json names no MYO"]),
-        (break_names, ["dataset.json: none of background, a in dataset.json is known as RV, MYO or LV"]),
-        (break_times, ["012_MOLLI: ", "'inversion_times_ms' is missing"]),
-        (empty_mask, ["masks: no mask shows myocardium"]),
-        (remove_description, ["dataset.json is not readable JSON (no such file). Write"]),
-        (shutil.rmtree, ["pre: no such folder"]),
-    ],
-)
-def test_studies_that_cannot_be_measured_are_refused(study, tmp_path, refused, spoil, messages):
-    spoil(study)
-    refused(quantify(study, tmp_path / "report"), *messages)
-    assert not (tmp_path / "report").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("-post", "POST"), "needs -haematocrit, the share of cells in blood, such as 0.42"),
-        (("-post", "POST", "-haematocrit", 42), "-haematocrit 42 looks like percent. Give a fraction: 0.42."),
-        (("-post", "POST", "-haematocrit", -0.4), "must lie between 0 and 1"),
-        (("-haematocrit", 0.4), "-haematocrit 0.4 is for extracellular volume. Add -post"),
-        (
-            ("-levels", "basal", "mid"),
-            "-levels basal mid: the masks show 1 position with a cavity. Give one level for each",
-        ),
-    ],
-)
-def test_options_that_make_no_sense_are_refused(study, post, tmp_path, refused, options, message):
-    refused(
-        quantify(study, tmp_path / "report", *(post if option == "POST" else option for option in options)), message
-    )
-    assert not (tmp_path / "report").exists()
-
-
-def test_contrast_agent_in_other_slices_is_refused(study, tmp_path, refused):
-    patient, report = Patient(), tmp_path / "report"
-    away = tuple(np.array(patient.geometry.origin) + 100 * APEX)
-    geometry = Geometry(patient.geometry.size, patient.geometry.spacing, away, patient.geometry.direction)
-    write_study(tmp_path / "post", patient.readouts(post=True), patient.labels, geometry)
-    options = ("-post", tmp_path / "post", "-haematocrit", "0.42")
-    refused(
-        quantify(study, report, *options), "-post: 012_MOLLI, slice 0: no slice after contrast agent lies here, the "
-    )
-    write_study(tmp_path / "post", patient.readouts(post=True), patient.labels, patient.geometry)
-    write_study(tmp_path / "post", patient.readouts(post=True), patient.labels, patient.geometry, case="again")
-    refused(quantify(study, report, *options), "show the same position. Leave one of them in the folder")
-    assert not report.exists()
-
-
-def test_a_report_replaces_its_own_files_and_no_others(study, tmp_path, refused):
-    report = tmp_path / "report"
-    report.mkdir()
-    (report / "notes.txt").write_text("mine")
-    refused(quantify(study, report), "is not empty, and nnunet_phys quantify did not fill it")
-    (report / "notes.txt").unlink()
-    assert main(quantify(study, report)) == 0 and content(report)["generator"] == MADE_BY
-    refused(quantify(study, report), "holds a report. Add --overwrite to replace it")
-    assert main(quantify(study, report, "--overwrite", "-erode", "0")) == 0
-    assert content(report)["settings"]["erosion"] == "0 mm"
-    assert sorted(path.name for path in report.iterdir()) == ["fit", "report.html", "segments.csv", "study.json"]
-    (report / "segments.csv").write_text("mine")
-    refused(quantify(study, report, "--overwrite"), "segments.csv is not of the report there, or was changed since")
-    refused(quantify(study, study), "is a folder that is read from")
-    assert (report / "segments.csv").read_text() == "mine"
 
 
 @pytest.mark.skipif("NNUNET_PHYS_DATA" not in os.environ, reason="NNUNET_PHYS_DATA names no folder of real series")
