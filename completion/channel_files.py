@@ -13,11 +13,13 @@ import torch
 
 from nnunet_phys.completion.slices import Brightness, ChannelSlices, resample, resampled_size
 from nnunet_phys.errors import InputError, counted
-from nnunet_phys.image_files import Geometry, read_image
+from nnunet_phys.image_files import Geometry, read_image, read_notes
 from nnunet_phys.precomputed_spin.image_folder import ImageFolder
 from nnunet_phys.precomputed_spin.labels import structure_codes
 from nnunet_phys.precomputed_spin.raw_dataset import DatasetDescription, find_dataset
 
+SYNTHETIC = "SYNTHETIC image, not acquired: computed by nnunet_phys complete"
+"""What the header of a computed image says."""
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
@@ -157,7 +159,7 @@ def cases_in_folder(folder: Path) -> tuple[list[ChannelCase], str]:
     """The cases of a folder, and their file ending.
 
     Raises:
-        InputError: no such folder; no images; a name without a channel.
+        InputError: no such folder; no images; a name without a channel; a computed image.
     """
     listed = ImageFolder.read(folder)
     cases: dict[str, dict[int, Path]] = {}
@@ -166,6 +168,8 @@ def cases_in_folder(folder: Path) -> tuple[list[ChannelCase], str]:
         match = _CHANNEL.fullmatch(name)
         if match is None:
             faults.append(f"{path}: an image must be named CASE_0000{listed.ending}. Rename or remove it.")
+        elif read_notes(path) == SYNTHETIC:
+            faults.append(f"{path} is a synthetic image, and would count as acquired. Remove it.")
         else:
             cases.setdefault(match["case"], {})[int(match["channel"])] = path
     if faults:

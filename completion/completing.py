@@ -19,7 +19,7 @@ from nnunet_phys.case_records import (
     package_versions,
     save_record,
 )
-from nnunet_phys.completion.channel_files import ChannelCase
+from nnunet_phys.completion.channel_files import SYNTHETIC, ChannelCase
 from nnunet_phys.completion.defaults import STEPS, STRENGTH
 from nnunet_phys.completion.pipeline import CompletionPipeline
 from nnunet_phys.completion.slices import Brightness, resample
@@ -29,8 +29,6 @@ from nnunet_phys.whole_files import whole_file, writing_alone
 
 SPREAD_FOLDER = "spread"
 """Folder, in that of the results, for the spread of samples."""
-NOTES = "SYNTHETIC image, not acquired: computed by nnunet_phys complete"
-"""What the header of a computed image says."""
 BATCH = 4
 """Slices that are computed at a time: what the pipeline keeps of them fits any machine."""
 GREATEST_DISAGREEMENT = 0.5
@@ -277,7 +275,7 @@ def write_channel(
     described = {"completed": _described(settings, model_sha256)}
     record: dict[str, Any] = {
         **described,
-        "synthetic": NOTES,
+        "synthetic": SYNTHETIC,
         "channel": channels[channel.wanted],
         "given": {channels[number]: channel.case.images[number].name for number in channel.given},
         "versions": package_versions(),
@@ -290,7 +288,7 @@ def write_channel(
         begin_case(folder, channel.name, paths, described)
         for path, volume in zip(paths, volumes, strict=True):
             path.parent.mkdir(exist_ok=True)
-            with write_volume(path, volume, geometry, NOTES):
+            with write_volume(path, volume, geometry, SYNTHETIC):
                 pass
         save_record(folder, channel.name, record, channel.sources, paths)
 

@@ -75,9 +75,8 @@ class LatentBank:
             bf16: compute in bfloat16.
         """
         generator, device = torch.Generator().manual_seed(seed), encoders.autoencoder.device
-        order = torch.cat([torch.randperm(len(slices), generator=generator) for _ in range(-(-views // len(slices)))])
         parts: list[tuple[torch.Tensor, ...]] = []
-        for indices in ProgressBar(order[:views].split(BATCH), desc="encoding", unit="batch"):
+        for indices in ProgressBar(slices.shuffled(views, generator).split(BATCH), desc="encoding", unit="batch"):
             seen = random_views(slices, indices, size, pixel_mm, generator)
             count, channels = seen.images.shape[:2]
             wanted = torch.arange(channels).expand(count, -1)

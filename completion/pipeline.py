@@ -118,7 +118,7 @@ class CompletionPipeline(DiffusionPipeline):
             images: float32 (slices, channels, rows, columns) from -1 to 1; anything where a channel is not given.
             given: numbers of the given channels, at least one, ascending.
             wanted: number of the wanted channel, none of the given ones.
-            scales: guidance scale of each given channel; None: 1, without guidance.
+            scales: guidance scale of each given channel, in their order; None: 1, without guidance.
             steps: steps from noise to image.
             samples: number of images to make of each slice, from different noise.
             start: number of a given channel whose noised latents are the beginning, not noise alone.
@@ -127,7 +127,18 @@ class CompletionPipeline(DiffusionPipeline):
 
         Returns:
             The images. All slices of a sample begin with the same noise, so that neighbours resemble each other.
+
+        Raises:
+            ValueError: numbers of channels, or scales, that do not go together.
         """
+        given, known = list(given), range(len(self.config["channels"]))
+        if not given or given != sorted(set(given)) or not {*given, wanted} <= {*known} or wanted in given:
+            raise ValueError(f"given {given}, ascending, and wanted {wanted} must be different channels of {known}")
+        if scales is not None and len(scales) != len(given):
+            raise ValueError(f"{len(scales)} scales for {len(given)} given channels")
+        if start is not None and start not in given:
+            raise ValueError(f"start {start} is not among the given channels {given}")
+
         # 1. What the denoiser sees of the given channels
         size = images.shape[2:]
         padded = -(-size[0] // self.multiple) * self.multiple, -(-size[1] // self.multiple) * self.multiple

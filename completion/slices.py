@@ -32,6 +32,11 @@ class ChannelSlices:
     def __len__(self) -> int:
         return len(self.images)
 
+    def shuffled(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Numbers of `count` slices, none twice before all have come."""
+        orders = [torch.randperm(len(self), generator=generator) for _ in range(-(-count // len(self)))]
+        return torch.cat(orders)[:count]
+
     @classmethod
     def join(cls, volumes: Sequence[tuple[torch.Tensor, torch.Tensor]], size: int) -> ChannelSlices:
         """The slices of several volumes, cut or padded about their centre.

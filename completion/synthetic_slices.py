@@ -17,7 +17,6 @@ from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.image_files import Geometry
 from nnunet_phys.map_files import find_maps, load_maps, map_paths
 from nnunet_phys.progress import ProgressBar
-from nnunet_phys.tissue_state import TissueState
 
 RECIPE = "default"
 """The recipe that channels are drawn by."""
@@ -48,31 +47,36 @@ def entries_of(recipe: ContrastRecipe, sequences: Sequence[str]) -> list[Sequenc
 def draw_examination(
     recipe: ContrastRecipe, entries: Sequence[SequenceEntry], rng: np.random.Generator
 ) -> list[ContrastDraw]:
-    """One contrast for each channel, of one patient: an infarct lies where it lies in all of them.
+    """One contrast for each channel, of one patient: T1, T2 and infarcts are the same in all channels.
 
-    What would differ from channel to channel by chance alone, such as slow flow and random regions, is left out.
+    What would differ from channel to channel by chance alone (slow flow, random regions, a device) is left out.
+    Protocol, contrast agent and the scanner's other effects belong to each channel.
 
     Args:
         recipe: where the scanner's effects and the factors of T1 and T2 come from.
         entries: its entries for the channels.
         rng: random generator.
     """
+    t1_factor, t2_factor = float(rng.uniform(*recipe.t1_factor)), float(rng.uniform(*recipe.t2_factor))
+    patient = replace(
+        recipe,
+        t1_factor=(t1_factor, t1_factor),
+        t2_factor=(t2_factor, t2_factor),
+        scanner=tuple(effect for effect in recipe.scanner if effect.name != "device"),
+    )
     plain = [replace(entry, slow_flow=None, region=None, infarct=None) for entry in entries]
-    draws = [replace(recipe, sequences=(entry,)).draw_contrast(rng) for entry in plain]
-    ranges = [entry.infarct and replace(entry.infarct, probability=1.0) for entry in entries]
-    known = [drawn for drawn in ranges if drawn is not None]
-    if not known or rng.random() >= INFARCTED:
+    draws = [replace(patient, sequences=(entry,)).draw_contrast(rng) for entry in plain]
+    ranges = [entry.infarct for entry in entries if entry.infarct is not None]
+    if not ranges or rng.random() >= INFARCTED:
         return draws
-    infarct, _ = known[0].draw_infarct(rng, TissueState())
-    infarcted = []
-    for draw, own in zip(draws, ranges, strict=True):
-        _, tissue = (own or known[0]).draw_infarct(rng, draw.tissue)
-        infarcted.append(replace(draw, infarct=infarct, infarct_tissue=tissue))
-    return infarcted
+    most_uptake = max(ranges, key=lambda infarcts: infarcts.uptake)
+    infarct, tissue = replace(most_uptake, probability=1.0).draw_infarct(rng, draws[0].tissue)
+    assert tissue is not None  # as its probability is 1
+    return [replace(draw, infarct=infarct, infarct_tissue=replace(tissue, agent=draw.tissue.agent)) for draw in draws]
 
 
 def synthetic_slices(
-    folder: Path, sequences: Sequence[str], draws: int, pixel_mm: float, size: int, seed: int, progress: bool = True
+    folder: Path, sequences: Sequence[str], draws: int, pixel_mm: float, size: int, seed: int
 ) -> ChannelSlices:
     """Slices of all channels from maps on disk.
 
@@ -83,7 +87,6 @@ def synthetic_slices(
         pixel_mm: pixel size of the slices.
         size: rows and columns to which they are cut or padded about their centre.
         seed: of the draws.
-        progress: show a progress bar.
 
     Returns:
         Slices without regions.
@@ -94,9 +97,7 @@ def synthetic_slices(
     recipe = load_recipe(RECIPE)
     entries = entries_of(recipe, sequences)
     volumes = []
-    for number, (case, ending) in enumerate(
-        ProgressBar(find_maps(folder).items(), desc="synthetic slices", disable=not progress)
-    ):
+    for number, (case, ending) in enumerate(ProgressBar(find_maps(folder).items(), desc="synthetic slices")):
         maps = load_maps(folder, case, ending, None)
         geometry = Geometry.read(next(iter(map_paths(folder, case, ending).values())))
         own_size = resampled_size((maps.pd.shape[1], maps.pd.shape[2]), geometry.pixel_mm, pixel_mm)

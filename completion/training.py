@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -125,16 +126,17 @@ def train_completion(
 
     # 4. The denoiser, likewise, beside the regressor that has learned from the same slices
     scheduler, heat_map = new_scheduler(), HeatMap(torch.ones(data.slices.regions.shape[1]))
-    residual_scale = [1.0]
     for suffix, slices, share in stages:
-        name, heated = f"denoiser{suffix}", schedule.heat and slices is data.slices
-        if training.is_done(name):
-            continue
         encoders = Encoders(autoencoder, image_encoder, regressors.get(suffix))
-        bank = LatentBank.encode(slices, schedule.views, schedule.view, data.pixel_mm, encoders, seed, bf16)
-        residual_scale = bank.residual_scale()
+        bank = cache(  # which a resumed training does not make for a phase that is done
+            partial(LatentBank.encode, slices, schedule.views, schedule.view, data.pixel_mm, encoders, seed, bf16)
+        )
+        name, heated = f"residual scale{suffix}", schedule.heat and slices is data.slices
+        if name not in training.numbers:
+            training.numbers[name] = bank().residual_scale()
+        residual_scale = training.numbers[name]
         training.run(
-            name,
+            f"denoiser{suffix}",
             {"unet": unet, "projection": projection},
             schedule.learning_rate,
             math.ceil(share * schedule.denoiser_steps),
@@ -174,7 +176,7 @@ def _denoising_loss(
     unet: UNet2DConditionModel,
     projection: TokenProjection,
     scheduler: DDPMScheduler,
-    bank: LatentBank,
+    bank: Callable[[], LatentBank],
     residual_scale: list[float],
     heated: bool,
     training: TrainingRun,
@@ -182,7 +184,7 @@ def _denoising_loss(
 ) -> torch.Tensor:
     """Squared error of the velocity, weighted by the learner's heat map if `heated`."""
     batch, device = training.schedule.batch, training.device
-    conditions, latents, regions = bank.draw(batch, learner.generator, device)
+    conditions, latents, regions = bank().draw(batch, learner.generator, device)
     clean = (latents - conditions.expected) / torch.tensor(residual_scale, device=device).view(-1, 1, 1)
     noise = torch.randn(clean.shape, generator=learner.generator).to(device)
     levels = torch.randint(len(scheduler.alphas_cumprod), (batch,), generator=learner.generator)

@@ -107,7 +107,7 @@ class Learner:
 
 @dataclass(eq=False)
 class TrainingRun:
-    """The phases of a training, of which a checkpoint keeps the finished ones' networks and the state of one.
+    """The phases of a training, of which a checkpoint keeps the finished ones' networks and the state of the next.
 
     Attributes:
         losses: final loss of each finished phase.
@@ -124,7 +124,7 @@ class TrainingRun:
     def __post_init__(self) -> None:
         loaded = self.checkpoint.load(self.device)
         self._is_new = loaded is None
-        self._saved: dict[str, Any] = loaded or {"done": {}, "phase": None, "state": None}
+        self._saved: dict[str, Any] = loaded or {"done": {}, "numbers": {}, "phase": None, "state": None}
         self.losses |= {name: done["loss"] for name, done in self._saved["done"].items()}
 
     def check_disk(self, networks: list[nn.Module]) -> None:
@@ -138,9 +138,11 @@ class TrainingRun:
             room = [deepcopy(network.state_dict()) for network in _COPIES_IN_CHECKPOINT * networks]
             self.checkpoint.check_disk({**self._saved, "room": room})  # a run can go on from it, if killed meanwhile
 
-    def is_done(self, name: str) -> bool:
-        """Whether the checkpoint holds the networks of a finished phase and of a later one."""
-        return name in self._saved["done"] and self._saved["phase"] not in (None, name)
+    @property
+    def numbers(self) -> dict[str, list[float]]:
+        """Numbers by their names, to add to: checkpoints keep them."""
+        numbers: dict[str, list[float]] = self._saved["numbers"]
+        return numbers
 
     def run(
         self,
@@ -179,16 +181,19 @@ class TrainingRun:
         self._save(None, None)
 
     def _save(self, phase: str | None, state: dict[str, Any] | None) -> None:
-        self._saved = {"done": self._saved["done"], "phase": phase, "state": state}
+        self._saved |= {"phase": phase, "state": state}
         self.checkpoint.save(self._saved)
 
     def views(
         self, sources: Sequence[ChannelSlices], count: int, size: int, generator: torch.Generator
     ) -> torch.Tensor:
-        """Random views (count, channels, size, size) on the device, of all sources equally often."""
+        """Random views (count, channels, size, size) on the device, of all sources equally often.
+
+        No slice comes twice before all of its source have come.
+        """
         parts = []
         for slices, share in zip(sources, torch.arange(count).tensor_split(len(sources)), strict=True):
-            chosen = torch.randint(len(slices), (len(share),), generator=generator)
+            chosen = slices.shuffled(len(share), generator)
             parts.append(random_views(slices, chosen, size, self.data.pixel_mm, generator).images)
         return torch.cat(parts).to(self.device)
 
@@ -200,8 +205,12 @@ class TrainingRun:
         return views[torch.arange(batch, device=views.device), channels]
 
     def pairs(self, sources: Sequence[ChannelSlices], generator: torch.Generator) -> torch.Tensor:
-        """A batch for the image encoder: two random channels of each view, (views, 2, rows, columns)."""
-        views = self.views(sources, 2 * self.schedule.batch, self.schedule.view, generator)
+        """A batch for the image encoder: two random channels of each view, (views, 2, rows, columns).
+
+        All views are of different slices, so that there are fewer where there are few slices.
+        """
+        distinct = len(sources) * min(len(slices) for slices in sources)
+        views = self.views(sources, min(2 * self.schedule.batch, distinct), self.schedule.view, generator)
         views = with_random_gains(views, generator)
         order = torch.rand(views.shape[:2], generator=generator).argsort(1)[:, :2].to(views.device)
         return views[torch.arange(len(views), device=views.device)[:, None], order]

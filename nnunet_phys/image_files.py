@@ -30,6 +30,8 @@ TIFF = (".tif", ".tiff")
 """Endings of TIFF files, which do not hold their spacing."""
 SLICE_OF_2D_MM = 8.0
 """Slice spacing assumed for a 2D image, whose file does not state it; usual in the heart."""
+_NOTES = "ITK_FileNotes"
+"""ITK's key of the description in a header, in NIfTI's field `descrip`."""
 PIXEL_MM = (0.1, 10.0)
 """Plausible pixel sizes. Assumed: a tenth of the finest clinical cardiac pixel (1 mm), five times the coarsest (2 mm of
 real-time imaging). Pixels in micrometres or metres are outside by a factor of 50 or more."""
@@ -119,6 +121,7 @@ class _Header:
     origin: tuple[float, ...]
     direction: tuple[float, ...]
     components: int
+    notes: str
 
 
 @lru_cache(maxsize=100_000)
@@ -131,7 +134,17 @@ def _read_header(path: str, *state: int) -> _Header:
     except RuntimeError as error:
         raise InputError(f"{path} cannot be read ({last_line(error)}).") from None
     grid = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()
-    return _Header(*grid, reader.GetNumberOfComponents())
+    notes = reader.GetMetaData(_NOTES) if reader.HasMetaDataKey(_NOTES) else ""
+    return _Header(*grid, reader.GetNumberOfComponents(), notes)
+
+
+def read_notes(path: Path) -> str:
+    """The description in a file's header, as `write_volume` leaves it; empty where the format keeps none.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return _read_header(str(path), *_state(path)).notes
 
 
 @dataclass(frozen=True)
@@ -273,7 +286,7 @@ def write_volume(
     image.SetOrigin(origin)
     image.SetDirection(direction.ravel().tolist())
     if notes:
-        image.SetMetaData("ITK_FileNotes", notes)
+        image.SetMetaData(_NOTES, notes)
     with ExitStack() as writing:
         try:
             temporary = writing.enter_context(whole_file(path))

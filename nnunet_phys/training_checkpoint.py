@@ -37,11 +37,14 @@ class Checkpoint:
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The saved state, its tensors on a device; None if there is none.
 
+        Removes what killed processes have left beside it.
+
         Raises:
             InputError: the file is broken, or belongs to another training.
         """
         if not self.path.is_file():
             return None
+        remove_leftovers(self.path.parent)
         try:
             content = torch.load(self.path, map_location=device, weights_only=True)
             identity, state = content["identity"], content["state"]

@@ -71,12 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check all cases, then make the missing channels and copy the others."""
+    from nnunet_phys.case_records import load_record
     from nnunet_phys.completion import completing
     from nnunet_phys.completion.channel_files import cases_in_folder
     from nnunet_phys.completion.model_files import load_model, model_sha256
     from nnunet_phys.devices import torch_device
     from nnunet_phys.errors import InputError
     from nnunet_phys.progress import ProgressBar
+    from nnunet_phys.whole_files import remove_leftovers
 
     if args.strength is not None and args.start is None:
         raise InputError("-strength goes with -start CHANNEL. Leave it out, or name the channel.")
@@ -96,18 +98,18 @@ def run(args: argparse.Namespace) -> None:
     model = model_sha256(args.model)
     todo = completing.left_to_make(missing, args.o, ending, settings, model, args.overwrite)
     check_target(args.o, completing.needed_bytes(todo, args.samples))
+    for folder in (args.o, args.o / completing.SPREAD_FOLDER):
+        remove_leftovers(folder)
     for case in cases:
         completing.copy_acquired(case, args.o)
-    flagged = []
     for channel in ProgressBar(todo, unit="channel", disable=args.disable_progress_bar):
         made = completing.complete_channel(pipeline, channel, settings)
         completing.write_channel(channel, made, args.o, ending, settings, model, pipeline.config["channels"])
-        if (made.disagreement or 0.0) > completing.GREATEST_DISAGREEMENT:
-            flagged.append(channel.name)
     if not missing:
         wanted = "any channel" if args.wanted is None else f"channel {', '.join(map(str, args.wanted))}"
         logger.info(f"No case lacks {wanted}: nothing to compute. {counted(len(cases), 'case')} copied to {args.o}.")
         return
+    flagged = [channel.name for channel in missing if (load_record(args.o, channel.name) or {}).get("flagged")]
     if flagged:
         logger.warning(f"samples disagree in {', '.join(flagged)}: look at {args.o / completing.SPREAD_FOLDER}")
     logger.info(

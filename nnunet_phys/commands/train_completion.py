@@ -22,8 +22,8 @@ MOST_STEPS = 1_000_000
 MOST_BATCHES = 100
 """Multiple of a CPU's batch. Assumed: 800 views of 192 pixels fill a GPU."""
 MOST_DRAWS = 1000
-PIXEL_RANGE_MM = (0.5, 5.0)
-"""Smaller pixels than a scanner's, and those of the coarsest cardiac images. Assumed."""
+PIXEL_RANGE_MM = (0.7, 2.0)
+"""So that views, of a fixed number of pixels, show a heart with the chest around it. Assumed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

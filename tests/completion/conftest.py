@@ -16,6 +16,8 @@ from nnunet_phys.completion.channel_files import ChannelCase, read_slices
 from nnunet_phys.completion.schedule import CompletionSchedule
 from nnunet_phys.completion.training import train_completion
 from nnunet_phys.completion.training_run import TrainingData
+from nnunet_phys.digital_heart import digital_heart
+from nnunet_phys.map_files import save_maps
 
 CHANNELS = ("bSSFP", "LGE", "T2")
 QUICK = CompletionSchedule(
@@ -96,6 +98,15 @@ def model_folder(channel_data, tmp_path_factory):
     data = TrainingData(slices, None, CHANNELS, 1.5, (0.0, 0.0, 0.0), (200.0, 180.0, 120.0))
     train_completion(data, folder, QUICK, torch.device("cpu"), 0, False, {"of": "test"})
     return folder
+
+
+@pytest.fixture(scope="session")
+def digital(tmp_path_factory):
+    """A digital heart of two slices, and a folder with its maps."""
+    folder, heart = tmp_path_factory.mktemp("maps"), digital_heart(0, 2, (48, 48), 2.5)
+    write_channel(folder / "h_0000.nii.gz", np.zeros((2, 48, 48)), (2.5, 2.5, 8.0))
+    save_maps(folder, "h", heart.maps, folder / "h_0000.nii.gz", ".nii.gz", {})
+    return heart, folder
 
 
 def cases_of(raw_folder):

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_phys.commands import main
+from nnunet_phys.completion import completing
 
 
 @pytest.fixture
@@ -111,6 +112,40 @@ def test_a_computed_image_that_was_replaced_is_kept(complete, images, tmp_path, 
         assert made.read_bytes() == (images / "b_0001.nii.gz").read_bytes()
 
 
+def test_a_computed_image_does_not_count_as_acquired(complete, tmp_path, refused):
+    assert main(complete()) == 0
+    arguments = complete()
+    arguments[arguments.index("-i") + 1] = str(tmp_path / "done")
+    arguments[arguments.index("-o") + 1] = str(tmp_path / "again")
+    refused(arguments, "a_0001.nii.gz is a synthetic image, and would count as acquired. Remove it.")
+
+
+def test_samples_that_disagree_are_named_again_when_nothing_is_left_to_do(complete, monkeypatch, capsys):
+    monkeypatch.setattr(completing, "GREATEST_DISAGREEMENT", 0.0)
+    for _ in range(2):
+        assert main(complete("-samples", "2")) == 0
+        assert "samples disagree in a_0001" in capsys.readouterr().err
+
+
+def test_what_a_killed_process_left_behind_is_removed(complete, tmp_path):
+    leftovers = [tmp_path / "done" / name / ".a_0001.nnunet_phys-abcdefgh" for name in (".", "spread")]
+    for folder in leftovers:
+        folder.mkdir(parents=True)
+    assert main(complete("-samples", "2")) == 0
+    assert not any(folder.exists() for folder in leftovers)
+
+
+@pytest.mark.parametrize(
+    "options", [("-wanted", "1"), ("-scales", "1.5"), ("-scales", "1.5", "0.5"), ("-start", "2", "-strength", "0.5")]
+)
+def test_options_change_the_image(complete, tmp_path, options):
+    made = tmp_path / "done" / "a_0001.nii.gz"
+    assert main(complete()) == 0
+    before = _values(made)
+    assert main(complete(*options, "--overwrite")) == 0
+    assert np.allclose(_values(made), before) == (options[0] == "-wanted")
+
+
 def test_nothing_is_missing(complete, images, tmp_path, capsys):
     for name in ("a_0000", "a_0002"):
         (images / f"{name}.nii.gz").unlink()
@@ -182,6 +217,27 @@ def test_training_refusals(raw, tmp_path, monkeypatch, refused):
     refused(train, "b: channel 1 (LGE) is missing")
     (tmp_path / "m").mkdir()
     refused(train, "exists. Choose another folder")
+
+
+def test_two_channels_and_pretraining_on_maps(raw, digital, quickly, tmp_path, monkeypatch):
+    other, images = tmp_path / "raw", tmp_path / "images"
+    shutil.copytree(raw, other)
+    folder = other / "Dataset041_Heart"
+    for case in ("a", "b"):
+        (folder / "imagesTr" / f"{case}_0001.nii.gz").unlink()
+        (folder / "imagesTr" / f"{case}_0002.nii.gz").rename(folder / "imagesTr" / f"{case}_0001.nii.gz")
+    description = json.loads((folder / "dataset.json").read_text()) | {"channel_names": {"0": "bSSFP", "1": "T2"}}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    monkeypatch.setenv("nnUNet_raw", str(other))
+    pretraining = ("-maps", str(digital[1]), "-sequences", "bssfp", "black_blood")
+    train = ["train_completion", "-d", "41", "-o", str(tmp_path / "m"), "-pixel_mm", "1.5", "-steps", "2"]
+    assert main([*train, *pretraining, "-device", "cpu"]) == 0
+    losses = json.loads((tmp_path / "m" / "model_index.json").read_text())["record"]["losses"]
+    assert "denoiser, pretraining" in losses
+    images.mkdir()
+    shutil.copy(folder / "imagesTr" / "a_0001.nii.gz", images)
+    assert main(["complete", "-i", str(images), "-o", str(tmp_path / "done"), "-model", str(tmp_path / "m")]) == 0
+    assert _values(tmp_path / "done" / "a_0000.nii.gz").shape == (2, 30, 28)
 
 
 def test_latent_diffusion_alone(raw, quickly, tmp_path):

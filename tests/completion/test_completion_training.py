@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 
 from nnunet_phys import training_checkpoint
@@ -17,23 +17,23 @@ from nnunet_phys.completion.channel_files import read_slices
 from nnunet_phys.completion.model_files import load_model
 from nnunet_phys.completion.synthetic_slices import draw_examination, entries_of, synthetic_slices
 from nnunet_phys.completion.training import train_completion
-from nnunet_phys.completion.training_run import TrainingData
-from nnunet_phys.digital_heart import digital_heart
+from nnunet_phys.completion.training_run import TrainingData, TrainingRun
 from nnunet_phys.errors import InputError
-from nnunet_phys.map_files import save_maps
+from nnunet_phys.training_checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def data(tiny_cases, quick):
-    """The tiny data set's slices, also in the place of synthetic ones."""
+    """The tiny data set's slices; without regions, they stand for synthetic ones, too."""
     slices, _ = read_slices(tiny_cases, 3, {"MYO": [2]}, 1.5, quick.slice_size)
     return _data(slices)
 
 
 def _data(slices):
-    return TrainingData(slices, slices, ("a", "b", "c"), 1.5, (0.0,) * 3, (1.0,) * 3)
+    synthetic = replace(slices, regions=slices.regions[:, :0])
+    return TrainingData(slices, synthetic, ("a", "b", "c"), 1.5, (0.0,) * 3, (1.0,) * 3)
 
 
 def _train(data, folder, schedule, **options):
@@ -75,6 +75,48 @@ def test_a_killed_training_goes_on_to_the_same_model(data, uninterrupted, quick,
     _train(data, tmp_path / "killed", schedule)
     torch.testing.assert_close(_weights(tmp_path / "killed"), _weights(uninterrupted))
     assert not list(tmp_path.glob("*.checkpoint.pt"))
+
+
+@pytest.mark.parametrize(("finished", "encodings"), [("denoiser, pretraining", 1), ("denoiser", 0)])
+def test_a_phase_that_is_done_needs_no_latents_again(data, quick, tmp_path, monkeypatch, finished, encodings):
+    run = TrainingRun.run
+
+    def run_then_die(self, name, *more):
+        run(self, name, *more)
+        if name == finished:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingRun, "run", run_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(data, tmp_path / "m", quick)
+    monkeypatch.setattr(TrainingRun, "run", run)
+    encode, calls = training.LatentBank.encode, []
+    monkeypatch.setattr(training.LatentBank, "encode", lambda *given: calls.append(1) or encode(*given))
+    _train(data, tmp_path / "m", quick)
+    assert len(calls) == encodings
+
+
+def test_what_a_killed_checkpoint_left_behind_is_removed(data, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "save_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        _train(data, tmp_path / "m", quick)
+    leftover = tmp_path / ".m.nnunet_phys-abcdefgh"
+    leftover.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        _train(data, tmp_path / "m", quick)
+    assert not leftover.exists()
+
+
+def test_pairs_for_the_image_encoder_show_different_slices(data, quick):
+    """Otherwise features of one slice would be driven apart."""
+    batch = replace(quick, batch=50)
+    slices = len(data.slices)
+    numbered = torch.arange(slices).view(-1, 1, 1, 1).expand_as(data.slices.images) / slices * 2 - 1
+    numbered = replace(data, slices=replace(data.slices, images=numbered.half()))
+    run = TrainingRun(numbered, batch, Checkpoint.of(Path("none"), ""), CPU, 0, False)
+    pairs = run.pairs([numbered.slices], torch.Generator().manual_seed(0))
+    levels = pairs[:, 0, 16, 16]
+    assert len(levels) == slices == len(levels.unique())
 
 
 def test_without_a_regressor_the_denoiser_makes_the_whole_image(data, quick, tmp_path):
@@ -144,27 +186,29 @@ def test_a_loss_that_is_not_finite_ends_the_training(data, quick, tmp_path):
         _train(spoilt, tmp_path / "m", quick)
 
 
-def test_an_infarct_lies_where_it_lies_in_all_channels():
+def test_tissue_and_infarcts_are_the_same_in_all_channels():
     recipe = load_recipe("default")
     entries = entries_of(recipe, ("bssfp", "lge_gre", "black_blood"))
     rng = np.random.default_rng(0)
     examinations = [draw_examination(recipe, entries, rng) for _ in range(20)]
+    for draws in examinations:
+        assert len({(draw.tissue.t1_factor, draw.tissue.t2_factor) for draw in draws}) == 1
+        assert all(draw.device is None for draw in draws)
+    assert len({draws[0].tissue.t1_factor for draws in examinations}) == 20
     infarcted = [draws for draws in examinations if draws[0].infarct is not None]
     assert 4 < len(infarcted) < 16
     for draws in infarcted:
         assert {draw.infarct for draw in draws} == {draws[0].infarct}
+        assert len({replace(draw.infarct_tissue, agent=draws[0].tissue.agent) for draw in draws}) == 1
+        assert [draw.infarct_tissue.agent for draw in draws] == [draw.tissue.agent for draw in draws]
         assert draws[1].infarct_tissue.muscle_uptake > 1.5
         assert draws[1].tissue.agent.tissue > 0 == draws[2].tissue.agent.tissue
 
 
-def test_slices_from_maps_show_the_sequences(tmp_path):
+def test_slices_from_maps_show_the_sequences(digital):
     """Black blood is dark in one channel and bright in another, at the same places."""
-    heart = digital_heart(0, 2, (48, 48), 2.5)
-    image = sitk.GetImageFromArray(np.zeros((2, 48, 48), np.float32))
-    image.SetSpacing((2.5, 2.5, 8.0))
-    sitk.WriteImage(image, str(tmp_path / "h_0000.nii.gz"))
-    save_maps(tmp_path, "h", heart.maps, tmp_path / "h_0000.nii.gz", ".nii.gz", {})
-    slices = synthetic_slices(tmp_path, ("bssfp", "black_blood"), 3, 2.5, 48, 0, progress=False)
+    heart, folder = digital
+    slices = synthetic_slices(folder, ("bssfp", "black_blood"), 3, 2.5, 48, 0)
     assert slices.images.shape == (6, 2, 48, 48)
     blood, muscle = (torch.from_numpy(heart.labels == code).repeat(3, 1, 1) for code in (3, 2))
     excess = [float(image[blood].mean() - image[muscle].mean()) for image in slices.images.float().unbind(1)]

@@ -59,6 +59,22 @@ def test_one_scale_for_each_given_channel_changes_the_image(pipeline):
     assert not torch.equal(plain, guided)
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted", "options", "message"),
+    [
+        ((0, 1), 1, {}, "must be different channels"),
+        ((2, 0), 1, {}, "ascending"),
+        ((), 1, {}, "must be different channels"),
+        ((0, 3), 1, {}, "must be different channels"),
+        ((0, 2), 1, {"scales": (1.5,)}, "1 scales for 2 given channels"),
+        ((0,), 1, {"start": 2}, "start 2 is not among"),
+    ],
+)
+def test_channels_that_do_not_go_together_are_refused(pipeline, given, wanted, options, message):
+    with pytest.raises(ValueError, match=message):
+        _made(pipeline, _images(1), given, wanted, **options)
+
+
 def test_without_a_residual_the_image_is_the_regression(pipeline):
     """What the denoiser samples is added to what the regressor expects."""
     images = _images(1)
