@@ -73,7 +73,8 @@ def features_of(encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Features of images (images, rows, columns) from -1 to 1: one vector for all, then one for each place.
 
     Args:
-        encoder: an `ImageEncoder`, or a CLIP vision model, for which images are brought to the size that it learned.
+        encoder: an `ImageEncoder`, or a CLIP vision model, for which images are brought to the size and the range of
+            brightness that it learned.
         images: the images.
 
     Returns:
@@ -82,10 +83,13 @@ def features_of(encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
     if isinstance(encoder, ImageEncoder):
         features: torch.Tensor = encoder(images)
     else:
+        from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
         config: Any = encoder.config
         side = config.image_size
-        pixels = interpolate(images[:, None], (side, side), mode="bilinear", antialias=True)
-        features = encoder(pixel_values=pixels.expand(-1, 3, -1, -1)).last_hidden_state
+        pixels = (interpolate(images[:, None], (side, side), mode="bilinear", antialias=True) + 1) / 2
+        mean, deviation = (images.new_tensor(of).view(3, 1, 1) for of in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+        features = encoder(pixel_values=(pixels - mean) / deviation).last_hidden_state
     return features.float()
 
 

@@ -1,6 +1,6 @@
 """A missing channel of MyoPS's patients, made by several methods and compared with the acquired one.
 
-    python benchmarks/missing_channels run -work FOLDER [-maps MAPS]     # trains and scores: one JSON per method, fold
+    python benchmarks/missing_channels run -work FOLDER -maps MAPS       # trains and scores: one JSON per method, fold
     python benchmarks/missing_channels segment -work FOLDER              # segments all images by one nnU-Net per fold
     python benchmarks/missing_channels report -work FOLDER               # the tables
 

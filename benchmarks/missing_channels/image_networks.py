@@ -1,7 +1,7 @@
 """Competitors that map images to images: a regression U-Net, and a conditional GAN after pix2pix.
 
-Both have the network of the model's regressor. Training: the same random views, AdamW, the same number of steps as the
-denoiser.
+Both have the network of the regressor, and learn from the same random views by the same optimiser with averaged weights,
+as many steps as the denoiser.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from pathlib import Path
 
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
-from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, one_hot
 from tqdm import tqdm
 
 from nnunet_phys.completion.augmentation import random_views
@@ -24,6 +23,7 @@ from nnunet_phys.completion.regressor import MULTIPLE, RegressionTask, new_regre
 from nnunet_phys.completion.schedule import CompletionSchedule
 from nnunet_phys.completion.slices import DARKEST, ChannelSlices, fit_about_centre
 from nnunet_phys.devices import computes_in_bfloat16
+from nnunet_phys.precomputed_spin.averaged_optimiser import AveragedOptimiser
 from nnunet_phys.whole_files import whole_file
 
 BATCH = CompletionSchedule.batch
@@ -31,6 +31,8 @@ VIEW = CompletionSchedule.view
 LEARNING_RATE = CompletionSchedule.learning_rate
 ADVERSARIAL_RATE = 2e-4  # pix2pix (Isola et al., CVPR 2017), as the weight of L1
 L1_WEIGHT = 100.0
+BETAS = (0.5, 0.999)
+"""Of the discriminator's AdamW, likewise."""
 
 
 @dataclass(frozen=True)
@@ -96,32 +98,30 @@ def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, d
     discriminator = _discriminator(channels).to(device) if how.adversarial else None
     rate = math.sqrt(how.batch_factor) * (ADVERSARIAL_RATE if how.adversarial else LEARNING_RATE)
     batch = how.batch_factor * BATCH
-    betas = (0.5, 0.999) if how.adversarial else (0.9, 0.999)
-    optimiser = torch.optim.AdamW(unet.parameters(), lr=rate, betas=betas, weight_decay=1e-4)
-    schedule = get_cosine_schedule_with_warmup(optimiser, how.steps // 20, how.steps)
-    rival = None if discriminator is None else torch.optim.AdamW(discriminator.parameters(), lr=rate, betas=betas)
+    optimiser = AveragedOptimiser(unet.parameters(), rate, how.steps // 20, how.steps)
+    rival = None if discriminator is None else torch.optim.AdamW(discriminator.parameters(), lr=rate, betas=BETAS)
     generator = torch.Generator().manual_seed(how.seed)
     for _ in tqdm(range(how.steps), desc=path.stem, mininterval=5):
-        chosen = torch.randint(len(slices), (batch,), generator=generator)
-        views = random_views(slices, chosen, VIEW, how.pixel_mm, generator).images.to(device)
+        views = random_views(slices, slices.shuffled(batch, generator), VIEW, how.pixel_mm, generator).images.to(device)
         task = RegressionTask.draw(views, generator)
         with _autocast(device):
             made = regress(unet, task.images, task.given, task.wanted)
             loss = l1_loss(made, task.truth)
             if discriminator is not None and rival is not None:
                 shown = torch.where(task.given[:, :, None, None], task.images, DARKEST)
-                fake = torch.cat((shown, made[:, None]), 1)
-                real = torch.cat((shown, task.truth[:, None]), 1)
+                wanted = one_hot(task.wanted, channels)[:, :, None, None].expand_as(shown)
+                fake = torch.cat((shown, wanted, made[:, None]), 1)
+                real = torch.cat((shown, wanted, task.truth[:, None]), 1)
                 verdict = discriminator(fake.detach()), discriminator(real)
                 against = (_judged(verdict[0], False) + _judged(verdict[1], True)) / 2
                 rival.zero_grad()
                 against.backward()
                 rival.step()
                 loss = L1_WEIGHT * loss + _judged(discriminator(fake), True)
-        optimiser.zero_grad()
+        optimiser.zero_gradients()
         loss.backward()
         optimiser.step()
-        schedule.step()
+    optimiser.use_average()
     with whole_file(path) as temporary:
         torch.save(unet.state_dict(), temporary)
     return ImageNetwork(unet.eval())
@@ -132,9 +132,12 @@ def _autocast(device: torch.device) -> torch.autocast:
 
 
 def _discriminator(channels: int) -> nn.Module:
-    """pix2pix's discriminator of patches: three halvings, so that each verdict sees 46 pixels."""
+    """pix2pix's discriminator of patches, of given images, which channel is wanted, and its image.
+
+    Three halvings, so that each verdict sees 46 pixels.
+    """
     layers: list[nn.Module] = []
-    widths = (channels + 1, 32, 64, 128)
+    widths = (2 * channels + 1, 32, 64, 128)
     for number, (before, after) in enumerate(pairwise(widths)):
         layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
         layers += [nn.GroupNorm(8, after)] if number else []

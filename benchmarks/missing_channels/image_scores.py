@@ -10,6 +10,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 BOX_MARGIN_MM = 10.0
 """Margin of the heart box around the labels."""
+SSIM_WINDOW = 7
+"""Rows and columns of the window of SSIM, scikit-image's default."""
+GREATEST_PSNR = 100.0
+"""PSNR in dB of an image that equals the acquired one, so that means stay finite."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ def slice_scores(
     """Scores of one slice.
 
     Args:
-        made, real: images (rows, columns) from 0 to 1, both cut at their 99.5th percentile.
+        made, real: images (rows, columns) from 0 to 1; 1 is the 99.5th percentile of the acquired volume.
         labels: label codes (rows, columns).
         regions: codes of myocardium and lesions.
         pixel_mm: row and column spacing.
@@ -40,7 +44,7 @@ def slice_scores(
         PSNR (dB) and SSIM of the whole image and of the heart box; PSNR of the box after the linear change of
         brightness that fits best, since no method can foretell how bright the scanner showed it; root mean square error
         in myocardium and in lesions; sharpness, the gradient's mean magnitude in the box relative to the real image's.
-        What a slice does not show is left out.
+        What a slice does not show is left out; so is the SSIM of a box that is smaller than its window.
     """
     scores = _similarity(made, real, "")
     if labels.any():
@@ -84,14 +88,16 @@ def mean_scores(scores: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _similarity(made: np.ndarray, real: np.ndarray, prefix: str) -> dict[str, float]:
-    return {
-        f"{prefix}psnr": _psnr(made, real),
-        f"{prefix}ssim": float(structural_similarity(real, made, data_range=1)),
-    }
+    scores = {f"{prefix}psnr": _psnr(made, real)}
+    if min(real.shape) >= SSIM_WINDOW:
+        scores[f"{prefix}ssim"] = float(structural_similarity(real, made, data_range=1, win_size=SSIM_WINDOW))
+    return scores
 
 
 def _psnr(made: np.ndarray, real: np.ndarray) -> float:
-    return float(peak_signal_noise_ratio(real, made, data_range=1))
+    if np.array_equal(made, real):
+        return GREATEST_PSNR
+    return min(GREATEST_PSNR, float(peak_signal_noise_ratio(real, made, data_range=1)))
 
 
 def _brightness_fitted(made: np.ndarray, real: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from missing_channels.image_networks import ImageTraining, train_image_network
 from missing_channels.physics import Physics
 from missing_channels.protocol import CHANNELS, PIXEL_MM, REGIONS, SEQUENCES
-from missing_channels.simple_methods import Copy, Lookup
+from missing_channels.simple_methods import Acquired, Copy, Lookup
 from nnunet_phys.completion.channel_files import ChannelCase, read_slices
 from nnunet_phys.completion.model_files import load_model
 from nnunet_phys.completion.pipeline import CompletionPipeline
@@ -194,6 +194,7 @@ CMRDIFF = Model()
 OURS = Model(regressor=True, physics=True)
 
 METHODS: dict[str, Method] = {
+    "pixels": Method("acquired image, in pixels of 1 mm", lambda cases, folder, setting: Acquired()),
     "copy": Method("copy of a given image", lambda cases, folder, setting: Copy()),
     "lookup": Method("joint-histogram look-up", lambda cases, folder, setting: Lookup(training_slices(cases, False))),
     "physics": Method("physics alone", lambda cases, folder, setting: Physics(SpinPrior.load(device=setting.device))),

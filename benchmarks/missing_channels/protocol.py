@@ -61,8 +61,8 @@ def read_cases(folder: Path) -> list[ChannelCase]:
     for path in sorted((folder / FOLDERS[0]).glob("*_0000.nii.gz")):
         name = path.name.removesuffix("_0000.nii.gz")
         images = {number: folder / channel / path.name for number, channel in enumerate(FOLDERS)}
-        (label,) = (folder / "pathology").glob(f"{name}*")
-        missing = [str(image) for image in images.values() if not image.is_file()]
+        label = folder / "pathology" / f"{name}.nii.gz"
+        missing = [str(file) for file in (*images.values(), label) if not file.is_file()]
         if missing:
             raise InputError(f"{missing[0]} is missing.")
         cases.append(ChannelCase(name, images, label))

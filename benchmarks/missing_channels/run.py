@@ -80,11 +80,12 @@ def run(args: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class WorkSettings:
-    """What all trainings of a folder share; plain JSON. `maps` is None until a method takes some."""
+    """What everything in a folder shares; plain JSON. `maps` is None until a method takes some."""
 
     steps: int
     batch_factor: int
     maps: str | None
+    test: str | None = None
 
 
 def require_same_settings(args: argparse.Namespace) -> None:
@@ -94,7 +95,8 @@ def require_same_settings(args: argparse.Namespace) -> None:
         InputError: they differ.
     """
     path = args.work / "settings.json"
-    settings = WorkSettings(args.steps, args.batch_factor, None if args.maps is None else str(args.maps.resolve()))
+    maps, test = (None if folder is None else str(folder.resolve()) for folder in (args.maps, args.test))
+    settings = WorkSettings(args.steps, args.batch_factor, maps, test)
     if path.is_file():
         before = read_json(path, WorkSettings, "Remove it.")
         settings = replace(settings, maps=settings.maps or before.maps)

@@ -6,6 +6,7 @@ It segments the acquired images of the test patients, and those that each method
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     """Do what is not done.
 
     Raises:
-        InputError: no data, or no images that a method has made.
+        InputError: no data; no images that a method has made; masks of another trainer.
     """
     torch_device(args.device)
     readers = args.work.resolve() / "readers"
@@ -54,6 +55,9 @@ def run(args: argparse.Namespace) -> None:
         for method in (ACQUIRED, *methods):
             path = args.work / "segmentations" / f"{method}_{part.name}.json"
             if path.is_file():
+                trainer = json.loads(path.read_text())["trainer"]
+                if trainer != args.trainer:
+                    raise InputError(f"{path} is of -trainer {trainer}. Repeat it, or choose another -work.")
                 continue
             raw, tasks = readers / "nnUNet_raw" / training.dataset, {}
             for task in TASKS:
@@ -68,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
             scores = predict_and_score(raw, [*tasks], args.trainer, readers / part.name, args.device)
             path.parent.mkdir(exist_ok=True)
             dice = {tasks[contrast]: of_contrast for contrast, of_contrast in scores.items()}
-            write_json(path, {"method": method, "part": part.name, "dice": dice})
+            write_json(path, {"method": method, "part": part.name, "trainer": args.trainer, "dice": dice})
 
 
 def _train(readers: Path, training: TrainingSet, part: Part, trainer: str, device: str) -> None:

@@ -1,4 +1,4 @@
-"""What needs no network: a copy of a given image, and a look-up of brightness."""
+"""What needs no network: copies, and a look-up of brightness."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ class Copy:
     def complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
         """See `methods.Completer`."""
         return images[:, given[0]]
+
+
+@dataclass(frozen=True, eq=False)
+class Acquired:
+    """The acquired image itself, which no method can surpass: what the models' pixel size leaves of it."""
+
+    def complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
+        """See `methods.Completer`."""
+        return images[:, wanted]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from missing_channels import image_networks, report, run
 from missing_channels.__main__ import main
 from missing_channels.image_networks import ImageTraining, train_image_network
 from missing_channels.image_scores import Regions, flicker, heart_box, mean_scores, slice_scores
-from missing_channels.protocol import FOLDS, TASKS, Part, split, structure_labels
+from missing_channels.protocol import FOLDERS, FOLDS, TASKS, Part, read_cases, split, structure_labels
 from missing_channels.simple_methods import Copy, Lookup
 from nnunet_phys.completion.channel_files import ChannelCase
 from nnunet_phys.completion.slices import ChannelSlices
@@ -48,6 +48,15 @@ def test_errors_count_where_they_lie():
     assert scores["myocardium_rmse"] == 0
     assert scores["psnr"] == pytest.approx(-10 * np.log10(0.25**2 * 10 / real.size), abs=1e-3)
     assert scores["box_psnr"] < scores["psnr"] and scores["box_ssim"] < scores["ssim"] < 1
+
+
+def test_scores_of_a_copy_and_of_a_box_without_room_are_finite():
+    real, labels = _slice()
+    assert slice_scores(real, real, labels, REGIONS, PIXEL_MM)["box_psnr"] == 100
+    corner = np.zeros_like(labels)
+    corner[0, 0] = 2
+    scores = slice_scores(real, real, corner, REGIONS, (9.0, 9.0))
+    assert np.isfinite(list(scores.values())).all() and "box_ssim" not in scores
 
 
 def test_a_blurred_image_is_less_sharp():
@@ -155,6 +164,7 @@ def test_made_images_are_segmented_beside_the_acquired_ones(tmp_path):
         done = benchmark("segment", "-trainer", "nnUNetTrainerQuick")
         assert done.returncode == 0, done.stderr
         assert ("Epoch 0" in done.stdout) == trained
+    assert "is of -trainer nnUNetTrainerQuick" in benchmark("segment").stderr
     made = json.loads((tmp_path / "work" / "segmentations" / "copy_fold1.json").read_text())
     assert set(made["dice"]) == {task.name for task in TASKS}
 
@@ -162,6 +172,16 @@ def test_made_images_are_segmented_beside_the_acquired_ones(tmp_path):
 def test_a_case_without_labels_of_its_structures_is_named(tmp_path):
     with pytest.raises(InputError, match=r"a: .*labels/a.nii.gz is missing. Add labels of RV"):
         structure_labels(ChannelCase("a", {}, tmp_path / "pathology" / "a.nii.gz"))
+
+
+def test_a_patient_without_pathology_is_named(tmp_path):
+    for name in (*FOLDERS, "pathology"):
+        (tmp_path / name).mkdir()
+    for name in FOLDERS:
+        (tmp_path / name / "Case1_0000.nii.gz").touch()
+    (tmp_path / "pathology" / "Case10.nii.gz").touch()
+    with pytest.raises(InputError, match=r"pathology/Case1.nii.gz is missing"):
+        read_cases(tmp_path)
 
 
 def test_folds_and_other_patients_make_no_common_table(tmp_path, capsys):
@@ -181,7 +201,8 @@ def test_one_folder_holds_trainings_of_one_length(tmp_path, monkeypatch, capsys)
     assert main([*arguments, "-steps", "7"]) == 0
     assert main(arguments) == 1
     assert main([*arguments, "-steps", "7", "-maps", str(tmp_path / "others")]) == 1
-    assert capsys.readouterr().err.count("was begun with") == 2
+    assert main([*arguments, "-steps", "7", "-test", str(tmp_path / "others")]) == 1
+    assert capsys.readouterr().err.count("was begun with") == 3
 
 
 def test_without_data_it_says_what_is_missing(tmp_path, monkeypatch, capsys):
