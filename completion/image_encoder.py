@@ -55,7 +55,7 @@ def load_clip(folder: Path) -> nn.Module:
     try:
         from transformers import CLIPVisionModel
     except ImportError:
-        raise InputError("-image_encoder needs transformers: pip install 'nnunet_phys[completion]'.") from None
+        raise InputError("-image_encoder needs transformers: pip install transformers.") from None
     try:
         model: nn.Module = CLIPVisionModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 
 FEWEST_PAIRS = 6
-"""With fewer pairs, Wilcoxon's two-sided p cannot fall below 0.05 (it is at least 2 / 2^n)."""
+"""With fewer pairs, Wilcoxon's two-sided p cannot fall below 0.05 (it is at least 2 / 2^n), and the percentile bootstrap
+gives too narrow an interval: of two values, the values themselves."""
 _RESAMPLES = 9999
 
 
@@ -40,9 +41,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of the mean by the percentile bootstrap, the same in every call; None with fewer than 2 values."""
+    """95 % interval of the mean by the percentile bootstrap, the same in every call.
+
+    Returns:
+        Its ends; None with fewer than `FEWEST_PAIRS` values.
+    """
     known = np.array([value for value in values if math.isfinite(value)])
-    if len(known) < 2:
+    if len(known) < FEWEST_PAIRS:
         return None
     result = stats.bootstrap(
         (known,), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(0)

@@ -18,6 +18,9 @@ from nnunet_phys.errors import counted
 OURS = "phys"
 """The method that the others are tested against."""
 NOT_RUN = "not run"
+TUNED = (
+    "The recipes of Phys were tuned on the real LGE, T2 and MOLLI images that are tested here; the other methods were not."
+)
 _NAMES = list(STRUCTURES)
 
 
@@ -41,7 +44,7 @@ def with_sd(values: Sequence[float], scale: float = 1.0) -> str:
 
 
 def mean_cell(scores: MethodScores) -> str:
-    """Mean Dice over patients or series in %, with its 95 % interval."""
+    """Mean Dice over patients or series in %, with its 95 % interval where there are enough."""
     values = list(scores.groups.values())
     interval = mean_interval(values)
     mean = percent(mean_and_sd(values)[0])
@@ -70,7 +73,14 @@ def summary_table(results: Results, training: str) -> str:
     for method in results.methods(training):
         scores = [results.scores(training, method, test) for test in tests]
         rows.append([METHODS[method].title, *(NOT_RUN if s is None else mean_cell(s) for s in scores)])
-    return table(["Dice, %", *(test.title for test in tests.values())], rows)
+    sizes = {name: max(len(s.groups) for s in _known(results, training, name)) for name in tests}
+    return table(["Dice, %", *(f"{test.title} (n = {sizes[name]})" for name, test in tests.items())], rows)
+
+
+def _known(results: Results, training: str, test: str) -> list[MethodScores]:
+    """Scores of all methods that have some on a test set."""
+    scores = (results.scores(training, method, test) for method in results.methods(training))
+    return [of_method for of_method in scores if of_method is not None]
 
 
 def test_table(results: Results, training: str, test: str) -> str:
@@ -126,7 +136,7 @@ def seeds_table(results: Results, training: str) -> str:
             if scores is not None and len(scores.by_seed) > 1:
                 seeds = ", ".join(f"{seed}: {percent(value)}" for seed, value in sorted(scores.by_seed.items()))
                 rows.append([METHODS[method].title, described.title, seeds])
-    return table(["method", "test", "mean Dice by seed, %"], rows) if rows else ""
+    return table(["method", "test", "mean Dice over cases by seed, %"], rows) if rows else ""
 
 
 def methods_table(records: Sequence[RunRecord]) -> str:
@@ -153,7 +163,8 @@ def runs_table(records: Sequence[RunRecord]) -> str:
     rows = []
     for record in records:
         prediction = sum(result.seconds for result in record.tests.values())
-        hardware = ", ".join(filter(None, (record.hardware.get("gpu"), record.hardware.get("cpu"))))
+        processors = (record.hardware.get("gpu"), record.hardware.get("cpu"))
+        cores = f"{record.hardware.get('cores')} cores"
         rows.append(
             [
                 f"`{record.name}`",
@@ -161,7 +172,7 @@ def runs_table(records: Sequence[RunRecord]) -> str:
                 f"{record.seconds['training'] / 60:.1f}",
                 f"{record.seconds['maps'] / 60:.1f}" if "maps" in record.seconds else "",
                 f"{prediction / 60:.1f}",
-                f"{hardware}, {record.hardware.get('cores')} cores, {record.hardware.get('format')}",
+                ", ".join(filter(None, (*processors, cores, record.hardware.get("format")))),
                 f"torch {record.versions.get('torch')}, nnU-Net {record.versions.get('nnunetv2')}",
                 record.versions.get("commit", ""),
             ]
@@ -183,9 +194,9 @@ def introduction() -> str:
         "the same network, schedule, seeds and spatial augmentation. Dice is nnU-Net's. HD95 is the 95th percentile of "
         "the distances between contours, over the cases in which a structure was found; how often it was not stands "
         "beside it. Dice per structure and HD95: mean ± standard deviation over cases, seeds averaged. Mean Dice: mean "
-        "over patients or series with its 95 % bootstrap interval. p: Wilcoxon's signed-rank test against "
-        f"{METHODS[OURS].title} over patients or series, corrected by Holm's method for all methods on that test; none "
-        f"with fewer than {FEWEST_PAIRS}."
+        "over patients or series, n in all, with its 95 % bootstrap interval. p: Wilcoxon's signed-rank test against "
+        f"{METHODS[OURS].title} over patients or series, corrected by Holm's method for all methods on that test. "
+        f"Neither is given with fewer than {FEWEST_PAIRS} of them. {TUNED}"
     )
 
 

@@ -11,6 +11,7 @@ from generalization.bed import Bed
 from generalization.methods import METHODS
 from generalization.page import (
     OURS,
+    TUNED,
     introduction,
     methods_table,
     published_section,
@@ -153,7 +154,10 @@ def readme_block(sections: Sequence[Section]) -> str:
     for section in sections:
         parts.append(f"Trained on {TRAINING_SETS[section.training].title}: {schedule_line(section.records)}")
         parts.append(summary_table(section.results, section.training))
-    parts.append("All tables, figures and failures: [docs/benchmark.md](docs/benchmark.md).")
+    parts.append(
+        f"In brackets: 95 % interval of the mean over n patients or series. {TUNED} All tables, figures and failures: "
+        "[docs/benchmark.md](docs/benchmark.md)."
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -187,11 +191,11 @@ def _section_parts(section: Section, figures: Path) -> list[str]:
         parts.append(f"Worst cases of {METHODS[shown[-1]].title}:")
         parts.append(worst_table(results, training, test, shown[-1]))
         folder = figures if described.kind == "digital" else bed.work / "gallery"
-        folder.mkdir(parents=True, exist_ok=True)
         name = f"{section.name}_{test}_worst.png"
-        if (bed.tests / test).is_dir() and draw_worst(
-            bed, results, training, TestFolder.read(bed.tests / test), shown, folder / name
-        ):
+        if not (bed.tests / test).is_dir():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        if draw_worst(bed, results, training, TestFolder.read(bed.tests / test), shown, folder / name):
             where = f"Their pictures are in `gallery/{name}` of the work folder, since the scans are not published."
             parts.append(_picture(figures, name, f"{described.title}: worst cases") if folder == figures else where)
     seeds = seeds_table(results, training)

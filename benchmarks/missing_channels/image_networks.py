@@ -1,7 +1,7 @@
 """Competitors that map images to images: a regression U-Net, and a conditional GAN after pix2pix.
 
-Both have the network of the regressor, and learn from the same random views by the same optimiser with averaged weights,
-as many steps as the denoiser.
+Both have the network of the regressor, and learn from the same random views, by the same optimiser with averaged
+weights, as many steps as the denoiser.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def _run(arguments: list[str]) -> int:
         LOGGER.debug("It arose here:", exc_info=True)
         return 1
     except KeyboardInterrupt:
-        LOGGER.error("Interrupted; run again to go on")
+        LOGGER.error("Interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # `nnunet_phys ... | head`: the reader has ended
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes stdout once more as it ends

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         InputError: nothing can be imported; or, after the others were written, a line for each fault of a series.
     """
     if importlib.util.find_spec("pydicom") is None:
-        raise InputError("import needs pydicom: pip install 'nnunet_phys[dicom]'.")
+        raise InputError("import needs pydicom: pip install pydicom.")
     from nnunet_phys.precomputed_spin.dicom.importing import plan_import, write_sets
     from nnunet_phys.progress import ProgressBar
     from nnunet_phys.whole_files import remove_leftovers

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", required=True, type=named_path, metavar="PRIOR", help="new folder for the prior; a rerun goes on"
     )
-    add_protocol_arguments(parser)
+    add_protocol_arguments(parser, series=False)
     parser.add_argument("--labels", action="store_true", help="labelsTr decides what is blood and myocardium")
     parser.add_argument(
         "-prior", default="digital_heart", help="prior to refine, by folder or name (default %(default)s)"

@@ -320,7 +320,7 @@ def test_maps_of_other_images_are_refused(results, export, refused, tmp_path):
 def test_a_missing_package_is_named(monkeypatch, export, refused):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "highdicom" else find(name))
-    refused(export(), "export_dicom needs highdicom: pip install 'nnunet_phys[dicom]'.")
+    refused(export(), "export_dicom needs highdicom: pip install highdicom.")
 
 
 STANDARD = Path.home() / "dicom-validator"

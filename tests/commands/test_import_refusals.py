@@ -195,7 +195,7 @@ def test_without_pydicom_the_extra_is_named(scanner, monkeypatch, import_folder,
     for name in [name for name in sys.modules if name.split(".")[0] == "pydicom"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    refused(import_folder("scans"), "pip install 'nnunet_phys[dicom]'")
+    refused(import_folder("scans"), "pip install pydicom")
 
 
 def test_pixels_that_cannot_be_decoded_leave_nothing_behind(scanner, tmp_path, import_folder, refused, monkeypatch):

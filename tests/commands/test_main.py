@@ -31,7 +31,7 @@ def _ends_with(monkeypatch, error):
 def test_an_interrupt_is_told_in_a_line(monkeypatch, capsys):
     _ends_with(monkeypatch, KeyboardInterrupt())
     assert main(["trainers"]) == 130
-    assert capsys.readouterr().err == "nnunet_phys: Interrupted; run again to go on\n"
+    assert capsys.readouterr().err == "nnunet_phys: Interrupted\n"
 
 
 def test_version(capsys):

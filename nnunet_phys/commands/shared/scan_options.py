@@ -25,8 +25,14 @@ SEQUENCE_EXAMPLES = "bssfp, gre, molli, sasha, t2prep, lge_gre, ..."
 _DEFAULT_SEQUENCE = "bssfp"
 
 
-def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequence") -> None:
-    """Add arguments on how the images were made; `flag` is the option that names the sequence."""
+def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequence", series: bool = True) -> None:
+    """Add arguments on how the images were made.
+
+    Args:
+        parser: the command's.
+        flag: option that names the sequence.
+        series: the command also takes folders with series of images, and a protocol for each case.
+    """
     parser.add_argument(
         flag, dest="sequence", metavar="SEQUENCE", help=f"{SEQUENCE_EXAMPLES} (default {_DEFAULT_SEQUENCE})"
     )
@@ -37,9 +43,12 @@ def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequen
         "-protocol",
         type=named_path,
         metavar="JSON",
-        help=f'instead of {flag}: {{"sequence": ..., parameters}}, or a list of these for images of several sequences; '
-        "or a folder of CASE.json, each with its protocol, as `import` writes them",
+        help=f'instead of {flag}: {{"sequence": ..., parameters}}, or a list of these for images of several sequences'
+        + ("; or a folder of CASE.json, each with its protocol, as `import` writes them" if series else ""),
     )
+    parser.set_defaults(sequence_flag=flag, ti=None, single=False)
+    if not series:
+        return
     parser.add_argument(
         "-ti",
         type=named_path,
@@ -47,7 +56,6 @@ def add_protocol_arguments(parser: argparse.ArgumentParser, flag: str = "-sequen
         help="molli: folder of the CASE.json files that hold inversion_times_ms (default: -i)",
     )
     parser.add_argument("--single", action="store_true", help="molli: make each readout a case of its own")
-    parser.set_defaults(sequence_flag=flag)
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,7 @@ def read_protocol(args: argparse.Namespace, inputs: Inputs) -> ScanProtocol | Ca
         refuse_both(args.sequence, args.sequence_flag, args.protocol, "-protocol")
         if args.protocol.is_dir():
             if inputs.dataset is not None:
-                raise InputError(f"-protocol {args.protocol} is a folder, which goes with -i and -o. Name a file.")
+                raise InputError(f"-protocol {args.protocol} is a folder. A data set (-d) needs a file. Name one.")
             return CaseProtocols(args.protocol, args.fa, args.ti, args.single)
         try:
             descriptions = read_descriptions(args.protocol)
@@ -169,7 +177,7 @@ def read_protocol(args: argparse.Namespace, inputs: Inputs) -> ScanProtocol | Ca
             raise error.prefixed("-protocol ") from None
     protocol = ScanProtocol(with_flip_angle(descriptions, args.fa), args.ti, args.single)
     if protocol.is_series and inputs.dataset is not None:
-        raise InputError("A data set (-d) has one image a case. Give the folder of a series with -i and -o.")
+        raise InputError("A data set (-d) has one image a case and no series. `reverse` takes one with -i and -o.")
     return protocol
 
 
