@@ -198,7 +198,7 @@ class ContrastDraw:
         return signal
 
     def displaced(self, signal: torch.Tensor, positions: Positions) -> torch.Tensor:
-        """The signal, displaced from column to column by the device's field; unchanged without a device."""
+        """A signal (slices, rows, columns), displaced from column to column by the device's field, if there is one."""
         if self.device is None:
             return signal
         return displace(signal, self.device(positions) / self.device.bandwidth_hz_per_pixel, along_rows=False)
@@ -223,13 +223,21 @@ class ContrastDraw:
         return self.detected(self.finish(self.displaced(signal, positions)), bright)
 
     def detected(self, signal: torch.Tensor, bright: float) -> torch.Tensor:
-        """Magnitude with noise, or if phase-sensitive the signed signal with noise; may change `signal`."""
+        """Magnitude with noise, or if phase-sensitive the signed signal with noise.
+
+        Args:
+            signal: signed, of any shape; may be changed.
+            bright: the signal relative to which noise is given (`noise_reference`).
+
+        Returns:
+            tensor of that shape.
+        """
         if self.noise is not None:
             return self.noise(signal, bright, self.phase_sensitive)
         return image_of(self.sequence, signal)
 
     def finish(self, signal: torch.Tensor) -> torch.Tensor:
-        """Apply the effects on the image (blur, cut k-space, ghosts) to a signed signal without noise."""
+        """Apply the effects on the image (blur, cut k-space, ghosts) to a signed signal (slices, rows, columns)."""
         for effect in (self.partial_volume, self.zero_filling, self.ghost):
             if effect is not None:
                 signal = effect(signal)
@@ -237,7 +245,11 @@ class ContrastDraw:
 
 
 def noise_reference(signal: torch.Tensor) -> float:
-    """The bright signal of a case, relative to which noise is given: the 95th percentile of the magnitude."""
+    """The bright signal of a case, relative to which noise is given: the 95th percentile of the magnitude.
+
+    Args:
+        signal: of any shape.
+    """
     magnitude = signal.abs().reshape(-1)
     return float(magnitude.kthvalue(max(1, round(0.95 * len(magnitude)))).values)
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_erosion
 
-from nnunet_phys.experiments.small_training import DEMO_TRAINERS, own_folders, run_command
+from generalization.processes import run_command
+from nnunet_phys.experiments.small_training import DEMO_TRAINERS, own_folders
 from nnunet_phys.image_files import read_image
 
 DATASET = "Dataset027_ACDC"

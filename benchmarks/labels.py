@@ -16,6 +16,7 @@ import json
 import os
 from pathlib import Path
 
+from generalization.processes import run_command
 from nnunet_phys.experiments.heart_dataset import write_heart_dataset
 from nnunet_phys.experiments.heart_scans import CONTRASTS
 from nnunet_phys.experiments.small_training import (
@@ -23,7 +24,6 @@ from nnunet_phys.experiments.small_training import (
     own_folders,
     plan_and_preprocess,
     predict_and_score,
-    run_command,
     train,
 )
 

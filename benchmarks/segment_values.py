@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from series_segmentation import real
 
-from nnunet_phys.experiments.small_training import run_command
+from generalization.processes import run_command
 from nnunet_phys.image_files import Geometry, read_image, write_volume
 
 _SEGMENTS = ("13", "14", "15", "16", "septal", "global")

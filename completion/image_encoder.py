@@ -83,7 +83,7 @@ def features_of(encoder: nn.Module, images: torch.Tensor) -> torch.Tensor:
     if isinstance(encoder, ImageEncoder):
         features: torch.Tensor = encoder(images)
     else:
-        from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+        from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
         config: Any = encoder.config
         side = config.image_size

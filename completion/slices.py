@@ -66,12 +66,12 @@ class Brightness:
 
     @classmethod
     def of(cls, volume: np.ndarray) -> Brightness:
-        """The brightness of a volume; of a constant one, `bright` is not above `dark`."""
+        """The brightness of a volume of any shape; of a constant one, `bright` is not above `dark`."""
         dark = float(np.percentile(volume, 100 - BRIGHT_PERCENTILE)) if volume.min() < 0 else 0.0
         return cls(dark, float(np.percentile(volume, BRIGHT_PERCENTILE)))
 
     def to_network(self, volume: torch.Tensor) -> torch.Tensor:
-        """Numbers from -1 to 1; what lies beyond the ends is cut."""
+        """Numbers from -1 to 1, of the volume's shape; what lies beyond the ends is cut."""
         return (2 * (volume - self.dark) / (self.bright - self.dark) - 1).clamp(-1, 1)
 
     def to_image(self, values: torch.Tensor) -> torch.Tensor:

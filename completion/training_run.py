@@ -18,12 +18,11 @@ from nnunet_phys.completion.heat_map import HeatMap
 from nnunet_phys.completion.schedule import CompletionSchedule
 from nnunet_phys.completion.slices import ChannelSlices
 from nnunet_phys.errors import InputError
-from nnunet_phys.precomputed_spin.averaged_optimiser import AveragedOptimiser
+from nnunet_phys.precomputed_spin.averaged_optimiser import AveragedOptimiser, running_loss
 from nnunet_phys.progress import ProgressBar
 from nnunet_phys.training_checkpoint import Checkpoint
 
 _WARMUP = 0.05  # share of a phase's steps
-_LOSS_MEMORY = 0.98  # decay of the running mean of the loss that is shown: about the last 50 steps
 _COPIES_IN_CHECKPOINT = 3  # of all networks, before optimisers: pretrained, trained, averaged
 
 
@@ -78,7 +77,7 @@ class Learner:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise InputError("The loss is not finite. Look for images with extreme values, or use --fp32.")
-        self.loss = value if math.isnan(self.loss) else _LOSS_MEMORY * self.loss + (1 - _LOSS_MEMORY) * value
+        self.loss = running_loss(self.loss, value)
         self.step += 1
 
     def state(self) -> dict[str, Any]:

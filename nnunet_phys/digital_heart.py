@@ -42,6 +42,12 @@ class DigitalHeart:
     spacing_mm: tuple[float, float, float]
     centre_mm: tuple[float, float]
 
+    @property
+    def r2_prime_hz(self) -> np.ndarray:
+        """R2' of each voxel's tissue, 1/s, float64 (slices, rows, columns)."""
+        values = [self.values[name] for name in TISSUE_NAMES]
+        return np.array([1e3 / value.t2_star_ms - 1e3 / value.t2_ms for value in values])[self.tissue]
+
 
 class _Canvas:
     """Paints tissues and labels into one slice, later strokes over earlier ones."""

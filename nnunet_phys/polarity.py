@@ -1,4 +1,4 @@
-"""Conventional T1 mapping from inversion-recovery images, as scanners make their maps."""
+"""The polarity that magnitude images of an inversion recovery have lost, found by a fit."""
 
 from __future__ import annotations
 

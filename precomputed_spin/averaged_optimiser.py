@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,12 @@ _WEIGHT_DECAY = 1e-4
 _GREATEST_GRADIENT = 1.0  # norm to which gradients are clipped, the usual value for diffusion models
 _AVERAGE_DECAY = 0.999  # largest decay of the averaged weights: about the last 1000 steps
 _AVERAGE_POWER = 0.75  # of the decay's warm-up; EMAModel advises it for long trainings
+_LOSS_MEMORY = 0.98  # decay of the running mean of the loss that is shown: about the last 50 steps
+
+
+def running_loss(before: float, value: float) -> float:
+    """The running mean of a loss, after a step whose loss is `value`; NaN before the first."""
+    return value if math.isnan(before) else _LOSS_MEMORY * before + (1 - _LOSS_MEMORY) * value
 
 
 class AveragedOptimiser:

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.json_files import read_json
+from nnunet_phys.precomputed_spin.prior_schedule import PIXEL_MM
 from nnunet_phys.precomputed_spin.spin_scaling import PublishedScaling, SpinScaling
 from nnunet_phys.whole_files import working_folder
 
@@ -50,9 +51,6 @@ _PUBLISHED_CHANNELS = 3
 _PUBLISHED_PIXEL_MM = 2.8
 """Pixel size of Zhao et al.'s maps. They resize each image to 128x128 pixels, whatever its field of view. Assumed: it
 is 360 mm wide, usual in cardiac imaging."""
-PIXEL_MM = (0.5, 10.0)
-"""Smallest and largest pixel size of a prior. Assumed: half the finest clinical pixel (1 mm), and a pixel as thick as
-the left ventricle's wall."""
 TIMESTEPS = (1000, 10_000)
 """Fewest and most timesteps of a noise schedule: a sampler may take 1000 steps, and priors are trained with 1000."""
 _MOST_WIDTH = 1024

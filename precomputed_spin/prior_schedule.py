@@ -1,8 +1,12 @@
-"""How long and how fast a spin prior learns."""
+"""How long, how fast and at which pixel sizes a spin prior learns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+PIXEL_MM = (0.5, 10.0)
+"""Smallest and largest pixel size of a prior. Assumed: half the finest clinical pixel (1 mm), and a pixel as thick as
+the left ventricle's wall."""
 
 
 @dataclass(frozen=True)

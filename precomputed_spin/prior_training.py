@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.precomputed_spin.averaged_optimiser import AveragedOptimiser
+from nnunet_phys.precomputed_spin.averaged_optimiser import AveragedOptimiser, running_loss
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
 from nnunet_phys.precomputed_spin.guided_crops import GuidedCrops
 from nnunet_phys.precomputed_spin.prior import SpinPrior, new_scheduler, new_unet
@@ -35,7 +35,6 @@ from nnunet_phys.spin import SpinMaps
 from nnunet_phys.training_checkpoint import Checkpoint
 from nnunet_phys.whole_files import working_folder
 
-_LOSS_MEMORY = 0.98  # decay of the running mean of the loss that is shown: about the last 50 steps
 _MEASURED_TIMESTEPS = 24  # at which the denoising error is measured; it is smooth, and interpolated linearly
 _CURVE_STEPS = 10  # between two points of the loss curve: 4,200 points in the paper's 42,000 steps
 _MOST_OUTSIDE = 0.5  # share of voxels beyond the scaling of a prior to start from. Assumed: fluid and fat are fewer
@@ -125,7 +124,7 @@ class _Learner:
         value = loss.item()
         if not math.isfinite(value):
             raise InputError(f"The loss of step {self.step} is {value}. Train with another -seed or from other maps.")
-        self.loss = value if self.step == 0 else _LOSS_MEMORY * self.loss + (1 - _LOSS_MEMORY) * value
+        self.loss = running_loss(self.loss, value)
         self.step += 1
         if self.step % _CURVE_STEPS == 0 or self.step == self._steps:
             self.curve.append((self.phase, self.step, self.loss))

@@ -258,7 +258,15 @@ def ancestral_scheduler(prior: SpinPrior, timesteps: list[int]) -> DDPMScheduler
 def ancestral_step(
     scheduler: DDPMScheduler, clean: torch.Tensor, timestep: int, noisy: torch.Tensor, noise: SliceNoise
 ) -> torch.Tensor:
-    """Maps at the next noise level, given the clean maps and those at `timestep`; each slice has its own noise."""
+    """Maps at the next noise level; each slice has its own noise.
+
+    Args:
+        scheduler: the noise levels.
+        clean: scaled maps without noise, (slices, 3, rows, columns).
+        timestep: level of the noisy maps.
+        noisy: scaled maps at that level, of the same shape.
+        noise: generators of the noise.
+    """
     generators: Any = noise.generators  # diffusers takes several, but does not say so
     stepped: Any = scheduler.step(clean, timestep, noisy, generator=generators)
     following: torch.Tensor = stepped.prev_sample

@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.mark.parametrize(
     "file",
-    [*sorted(BENCHMARKS.glob("*.py")), BENCHMARKS / "generalization", BENCHMARKS / "gpu"],
+    [*sorted(BENCHMARKS.glob("*.py")), *(main.parent for main in sorted(BENCHMARKS.glob("*/__main__.py")))],
     ids=lambda file: file.stem,
 )
 def test_help(file, monkeypatch, capsys):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BESIDE = ("precomputed_spin", "augmentations", "trainers")
+BESIDE = ("precomputed_spin", "augmentations", "completion", "trainers")
 """Sub-packages of nnunet_phys that lie beside its folder."""
 MODULES = tuple(f"nnunet_phys.{name}" for name in (*BESIDE, "commands", "trainers.nnUNetTrainerPhys"))
 PRINT_FILES = f"import importlib.util\nfor name in {MODULES}: print(importlib.util.find_spec(name).origin)"

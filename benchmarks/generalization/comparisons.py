@@ -9,8 +9,8 @@ import numpy as np
 from scipy import stats
 
 FEWEST_PAIRS = 6
-"""With fewer pairs, Wilcoxon's two-sided p cannot fall below 0.05 (it is at least 2 / 2^n), and the percentile bootstrap
-gives too narrow an interval: of two values, the values themselves."""
+"""With fewer pairs, Wilcoxon's two-sided p cannot fall below 0.05 (it is at least 2 / 2^n), and the percentile
+bootstrap gives too narrow an interval: of two values, the values themselves."""
 _RESAMPLES = 9999
 
 

@@ -167,12 +167,6 @@ class _Scanner:
         """Where blood flows."""
         return np.isin(self.heart.tissue, [TISSUE_NAMES.index(name) for name in ("blood", "venous blood")])
 
-    @property
-    def r2_prime_hz(self) -> np.ndarray:
-        """R2' of each voxel's tissue, 1/s."""
-        values = [self.heart.values[name] for name in TISSUE_NAMES]
-        return np.array([1e3 / value.t2_star_ms - 1e3 / value.t2_ms for value in values])[self.heart.tissue]
-
     def profiled(self, signal: Callable[[np.ndarray], np.ndarray], flip_angle_deg: float) -> np.ndarray:
         """A signal over the slice profile, at the actual flip angles."""
         return through_slice(signal, flip_angle_deg * self.transmit)
@@ -232,11 +226,11 @@ class _Scanner:
         simulate = partial(bloch.spoiled_gre, tr_ms=2.7, te_ms=te_ms)
 
         def signal(angle: np.ndarray) -> np.ndarray:
-            still = simulate(self.t1, self.t2, angle, r2_prime_hz=self.r2_prime_hz)
+            still = simulate(self.t1, self.t2, angle, r2_prime_hz=self.heart.r2_prime_hz)
             blood = self.blood
             still[blood] = simulate(
                 *(values[blood] for values in (self.t1, self.t2, angle)),
-                r2_prime_hz=self.r2_prime_hz[blood],
+                r2_prime_hz=self.heart.r2_prime_hz[blood],
                 pulses_seen=24,
             )
             return still
@@ -273,7 +267,7 @@ class _Scanner:
 
         def signal(angle: np.ndarray) -> np.ndarray:
             return simulate(
-                t1, t2, inversion_time_ms=past_null * null_ms, flip_angle_deg=angle, r2_prime_hz=self.r2_prime_hz
+                t1, t2, inversion_time_ms=past_null * null_ms, flip_angle_deg=angle, r2_prime_hz=self.heart.r2_prime_hz
             )
 
         moved = breathing_ghosts(

@@ -19,7 +19,8 @@ OURS = "phys"
 """The method that the others are tested against."""
 NOT_RUN = "not run"
 TUNED = (
-    "The recipes of Phys were tuned on the real LGE, T2 and MOLLI images that are tested here; the other methods were not."
+    "The recipes of Phys were tuned on the real LGE, T2 and MOLLI images that are tested here; the other methods were "
+    "not."
 )
 _NAMES = list(STRUCTURES)
 

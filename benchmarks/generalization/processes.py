@@ -1,4 +1,4 @@
-"""Commands of nnU-Net and this package, each in a process of its own with a log file and a progress bar."""
+"""Commands of nnU-Net and this package, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -24,10 +24,23 @@ _PATIENCE_S = 10.0
 """How long a command may take to end after each signal."""
 
 
+def run_command(*command: str) -> None:
+    """Run a command of this Python environment, whose output is shown.
+
+    Args:
+        command: name, such as nnunet_phys, and arguments.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    print(">", " ".join(command), flush=True)
+    subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
+
+
 def run_logged(
     command: list[str], environment: Mapping[str, str], log: Path, title: str, steps: int | None = None, step: str = ""
 ) -> None:
-    """Run a command of this Python environment; its output goes to the end of a log file.
+    """Run a command of this Python environment with a progress bar; its output goes to the end of a log file.
 
     Args:
         command: name, such as nnUNetv2_train, and arguments.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_phys.commands.shared.device_option import add_device_argument
-from nnunet_phys.commands.shared.map_work import add_prior_arguments
+from nnunet_phys.commands.shared.map_options import add_prior_arguments
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 

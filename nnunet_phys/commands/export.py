@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check the model, write the zip, and say how it is used."""
-    from nnunet_phys.commands.shared.trained_model import open_trained_model
+    from nnunet_phys.commands.parts.trained_model import open_trained_model
     from nnunet_phys.whole_files import remove_leftovers
 
     if len(args.c) > 1:
         raise InputError(f"-c {' '.join(args.c)}: a zip holds one configuration. Export each into a zip of its own.")
     check_new_file(args.o, (".zip",))
     model = open_trained_model(args.d, args.tr, args.p, args.c[0], args.f)
-    from nnunet_phys.commands.shared.stock_model import STOCK, write_stock_model  # takes seconds to import
+    from nnunet_phys.commands.parts.stock_model import STOCK, write_stock_model  # takes seconds to import
 
     remove_leftovers(args.o.absolute().parent)
     for note in write_stock_model(model, args.o):

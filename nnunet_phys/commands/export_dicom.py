@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     for package in ("pydicom", "highdicom"):
         if importlib.util.find_spec(package) is None:
             raise InputError(f"export_dicom needs {package}: pip install {package}.")
-    from nnunet_phys.commands.shared.dicom_results import DicomResults
+    from nnunet_phys.commands.parts.dicom_results import DicomResults
     from nnunet_phys.whole_files import remove_leftovers, working_folder
 
     refuse_as_target(args.o, args.i, args.dicom, *(() if args.maps is None else (args.maps,)))

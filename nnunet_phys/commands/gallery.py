@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-    from nnunet_phys.commands.shared.gallery_case import GalleryCase
+    from nnunet_phys.commands.parts.gallery_case import GalleryCase
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the page or the figure."""
-    from nnunet_phys.commands.shared.gallery_case import Shown, digital_case, load_case
+    from nnunet_phys.commands.parts.gallery_case import Shown, digital_case, load_case
 
     check_file_target(args.o, (".html", ".htm", ".png"))
     shown = Shown(args.slice, args.crop)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _write_page(args: argparse.Namespace, case: GalleryCase) -> None:
-    from nnunet_phys.commands.shared.gallery_page import STYLE, GalleryPage
+    from nnunet_phys.commands.parts.gallery_page import STYLE, GalleryPage
 
     page = GalleryPage(case, args.seed, not args.disable_progress_bar)
     write_page(args.o, case.title, page.parts(), STYLE)

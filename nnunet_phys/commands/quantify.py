@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.device_option import add_device_argument
-from nnunet_phys.commands.shared.map_work import add_prior_arguments
+from nnunet_phys.commands.shared.map_options import add_prior_arguments
 from nnunet_phys.commands.shared.numbers import finite, number
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted
@@ -19,9 +19,9 @@ from nnunet_phys.quantification.levels import LEVELS
 if TYPE_CHECKING:
     import numpy as np
 
-    from nnunet_phys.commands.shared.joint_estimate import JointEstimate
-    from nnunet_phys.commands.shared.measurement import Measurement
-    from nnunet_phys.commands.shared.segment_page import PageSlice
+    from nnunet_phys.commands.parts.joint_estimate import JointEstimate
+    from nnunet_phys.commands.parts.measurement import Measurement
+    from nnunet_phys.commands.parts.study_page import PageSlice
     from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
     from nnunet_phys.quantification.heart_slice import HeartSlice
     from nnunet_phys.quantification.measured_slice import MeasuredSlice
@@ -80,9 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything, make the T1 maps, measure, and write the report whole or not at all."""
-    from nnunet_phys.commands.shared.measurement import Measurement
+    from nnunet_phys.commands.parts.measurement import Measurement
+    from nnunet_phys.commands.parts.study_page import SCANNER
     from nnunet_phys.commands.shared.report_folder import STUDY, check_report_folder
-    from nnunet_phys.commands.shared.segment_page import SCANNER
     from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy
 
     _check_haematocrit(args.haematocrit, args.post)
@@ -113,7 +113,7 @@ def _joint_estimate(args: argparse.Namespace, studies: list[SegmentedStudy]) -> 
     Raises:
         InputError: as for `JointEstimate.plan`.
     """
-    from nnunet_phys.commands.shared.joint_estimate import JointEstimate
+    from nnunet_phys.commands.parts.joint_estimate import JointEstimate
 
     return JointEstimate.plan(studies, args.prior, args.device, args.scaling)
 
@@ -122,7 +122,7 @@ def _t1_maps(
     args: argparse.Namespace, studies: list[SegmentedStudy], joint: JointEstimate | None
 ) -> tuple[dict[str, list[T1Maps]], list[str]]:
     """The maps of each method, one entry per study, and what is doubtful about them."""
-    from nnunet_phys.commands.shared.measurement import AFTER
+    from nnunet_phys.commands.parts.measurement import AFTER
 
     show_progress = not args.disable_progress_bar
     maps: dict[str, list[T1Maps]] = {}
@@ -175,10 +175,10 @@ def _write(
         InputError: a file cannot be written.
     """
     from nnunet_phys.case_records import package_versions
+    from nnunet_phys.commands.parts.study_page import page_parts
+    from nnunet_phys.commands.parts.study_rows import as_csv, as_json, segment_rows
     from nnunet_phys.commands.shared.pages import write_bytes, write_page
     from nnunet_phys.commands.shared.report_folder import STUDY, fill_report_folder
-    from nnunet_phys.commands.shared.segment_page import page_parts
-    from nnunet_phys.commands.shared.segment_rows import as_csv, as_json, segment_rows
     from nnunet_phys.whole_files import working_folder
 
     rows = [row for method, slices in measured.items() for one in slices for row in segment_rows(one, method)]
@@ -260,7 +260,7 @@ def _write_maps(folder: Path, measurement: Measurement, maps: dict[str, list[T1M
 
 def _page_slices(measurement: Measurement, measured: ByMethod) -> list[PageSlice]:
     """The slices of the page, with the images of the shortest, a middle and the longest inversion time."""
-    from nnunet_phys.commands.shared.segment_page import PageSlice
+    from nnunet_phys.commands.parts.study_page import PageSlice
 
     by_slice: dict[HeartSlice, dict[str, MeasuredSlice]] = {}
     for method, slices in measured.items():

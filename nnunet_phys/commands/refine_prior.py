@@ -8,7 +8,7 @@ import os
 import shutil
 
 from nnunet_phys.commands.shared.device_option import add_device_argument
-from nnunet_phys.commands.shared.map_work import MOST_SLICES
+from nnunet_phys.commands.shared.map_options import MOST_SLICES
 from nnunet_phys.commands.shared.numbers import PROCESSES, SEED, number, whole_number
 from nnunet_phys.commands.shared.scan_options import (
     Inputs,

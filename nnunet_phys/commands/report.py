@@ -15,7 +15,7 @@ from nnunet_phys.commands.shared.targets import check_target, named_path, refuse
 from nnunet_phys.errors import InputError, counted
 
 if TYPE_CHECKING:
-    from nnunet_phys.commands.shared.report_case import ReportJob
+    from nnunet_phys.commands.parts.report_case import ReportJob
     from nnunet_phys.precomputed_spin.quality_record import InferredRecord
 
 logger = logging.getLogger(__name__)
@@ -200,11 +200,11 @@ def _write(
         InputError: a file cannot be written.
     """
     from nnunet_phys.case_records import package_versions
+    from nnunet_phys.commands.parts.report_case import case_result
+    from nnunet_phys.commands.parts.report_page import STYLE, ReportPage
     from nnunet_phys.commands.shared.case_lists import FLAGGED, flagged_list
     from nnunet_phys.commands.shared.pages import write_bytes, write_page
-    from nnunet_phys.commands.shared.report_case import case_result
     from nnunet_phys.commands.shared.report_folder import MAPS, fill_report_folder
-    from nnunet_phys.commands.shared.report_page import STYLE, ReportPage
     from nnunet_phys.precomputed_spin.quality_record import count_kinds
     from nnunet_phys.whole_files import working_folder
     from nnunet_phys.workers import run_in_workers
@@ -235,7 +235,7 @@ def _write(
 
 def _jobs(source: _Source, records: dict[str, InferredRecord], drawn: int, figures: Path) -> list[ReportJob]:
     """What is to be shown of each case: figures of the first `drawn` ones."""
-    from nnunet_phys.commands.shared.report_case import ReportJob
+    from nnunet_phys.commands.parts.report_case import ReportJob
 
     return [
         ReportJob(

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.device_option import add_device_argument
-from nnunet_phys.commands.shared.map_work import add_prior_arguments
+from nnunet_phys.commands.shared.map_options import add_prior_arguments
+from nnunet_phys.commands.shared.messages import indented
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BYTES_OF_VOXEL = 4  # float32; masks take less
-_MOST_FLAGS = 20
 """Flags that are printed; segment.json holds all of them."""
 
 
@@ -178,5 +178,4 @@ def _tell(args: argparse.Namespace, made: int, results: SegmentationResults) -> 
     logger.info(f"{counted(made, 'case')} made in {args.o}.")
     flags = results.flags()
     if flags:
-        more = f"\n  and {len(flags) - _MOST_FLAGS} more, see segment.json" if len(flags) > _MOST_FLAGS else ""
-        logger.warning(f"{counted(len(flags), 'flag')}:\n  " + "\n  ".join(flags[:_MOST_FLAGS]) + more)
+        logger.warning(f"{counted(len(flags), 'flag')}:{indented(flags, ', see segment.json')}")

@@ -15,6 +15,7 @@ from nnunet_phys.commands.shared.numbers import PROCESSES, SEED, number, whole_n
 from nnunet_phys.commands.shared.scan_options import open_dataset, scans_of_dataset
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
+from nnunet_phys.precomputed_spin.prior_schedule import PIXEL_MM
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.prior_images import Pretraining
@@ -38,8 +39,6 @@ FINE_TUNING_STEPS = 6000
 """Steps on maps after those on images, as published."""
 DEFAULT_HEARTS = 2000
 DEFAULT_PROCESSES = 2
-PIXEL_MM = (0.5, 10.0)
-"""Same as `prior_files.PIXEL_MM`, whose import would load diffusers for every `-h`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_phys.commands.shared.map_work import add_work_arguments, left_to_do, make_cases, read_work
+from nnunet_phys.commands.shared.map_options import add_work_arguments, left_to_do, make_cases, read_work
 from nnunet_phys.commands.shared.numbers import finite
 from nnunet_phys.commands.shared.scan_options import (
     add_protocol_arguments,

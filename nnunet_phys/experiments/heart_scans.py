@@ -145,15 +145,9 @@ def _plane(heart: DigitalHeart) -> tuple[int, int]:
     return rows, columns
 
 
-def _r2_prime_hz(heart: DigitalHeart) -> np.ndarray:
-    """R2' of each voxel's tissue in 1/s, of the labels' shape."""
-    values = [heart.values[name] for name in TISSUE_NAMES]
-    return np.array([1e3 / value.t2_star_ms - 1e3 / value.t2_ms for value in values])[heart.tissue]
-
-
 def _gradient_echo(heart: DigitalHeart, t1: np.ndarray, t2: np.ndarray) -> np.ndarray:
     """GRE cine with inflowing blood, of the labels' shape, per unit PD."""
-    r2_prime = _r2_prime_hz(heart)
+    r2_prime = heart.r2_prime_hz
     blood = np.isin(heart.tissue, [TISSUE_NAMES.index(name) for name in ("blood", "venous blood")])
     signal = bloch.spoiled_gre(t1, t2, flip_angle_deg=28.0, tr_ms=2.8, te_ms=1.1, r2_prime_hz=r2_prime)
     signal[blood] = bloch.spoiled_gre(t1[blood], t2[blood], 28.0, 2.8, 1.1, r2_prime[blood], pulses_seen=24)
@@ -180,4 +174,4 @@ def _late_enhancement(rng: np.random.Generator, heart: DigitalHeart, t1: np.ndar
     wall = with_agent(myocardium.t1_ms, myocardium.t2_ms, agent["blood_mmol_l"] * agent["tissue_of_blood"])
     null_ms = brentq(lambda time_ms: signal(*wall, time_ms), 60.0, 0.8 * rr_ms, xtol=0.1)
     after = with_agent(t1, t2, agent_concentration(heart.tissue, scar, **agent))
-    return signal(*after, past_null * null_ms, _r2_prime_hz(heart))
+    return signal(*after, past_null * null_ms, heart.r2_prime_hz)

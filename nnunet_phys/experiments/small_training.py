@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,16 +31,6 @@ def own_folders(folder: Path, trainers: Path) -> None:
     os.environ.setdefault("nnUNet_n_proc_DA", "1")
     for variable in ("nnUNet_compile", "nnUNet_phys_recipe"):
         os.environ.pop(variable, None)
-
-
-def run_command(*command: str) -> None:
-    """Run a command of this Python environment, such as `nnunet_phys` or `nnUNetv2_train`.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
-    print(">", " ".join(command), flush=True)
-    subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
 
 
 def shrink_plan(plans_file: Path, patch_size: tuple[int, int], batch_size: int, features: tuple[int, ...]) -> None:

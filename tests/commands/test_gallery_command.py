@@ -16,9 +16,9 @@ import torch
 from nnunet_phys.augmentations.contrast_draw import EFFECTS, ContrastDraw
 from nnunet_phys.case_records import package_versions, save_record
 from nnunet_phys.commands import gallery, main
-from nnunet_phys.commands.shared import gallery_page
-from nnunet_phys.commands.shared.gallery_case import GalleryCase, Shown, load_case
-from nnunet_phys.commands.shared.gallery_page import MOST_BYTES, GalleryPage
+from nnunet_phys.commands.parts import gallery_page
+from nnunet_phys.commands.parts.gallery_case import GalleryCase, Shown, load_case
+from nnunet_phys.commands.parts.gallery_page import MOST_BYTES, GalleryPage
 from nnunet_phys.commands.shared.gallery_rows import Row, characteristic, effect_rows, muscle_t1_t2, sequence_rows
 from nnunet_phys.commands.shared.record_text import versions_text
 from nnunet_phys.errors import InputError

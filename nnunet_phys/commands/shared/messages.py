@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+MOST_LINES = 20
+"""Lines of a list that a message holds."""
 LOGGER = logging.getLogger("nnunet_phys")
 """The logger of the package. Its modules log to `logging.getLogger(__name__)`, which lies below it."""
 
@@ -66,3 +68,10 @@ class _Format(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return f"nnunet_phys: {text}" if record.levelno >= logging.WARNING else text
+
+
+def indented(lines: Sequence[str], more: str = "") -> str:
+    """A list below a message, one line each; of those beyond `MOST_LINES` only how many, and `more`."""
+    left_out = len(lines) - MOST_LINES
+    shown = [*lines[:MOST_LINES], *([f"and {left_out} more{more}"] if left_out > 0 else [])]
+    return "".join(f"\n  {line}" for line in shown)

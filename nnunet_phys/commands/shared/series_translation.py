@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_phys.commands.shared.map_work import MOST_SLICES
+from nnunet_phys.commands.shared.map_options import MOST_SLICES
 from nnunet_phys.forward import image_of, signals
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
 from nnunet_phys.precomputed_spin.map_work import MapWork

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.case_lists import CASE_LIST_HELP, FLAGGED, flagged_list, read_case_list
 from nnunet_phys.commands.shared.device_option import add_device_argument
+from nnunet_phys.commands.shared.messages import indented
 from nnunet_phys.commands.shared.numbers import SEED, whole_number
 from nnunet_phys.commands.shared.scan_options import Inputs, find_cases, read_protocol
 from nnunet_phys.commands.shared.targets import check_file_target, check_target, named_path
@@ -34,7 +35,6 @@ _BATCH_OF_CPU = 4
 MOST_PARTS = 100_000
 MOST_STEPS = 1000
 """Steps of a sampler: those of the priors' noise schedule."""
-_MOST_FLAGS = 20
 """Flags that are printed; the records hold all of them."""
 
 
@@ -213,9 +213,8 @@ def _tell_flags(folder: Path, new: list[str]) -> None:
     from nnunet_phys.whole_files import writing_alone
 
     if new:
-        more = f"\n  and {len(new) - _MOST_FLAGS} more" if len(new) > _MOST_FLAGS else ""
         verb = "looks" if len(new) == 1 else "look"
-        logger.warning(f"{counted(len(new), 'slice')} {verb} wrong:\n  " + "\n  ".join(new[:_MOST_FLAGS]) + more)
+        logger.warning(f"{counted(len(new), 'slice')} {verb} wrong:{indented(new)}")
     path = folder / FLAGGED
     with writing_alone(folder):
         flags = flags_in_folder(folder)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_phys.commands.parts.study_figures import Panel, bland_altman, bulls_eyes, histograms, overlays
+from nnunet_phys.commands.parts.study_rows import SegmentRow
 from nnunet_phys.commands.shared.pages import fault_lines, picture
-from nnunet_phys.commands.shared.segment_figures import Panel, bland_altman, bulls_eyes, histograms, overlays
-from nnunet_phys.commands.shared.segment_rows import SegmentRow
 from nnunet_phys.pictures import ECV_WINDOW, MAP_WINDOWS
 from nnunet_phys.quantification.measured_slice import MeasuredSlice
 

@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from nnunet_phys.case_records import package_versions
-from nnunet_phys.commands.shared.gallery_case import GalleryCase
+from nnunet_phys.commands.parts.gallery_case import GalleryCase
 from nnunet_phys.commands.shared.gallery_rows import Row, effect_rows, muscle_t1_t2, sequence_rows
 from nnunet_phys.commands.shared.pages import fault_lines
 from nnunet_phys.commands.shared.record_text import made_how, residual_text, versions_text

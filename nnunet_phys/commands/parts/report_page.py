@@ -14,10 +14,10 @@ from matplotlib.colors import to_hex
 from matplotlib.typing import ColorType
 
 from nnunet_phys.case_records import package_versions
+from nnunet_phys.commands.parts.report_case import EDGES_MS, FOUND_BLOOD, FOUND_MUSCLE, CaseResult
+from nnunet_phys.commands.parts.report_figures import colours_of, histogram_figure
 from nnunet_phys.commands.shared.pages import fault_lines, picture
 from nnunet_phys.commands.shared.record_text import made_how, residual_text, versions_text
-from nnunet_phys.commands.shared.report_case import EDGES_MS, FOUND_BLOOD, FOUND_MUSCLE, CaseResult
-from nnunet_phys.commands.shared.report_figures import colours_of, histogram_figure
 from nnunet_phys.errors import counted
 from nnunet_phys.precomputed_spin.labels import main_tissue, structure_of
 from nnunet_phys.precomputed_spin.quality import KINDS

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nnunet_phys.commands.parts.report_figures import SliceView, colours_of, slice_figure
 from nnunet_phys.commands.shared.heart_view import HeartView
-from nnunet_phys.commands.shared.report_figures import SliceView, colours_of, slice_figure
 from nnunet_phys.errors import InputError
 from nnunet_phys.heart_location import find_heart
 from nnunet_phys.image_files import Geometry, read_image

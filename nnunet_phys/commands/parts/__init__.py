@@ -1,0 +1,1 @@
+"""What single commands are made of; what several share lies in `shared/`."""
