@@ -66,6 +66,27 @@ def _locked_folder(parent: Path, name: str) -> tuple[Path, IO[str]]:
         lock.close()
 
 
+def hold_until_the_end(folder: Path) -> None:
+    """Hold a folder's lock until this process ends.
+
+    Without locks (on Windows, and on some file systems of networks) it holds nothing.
+
+    Raises:
+        InputError: another process holds it.
+        OSError: there is no such folder.
+    """
+    if sys.platform == "win32":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, wait=False)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(f"{folder}: another process works there. Wait until it ends, or end it.") from None
+    except OSError:
+        os.close(descriptor)
+
+
 @contextmanager
 def writing_alone(folder: Path) -> Iterator[None]:
     """Let processes write into a folder one after the other: hold its lock until the context ends.

@@ -43,9 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
-    # SIGTERM unwinds, so that commands it has started end, too. Its handler must not outlive this call: processes that
-    # are forked later would inherit it
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # SIGTERM, and SIGHUP of a terminal that is closed, unwind, so that commands it has started end, too. Their handlers
+    # must not outlive this call: processes that are forked later would inherit them
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in ending}
     try:
         args.run(args)
     except InputError as error:
@@ -56,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("generalization: Interrupted; run again to go on", file=sys.stderr)
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 

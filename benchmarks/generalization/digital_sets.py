@@ -116,14 +116,18 @@ def _require_number(folder: Path, existing: int, wanted: int, option: str) -> No
 
 
 def _describe(test: str, title: str, written: list[_Written]) -> TestSet:
+    protocols = {case: heart.protocols[test] for heart in written for case in heart.cases[test]}
+    first, *others = protocols.values()
+    same = all(protocol == first for protocol in others)
     return TestSet(
         title,
         title.partition(",")[0],
         {heart.group: heart.cases[test] for heart in written},
         _TRAININGS,
         {case: time for heart in written for case, time in heart.inversion_times_ms[test].items()},
-        written[0].protocols[test],
+        first if same else {},
         "digital",
+        protocols={} if same else protocols,
     )
 
 

@@ -1,4 +1,4 @@
-"""The methods that the bed compares. All train on the same cases, network, schedule, seeds and spatial augmentation."""
+"""The methods that the bed compares; docs/methods.md says what they have in common."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _METHODS = (
         "Synthesis from labels",
         "nnUNetTrainerBenchSynthSeg",
         source="Billot et al., Med Image Anal 86:102789, 2023",
-        note="Images as SynthSeg makes them. The real ones only decide how the background is split into classes.",
+        note="The real images only decide how the background is split into classes.",
     ),
     Method(
         "bayeseg",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -15,12 +17,14 @@ from generalization.ablations import write_recipe
 from generalization.bed import CONFIGURATION, FOLD, Bed, trained_method
 from generalization.methods import Method
 from generalization.processes import run_logged
+from generalization.records import software_versions
 from generalization.scores import CaseScores, score_case
 from generalization.test_sets import TestFolder, new_folder
 from generalization.training import Schedule
 from generalization.training_data import preprocess_images, preprocess_maps
 from generalization.training_sets import TrainingSet
 from generalization.translation import images_to_segment
+from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.cpu_autocast import autocast_in_place
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.errors import InputError
@@ -74,6 +78,7 @@ class Run:
             preprocess_images(bed, training)
         else:
             preprocess_maps(bed, training, method.maps)
+        self._note_commit()
         schedule_file = results / "schedule.json"
         write_json(schedule_file, asdict(self.schedule))
         recipe = method.recipe if method.ablation is None else write_recipe(method.ablation, results)
@@ -93,6 +98,7 @@ class Run:
             **asdict(self.schedule),
             "plan": self.bed.plan,
             "recipe": method.recipe_name,
+            "recipe_sha256": self._recipe_sha256(),
             "training_set": self.training.sha256(self.bed.raw),
         }
         if not path.is_file():
@@ -104,6 +110,28 @@ class Run:
         if changed:
             listed = ", ".join(changed)
             raise InputError(f"{path.parent} was begun with {listed}. Repeat these, or remove it or change -work.")
+
+    def _recipe_sha256(self) -> str | None:
+        """Hash of what is drawn, before an ablation changes it; None without a recipe."""
+        recipe = trained_method(self.method).recipe
+        if recipe is None:
+            return None
+        return hashlib.sha256(json.dumps(load_recipe(recipe).describe(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _commits_file(self) -> Path:
+        return self.bed.model(self.training, trained_method(self.method), self.schedule.seed) / "commits.json"
+
+    def _note_commit(self) -> None:
+        """Add the project's commit to those that the training was started or continued with."""
+        path = self._commits_file
+        commits = read_json(path, list[str], "Remove it.") if path.is_file() else []
+        write_json(path, [*dict.fromkeys([*commits, software_versions()["commit"]])])
+
+    def commits(self) -> dict[str, str]:
+        """The project's commits that the training was started and continued with, as an entry of its versions."""
+        path = self._commits_file
+        return {"commit": ", ".join(read_json(path, list[str], "Remove it."))} if path.is_file() else {}
 
     def training_seconds(self) -> float:
         """Time of all epochs, from the log in the checkpoint, also of a training that was interrupted."""

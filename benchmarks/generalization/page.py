@@ -192,10 +192,11 @@ def introduction() -> str:
     """How to read the page."""
     return (
         "Written by `python benchmarks/generalization report`; do not edit. All methods train on the same cases with "
-        "the same network, schedule, seeds and spatial augmentation. Dice is nnU-Net's. HD95 is the 95th percentile of "
-        "the distances between contours, over the cases in which a structure was found; how often it was not stands "
-        "beside it. Dice per structure and HD95: mean ± standard deviation over cases, seeds averaged. Mean Dice: mean "
-        "over patients or series, n in all, with its 95 % bootstrap interval. p: Wilcoxon's signed-rank test against "
+        "the same schedule and seeds, and with the same network and spatial augmentation but for what "
+        "[methods.md](methods.md) says. Dice is nnU-Net's. HD95 is the 95th percentile of the distances between "
+        "contours, over the cases in which a structure was found; how often it was not stands beside it. Dice per "
+        "structure and HD95: mean ± standard deviation over cases, seeds averaged. Mean Dice: mean over patients or "
+        "series, n in all, with its 95 % bootstrap interval. p: Wilcoxon's signed-rank test against "
         f"{METHODS[OURS].title} over patients or series, corrected by Holm's method for all methods on that test. "
         f"Neither is given with fewer than {FEWEST_PAIRS} of them. {TUNED}"
     )

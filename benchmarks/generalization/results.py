@@ -24,7 +24,8 @@ class MethodScores:
     Attributes:
         dice: by structure, then case; NaN where the case does not hold the structure.
         hd95_mm: the same; NaN where it was not found or is not there.
-        missed: number of cases, over all seeds, that hold a structure which was not found, by structure.
+        missed: number of cases, over all seeds, that hold a structure which was not found, or do not hold it and it
+            was found, by structure.
         mean: by case, mean Dice over structures.
         groups: by patient or series, the mean of `mean` over its cases.
         by_seed: by seed, the mean of `mean` over all cases.

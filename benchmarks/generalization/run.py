@@ -27,6 +27,7 @@ from nnunet_phys.commands.shared.numbers import PROCESSES, whole_number
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.devices import torch_device
 from nnunet_phys.errors import InputError, did_you_mean
+from nnunet_phys.image_files import file_sha256
 from nnunet_phys.json_files import read_json
 
 
@@ -137,7 +138,7 @@ def do_run(run: Run, tests: dict[str, TestFolder]) -> bool:
         Whether there was anything to do.
 
     Raises:
-        InputError: the record is of other settings, or a command failed.
+        InputError: the record is of other settings or of another model, or a command failed.
     """
     settings, path = settings_of(run), run.bed.runs / f"{name_of(run)}.json"
     record = read_record(path) if path.is_file() else None
@@ -146,6 +147,13 @@ def do_run(run: Run, tests: dict[str, TestFolder]) -> bool:
     missing = tests if record is None else {n: t for n, t in tests.items() if not is_scored(record, t)}
     if record is not None and not missing:
         return False
+    if record is not None and not (
+        run.checkpoint.is_file() and file_sha256(run.checkpoint) == record.hashes["checkpoint"]
+    ):
+        raise InputError(
+            f"{path} lacks {', '.join(missing)}, and {run.checkpoint} is not the model that it is the record of. "
+            "Restore the model, or remove the record to train anew."
+        )
     run.train()
     if record is None:
         record = new_record(run, settings)
@@ -195,7 +203,7 @@ def new_record(run: Run, settings: Settings) -> RunRecord:
         run.method.name,
         run.schedule.seed,
         settings,
-        software_versions(),
+        software_versions() | run.commits(),
         hardware_of(run.bed.device),
         run.hashes(),
         seconds,

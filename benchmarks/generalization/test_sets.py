@@ -41,6 +41,7 @@ class TestSet:
         trainings: names of the training sets whose models are tested on it; empty: all of them.
         inversion_times_ms: by case, for readouts of inversion recovery; a group's readouts are one series.
         protocol: description of the sequence for `nnunet_phys translate -protocol`. Empty: images are not translated.
+        protocols: the same by case, where cases differ; then `protocol` is empty.
         kind: real, digital or own.
         note: what a reader of the tables must know.
     """
@@ -53,6 +54,7 @@ class TestSet:
     protocol: dict[str, Any] = field(default_factory=dict)
     kind: str = "own"
     note: str = ""
+    protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     __test__ = False  # for pytest, no class of tests
 

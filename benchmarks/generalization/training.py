@@ -15,6 +15,7 @@ import torch
 from nnunet_phys.cpu_autocast import CPUAutocastMixin
 from nnunet_phys.errors import InputError
 from nnunet_phys.json_files import read_json
+from nnunet_phys.whole_files import hold_until_the_end, whole_file
 
 SCHEDULE_VARIABLE = "NNUNET_PHYS_SCHEDULE"
 """Variable that names the JSON file with the `Schedule` of a training."""
@@ -80,13 +81,23 @@ class BenchTraining(CPUAutocastMixin):
         self.save_every = self.schedule.save_epochs
 
     def initialize(self) -> None:
-        """The parent's, from the schedule's seed."""
+        """The parent's, from the schedule's seed.
+
+        Raises:
+            InputError: another process trains in the same folder.
+        """
         if self.was_initialized:
             return
+        hold_until_the_end(Path(self.output_folder))
         with torch.random.fork_rng(devices=[]):  # the network is made on the CPU; afterwards, randomness is as before
             torch.manual_seed(self.schedule.seed)
             super().initialize()
         self.print_to_log_file(str(self.schedule))
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Whole or not at all, since a final checkpoint means that the training is done."""
+        with whole_file(Path(filename)) as temporary:
+            super().save_checkpoint(str(temporary))
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Nothing: see the class."""

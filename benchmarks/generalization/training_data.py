@@ -15,8 +15,13 @@ from generalization.plans import REDUCED_PLANS
 from generalization.processes import TQDM_STEP, run_logged
 from generalization.test_sets import new_folder
 from generalization.training_sets import TrainingSet
+from nnunet_phys.errors import InputError
 from nnunet_phys.experiments.small_training import PLANS
+from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import write_json
+
+SOURCE = "made_of.json"
+"""In a folder of preprocessed data: hash of the training set."""
 
 
 def preprocess_images(bed: Bed, training: TrainingSet) -> None:
@@ -26,7 +31,7 @@ def preprocess_images(bed: Bed, training: TrainingSet) -> None:
         InputError: a command failed.
     """
     target = bed.preprocessed(None) / training.dataset
-    if target.is_dir():
+    if is_made(target, bed, training):
         return
     log = bed.log(f"{training.name}__preprocess")
     with new_folder(target) as work:
@@ -39,6 +44,21 @@ def preprocess_images(bed: Bed, training: TrainingSet) -> None:
             REDUCED_PLANS[bed.plan].apply(work / f"{PLANS}.json")
         command = ["nnUNetv2_preprocess", "-d", training.number, "-c", CONFIGURATION, *processes]
         run_logged(command, environment, log, f"{training.name}: preprocessing")
+        write_json(work / SOURCE, {"training_set": training.sha256(bed.raw)})
+
+
+def is_made(folder: Path, bed: Bed, training: TrainingSet) -> bool:
+    """Whether a folder of preprocessed data is there, made of the training set as it is now.
+
+    Raises:
+        InputError: it was made of another one.
+    """
+    if not folder.is_dir():
+        return False
+    made = read_json(folder / SOURCE, dict[str, str], f"Remove {folder}.")
+    if made["training_set"] != training.sha256(bed.raw):
+        raise InputError(f"{folder} was made of other images than {training.name} holds now. Choose another -work.")
+    return True
 
 
 def preprocess_maps(bed: Bed, training: TrainingSet, kind: Maps) -> None:
@@ -49,7 +69,7 @@ def preprocess_maps(bed: Bed, training: TrainingSet, kind: Maps) -> None:
     """
     preprocess_images(bed, training)
     target = bed.preprocessed(kind) / training.dataset
-    if target.is_dir():
+    if is_made(target, bed, training):
         return
     infer_maps(bed, training, kind)
     with new_folder(target) as work:
@@ -63,7 +83,7 @@ def preprocess_maps(bed: Bed, training: TrainingSet, kind: Maps) -> None:
 
 
 def infer_maps(bed: Bed, training: TrainingSet, kind: Maps) -> None:
-    """Make the maps of a kind; finished cases are skipped. The time it took is added to seconds.json beside them.
+    """Make the maps of a kind; finished cases are skipped. The time it took is added to that of earlier calls.
 
     Raises:
         InputError: images or labels cannot be used, or a command failed.
@@ -82,11 +102,13 @@ def infer_maps(bed: Bed, training: TrainingSet, kind: Maps) -> None:
         command += ["-device", bed.device, *(["--labels"] if kind == "labels" else [])]
         log, title = bed.log(f"{training.name}__{kind}__maps"), f"{training.name}: maps {kind}"
         run_logged(command, bed.environment(bed.preprocessed(None)), log, title, step=TQDM_STEP)
-    write_json(seconds_file(bed, training, kind), {"seconds": round(time.monotonic() - start, 1)})
+    path = seconds_file(bed, training, kind)
+    before = read_json(path, dict[str, float], "Remove it.")["seconds"] if path.is_file() else 0.0
+    write_json(path, {"seconds": round(before + time.monotonic() - start, 1)})
 
 
 def seconds_file(bed: Bed, training: TrainingSet, kind: Maps) -> Path:
-    """Where the time is kept that maps took, in the last call that made any."""
+    """Where the time is kept that maps took, in all calls."""
     return bed.work / "maps" / training.name / f"seconds_{kind}.json"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from generalization.bed import Bed
 from generalization.processes import TQDM_STEP, run_logged
 from generalization.test_sets import TestFolder, new_folder
+from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import write_json
 
 
@@ -23,13 +24,18 @@ def images_to_segment(bed: Bed, test: TestFolder) -> dict[str, tuple[str, Path]]
     Raises:
         InputError: the command failed.
     """
-    protocol = test.test_set.protocol
-    if protocol.get("sequence", "bssfp") == "bssfp":
+    protocol, protocols = test.test_set.protocol, test.test_set.protocols
+    if not protocols and protocol.get("sequence", "bssfp") == "bssfp":
         return {case: (case, path) for case, path in test.images.items()}
     folder = bed.work / "translated" / test.name
-    protocol_file = folder / "protocol.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(protocol_file, protocol)
+    _remove_unless_made_of(test, folder)
+    described = folder / ("protocols" if protocols else "protocol.json")
+    if protocols:
+        described.mkdir(exist_ok=True)
+        for case, own in protocols.items():
+            write_json(described / f"{case}.json", {"protocol": [own]})
+    else:
+        write_json(described, protocol)
     source, names = test.path / "imagesTs", {case: case for case in test.images}
     if test.test_set.inversion_times_ms:
         if not test.test_set.groups:
@@ -39,10 +45,19 @@ def images_to_segment(bed: Bed, test: TestFolder) -> dict[str, tuple[str, Path]]
             gather_series(test, source)
         names = {case: test.test_set.group_of(case) for case in test.images}
     command = ["nnunet_phys", "translate", "-i", str(source), "-o", str(folder / "bssfp"), "-to", "bssfp"]
-    command += ["-protocol", str(protocol_file), "-device", bed.device]
+    command += ["-protocol", str(described), "-device", bed.device]
     log, environment = bed.log(f"{test.name}__translate"), bed.environment(bed.preprocessed(None))
     run_logged(command, environment, log, f"{test.name}: translation", step=TQDM_STEP)
     return {case: (name, folder / "bssfp" / f"{name}_0000.nii.gz") for case, name in names.items()}
+
+
+def _remove_unless_made_of(test: TestFolder, folder: Path) -> None:
+    """Remove translations of other images than the test set holds now; note which these are."""
+    source, now = folder / "made_of.json", {"test_set": test.sha256}
+    if source.is_file() and read_json(source, dict[str, str], f"Remove {folder}.") != now:
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(source, now)
 
 
 def gather_series(test: TestFolder, folder: Path) -> None:

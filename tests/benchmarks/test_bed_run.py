@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from generalization import model, run
+from generalization import model, run, training_data, translation
 from generalization.__main__ import main
 from generalization.bed import Bed, trained_method, unsuitable
 from generalization.methods import METHODS
@@ -29,7 +29,8 @@ from generalization.training import SCHEDULE_VARIABLE, Schedule, schedule_in_for
 from generalization.training_sets import TRAINING_SETS, write_training_set
 from generalization.translation import gather_series, images_to_segment
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, write_volume
+from nnunet_phys.image_files import Geometry, file_sha256, read_image, write_volume
+from nnunet_phys.precomputed_spin.scan_protocol import CaseProtocols
 
 GRID = Geometry((20, 20, 2), (1.5, 1.5, 8.0), (0.0,) * 3, (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
 LABELS = np.zeros((2, 20, 20), np.float32)
@@ -66,13 +67,16 @@ def bed(tmp_path, monkeypatch) -> Bed:
 
     def train(self):
         self._require_same_settings(self.bed.model(self.training, self.method, self.schedule.seed) / "settings.json")
+        if not self.checkpoint.is_file():
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            self.checkpoint.write_text(run.name_of(self))
         trained.append(run.name_of(self))
 
     trained: list[str] = []
     monkeypatch.setattr(model.Run, "train", train)
     monkeypatch.setattr(model.Run, "predictor", lambda self: contextlib.nullcontext(Perfect()))
     monkeypatch.setattr(model.Run, "training_seconds", lambda self: 1.5)
-    monkeypatch.setattr(model.Run, "hashes", lambda self: {"training_set": self.training.sha256(self.bed.raw)})
+    monkeypatch.setattr(model.Run, "hashes", lambda self: {"checkpoint": file_sha256(self.checkpoint)})
     monkeypatch.setattr(run, "_trained", trained, raising=False)
     return bed
 
@@ -98,7 +102,7 @@ def test_a_run_leaves_one_record(bed, capsys):
     record = read_record(bed.runs / "digital__plain__seed1.json")
     assert record.seed == 1 and record.settings.iterations == 100 and record.seconds == {"training": 1.5}
     assert record.versions["torch"] == torch.__version__.partition("+")[0] or record.versions["torch"]
-    assert record.hardware["format"] and record.hashes["training_set"]
+    assert record.hardware["format"] and record.hashes["checkpoint"]
     assert record.tests.keys() == {"first", "second"}  # not the one of another training set
     assert all(s.dice == 1 and s.hd95_mm == 0 for s in record.tests["first"].cases["two"].values())
     assert "min left" in capsys.readouterr().out
@@ -128,6 +132,40 @@ def test_a_test_set_that_has_changed_is_scored_again(bed):
     after = read_record(bed.runs / "digital__plain__seed0.json")
     assert after.tests["first"] == before.tests["first"]
     assert after.tests["second"].cases["two"]["LV"].dice < 1 == after.tests["second"].cases["one"]["LV"].dice
+
+
+def test_scores_of_two_models_are_not_mixed(bed, capsys):
+    """A record that was copied from elsewhere, or whose model is gone, takes no scores of another training."""
+    run.run(arguments(bed))
+    volume(bed.tests / "second" / "labelsTs" / "one.nii.gz", np.roll(LABELS, 3, 2))
+    checkpoint = run.Run(bed, TRAINING_SETS["digital"], METHODS["plain"], Schedule(100, 0)).checkpoint
+    for change in (lambda: checkpoint.write_text("of another training"), checkpoint.unlink):
+        change()
+        with pytest.raises(InputError, match=r"lacks second, and .*checkpoint_final.pth is not the model"):
+            run.run(arguments(bed))
+    assert len(run._trained) == 1
+
+
+def test_preprocessed_data_of_other_images_are_refused(bed, monkeypatch):
+    training, folder = TRAINING_SETS["digital"], bed.preprocessed(None) / "Dataset704_BenchDigital"
+    commands = []
+    monkeypatch.setattr(training_data, "run_logged", lambda command, *more: commands.append(command[0]))
+    monkeypatch.setattr(training_data, "REDUCED_PLANS", {})
+    for _ in range(2):
+        training_data.preprocess_images(bed, training)
+    assert len(commands) == 3 and folder.is_dir()
+    volume(bed.raw / training.dataset / "imagesTr" / "one_0000.nii.gz", np.roll(LABELS, 3, 2))
+    with pytest.raises(InputError, match="was made of other images than digital holds now"):
+        training_data.preprocess_images(bed, training)
+
+
+def test_the_commits_of_a_training_are_those_that_it_ran_with(bed, monkeypatch):
+    planned = run.Run(bed, TRAINING_SETS["digital"], METHODS["plain"], Schedule(100, 0))
+    planned.fold.mkdir(parents=True)
+    for commit in ("a", "a", "b"):
+        monkeypatch.setattr(model, "software_versions", lambda commit=commit: {"commit": commit})
+        planned._note_commit()
+    assert planned.commits() == {"commit": "a, b"}
 
 
 def test_an_interrupted_test_is_not_in_the_record(bed, monkeypatch):
@@ -175,7 +213,24 @@ def test_methods_that_do_not_suit_a_training_set_are_left_out(bed, capsys):
     assert "left out: ri_t2s on myops_lge" in capsys.readouterr().out
 
 
-def test_a_series_is_translated_as_one(bed):
+def test_cases_of_different_protocols_are_translated_by_their_own(bed, monkeypatch):
+    protocols = {case: {"sequence": "t2prep", "t2_prep_ms": [time]} for case, time in (("one", 70), ("two", 85))}
+    files = dict.fromkeys(protocols, volume(bed.work / "image.nii.gz"))
+    write_test_set(
+        bed.tests / "t2",
+        TestSet("T2", "T2", protocols=protocols),
+        files,
+        files,
+    )
+    commands = []
+    monkeypatch.setattr(translation, "run_logged", lambda command, *more, **options: commands.append(command))
+    assert set(images_to_segment(bed, TestFolder.read(bed.tests / "t2"))) == {"one", "two"}
+    described = Path(commands[0][commands[0].index("-protocol") + 1])
+    assert json.loads((described / "two.json").read_text()) == {"protocol": [protocols["two"]]}
+    assert CaseProtocols(described).of("one").sequences[0].t2_prep_ms == (70.0,)
+
+
+def test_a_series_is_translated_as_one(bed, monkeypatch):
     image = volume(bed.work / "image.nii.gz")
     cases = {f"s_ti{k:02d}": image for k in range(3)}
     times = {"s_ti00": 120.0, "s_ti01": 1100.0, "s_ti02": 200.0}
@@ -184,6 +239,18 @@ def test_a_series_is_translated_as_one(bed):
     gather_series(TestFolder.read(bed.tests / "molli"), bed.work / "series")
     assert sorted(p.name for p in (bed.work / "series").iterdir()) == ["s.json", *(f"{c}_0000.nii.gz" for c in cases)]
     assert json.loads((bed.work / "series" / "s.json").read_text()) == {"inversion_times_ms": [120, 1100, 200]}
+
+    commands = []
+    monkeypatch.setattr(translation, "run_logged", lambda command, *more, **options: commands.append(command))
+    images_to_segment(bed, TestFolder.read(bed.tests / "molli"))
+    made = bed.work / "translated" / "molli" / "bssfp" / "s_0000.nii.gz"
+    volume(made)
+    images_to_segment(bed, TestFolder.read(bed.tests / "molli"))
+    assert made.is_file() and len(commands) == 2
+    volume(bed.tests / "molli" / "imagesTs" / "s_ti00_0000.nii.gz", np.roll(LABELS, 3, 2))
+    images_to_segment(bed, TestFolder.read(bed.tests / "molli"))
+    assert not made.is_file()  # it was of other images
+    assert read_image(made.parent.parent / "series" / "s_ti00_0000.nii.gz")[0, 0, 0] == np.roll(LABELS, 3, 2)[0, 0, 0]
 
     single = replace(TestFolder.read(bed.tests / "molli"), test_set=replace(described, groups={}))
     assert images_to_segment(bed, single) is None

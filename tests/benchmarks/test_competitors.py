@@ -6,6 +6,7 @@ import torch
 
 from generalization.competitors import gin_ipa, randconv, slaug, synthseg
 from generalization.competitors.control_points import smooth_map, to_unit_range
+from generalization.competitors.three_copies import ThreeCopies
 
 SHAPE = (40, 48)
 
@@ -83,6 +84,13 @@ def test_blends_share_out_the_two_views(images):
 def test_consistency_is_zero_for_equal_predictions_and_positive_else(method):
     assert method.consistency(logits_of_views([0.2, 0.8], [0.2, 0.8], [0.2, 0.8])) == pytest.approx(0, abs=1e-6)
     assert method.consistency(logits_of_views([0.2, 0.8], [0.2, 0.8], [0.6, 0.4])) > 0.01
+
+
+@pytest.mark.parametrize("changed", [gin_ipa.random_network, randconv.random_convolution])
+def test_each_copy_of_an_image_changes_in_its_own_way(images, changed):
+    copies = changed(ThreeCopies.copies(images))
+    assert copies.shape == (4, 3, *SHAPE)
+    assert all(not torch.allclose(copies[:, i], copies[:, j], atol=0.05) for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_consistency_is_the_divergence_that_each_paper_takes():
@@ -200,3 +208,21 @@ def test_a_patch_of_padding_alone_passes(sample):
     outside = {"image": torch.zeros(1, *SHAPE), "segmentation": torch.full((1, *SHAPE), -1, dtype=torch.int16)}
     assert not synthseg.SynthesizeFromLabels()(**outside)["image"].any()
     assert slaug.LocationScale()(**outside)["image"].shape == (2, *SHAPE)
+
+
+def test_most_images_are_coarser_along_one_axis_and_few_along_both(monkeypatch):
+    blurs = []
+    monkeypatch.setattr(synthseg, "gaussian_filter", lambda image, deviations: blurs.append(deviations) or image)
+    for _ in range(2000):
+        assert synthseg.coarsen(np.zeros((16, 20))).shape == (16, 20)
+    rows, columns = (np.array(blurs) != 0.5).T
+    assert (rows & columns).mean() == pytest.approx(0.95 * 0.1, abs=0.02)
+    assert (~rows & ~columns).mean() == pytest.approx(0.05, abs=0.02)
+    assert np.max(blurs) < 0.75 * synthseg.MOST_COARSENING
+
+
+def test_the_background_is_often_dark():
+    drawn = np.array([synthseg.darkened(100.0, 10.0) for _ in range(4000)])
+    assert (drawn[:, 0] == 0).mean() == pytest.approx(0.05, abs=0.015)
+    assert ((drawn[:, 0] > 0) & (drawn[:, 0] < 15)).mean() == pytest.approx(0.25, abs=0.03)
+    assert (drawn[:, 0] == 100).mean() == pytest.approx(0.7, abs=0.03)

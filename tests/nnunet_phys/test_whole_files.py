@@ -12,6 +12,7 @@ import pytest
 
 from nnunet_phys.errors import InputError
 from nnunet_phys.whole_files import (
+    hold_until_the_end,
     remove_leftovers,
     whole_file,
     working_folder,
@@ -93,3 +94,17 @@ def test_json_that_cannot_be_written(tmp_path):
     (tmp_path / "a.json").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
         write_json(tmp_path / "a.json", {})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked")
+def test_a_folder_that_a_process_holds_is_refused_until_it_ends(tmp_path):
+    script = "import sys\nfrom pathlib import Path\nfrom nnunet_phys.whole_files import hold_until_the_end\n"
+    script += "hold_until_the_end(Path(sys.argv[1]))\nprint(flush=True)\nsys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    holder.stdout.readline()
+    with pytest.raises(InputError, match="another process works there"):
+        hold_until_the_end(tmp_path)
+    holder.communicate()
+    hold_until_the_end(tmp_path)

@@ -27,6 +27,8 @@ LEARNING_RATE, WEIGHT_DECAY = 3e-4, 1e-4
 """Of AdamW."""
 WIDTH = 64
 SHAPE_BLOCKS, APPEARANCE_BLOCKS = 10, 6
+LARGEST_GRADIENT = 1.0
+"""Norm to which gradients are clipped."""
 EVIDENCE = 100.0
 """Weight of the evidence lower bound."""
 PRECISION_OF_MEAN = 1.0

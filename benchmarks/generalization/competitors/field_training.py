@@ -12,15 +12,15 @@ from torch.nn.utils import clip_grad_norm_
 from generalization.training import BenchTraining
 from nnunet_phys.errors import InputError
 
-_LARGEST_GRADIENT = 12.0
-"""Norm to which gradients are clipped, as nnU-Net does."""
-
 
 class FieldTraining(BenchTraining):
     """A train step whose losses a subclass gives one after the other: `class Mine(FieldTraining, nnUNetTrainer): ...`.
 
-    Optimiser, clipping and mixed precision are nnU-Net's.
+    Optimiser, clipping and mixed precision are nnU-Net's, but for what a subclass changes.
     """
+
+    largest_gradient = 12.0
+    """Norm to which gradients are clipped; nnU-Net's."""
 
     def initialize(self) -> None:
         """The parent's.
@@ -73,7 +73,7 @@ class FieldTraining(BenchTraining):
             (loss if self.grad_scaler is None else self.grad_scaler.scale(loss)).backward()
         if self.grad_scaler is not None:
             self.grad_scaler.unscale_(self.optimizer)
-        clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
+        clip_grad_norm_(self.network.parameters(), self.largest_gradient)
         if self.grad_scaler is None:
             self.optimizer.step()
         else:

@@ -1,7 +1,7 @@
 """Images made from labels alone, as SynthSeg makes them: Billot et al., Med Image Anal 86:102789, 2023.
 
 Ranges are the defaults of the published code, github.com/BBillot/SynthSeg (SynthSeg/labels_to_image_model.py and
-training.py), where not said otherwise.
+training.py), where nothing else is said.
 """
 
 from __future__ import annotations
@@ -25,25 +25,31 @@ LOG_GAMMA = 0.4
 MOST_COARSENING = 3.0
 """Largest pixel of the mimicked acquisition, in pixels of the patch. Assumed: in-plane pixels of cardiac images measure
 1.2 to 4 mm."""
+BOTH_AXES, SHARP = 0.1, 0.05
+"""Share of images that are coarser along both axes, and share in full resolution (ext/lab2im/layers.py)."""
+EMPTY, DARK = 0.05, 0.25
+"""Share of images in which the background is 0, and share in which it is nearly so (SynthSeg/model_inputs.py). Here it
+is the background's darkest cluster."""
+DARK_MEANS, DARK_DEVIATIONS = (0.0, 15.0), (0.0, 5.0)
 _CLUSTER_ROUNDS = 5
 
 
 class SynthesizeFromLabels(BasicTransform):
-    """Replaces the image by one whose values are drawn anew from a Gaussian per class.
+    """Replaces the image by one whose values are drawn anew from a Gaussian per class, the background's is often dark.
 
     The real image decides only into which clusters of similar brightness the background is split. Then follow a bias
     field, a gamma, the blur and resampling of a coarser acquisition, and a z-score. Padding (label -1) becomes 0.
     """
 
     def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
-        """Classes of the pixels, (rows, columns), -1 in the padding."""
+        """Classes of the pixels, (rows, columns), -1 in the padding; and the class of the darkest background."""
         labels, image = data_dict["segmentation"][0].numpy(), data_dict["image"][0].numpy()
         classes = labels.astype(np.int64)
         background = labels == 0
         if background.any():
             count = np.random.randint(BACKGROUND_CLASSES[0], BACKGROUND_CLASSES[1] + 1)
             classes[background] = labels.max() + 1 + brightness_clusters(image[background], count)
-        return {"classes": classes}
+        return {"classes": classes, "darkest": int(labels.max()) + 1 if background.any() else None}
 
     def _apply_to_image(self, img: torch.Tensor, **params: Any) -> torch.Tensor:
         classes = params["classes"]
@@ -52,6 +58,10 @@ class SynthesizeFromLabels(BasicTransform):
             return torch.zeros_like(img)
         count = int(classes.max()) + 1
         means, deviations = np.random.uniform(*MEANS, count), np.random.uniform(*DEVIATIONS, count)
+        if params["darkest"] is not None:
+            means[params["darkest"]], deviations[params["darkest"]] = darkened(
+                means[params["darkest"]], deviations[params["darkest"]]
+            )
         image = np.random.normal(means[classes], deviations[classes])
         nodes = np.random.normal(0, np.random.uniform(0, MOST_BIAS), (1, 1, BIAS_NODES, BIAS_NODES))
         bias = interpolate(torch.from_numpy(nodes), img.shape[1:], mode="bilinear", align_corners=True)
@@ -63,6 +73,16 @@ class SynthesizeFromLabels(BasicTransform):
 
     def _apply_to_segmentation(self, segmentation: torch.Tensor, **params: Any) -> torch.Tensor:
         return segmentation
+
+
+def darkened(mean: float, deviation: float) -> tuple[float, float]:
+    """Mean and deviation of the background: 0, nearly 0, or those that were drawn."""
+    chance = np.random.uniform()
+    if chance < EMPTY:
+        return 0.0, 0.0
+    if chance < EMPTY + DARK:
+        return np.random.uniform(*DARK_MEANS), np.random.uniform(*DARK_DEVIATIONS)
+    return mean, deviation
 
 
 def brightness_clusters(values: np.ndarray, count: int) -> np.ndarray:
@@ -85,14 +105,17 @@ def brightness_clusters(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def coarsen(image: np.ndarray) -> np.ndarray:
-    """Mimic an acquisition with larger pixels, along one axis or along both: blur, sample, interpolate.
+    """Mimic an acquisition with larger pixels, along one axis or both: blur by up to its pixel, sample, interpolate.
 
     Args:
         image: (rows, columns).
     """
     factors = np.random.uniform(1, MOST_COARSENING, 2)
-    if np.random.uniform() < 0.5:
+    if np.random.uniform() >= BOTH_AXES:
         factors[np.random.randint(2)] = 1
-    blurred = torch.from_numpy(gaussian_filter(image, np.where(factors > 1, 0.75 * factors, 0.5)))[None, None]
+    if np.random.uniform() < SHARP:
+        factors[:] = 1
+    deviations = np.where(factors > 1, 0.75 * np.random.uniform(1, factors), 0.5)
+    blurred = torch.from_numpy(gaussian_filter(image, deviations))[None, None]
     sampled = interpolate(blurred, [max(2, round(n / f)) for n, f in zip(image.shape, factors, strict=True)])
     return interpolate(sampled, image.shape, mode="bilinear", align_corners=True)[0, 0].numpy()

@@ -18,24 +18,25 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from generalization.competitors import bayeseg, gin_ipa, randconv, slaug
 from generalization.competitors.field_training import FieldTraining
 from generalization.competitors.synthseg import SynthesizeFromLabels
+from generalization.competitors.three_copies import ThreeCopies
 
 
-class nnUNetTrainerBenchGINIPA(FieldTraining, nnUNetTrainer):
+class nnUNetTrainerBenchGINIPA(ThreeCopies, FieldTraining, nnUNetTrainer):
     """Three views by random networks, two of them blended; the first is supervised, all have to agree."""
 
     def losses(self, data: torch.Tensor, target: list[torch.Tensor]) -> Iterator[torch.Tensor]:
         """See `FieldTraining`."""
-        output = self.predict(gin_ipa.three_views(data))
+        output = self.predict(gin_ipa.three_views(self.copies(data)))
         supervised = self.loss([scale[: len(data)] for scale in output], target)
         yield supervised + gin_ipa.CONSISTENCY * gin_ipa.consistency(output[0])
 
 
-class nnUNetTrainerBenchRandConv(FieldTraining, nnUNetTrainer):
+class nnUNetTrainerBenchRandConv(ThreeCopies, FieldTraining, nnUNetTrainer):
     """Three random convolutions; the first is supervised, all have to agree."""
 
     def losses(self, data: torch.Tensor, target: list[torch.Tensor]) -> Iterator[torch.Tensor]:
         """See `FieldTraining`."""
-        output = self.predict(randconv.three_views(data))
+        output = self.predict(randconv.three_views(self.copies(data)))
         supervised = self.loss([scale[: len(data)] for scale in output], target)
         yield supervised + randconv.CONSISTENCY * randconv.consistency(output[0])
 
@@ -85,6 +86,8 @@ class nnUNetTrainerBenchBayeSeg(FieldTraining, nnUNetTrainer):
     The optimiser is the paper's, AdamW: under nnU-Net's SGD the loss rose to thousands in the first iterations of a
     trial, as the network of the shape has no normalisation. The learning rate falls as nnU-Net's does.
     """
+
+    largest_gradient = bayeseg.LARGEST_GRADIENT
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         """AdamW and nnU-Net's schedule."""
