@@ -135,13 +135,14 @@ class SegmentedStudy:
         for files in scans_of_files(images.files, series=True):
             try:
                 series = SeriesJob(files, "molli", read_times("molli", files, folder / "images"))
-                hearts = _hearts(files, inside(folder / "masks", f"{files.case}{images.ending}"), codes)
+                mask = inside(folder / "masks", f"{files.case}{images.ending}")
+                hearts, others = _hearts(files, mask, codes), _other_labels(mask, codes)
             except InputError as error:
                 faults.extend(error.prefixed(f"{files.case}: ").faults)
                 continue
             faults.extend(series.faults(reader))
             scanner_t1, left_out = scanner_maps.of(files)
-            flags.extend(f"{files.case}: {flag}" for flag in (*left_out, *_empty(files, hearts)))
+            flags.extend(f"{files.case}: {flag}" for flag in (*left_out, *_empty(files, hearts), *others))
             cases.append(SegmentedCase(series, hearts, scanner_t1))
         if not faults and not any(case.hearts for case in cases):
             faults.append(f"{folder / 'masks'}: no mask shows myocardium. {_SEGMENT}")
@@ -187,6 +188,16 @@ def _hearts(files: ScanFiles, path: Path, codes: dict[str, int]) -> tuple[HeartS
     return tuple(
         HeartSlice(files.case, z, plane, rv[z], myo[z], lv[z]) for z, plane in enumerate(planes) if myo[z].any()
     )
+
+
+def _other_labels(path: Path, codes: dict[str, int]) -> list[str]:
+    """A flag for labels in a mask that are none of the structures, such as a scar in the wall."""
+    found, counts = np.unique(read_image(path), return_counts=True)
+    others = {int(code): int(n) for code, n in zip(found, counts, strict=True) if code not in (0, *codes.values())}
+    if not others:
+        return []
+    listed = ", ".join(f"{code} ({n} pixels)" for code, n in others.items())
+    return [f"the mask has labels beside {', '.join(codes)}, which count as outside of the heart: {listed}"]
 
 
 def _empty(files: ScanFiles, hearts: tuple[HeartSlice, ...]) -> list[str]:

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 _MOST_EROSION_MM = 10.0
 """Upper bound of -erode: half of a thick wall."""
+_USUAL_HAEMATOCRIT = (0.2, 0.65)
+"""From severe anaemia to polycythaemia. Assumed."""
 _BYTES_OF_VOXEL = 4  # float32
 _BYTES_OF_PAGE = 1 << 20
 """Of the figures of a slice. Assumed: three times what they take."""
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.commands.shared.report_folder import STUDY, check_report_folder
     from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy
 
-    _check_haematocrit(args.haematocrit, args.post)
+    doubts_of_haematocrit = _check_haematocrit(args.haematocrit, args.post)
     refuse_as_target(args.o, args.i, *(() if args.post is None else (args.post,)))
     old = check_report_folder(args.o, args.overwrite, STUDY)
     studies = [SegmentedStudy.read(folder) for folder in (args.i, args.post) if folder is not None]
@@ -95,6 +97,7 @@ def run(args: argparse.Namespace) -> None:
     check_target(args.o, _bytes(before))
 
     maps, flags = _t1_maps(args, studies, joint)
+    flags = [*_flags_of_masks(args), *flags]
     measured: ByMethod = {}
     for method, of_studies in maps.items():
         post = of_studies[1] if after is not None else {}
@@ -104,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
         post = after.scanner_maps() if after is not None else {}
         measured[SCANNER], doubts = measurement.measured(SCANNER, scanner_maps, post, args.haematocrit or 0.0)
         flags += doubts
-    _write(args, measurement, maps, measured, [*measurement.flags, *flags], old)
+    _write(args, measurement, maps, measured, [*doubts_of_haematocrit, *measurement.flags, *flags], old)
 
 
 def _joint_estimate(args: argparse.Namespace, studies: list[SegmentedStudy]) -> JointEstimate:
@@ -137,8 +140,21 @@ def _t1_maps(
     return maps, flags
 
 
-def _check_haematocrit(haematocrit: float | None, post: Path | None) -> None:
-    """Refuse a haematocrit that is missing, not needed, or no share.
+def _flags_of_masks(args: argparse.Namespace) -> list[str]:
+    """What `segment` found doubtful about the masks.
+
+    Raises:
+        InputError: a record of `segment` cannot be read.
+    """
+    from nnunet_phys.commands.parts.measurement import AFTER
+    from nnunet_phys.commands.shared.segmentation_results import flags_of_masks
+
+    after = [] if args.post is None else flags_of_masks(args.post)
+    return [*flags_of_masks(args.i), *(f"{AFTER}{flag}" for flag in after)]
+
+
+def _check_haematocrit(haematocrit: float | None, post: Path | None) -> list[str]:
+    """Refuse a haematocrit that is missing, not needed, or no share; a flag for an unusual one.
 
     Raises:
         InputError: it is refused.
@@ -146,13 +162,17 @@ def _check_haematocrit(haematocrit: float | None, post: Path | None) -> None:
     if post is not None and haematocrit is None:
         raise InputError(f"-post {post} needs -haematocrit, the share of cells in blood, such as 0.42.")
     if haematocrit is None:
-        return
+        return []
     if post is None:
         raise InputError(f"-haematocrit {haematocrit:g} is for extracellular volume. Add -post, or leave it out.")
     if 1 < haematocrit < 100:
         raise InputError(f"-haematocrit {haematocrit:g} looks like percent. Give a fraction: {haematocrit / 100:g}.")
     if not 0 < haematocrit < 1:
         raise InputError(f"-haematocrit {haematocrit:g} must lie between 0 and 1. Give a fraction, such as 0.42.")
+    least, greatest = _USUAL_HAEMATOCRIT
+    if not least <= haematocrit <= greatest:
+        return [f"-haematocrit {haematocrit:g} is unusual ({least:g} to {greatest:g} are not): every ECV depends on it"]
+    return []
 
 
 def _bytes(study: SegmentedStudy) -> int:
@@ -206,7 +226,9 @@ def _write(
         scratch.mkdir()
         write_bytes(scratch / "segments.csv", as_csv(rows).encode())
         _write_maps(scratch, measurement, maps, measured)
-        parts = page_parts(args.i.resolve().name, settings, flags, _page_slices(measurement, measured), rows)
+        parts = page_parts(
+            args.i.resolve().name, settings, flags, _page_slices(measurement, measured), rows, not measurement.doubled
+        )
         write_page(scratch / "report.html", args.i.resolve().name, parts)
         fill_report_folder(args.o, scratch, old, content, STUDY)
     slices = len(next(iter(measured.values())))
@@ -266,12 +288,19 @@ def _page_slices(measurement: Measurement, measured: ByMethod) -> list[PageSlice
     for method, slices in measured.items():
         for one in slices:
             by_slice.setdefault(one.regions.heart, {})[method] = one
-    images: dict[str, dict[str, np.ndarray]] = {}
+    images: dict[tuple[bool, str], dict[str, np.ndarray]] = {}
+
+    def readouts(heart: HeartSlice, study: SegmentedStudy) -> dict[str, np.ndarray]:
+        case = study is measurement.before, heart.case
+        if case not in images:
+            images[case] = study.three_readouts(heart.case)
+        return {title: image[heart.index] for title, image in images[case].items()}
+
     shown = []
     for heart, methods in by_slice.items():
-        if heart.case not in images:
-            images[heart.case] = measurement.before.three_readouts(heart.case)
         ecv = {method: values for method, one in methods.items() if (values := measurement.ecv_map(one)) is not None}
-        readouts = {title: image[heart.index] for title, image in images[heart.case].items()}
-        shown.append(PageSlice(readouts, methods, ecv))
+        shown.append(PageSlice(readouts(heart, measurement.before), methods, ecv))
+        partners = {method: one.post for method, one in methods.items() if one.post is not None}
+        if partners and measurement.after is not None:
+            shown.append(PageSlice(readouts(measurement.pairs[heart], measurement.after), partners, {}, True))
     return shown

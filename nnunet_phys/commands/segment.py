@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BYTES_OF_VOXEL = 4  # float32; masks take less
-"""Flags that are printed; segment.json holds all of them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     overwritten = _overwritten(args, read, results)
     results.check(overwritten)
     todo = _left_to_do(args, results, read, segmenter)
-    if todo:
+    if todo or results.lacks(read.references):
         check_target(args.o, _bytes(todo))
         results.begin(overwritten, {**model.description, "file_ending": read.ending}, read.references)
     for case in ProgressBar(todo, desc="segment", unit="case", disable=args.disable_progress_bar):

@@ -33,8 +33,12 @@ def inner_wall(heart: HeartSlice, erode_mm: float) -> tuple[np.ndarray, np.ndarr
     return inner | middle, middle
 
 
-def inner_cavity(heart: HeartSlice, erode_mm: float) -> np.ndarray:
-    """The left ventricle's cavity without its edge, bool (rows, columns); of a small one, the innermost pixels."""
+def inner_cavity(heart: HeartSlice, erode_mm: float) -> tuple[np.ndarray, bool]:
+    """The left ventricle's cavity without its edge.
+
+    Returns:
+        the pixels, bool (rows, columns), of a small cavity the innermost ones; whether it is so small.
+    """
     depth = distance_transform_edt(np.pad(heart.lv, 1), sampling=heart.plane.pixel_mm)[1:-1, 1:-1]
     inner = depth > erode_mm
-    return inner if inner.any() else heart.lv & (depth == depth.max())
+    return (inner, False) if inner.any() else (heart.lv & (depth == depth.max()), True)

@@ -79,7 +79,7 @@ class SliceRegions:
             masks["septal"] = self.wall & np.isin(self.segments, list(septal))
         masks["global"] = self.wall
         if not self.heart.is_apex:
-            masks["blood"] = inner_cavity(self.heart, self.erode_mm)
+            masks["blood"], _ = inner_cavity(self.heart, self.erode_mm)
         return masks
 
     def values(self, t1_ms: np.ndarray) -> dict[str, RegionValues]:
@@ -114,6 +114,8 @@ class SliceRegions:
                 f"the wall is too thin to be eroded by {self.erode_mm:g} mm in places: its middle was kept there "
                 f"({middle.sum()} of {kept.sum()} pixels)"
             )
+        if not heart.is_apex and inner_cavity(heart, self.erode_mm)[1]:
+            flags.append("the cavity is too small to be eroded: T1 of blood may hold muscle, and change every ECV")
         flags.extend(f"no pixel is left of segment {region}" for region, mask in self.masks.items() if not mask.any())
         return [f"{heart.title}: {flag}" for flag in flags]
 

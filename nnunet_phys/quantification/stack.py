@@ -68,7 +68,17 @@ class LongAxis:
                 places[-1].append(heart)
             else:
                 places.append([heart])
+        flags += [
+            f"{' and '.join(heart.title for heart in place)} show the same position, so there is no bull's eye"
+            for place in places
+            if len(place) > 1
+        ]
         return cls(tuple(map(tuple, places)), tuple(flags))
+
+    @property
+    def doubled(self) -> bool:
+        """Whether several slices share a position."""
+        return any(len(place) > 1 for place in self.places)
 
     @property
     def cavities(self) -> tuple[tuple[HeartSlice, ...], ...]:

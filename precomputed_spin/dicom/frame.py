@@ -141,7 +141,8 @@ class Frame:
         names = names.replace("_", " ")
         echo_ms = header.number("EchoTime")
         timed = inversion is not None or t2_preparation is not None or bool(echo_ms)
-        slope, intercept = _rescaling(header)
+        part = _part(header, comments, names, timed)
+        slope, intercept = _rescaling(header, is_map=part.endswith("map"))
         return cls(
             path=path,
             index=index,
@@ -154,7 +155,7 @@ class Frame:
             names=names,
             acquired=_acquired(header),
             order=int(header.number("InstanceNumber") or 0) + index,
-            part=_part(header, comments, names, timed),
+            part=part,
             grid=(int(header.number("Rows") or 0), int(header.number("Columns") or 0)),
             position=header.numbers("ImagePositionPatient", 3),
             orientation=header.numbers("ImageOrientationPatient", 6),
@@ -249,7 +250,8 @@ def _part(header: Header, comments: str, names: str, timed: bool) -> str:
             if re.search(pattern, text, re.IGNORECASE) and not text.startswith(("PHASE", "VELOCITY")):
                 return name
     if not timed and (_COMPUTED.search(names) or words[:1] == ("DERIVED",)):
-        return "map"
+        named = (name for name, pattern in _QUANTITIES if re.search(pattern, names.replace("-", " "), re.IGNORECASE))
+        return next(named, "map")
     component = header.text("ComplexImageComponent").lower()
     if component in _GE_PARTS:
         return component
@@ -266,14 +268,14 @@ def _part(header: Header, comments: str, names: str, timed: bool) -> str:
     return "magnitude"
 
 
-def _rescaling(header: Header) -> tuple[float, float]:
+def _rescaling(header: Header, is_map: bool) -> tuple[float, float]:
     """Slope and intercept of the stored values; Philips's images of a series may each have another scale.
 
     For Philips, value = (stored RS + RI) / (RS SS), which can be compared between images (Chenevert et al., Transl
-    Oncol 7:65, 2014); SS is (2005,100E).
+    Oncol 7:65, 2014); SS is (2005,100E). A map has a unit, which the rescaled value stored RS + RI is in. Assumed.
     """
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept") or 0.0
     scale = as_number(header.private(*_PHILIPS_MR, 0x0E))
-    if slope and scale:
+    if slope and scale and not is_map:
         return 1 / scale, intercept / (slope * scale)
     return slope or 1.0, intercept

@@ -181,6 +181,8 @@ def _timed(sequence: str, frames: list[Frame], override: Override) -> tuple[list
         frames = sorted(frames, key=lambda frame: frame.acquired)
     stated = override.times_ms.get(TIME_NAMES[FOLDERS[sequence]])
     if stated is not None:
+        if sequence == "molli" and not known and override.readouts is not None:
+            frames = _in_acquisition_order(frames)
         frames = frames[: override.readouts]
         if len(stated) != len(frames):
             raise InputError(
@@ -189,6 +191,8 @@ def _timed(sequence: str, frames: list[Frame], override: Override) -> tuple[list
             )
         if sequence == "molli" and not known and override.readouts is None:
             frames = _ranked(frames, stated)
+        if sequence == "molli" and not known:
+            _check_ranks(frames, stated)
         return frames, list(stated)
     times = _header_times(sequence, frames)
     if sequence == "molli" and not known and sorted(times) == times:
@@ -210,6 +214,36 @@ def _ranked(frames: list[Frame], times_ms: Sequence[float | None]) -> list[Frame
         return frames
     ascending = [frame for _, frame in sorted(told, key=lambda entry: entry[0])]
     return [ascending[rank] for rank in rankdata(np.array(times_ms, float), "ordinal") - 1]
+
+
+def _in_acquisition_order(frames: list[Frame]) -> list[Frame]:
+    """Images that stand in the order of the header's inversion times, in that of acquisition; others as they are."""
+    times = [frame.inversion.value for frame in frames if frame.inversion is not None]
+    if len(times) < len(frames) or sorted(times) != times:
+        return frames
+    try:
+        return [frames[i] for i in acquisition_order(tuple(times))]
+    except InputError:
+        return frames  # their ranks are compared
+
+
+def _check_ranks(frames: Sequence[Frame], stated: Sequence[float | None]) -> None:
+    """Refuse stated times that rank the images differently from the header's.
+
+    Raises:
+        InputError: they do.
+    """
+    told = [frame.inversion.value for frame in frames if frame.inversion is not None]
+    given = [time for time in stated if time is not None]
+    if len(told) == len(frames) == len(given) and (rankdata(told) != rankdata(given)).any():
+        raise InputError(
+            f"-protocol states the inversion times {_listed(given)} ms for images whose headers say {_listed(told)} ms "
+            "in this order. Their order of acquisition is unknown: leave out readouts, or give all times."
+        )
+
+
+def _listed(times: Sequence[float]) -> str:
+    return ", ".join(f"{time:g}" for time in times)
 
 
 def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:

@@ -32,6 +32,10 @@ _DATE = re.compile(
     r"|(?<!\d)(\d{6}|[0-3]\d[0-3]\d(19|20)\d\d)(?!\d)"
 )
 """Dates, year first or last, and six digits in a row."""
+_WORD = re.compile(r"[^\W_]+")
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe"})
+"""Letters that are no base letter with an accent."""
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe"})
 _FEWEST_LETTERS = 3
 """Parts of a patient's name or id that are shorter, such as initials, are looked for as whole words alone."""
 
@@ -119,7 +123,7 @@ def case_names(all_series: tuple[DicomSeries, ...], prefix: str, keep_names: boo
         description = series.description
         if not keep_names:
             description = _DATE.sub("", description)
-            if _tells(_folded(description), _folded(f"{first.patient_name} {first.patient_id}")):
+            if _tells(description, first.patient_name, first.patient_id):
                 description = ""
         parts = (prefix, first.patient_name if keep_names else "", f"{series.number:03d}", description)
         name = "_".join(part for part in map(_plain, parts) if part)
@@ -128,16 +132,24 @@ def case_names(all_series: tuple[DicomSeries, ...], prefix: str, keep_names: boo
     return names
 
 
-def _tells(description: str, patient: str) -> bool:
-    """Whether a description holds a part of what names a patient; both folded."""
-    words = re.findall(r"[^\W_]+", description)
-    parts = re.findall(r"[^\W_]+", patient)
-    return any(part in description if len(part) >= _FEWEST_LETTERS else part in words for part in parts)
+def _tells(description: str, name: str, patient_id: str) -> bool:
+    """Whether a description holds a part of a patient's name or id, or may hold it in Latin letters."""
+    letters = [letter for letter in name if letter.isalpha()]
+    if letters and not any(_ascii(letter.casefold().translate(_LETTERS)) for letter in letters):
+        return True  # of another script, whose Latin spellings are many
+    parts = {part for spelling in _spellings(f"{name} {patient_id}") for part in _WORD.findall(spelling)}
+    for spelling in _spellings(description):
+        words = _WORD.findall(spelling)
+        together = "".join(words)
+        if any(part in together if len(part) >= _FEWEST_LETTERS else part in words for part in parts):
+            return True
+    return False
 
 
-def _folded(text: str) -> str:
-    """Text without accents and capitals, so that spellings of a name compare equal."""
-    return _ascii(text).casefold()
+def _spellings(text: str) -> set[str]:
+    """Text in ASCII without capitals: accents left out, and umlauts spelled as two letters."""
+    small = unicodedata.normalize("NFC", text).casefold()
+    return {_ascii(spelling.translate(_LETTERS)) for spelling in (small, small.translate(_UMLAUTS))}
 
 
 def _ascii(text: str) -> str:

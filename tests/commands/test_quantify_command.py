@@ -24,7 +24,8 @@ from known_segments import (
 
 from nnunet_phys.commands import main
 from nnunet_phys.digital_heart import LABELS
-from nnunet_phys.image_files import Geometry, read_image
+from nnunet_phys.image_files import Geometry, file_sha256, read_image
+from nnunet_phys.pictures import MADE_BY
 from nnunet_phys.sequences import MOLLI
 from nnunet_phys.spin import SpinMaps
 
@@ -93,6 +94,69 @@ def test_ecv_of_another_grid_has_no_map(study, tmp_path):
     assert main(quantify(study, report, "-post", tmp_path / "post", "-haematocrit", HAEMATOCRIT)) == 0
     assert by_segment(report, "ecv_percent")["8"] == pytest.approx(28, abs=0.5)
     assert not (report / "fit" / "012_MOLLI_ECVmap.nii.gz").exists()
+
+
+def test_slices_of_one_position_are_not_mixed_in_a_bulls_eye(study, tmp_path):
+    patient, report = Patient(), tmp_path / "report"
+    write_study(study, patient.readouts(post=True), patient.labels, patient.geometry, case="031_MOLLI_post")
+    assert main(quantify(study, report)) == 0
+    (flag,) = [flag for flag in content(report)["flags"] if "show the same position" in flag]
+    assert "012_MOLLI, slice 0 and 031_MOLLI_post, slice 0" in flag
+    once = tmp_path / "once"
+    (study / "masks" / "031_MOLLI_post.nii.gz").rename(tmp_path / "mask.nii.gz")
+    for path in (study / "images").glob("031*"):
+        path.unlink()
+    assert main(quantify(study, once)) == 0
+    pages = [(folder / "report.html").read_text().count("<img") for folder in (report, once)]
+    assert pages == [3, 3]  # two slices and no bull's eye; one slice and a bull's eye; histograms
+
+
+def test_a_heart_that_moved_has_no_map_of_extracellular_volume(study, tmp_path):
+    """The series after contrast agent is another breath-hold: its mask fits it, but pixels do not correspond."""
+    patient, report = Patient(), tmp_path / "report"
+    moved = [np.roll(values, 4, -1) for values in (patient.readouts(post=True), patient.labels)]
+    write_study(tmp_path / "post", *moved, patient.geometry, case="031_MOLLI_post")
+    assert main(quantify(study, report, "-post", tmp_path / "post", "-haematocrit", HAEMATOCRIT)) == 0
+    assert by_segment(report, "ecv_percent")["8"] == pytest.approx(28, abs=0.5)
+    assert not (report / "fit" / "012_MOLLI_ECVmap.nii.gz").exists()
+    (flag,) = [flag for flag in content(report)["flags"] if "elsewhere" in flag]
+    assert flag.startswith("012_MOLLI, slice 0: the heart lies 10.0 mm elsewhere in 031_MOLLI_post, slice 0")
+    assert "after contrast agent: 031_MOLLI_post, slice 0: mid" in (report / "report.html").read_text()
+
+
+def test_a_scar_that_is_no_myocardium_is_flagged(study, edit_image, tmp_path):
+    scar = Patient().segment == 9
+    edit_image(study / "masks" / "012_MOLLI.nii.gz", lambda mask: np.where(scar, 4, mask))
+    assert main(quantify(study, tmp_path / "report")) == 0
+    (flag,) = [flag for flag in content(tmp_path / "report")["flags"] if "labels beside" in flag]
+    assert flag.endswith(f"which count as outside of the heart: 4 ({scar.sum()} pixels)")
+
+
+def test_flags_of_segment_stand_on_the_page_until_the_mask_is_corrected(study, edit_image, tmp_path):
+    mask = study / "masks" / "012_MOLLI.nii.gz"
+    files = [{"file": "masks/012_MOLLI.nii.gz", "sha256": file_sha256(mask)}]
+    case = {"images": [], "files": files, "flags": ["012_MOLLI: images disagree"]}
+    record = {"generator": MADE_BY, "settings": {}, "cases": {"012_MOLLI": case}}
+    (study / "segment.json").write_text(json.dumps(record))
+    for name in ("first", "second"):
+        assert main(quantify(study, tmp_path / name)) == 0
+        edit_image(mask, lambda values: np.where(Patient().segment == 9, 0, values))
+    flags = [content(tmp_path / name)["flags"] for name in ("first", "second")]
+    assert ["012_MOLLI: images disagree" in of_report for of_report in flags] == [True, False]
+
+
+def test_doubtful_blood_is_flagged(tmp_path):
+    patient, report = Patient(), tmp_path / "report"
+    labels = patient.labels.copy()
+    cavity = np.argwhere(labels[0] == LABELS["LV"])
+    small = np.abs(cavity - cavity.mean(0)).max(1) < 1
+    labels[0][tuple(cavity[~small].T)] = LABELS["MYO"]
+    for name, post in (("pre", False), ("post", True)):
+        write_study(tmp_path / name, patient.readouts(post), labels, patient.geometry)
+    assert main(quantify(tmp_path / "pre", report, "-post", tmp_path / "post", "-haematocrit", "0.042")) == 0
+    flags = content(report)["flags"]
+    assert flags[0].startswith("-haematocrit 0.042 is unusual")
+    assert sum("the cavity is too small to be eroded" in flag for flag in flags) == 2
 
 
 def test_slices_of_several_series_make_one_heart(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +76,7 @@ def test_studies_that_cannot_be_measured_are_refused(study, tmp_path, refused, s
         (("-post", "POST"), "needs -haematocrit, the share of cells in blood, such as 0.42"),
         (("-post", "POST", "-haematocrit", 42), "-haematocrit 42 looks like percent. Give a fraction: 0.42."),
         (("-post", "POST", "-haematocrit", -0.4), "must lie between 0 and 1"),
+        (("-erode", 1), "-erode 1 leaves out nothing, as 012_MOLLI has pixels of 2.5 mm. Give at least that, or 0."),
         (("-haematocrit", 0.4), "-haematocrit 0.4 is for extracellular volume. Add -post"),
         (
             ("-levels", "basal", "mid"),
@@ -103,7 +106,7 @@ def test_contrast_agent_in_other_slices_is_refused(study, tmp_path, refused):
     assert not report.exists()
 
 
-def test_a_report_replaces_its_own_files_and_no_others(study, tmp_path, refused):
+def test_a_report_replaces_its_own_files_and_no_others(study, tmp_path, refused, monkeypatch):
     report = tmp_path / "report"
     report.mkdir()
     (report / "notes.txt").write_text("mine")
@@ -113,6 +116,20 @@ def test_a_report_replaces_its_own_files_and_no_others(study, tmp_path, refused)
     refused(quantify(study, report), "holds a report. Add --overwrite to replace it")
     assert main(quantify(study, report, "--overwrite", "-erode", "0")) == 0
     assert content(report)["settings"]["erosion"] == "0 mm"
+    assert sorted(path.name for path in report.iterdir()) == ["fit", "report.html", "segments.csv", "study.json"]
+    replace, moved = os.replace, []
+
+    def die_at_the_second(source, target):
+        if Path(target).is_relative_to(report) and Path(target).name != "study.json":
+            moved.append(target)
+            if len(moved) == 2:
+                raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", die_at_the_second)
+        assert main(quantify(study, report, "--overwrite")) == 130
+    assert main(quantify(study, report, "--overwrite")) == 0
     assert sorted(path.name for path in report.iterdir()) == ["fit", "report.html", "segments.csv", "study.json"]
     (report / "segments.csv").write_text("mine")
     refused(quantify(study, report, "--overwrite"), "segments.csv is not of the report there, or was changed since")

@@ -14,7 +14,7 @@ from nnunet_phys.quantification.heart_slice import HeartSlice
 from nnunet_phys.quantification.levels import Level
 from nnunet_phys.quantification.measured_slice import MeasuredSlice
 from nnunet_phys.quantification.region_values import SliceRegions
-from nnunet_phys.quantification.stack import stacks
+from nnunet_phys.quantification.stack import LongAxis, stacks
 
 AFTER = "after contrast agent: "
 """Begins the flags of a study after contrast agent, whose cases may be called like those before it."""
@@ -28,6 +28,7 @@ class Measurement:
         before, after: the studies before and after contrast agent; None without the latter.
         regions: the regions of each slice of `before`, from base to apex, and of their partners in `after`.
         pairs: partners after contrast agent.
+        doubled: several slices show the same position, so that segments of all slices are not those of one heart.
         flags: what is doubtful.
     """
 
@@ -35,6 +36,7 @@ class Measurement:
     after: SegmentedStudy | None
     regions: dict[HeartSlice, SliceRegions]
     pairs: Pairs
+    doubled: bool
     flags: tuple[str, ...]
 
     @classmethod
@@ -53,10 +55,12 @@ class Measurement:
             erode_mm: as for `inner_pixels`; None: a pixel.
 
         Raises:
-            InputError: another number of levels than of positions, or contrast-enhanced slices that show none of the
-                positions, or one of them twice.
+            InputError: another number of levels than of positions; contrast-enhanced slices that show none of the
+                positions, or one of them twice; an erosion that leaves out nothing.
         """
-        by_slice, flags = _levels(before.hearts, levels)
+        axes = stacks(before.hearts)
+        by_slice, flags = _levels(axes, levels)
+        _check_erosion(before.hearts, erode_mm)
         pairs, missing = ({}, []) if after is None else _pairs(before.hearts, after.hearts)
         by_slice |= {pairs[heart]: level for heart, level in by_slice.items() if heart in pairs}
         regions = {
@@ -64,10 +68,11 @@ class Measurement:
             for heart, level in by_slice.items()
         }
         flags = [*before.flags, *flags, *missing]
+        flags += [flag for pair in pairs.items() if (flag := _moved(*pair)) is not None]
         flags += [flag for heart in before.hearts if heart in regions for flag in regions[heart].flags()]
         of_post = [flag for heart in pairs.values() if heart in regions for flag in regions[heart].flags()]
         flags += [f"{AFTER}{flag}" for flag in (*(() if after is None else after.flags), *of_post)]
-        return cls(before, after, regions, pairs, tuple(flags))
+        return cls(before, after, regions, pairs, any(axis.doubled for axis in axes), tuple(flags))
 
     def measured(
         self, method: str, before: T1Maps, after: T1Maps, haematocrit: float
@@ -101,18 +106,45 @@ class Measurement:
         return results, flags
 
     def ecv_map(self, measured: MeasuredSlice) -> np.ndarray | None:
-        """The map of extracellular volume of a slice; None if its partner lies on another grid, or there is none."""
+        """The map of extracellular volume of a slice.
+
+        None if there is no partner, or if it lies on another grid, or its heart at another place.
+        """
         heart = measured.regions.heart
         other = self.pairs.get(heart)
         if self.after is None or other is None or measured.post is None:
             return None
         same = self.before.grid(heart.case).agrees(self.after.grid(other.case)) and heart.index == other.index
-        return measured.ecv_map() if same else None
+        return measured.ecv_map() if same and _moved(heart, other) is None else None
 
 
-def _levels(hearts: Sequence[HeartSlice], names: Sequence[Level] | None) -> tuple[dict[HeartSlice, Level], list[str]]:
+def _moved(heart: HeartSlice, other: HeartSlice) -> str | None:
+    """A flag where a heart lies elsewhere after contrast agent, in the next breath-hold; None where pixels match."""
+    shift_mm = float(np.linalg.norm(heart.plane.directions @ (other.place - heart.place)))
+    if shift_mm <= max(heart.plane.pixel_mm):
+        return None
+    return (
+        f"{heart.title}: the heart lies {shift_mm:.1f} mm elsewhere in {other.title}: no map of extracellular volume, "
+        "which compares pixels; segments have masks of their own"
+    )
+
+
+def _check_erosion(hearts: Sequence[HeartSlice], erode_mm: float | None) -> None:
+    """Refuse an erosion by less than a pixel, since distances are those of pixels' centres.
+
+    Raises:
+        InputError: it is refused.
+    """
+    for heart in hearts:
+        if erode_mm is not None and 0 < erode_mm < (pixel_mm := min(heart.plane.pixel_mm)):
+            raise InputError(
+                f"-erode {erode_mm:g} leaves out nothing, as {heart.case} has pixels of {pixel_mm:.3g} mm. Give at "
+                "least that, or 0."
+            )
+
+
+def _levels(axes: Sequence[LongAxis], names: Sequence[Level] | None) -> tuple[dict[HeartSlice, Level], list[str]]:
     """The level of each slice, from base to apex, and what is doubtful about them; not of slices that lack a cavity."""
-    axes = stacks(hearts)
     count = sum(len(axis.cavities) for axis in axes)
     if names is not None and (len(axes) > 1 or len(names) != count):
         planes = f" in {len(axes)} planes" if len(axes) > 1 else ""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_phys.commands.parts.measurement import AFTER
 from nnunet_phys.commands.parts.study_figures import Panel, bland_altman, bulls_eyes, histograms, overlays
 from nnunet_phys.commands.parts.study_rows import SegmentRow
 from nnunet_phys.commands.shared.pages import fault_lines, picture
@@ -30,11 +31,13 @@ class PageSlice:
         readouts: some images of the series, (rows, columns), by their titles.
         measured: what each method measured.
         ecv: map of extracellular volume of each method, percent; empty without.
+        after: it is the partner after contrast agent of the slice before.
     """
 
     readouts: Mapping[str, np.ndarray]
     measured: Mapping[str, MeasuredSlice]
     ecv: Mapping[str, np.ndarray]
+    after: bool = False
 
 
 def page_parts(
@@ -43,6 +46,7 @@ def page_parts(
     flags: Sequence[str],
     slices: Sequence[PageSlice],
     rows: Sequence[SegmentRow],
+    one_heart: bool,
 ) -> list[str]:
     """The parts of the page, as HTML.
 
@@ -50,8 +54,9 @@ def page_parts(
         title: the heading.
         settings: numbers, texts or lists of texts; None is left out.
         flags: what is doubtful.
-        slices: from base to apex.
+        slices: from base to apex, each followed by its partner after contrast agent, if there is one.
         rows: the whole table.
+        one_heart: no position is shown twice, so a bull's eye can show all slices.
     """
     texts = {name: ", ".join(value) if isinstance(value, list) else value for name, value in settings.items()}
     described = "; ".join(f"{name}: {text}" for name, text in texts.items() if text is not None)
@@ -59,7 +64,7 @@ def page_parts(
         f"<h1>{html.escape(title)}: T1 per segment</h1>",
         fault_lines(flags) or "<p>No flags.</p>",
         f"<p>{html.escape(described)}.</p>",
-        _bulls_eyes(rows),
+        _bulls_eyes(rows) if one_heart else "",
         _agreement(rows),
         _histograms(slices),
         *map(_slice, slices),
@@ -107,7 +112,7 @@ def _agreement(rows: Sequence[SegmentRow]) -> str:
 def _histograms(slices: Sequence[PageSlice]) -> str:
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
     for shown in slices:
-        for method, measured in shown.measured.items():
+        for method, measured in () if shown.after else shown.measured.items():
             for region, name in (("global", "myocardium"), ("blood", "blood")):
                 mask = measured.regions.masks.get(region)
                 if mask is not None and (measured.t1_ms[mask] > 0).any():
@@ -123,7 +128,8 @@ def _slice(shown: PageSlice) -> str:
         panels.append(Panel(f"T1, {method}", measured.t1_ms, "ms", MAP_WINDOWS["T1, ms"]))
     for method, ecv in shown.ecv.items():
         panels.append(Panel(f"extracellular volume, {method}", ecv, "%", ECV_WINDOW))
-    return f"<h2>{html.escape(regions.heart.title)}: {regions.level}</h2>{picture(overlays(regions, panels))}"
+    title = f"{AFTER if shown.after else ''}{regions.heart.title}: {regions.level}"
+    return f"<h2>{html.escape(title)}</h2>{picture(overlays(regions, panels))}"
 
 
 def _table(rows: Sequence[SegmentRow]) -> str:

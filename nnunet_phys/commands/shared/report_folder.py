@@ -41,7 +41,7 @@ def check_report_folder(folder: Path, overwrite: bool, kind: ReportKind) -> list
     """Refuse a folder that holds anything but a report that may be replaced.
 
     Returns:
-        the files of the report that will be replaced.
+        the files of the report that will be replaced, but for its record.
 
     Raises:
         InputError: it is a file; holds a file that the command did not write, or that was changed since; or it holds a
@@ -61,17 +61,19 @@ def check_report_folder(folder: Path, overwrite: bool, kind: ReportKind) -> list
     content = read_json(record, _ReportRecord, _CHOOSE, extra=True)
     if content.generator != MADE_BY:
         raise InputError(f"-o {folder}: nnunet_phys did not make {record}. {_CHOOSE}")
-    ours = {inside(folder, entry.file): entry.sha256 for entry in content.files}
+    ours = {(inside(folder, entry.file), entry.sha256) for entry in content.files}
     for path in sorted(present - {record}):
-        if ours.get(path) != file_sha256(path):
+        if (path, file_sha256(path)) not in ours:
             raise InputError(f"-o {folder}: {path} is not of the report there, or was changed since. {_CHOOSE}")
     if not overwrite:
         raise InputError(f"-o {folder} holds a report. Add --overwrite to replace it, or choose another folder.")
-    return [record, *ours]
+    return sorted({path for path, _ in ours if path in present})
 
 
 def fill_report_folder(folder: Path, scratch: Path, old: list[Path], content: dict[str, Any], kind: ReportKind) -> None:
-    """Move a finished report into its folder; its record comes last.
+    """Move a finished report into its folder.
+
+    The record comes first, and names the old files, too: so those of a killed process are known as ours.
 
     Args:
         folder: the report's folder.
@@ -84,6 +86,8 @@ def fill_report_folder(folder: Path, scratch: Path, old: list[Path], content: di
     """
     new = sorted(path for path in scratch.rglob("*") if path.is_file())
     files = [hashed(path, path.relative_to(scratch).as_posix()) for path in new]
+    replaced = [hashed(path, path.relative_to(folder).as_posix()) for path in old]
+    write_json(folder / kind.record, {"generator": MADE_BY, "files": [*replaced, *files]})
     for path in old:
         path.unlink(missing_ok=True)
     for path in new:

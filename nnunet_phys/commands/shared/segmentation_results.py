@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,12 @@ class SegmentedFiles:
     Attributes:
         images: the images that its results were made from, and their CASE.json.
         files: its results, named by their path in the folder.
+        flags: what is doubtful about them.
     """
 
     images: tuple[HashedFile, ...]
     files: tuple[HashedFile, ...]
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,13 +172,23 @@ class SegmentationResults:
             if name not in ours and os.path.lexists(inside(self.folder, name)):
                 raise InputError(f"{case}: {self.folder / name} is there, and segment did not make it. {_CHOOSE}")
 
+    def lacks(self, references: tuple[Path, ...]) -> bool:
+        """Whether references/ differs from these files, but for what was corrected there."""
+        record = SegmentRecord.read(self.folder)
+        known = {} if record is None else {file.file: file for file in record.files}
+        for path in references:
+            file = known.get(f"{REFERENCES}/{path.name}")
+            if file is None or (file.sha256 != file_sha256(path) and not self._differs(file)):
+                return True
+        return False
+
     def begin(self, overwrite: Collection[str], description: Mapping[str, Any], references: tuple[Path, ...]) -> None:
         """Make room, and write dataset.json and what the scanner computed.
 
         Args:
             overwrite: names of the cases whose results are removed first; others stay.
             description: content of dataset.json.
-            references: files to copy into references/.
+            references: files to copy into references/, where a file that was corrected there stays.
 
         Raises:
             InputError: a file cannot be written.
@@ -196,10 +208,14 @@ class SegmentationResults:
                 new = scratch / "new"
                 (new / REFERENCES).mkdir(parents=True)
                 write_json(new / _LABELS, dict(description))
+                corrected = [file for file in (record.files if record and cases else ()) if self._differs(file)]
+                kept = {file.file for file in corrected if file.file.startswith(f"{REFERENCES}/")}
                 for path in references:
-                    shutil.copyfile(path, new / REFERENCES / path.name)
+                    if f"{REFERENCES}/{path.name}" not in kept:
+                        shutil.copyfile(path, new / REFERENCES / path.name)
                 content = {"generator": MADE_BY, "versions": package_versions(), "settings": self.settings}
-                self._publish(new, {**content, "files": _hashed(new), "cases": cases})
+                files = [*_hashed(new), *(asdict(file) for file in corrected if file.file in kept)]
+                self._publish(new, {**content, "files": files, "cases": cases})
 
     def save(self, case: str, sources: tuple[Path, ...], new: Path, entry: Mapping[str, Any]) -> None:
         """Write a case's entry, then move its files into the folder.
@@ -236,6 +252,28 @@ class SegmentationResults:
             target = self.folder / path.relative_to(new)
             target.parent.mkdir(exist_ok=True)
             os.replace(path, target)
+
+
+def flags_of_masks(folder: Path) -> list[str]:
+    """What `segment` found doubtful about the masks in a folder that it filled, but for those corrected since.
+
+    Raises:
+        InputError: segment.json cannot be read.
+    """
+    record = SegmentRecord.read(folder)
+    if record is None:
+        return []
+    flags: list[str] = []
+    for case in record.cases.values():
+        masks = [file for file in case.files if file.file.startswith(_MASKS)]
+        if all(_is_unchanged(folder, file) for file in masks):
+            flags += case.flags
+    return flags
+
+
+def _is_unchanged(folder: Path, file: HashedFile) -> bool:
+    path = inside(folder, file.file)
+    return path.is_file() and file_sha256(path) == file.sha256
 
 
 def _hashed(folder: Path) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ def test_a_pixel_is_removed_on_each_side(drawn_heart):
     kept, middle = inner_wall(heart, 1.5)
     assert not middle.any()
     np.testing.assert_array_equal(kept, binary_erosion(heart.myo))
-    np.testing.assert_array_equal(inner_cavity(heart, 1.5), binary_erosion(heart.lv))
+    np.testing.assert_array_equal(inner_cavity(heart, 1.5)[0], binary_erosion(heart.lv))
     np.testing.assert_array_equal(inner_wall(heart, 0)[0], heart.myo)
 
 
