@@ -61,6 +61,7 @@ class Frame:
         patient: name and id of the patient, to tell patients apart.
         study: UID of the examination.
         series: UID of the series.
+        frame_of_reference: UID of the frame that positions refer to; another one after the patient was positioned anew.
         number: number of the series; 0 if it has none.
         description: description of the series, or else the protocol's name.
         names: description, protocol, sequence and technique, separated by spaces; underscores are spaces, too.
@@ -90,6 +91,7 @@ class Frame:
     patient: str
     study: str
     series: str
+    frame_of_reference: str
     number: int
     description: str
     names: str
@@ -150,6 +152,7 @@ class Frame:
             patient=f"{header.text('PatientID')} {header.text('PatientName')}",
             study=header.text("StudyInstanceUID"),
             series=header.text("SeriesInstanceUID"),
+            frame_of_reference=header.text("FrameOfReferenceUID"),
             number=int(header.number("SeriesNumber") or 0),
             description=description or header.text("ProtocolName"),
             names=names,

@@ -21,15 +21,22 @@ class SourceRecord:
     Attributes:
         series_sha256: SHA-256 of SeriesInstanceUID, in hexadecimal.
         images_sha256: of SOPInstanceUID and number in the file of each image, in the order of `ImageSet.frames`.
+        frame_sha256: of FrameOfReferenceUID; empty where there is none.
     """
 
     series_sha256: str
     images_sha256: tuple[str, ...]
+    frame_sha256: str = ""
 
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> SourceRecord:
         """The record of images of one series."""
-        return cls(uid_sha256(frames[0].series), tuple(uid_sha256(frame.instance) for frame in frames))
+        frame_of_reference = frames[0].frame_of_reference
+        return cls(
+            uid_sha256(frames[0].series),
+            tuple(uid_sha256(frame.instance) for frame in frames),
+            uid_sha256(frame_of_reference) if frame_of_reference else "",
+        )
 
 
 @dataclass(frozen=True)

@@ -290,10 +290,25 @@ def test_names_of_patients_stay_in_the_header(scanner, imported, import_folder, 
     assert content(path)["patient"] == {"name": "Doe^Jane", "id": "HOSP4711", "study_date": "20180709"}
 
 
-@pytest.mark.parametrize(("name", "number", "description"), [("Ng^A", "99", "LGE NG"), ("Müller^H", "7", "LGE Muller")])
+@pytest.mark.parametrize(
+    ("name", "number", "description"),
+    [
+        ("Ng^A", "99", "LGE NG"),
+        ("Müller^H", "7", "LGE Muller"),
+        ("Müller^H", "7", "LGE Mueller"),
+        ("Sørensen^A", "7", "LGE SOERENSEN"),
+        ("Sørensen^A", "7", "LGE Sorensen"),
+        ("Wałęsa^L", "7", "LGE Walesa"),
+        ("Straße^P", "7", "LGE Strasse"),
+        ("OBrien^P", "7", "LGE O'Brien"),
+        ("O'Brien^P", "7", "LGE OBrien"),
+        ("Иванов^П", "7", "LGE Ivanov"),
+        ("Doe^J", "HOSP4711", "LGE HOSP 4711"),
+    ],
+)
 def test_short_names_and_other_spellings_stay_in_the_header(scanner, imported, name, number, description):
     attributes = {"ScanningSequence": ("GR", "IR"), "SequenceVariant": "SP", "InversionTime": 280.0}
-    attributes |= {"SpecificCharacterSet": "ISO_IR 100", "PatientName": name, "PatientID": number}
+    attributes |= {"SpecificCharacterSet": "ISO_IR 192", "PatientName": name, "PatientID": number}
     scanner.image("1", SeriesNumber=1, SeriesDescription=description, **attributes)
     assert [name for name in files(imported()) if name.endswith("json")] == ["lge/001.json"]
 
@@ -307,6 +322,35 @@ def test_stated_times_meet_the_images_that_the_header_ranks_alike(scanner, impor
     for k, time in enumerate(MOLLI_MS):
         image = values(folder / f"001_T1_MOLLI_pre_ti{k:02d}_0000.nii.gz")[0]
         np.testing.assert_array_equal(image, scanner.pixels(sorted(MOLLI_MS).index(time)))
+
+
+def test_stated_times_of_the_first_readouts_meet_these(scanner, imported, import_folder, tmp_path, refused):
+    """Images stand in the order of their times; those acquired first are kept, and meet the stated times."""
+    scanner.series(8, **{**MOLLI, "AcquisitionTime": None, "InversionTime": sorted(MOLLI_MS)})
+    stated = [time + 3 for time in MOLLI_MS[:5]]
+    (tmp_path / "protocol.json").write_text(json.dumps({"1": {"readouts": 5, "inversion_times_ms": stated}}))
+    folder = imported("-protocol", str(tmp_path / "protocol.json")) / "molli"
+    for k, time in enumerate(MOLLI_MS[:5]):
+        image = values(folder / f"001_T1_MOLLI_pre_ti{k:02d}_0000.nii.gz")[0]
+        np.testing.assert_array_equal(image, scanner.pixels(sorted(MOLLI_MS).index(time)))
+    swapped = {"readouts": 5, "inversion_times_ms": stated[::-1]}
+    (tmp_path / "protocol.json").write_text(json.dumps({"1": swapped}))
+    refused(
+        import_folder("other", "-protocol", str(tmp_path / "protocol.json")), "Their order of acquisition is unknown"
+    )
+
+
+def test_a_map_that_only_the_series_names(scanner, imported):
+    scanner.image("t1", SeriesNumber=2, SeriesDescription="T1_MAP", EchoTime=None)
+    assert "references/002_T1_MAP_T1map.nii.gz" in files(imported())
+
+
+def test_a_map_of_philips_keeps_its_unit(scanner, imported):
+    private = {(0x2005, "Philips MR Imaging DD 001", 0x0E): ("FL", 0.004)}
+    described = {"SeriesDescription": "T1 map", "EchoTime": None, "Manufacturer": "Philips"}
+    scanner.image("t1", scanner.pixels(), private, RescaleSlope=2, RescaleIntercept=1, **described)
+    image = values(imported() / "references" / "001_T1_map_T1map.nii.gz")[0]
+    np.testing.assert_allclose(image, 2.0 * scanner.pixels() + 1, rtol=1e-5)
 
 
 def test_maps_of_slices_in_another_order_are_told_by_their_kind(scanner, imported):

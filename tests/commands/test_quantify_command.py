@@ -124,6 +124,16 @@ def test_a_heart_that_moved_has_no_map_of_extracellular_volume(study, tmp_path):
     assert "after contrast agent: 031_MOLLI_post, slice 0: mid" in (report / "report.html").read_text()
 
 
+def test_a_patient_who_was_positioned_anew_is_flagged(study, post, tmp_path):
+    for folder, case, frame in ((study, "012_MOLLI", "a"), (post, "031_MOLLI_post", "b")):
+        path = folder / "images" / f"{case}.json"
+        source = {"series_sha256": "", "images_sha256": [], "frame_sha256": frame}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"source": source}))
+    assert main(quantify(study, tmp_path / "report", "-post", post, "-haematocrit", HAEMATOCRIT)) == 0
+    (flag,) = [flag for flag in content(tmp_path / "report")["flags"] if "frames of reference" in flag]
+    assert flag.startswith("012_MOLLI and 031_MOLLI_post have different frames of reference")
+
+
 def test_a_scar_that_is_no_myocardium_is_flagged(study, edit_image, tmp_path):
     scar = Patient().segment == 9
     edit_image(study / "masks" / "012_MOLLI.nii.gz", lambda mask: np.where(scar, 4, mask))

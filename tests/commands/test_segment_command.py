@@ -180,6 +180,23 @@ def test_what_is_finished_is_skipped_and_a_corrected_mask_stays(study, results, 
     assert (results / "masks" / f"{CASE}.nii.gz").is_file()
 
 
+def test_what_a_map_was_computed_from_can_be_corrected_on_either_side(study, results):
+    """In the imported folder, the next call takes it over; in the results, it stays."""
+    beside, other = study.scans / "references" / f"{CASE}.json", '{"readouts": ["other"]}'
+    copy = results / "references" / beside.name
+    for said in ('{"readouts": []}', other):
+        beside.write_text(said)
+        assert main(segment(study.scans, results, "--readouts_only")) == 0
+        assert copy.read_text() == said
+    assert study.calls == 8
+    copy.write_text('{"readouts": ["mine"]}')
+    beside.write_text('{"readouts": []}')
+    _second_case(study)
+    for _ in range(2):
+        assert main(segment(study.scans, results, "--readouts_only")) == 0
+        assert copy.read_text() == '{"readouts": ["mine"]}'
+
+
 def test_a_corrected_mask_is_not_undone_because_another_file_is_gone(study, results, edit_image, refused):
     assert main(segment(study.scans, results, "--readouts_only")) == 0
     edit_image(results / "masks" / f"{CASE}.nii.gz", lambda mask: np.where(mask == 3, 0, mask))

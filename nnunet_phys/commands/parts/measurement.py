@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nnunet_phys.errors import InputError, counted
+from nnunet_phys.precomputed_spin.dicom.source_record import read_source
 from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
 from nnunet_phys.quantification.contrast_pairs import Pairs, contrast_pairs
 from nnunet_phys.quantification.heart_slice import HeartSlice
@@ -69,6 +70,7 @@ class Measurement:
         }
         flags = [*before.flags, *flags, *missing]
         flags += [flag for pair in pairs.items() if (flag := _moved(*pair)) is not None]
+        flags += [] if after is None else _positioned_anew(before, after, pairs)
         flags += [flag for heart in before.hearts if heart in regions for flag in regions[heart].flags()]
         of_post = [flag for heart in pairs.values() if heart in regions for flag in regions[heart].flags()]
         flags += [f"{AFTER}{flag}" for flag in (*(() if after is None else after.flags), *of_post)]
@@ -127,6 +129,23 @@ def _moved(heart: HeartSlice, other: HeartSlice) -> str | None:
         f"{heart.title}: the heart lies {shift_mm:.1f} mm elsewhere in {other.title}: no map of extracellular volume, "
         "which compares pixels; segments have masks of their own"
     )
+
+
+def _positioned_anew(before: SegmentedStudy, after: SegmentedStudy, pairs: Pairs) -> list[str]:
+    """A flag for each two cases whose positions refer to different frames, though slices were paired by them."""
+    flags = []
+    for case, other in dict.fromkeys((heart.case, partner.case) for heart, partner in pairs.items()):
+        frames = [
+            source.frame_sha256
+            for study, name in ((before, case), (after, other))
+            if (source := read_source(study.images, name)) is not None and source.frame_sha256
+        ]
+        if len(set(frames)) > 1:
+            flags.append(
+                f"{case} and {other} have different frames of reference: the patient was positioned anew between them, "
+                "so their slices may lie elsewhere in the heart"
+            )
+    return flags
 
 
 def _check_erosion(hearts: Sequence[HeartSlice], erode_mm: float | None) -> None:
