@@ -171,6 +171,16 @@ def test_masks_and_maps_lie_where_the_images_do(scanner, hearts, imported, expor
         assert sources & instances(scanner, "1/*") and sources & instances(scanner, "2/*")
     assert {of.SeriesInstanceUID for of in ecv.ReferencedSeriesSequence} == {"1.2.3.1", "1.2.3.2"}
 
+    study = json.loads((report / "study.json").read_text())
+    (report / "study.json").write_text(
+        json.dumps(study | {"pairs": {}})
+    )  # as if the partner belonged to another series
+    arguments = export("-maps", report)
+    arguments[arguments.index("-o") + 1] = str(tmp_path / "unpaired")
+    assert main(arguments) == 0
+    ecv = dcmread(tmp_path / "unpaired" / f"{case}_fit_ECVmap.dcm")
+    assert {of.SeriesInstanceUID for of in ecv.ReferencedSeriesSequence} == {"1.2.3.1"}
+
     series = set()
     for path in out.iterdir():
         dataset = dcmread(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from pathlib import Path
@@ -60,11 +60,22 @@ class _Study:
     sources: dict[str, SourceRecord | None] = field(default_factory=dict)
     post_sources: dict[str, SourceRecord | None] = field(default_factory=dict)
     inputs: dict[str, _Inputs] = field(default_factory=dict)
+    pairs: dict[str, str] = field(default_factory=dict)
+
+    def partners(self, cases: Iterable[str]) -> set[str]:
+        """The cases after contrast agent whose slices were compared with slices of these cases."""
+        by_case = {(_case_of(before), _case_of(after)) for before, after in self.pairs.items()}
+        return {after for before, after in by_case if before in cases}
 
     @property
     def has_ecv(self) -> bool:
         """Whether it has maps that were made from the series after contrast agent, too."""
         return any("_ECVmap" in entry.file for entry in self.files)
+
+
+def _case_of(title: str) -> str:
+    """The case of a slice's title (`HeartSlice.title`)."""
+    return title.rpartition(", slice ")[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,12 +134,12 @@ class DicomResults:
         masks = ImageFolder.read(results / MASKS)
         measured = None if report is None else _Report.read(report, masks.ending)
         folder = SourceFolder(dicom)
-        further: list[SourceImages] = []
+        further: dict[str, SourceImages] = {}
         faults: list[str] = []
         if measured is not None and measured.study.has_ecv:
             for case, source in measured.study.post_sources.items():
                 try:
-                    further.append(folder.images(source)[0])
+                    further[case] = folder.images(source)[0]
                 except InputError as error:
                     faults.extend(error.prefixed(f"{case}, after contrast agent: ").faults)
         by_series: dict[str, dict[str, _Case]] = {}
@@ -146,7 +157,9 @@ class DicomResults:
         left_out: list[str] = []
         voxels = 0
         for cases in by_series.values():
-            for name, placed, make in _objects(cases, codes, _maker(record, cases), haematocrit, further):
+            partners = set() if measured is None else measured.study.partners(cases)
+            others = [images for case, images in further.items() if case in partners]
+            for name, placed, make in _objects(cases, codes, _maker(record, cases), haematocrit, others):
                 if make is None:
                     left_out.append(f"{name} is left out: it has no values.")
                 else:
@@ -255,7 +268,7 @@ def _objects(
     codes: dict[str, int],
     maker: MaskMaker,
     haematocrit: float | None,
-    further: Sequence[SourceImages],
+    partners: Sequence[SourceImages],
 ) -> Iterator[tuple[str, _Placed, Callable[[], Dataset] | None]]:
     """Name, values and maker of the objects of a series; no maker where there is no value."""
     name = next(iter(cases)) if len(cases) == 1 else _SLICE.sub("", next(iter(cases)))
@@ -269,6 +282,6 @@ def _objects(
         values = reduce(_Placed.together, parts)
         quantity: Quantity = _QUANTITIES[kind]
         how = method if quantity is T1 or haematocrit is None else f"{method}, haematocrit {haematocrit:g}"
-        others = () if quantity is T1 else further
+        others = () if quantity is T1 else partners
         make_map = partial(parametric_map, values.source, values.values, quantity, how, others, offset)
         yield f"{name}_{method}_{kind}", values, make_map if quantity.written(values.values).any() else None
