@@ -254,7 +254,7 @@ def _part(header: Header, comments: str, names: str, timed: bool) -> str:
                 return name
     if not timed and (_COMPUTED.search(names) or words[:1] == ("DERIVED",)):
         named = (name for name, pattern in _QUANTITIES if re.search(pattern, names.replace("-", " "), re.IGNORECASE))
-        return next(named, "map")
+        return "map" if comments else next(named, "map")  # a comment tells images of one series apart
     component = header.text("ComplexImageComponent").lower()
     if component in _GE_PARTS:
         return component

@@ -342,7 +342,11 @@ def test_stated_times_of_the_first_readouts_meet_these(scanner, imported, import
 
 def test_a_map_that_only_the_series_names(scanner, imported):
     scanner.image("t1", SeriesNumber=2, SeriesDescription="T1_MAP", EchoTime=None)
-    assert "references/002_T1_MAP_T1map.nii.gz" in files(imported())
+    for k, comment in enumerate(("MOLLI T1 Map", "_spread")):  # of one series, which comments tell apart
+        described = {"SeriesDescription": "T1MAP", "ImageComments": comment, "InstanceNumber": k}
+        scanner.image(f"{k}", SeriesNumber=3, EchoTime=None, **described)
+    images = [name for name in files(imported()) if name.endswith(".nii.gz")]
+    assert images == [f"references/{name}.nii.gz" for name in ("002_T1_MAP_T1map", "003_T1MAP_T1map", "003_T1MAP_map")]
 
 
 def test_a_map_of_philips_keeps_its_unit(scanner, imported):
