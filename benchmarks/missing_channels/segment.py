@@ -44,6 +44,10 @@ def run(args: argparse.Namespace) -> None:
         InputError: no data; no images that a method has made; masks of another trainer.
     """
     torch_device(args.device)
+    for path in sorted((args.work / "segmentations").glob("*.json")):
+        trainer = json.loads(path.read_text())["trainer"]
+        if trainer != args.trainer:
+            raise InputError(f"{path} is of -trainer {trainer}. Repeat it, or choose another -work.")
     readers = args.work.resolve() / "readers"
     own_folders(readers, DEMO_TRAINERS)
     for part in parts(args.folds, args.test):
@@ -55,9 +59,6 @@ def run(args: argparse.Namespace) -> None:
         for method in (ACQUIRED, *methods):
             path = args.work / "segmentations" / f"{method}_{part.name}.json"
             if path.is_file():
-                trainer = json.loads(path.read_text())["trainer"]
-                if trainer != args.trainer:
-                    raise InputError(f"{path} is of -trainer {trainer}. Repeat it, or choose another -work.")
                 continue
             raw, tasks = readers / "nnUNet_raw" / training.dataset, {}
             for task in TASKS:
