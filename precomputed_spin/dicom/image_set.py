@@ -6,20 +6,18 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
-from nnunet_phys.errors import InputError, counted
+from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import Geometry
 from nnunet_phys.precomputed_spin.dicom.folder import DicomSeries
-from nnunet_phys.precomputed_spin.dicom.frame import Frame, Stated
-from nnunet_phys.precomputed_spin.dicom.kinds import FOLDERS, saturation_ms, tell_sequence
+from nnunet_phys.precomputed_spin.dicom.frame import Frame
+from nnunet_phys.precomputed_spin.dicom.image_times import ECHO_TIME, timed_frames, where_stated
+from nnunet_phys.precomputed_spin.dicom.kinds import FOLDERS, tell_sequence
 from nnunet_phys.precomputed_spin.dicom.overrides import Override
 from nnunet_phys.precomputed_spin.dicom.stack import Slices
-from nnunet_phys.precomputed_spin.molli_order import acquisition_order
 from nnunet_phys.precomputed_spin.scan_protocol import ScanProtocol, SequenceDescription
 from nnunet_phys.precomputed_spin.series_times import TIME_NAMES, TIMES
 from nnunet_phys.sequences import MOLLI, SASHA
@@ -35,7 +33,6 @@ _LONGEST_STIR_MS = 300.0
 """A longer inversion time of a spin echo is that of double inversion. Assumed: STIR nulls fat at 140-220 ms."""
 _RR_MS = (250.0, 3000.0)
 """R-R intervals that can be a heart's; scanners also write 0."""
-_ECHO_TIME = "EchoTime (0018,0081)"
 _SCHEME = re.compile(r"(?<![\d(])[1-9](?:\(\d{1,2}s?\)[1-9])+(?!\d)")
 
 
@@ -121,10 +118,10 @@ def _series_sets(sequence: str, slices: Slices, case: str, override: Override) -
     """The sets of a series with one time per image.
 
     Raises:
-        InputError: slices have different numbers of images; or as `_timed`.
+        InputError: slices have different numbers of images; or as `timed_frames`.
     """
     slices.check_counts()
-    timed = [_timed(sequence, list(group), override) for group in slices.frames]
+    timed = [timed_frames(sequence, list(group), override) for group in slices.frames]
     firsts = timed[0][1]
     together = not slices.faults and all(
         (a is None) == (b is None) and abs((a or 0) - (b or 0)) < _SAME_TIME_MS
@@ -145,8 +142,8 @@ def _series_set(
 ) -> ImageSet:
     """The set of slices that were read out at the same times; their images are in acquisition order."""
     name, first = TIME_NAMES[FOLDERS[sequence]], slices.frames[0][0]
-    where = "-protocol" if name in override.times_ms else _where(sequence, slices.frames[0])
-    if where == _ECHO_TIME:
+    where = "-protocol" if name in override.times_ms else where_stated(sequence, slices.frames[0])
+    if where == ECHO_TIME:
         first = replace(first, echo_ms=None)  # it is not that of the read-out
     TIMES[FOLDERS[sequence]](**{name: tuple(times)}).check(len(times), where)
     acquisition = _acquisition(first)
@@ -168,128 +165,6 @@ def _series_set(
         "times_from": where,
     }
     return ImageSet(FOLDERS[sequence], case, slices.geometry, files, content)
-
-
-def _timed(sequence: str, frames: list[Frame], override: Override) -> tuple[list[Frame], list[float | None]]:
-    """The images of a slice in acquisition order, and their times.
-
-    Raises:
-        InputError: times are missing or doubled, or the user states another number of them.
-    """
-    known = all(frame.acquired for frame in frames) and len({frame.acquired for frame in frames}) == len(frames)
-    if known:
-        frames = sorted(frames, key=lambda frame: frame.acquired)
-    stated = override.times_ms.get(TIME_NAMES[FOLDERS[sequence]])
-    if stated is not None:
-        if sequence == "molli" and not known and override.readouts is not None:
-            frames = _in_acquisition_order(frames)
-        frames = frames[: override.readouts]
-        if len(stated) != len(frames):
-            raise InputError(
-                f"{counted(len(stated), 'time')} in -protocol for {counted(len(frames), 'image')} of each slice. Give "
-                "one per image, in acquisition order."
-            )
-        if sequence == "molli" and not known and override.readouts is None:
-            frames = _ranked(frames, stated)
-        if sequence == "molli" and not known:
-            _check_ranks(frames, stated)
-        return frames, list(stated)
-    times = _header_times(sequence, frames)
-    if sequence == "molli" and not known and sorted(times) == times:
-        try:
-            order = acquisition_order(tuple(times))  # sorted by time, as motion correction leaves them
-        except InputError:
-            raise InputError(
-                f"its images stand in the order of their inversion times ({', '.join(f'{t:g}' for t in times)} ms), "
-                "which do not tell the order of acquisition. Give inversion_times_ms in that order with -protocol."
-            ) from None
-        frames, times = [frames[i] for i in order], [times[i] for i in order]
-    return frames[: override.readouts], list(times[: override.readouts])
-
-
-def _ranked(frames: list[Frame], times_ms: Sequence[float | None]) -> list[Frame]:
-    """Images of unknown order in that of stated times: the image with the header's n-th time has the n-th of these."""
-    told = [(frame.inversion.value, frame) for frame in frames if frame.inversion is not None]
-    if len(told) < len(frames) or None in times_ms:
-        return frames
-    ascending = [frame for _, frame in sorted(told, key=lambda entry: entry[0])]
-    return [ascending[rank] for rank in rankdata(np.array(times_ms, float), "ordinal") - 1]
-
-
-def _in_acquisition_order(frames: list[Frame]) -> list[Frame]:
-    """Images that stand in the order of the header's inversion times, in that of acquisition; others as they are."""
-    times = [frame.inversion.value for frame in frames if frame.inversion is not None]
-    if len(times) < len(frames) or sorted(times) != times:
-        return frames
-    try:
-        return [frames[i] for i in acquisition_order(tuple(times))]
-    except InputError:
-        return frames  # their ranks are compared
-
-
-def _check_ranks(frames: Sequence[Frame], stated: Sequence[float | None]) -> None:
-    """Refuse stated times that rank the images differently from the header's.
-
-    Raises:
-        InputError: they do.
-    """
-    told = [frame.inversion.value for frame in frames if frame.inversion is not None]
-    given = [time for time in stated if time is not None]
-    if len(told) == len(frames) == len(given) and (rankdata(told) != rankdata(given)).any():
-        raise InputError(
-            f"-protocol states the inversion times {_listed(given)} ms for images whose headers say {_listed(told)} ms "
-            "in this order. Their order of acquisition is unknown: leave out readouts, or give all times."
-        )
-
-
-def _listed(times: Sequence[float]) -> str:
-    return ", ".join(f"{time:g}" for time in times)
-
-
-def _header_times(sequence: str, frames: Sequence[Frame]) -> list[Any]:
-    """The time of each image, by the header."""
-    if sequence == "sasha":
-        times = [saturation_ms(frame) for frame in frames]
-        unstated = [frame for frame in frames if frame.inversion is None]
-        if len(unstated) > 1:
-            raise InputError(
-                f"{len(unstated)} of {counted(len(frames), 'image')} without saturation time, first "
-                f"{unstated[0].file}; only one of a slice may be. Give ts_ms with -protocol."
-            )
-        return times
-    stated = [_time(sequence, frame) for frame in frames]
-    missing = [frame for frame, time in zip(frames, stated, strict=True) if time is None]
-    name = TIME_NAMES[FOLDERS[sequence]]
-    if sequence != "molli" and (len(missing) == len(frames) or not missing):
-        echo_ms = [frame.echo_ms for frame in frames]
-        if missing and None not in echo_ms and len(set(echo_ms)) > 1:
-            return echo_ms
-    if missing:
-        what = "inversion time" if sequence == "molli" else "time of T2 preparation"
-        raise InputError(
-            f"{len(missing)} of {counted(len(frames), 'image')} without {what}, first {missing[0].file}. Give {name} "
-            "with -protocol."
-        )
-    times = [time.value for time in stated if time is not None]
-    if sequence == "molli":
-        ordered = sorted(zip(times, range(len(times)), strict=True))
-        for (time_ms, i), (next_ms, j) in pairwise(ordered):
-            if time_ms == next_ms:
-                raise InputError(
-                    f"{frames[i].file} and {frames[j].file} both have the inversion time {time_ms:g} ms. Remove what "
-                    f"is there twice, or give {name} with -protocol."
-                )
-    return times
-
-
-def _time(sequence: str, frame: Frame) -> Stated | None:
-    return frame.inversion if sequence in ("molli", "sasha") else frame.t2_preparation
-
-
-def _where(sequence: str, frames: Sequence[Frame]) -> str:
-    """Which attribute stated the times."""
-    stated = [time for frame in frames if (time := _time(sequence, frame)) is not None]
-    return stated[0].where if stated else _ECHO_TIME
 
 
 def _single_set(sequence: str, slices: Slices, case: str, override: Override) -> ImageSet:
