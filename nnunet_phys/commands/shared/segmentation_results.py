@@ -153,8 +153,7 @@ class SegmentationResults:
 
     def _differs(self, file: HashedFile) -> bool:
         """Whether a file of the folder is there and has changed since it was made."""
-        path = inside(self.folder, file.file)
-        return path.is_file() and file_sha256(path) != file.sha256
+        return inside(self.folder, file.file).is_file() and not _is_unchanged(self.folder, file)
 
     def check_room(self, case: str, names: Iterable[str]) -> None:
         """Refuse to replace files that are not this folder's.
