@@ -12,6 +12,7 @@ from generalization.test_sets import DESCRIPTION, TestFolder, TestSet
 from generalization.training_sets import TRAINING_SETS
 from nnunet_phys.errors import InputError
 from nnunet_phys.experiments.heart_dataset import write_heart_dataset, write_heart_volume
+from nnunet_phys.image_files import Geometry
 from nnunet_phys.whole_files import working_folder, write_json
 from nnunet_phys.workers import run_in_workers
 
@@ -74,20 +75,24 @@ def prepare_digital(raw: Path, tests: Path, size: DigitalSize, processes: int) -
         InputError: sets of another size exist, or a file cannot be written.
     """
     for name in _TRAININGS:
-        training = TRAINING_SETS[name]
+        training, varied = TRAINING_SETS[name], name == "digital_varied"
         if (raw / training.dataset / "dataset.json").is_file():
-            _require_number(raw / training.dataset, len(training.images(raw)), size.train, "-train")
+            images = training.images(raw)
+            _require_number(raw / training.dataset, "hearts", len(images), size.train, "-train")
+            if not varied:
+                _require_slices(raw / training.dataset, images, size.slices)
             yield f"training set {name}: done before"
         else:
             raw.mkdir(parents=True, exist_ok=True)
-            varied = name == "digital_varied"
             slices = _SLICES_OF_VARIED if varied else size.slices
             write_heart_dataset(raw / training.dataset, size.train, 0, slices, processes, varied)
             yield f"training set {name}: {size.train} training cases"
     names = [f"digital_{test}" for test in TITLES]
     if all((tests / name).is_dir() for name in names):
         for name in names:
-            _require_number(tests / name, len(TestFolder.read(tests / name).test_set.groups), size.hearts, "-hearts")
+            existing = TestFolder.read(tests / name)
+            _require_number(tests / name, "hearts", len(existing.test_set.groups), size.hearts, "-hearts")
+            _require_slices(tests / name, existing.images, size.slices)
         yield f"{', '.join(names)}: done before"
         return
     tests.mkdir(parents=True, exist_ok=True)
@@ -108,11 +113,16 @@ def prepare_digital(raw: Path, tests: Path, size: DigitalSize, processes: int) -
     yield f"{', '.join(names)}: {size.hearts} test hearts each"
 
 
-def _require_number(folder: Path, existing: int, wanted: int, option: str) -> None:
+def _require_number(folder: Path, things: str, existing: int, wanted: int, option: str) -> None:
     if existing != wanted:
         raise InputError(
-            f"{folder} holds {existing} hearts, not {wanted}. Give {option} {existing}, or remove the folder."
+            f"{folder} holds {existing} {things}, not {wanted}. Give {option} {existing}, or remove the folder."
         )
+
+
+def _require_slices(folder: Path, images: dict[str, Path], wanted: int) -> None:
+    slices = Geometry.read(next(iter(images.values()))).size[-1]
+    _require_number(folder, "slices per heart", slices, wanted, "-slices")
 
 
 def _describe(test: str, title: str, written: list[_Written]) -> TestSet:

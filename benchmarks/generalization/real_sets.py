@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from generalization.test_sets import TestSet, cases_in, write_test_set
+from generalization.test_sets import TestFolder, TestSet, cases_in, hash_of_cases, write_test_set
 from generalization.training_sets import TRAINING_SETS, write_training_set
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import read_image
@@ -46,7 +46,7 @@ def acdc_patient(case: str) -> str:
 
 
 def prepare_real(data: Path, raw: Path, tests: Path) -> Iterator[str]:
-    """Make all sets that the data allow and that do not exist yet.
+    """Make all sets that the data allow and that do not exist yet; compare those that exist with the data.
 
     Args:
         data: the folder in NNUNET_PHYS_DATA.
@@ -57,7 +57,7 @@ def prepare_real(data: Path, raw: Path, tests: Path) -> Iterator[str]:
         A line on each part that was done, skipped or left out.
 
     Raises:
-        InputError: files do not belong together, or cannot be written.
+        InputError: files do not belong together, or cannot be written, or an existing set was made of other files.
     """
     if not data.is_dir():
         raise InputError(f"NNUNET_PHYS_DATA is {data}, and there is no such folder. Correct or unset the variable.")
@@ -77,7 +77,10 @@ def prepare_real(data: Path, raw: Path, tests: Path) -> Iterator[str]:
 def _training(raw: Path, name: str, images: dict[str, Path], labels: dict[str, Path]) -> str:
     """Write a training set unless it exists; a line on it."""
     training = TRAINING_SETS[name]
+    labels = {case: path for case, path in labels.items() if case in images}
     if (raw / training.dataset / "dataset.json").is_file():
+        if training.sha256(raw) != hash_of_cases(images, labels):
+            raise _changed(raw / training.dataset)
         return f"training set {name}: done before"
     write_training_set(raw, training, images, labels)
     return f"training set {name}: {len(images)} cases"
@@ -86,9 +89,16 @@ def _training(raw: Path, name: str, images: dict[str, Path], labels: dict[str, P
 def _test(tests: Path, name: str, test_set: TestSet, images: dict[str, Path], labels: dict[str, Path]) -> str:
     """Write a test set unless it exists; a line on it."""
     if (tests / name).is_dir():
+        existing = TestFolder.read(tests / name)
+        if existing.test_set != test_set or existing.sha256 != hash_of_cases(images, labels):
+            raise _changed(tests / name)
         return f"test set {name}: done before"
     write_test_set(tests / name, test_set, images, labels)
     return f"test set {name}: {len(images)} cases"
+
+
+def _changed(folder: Path) -> InputError:
+    return InputError(f"{folder} was made of other files than the data hold now. Remove it to make it anew.")
 
 
 def _prepare_acdc(data: Path, raw: Path, tests: Path) -> Iterator[str]:

@@ -100,7 +100,7 @@ class TestFolder:
     @property
     def sha256(self) -> str:
         """Hash of all images and labels with their cases' names."""
-        return hash_of_files({**self.images, **{f"{case} labels": path for case, path in self.labels.items()}})
+        return hash_of_cases(self.images, self.labels)
 
     @classmethod
     def read(cls, path: Path) -> TestFolder:
@@ -156,8 +156,9 @@ def cases_in(folder: Path, ending: str) -> dict[str, Path]:
     return {path.name.removesuffix(ending): path for path in paths if not path.name.startswith(".")}
 
 
-def hash_of_files(files: dict[str, Path]) -> str:
-    """SHA-256 of files under their names, whatever folder they lie in."""
+def hash_of_cases(images: dict[str, Path], labels: dict[str, Path]) -> str:
+    """SHA-256 of images and labels with their cases' names, whatever folder they lie in."""
+    files = {**images, **{f"{case} labels": path for case, path in labels.items()}}
     lines = "".join(f"{name} {file_sha256(path)}\n" for name, path in sorted(files.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 

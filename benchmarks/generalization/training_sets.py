@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from generalization.test_sets import STRUCTURES, cases_in, copy_cases, hash_of_files, new_folder
+from generalization.test_sets import STRUCTURES, cases_in, copy_cases, hash_of_cases, new_folder
 from nnunet_phys.errors import InputError
 
 
@@ -42,8 +42,7 @@ class TrainingSet:
 
     def sha256(self, raw: Path) -> str:
         """Hash of all images and labels with their cases' names."""
-        labels = cases_in(raw / self.dataset / "labelsTr", ".nii.gz")
-        return hash_of_files({**self.images(raw), **{f"{case} labels": path for case, path in labels.items()}})
+        return hash_of_cases(self.images(raw), cases_in(raw / self.dataset / "labelsTr", ".nii.gz"))
 
 
 _TRAINING_SETS = (

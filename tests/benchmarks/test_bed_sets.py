@@ -89,6 +89,14 @@ def test_real_sets_are_disjoint_by_patient(data, tmp_path):
     again = list(prepare_real(data, raw, tests))
     assert all("done before" in line or "left out" in line for line in again)
 
+    for path, made in (("Dataset027_ACDC/imagesTr", "Dataset701_BenchACDC"), ("myops2020/train/T2", "myops_t2")):
+        image = min((data / path).iterdir())
+        before = image.read_bytes()
+        write(image, LABELS + np.uint8(99))
+        with pytest.raises(InputError, match=rf"{made} was made of other files than the data hold now"):
+            list(prepare_real(data, raw, tests))
+        image.write_bytes(before)
+
 
 def test_a_series_without_all_its_inversion_times_is_refused(data, tmp_path):
     (data / "molli_t1net/reference/pre0.json").write_text('{"inversion_times_ms": [120, 1100]}')
@@ -120,6 +128,8 @@ def test_digital_sets(tmp_path):
     assert all("done before" in line for line in prepare_digital(raw, tests, size, processes=1))
     with pytest.raises(InputError, match=r"holds 2 hearts, not 4. Give -hearts 2"):
         list(prepare_digital(raw, tests, DigitalSize(2, 4, 1), processes=1))
+    with pytest.raises(InputError, match=r"holds 1 slices per heart, not 2. Give -slices 1"):
+        list(prepare_digital(raw, tests, DigitalSize(2, 2, 2), processes=1))
     shutil.rmtree(tests / "digital_lge")  # as an interruption may leave it: the missing one is made again
     list(prepare_digital(raw, tests, size, processes=1))
     assert (tests / "digital_lge" / "test_set.json").is_file()
