@@ -66,7 +66,7 @@ def train_completion(
     """
     check_vacant(folder)
     decisive = {name: value for name, value in asdict(schedule).items() if name != "checkpoint_minutes"}
-    checkpoint = Checkpoint.of(folder.absolute(), repr((decisive, data.sha256(), seed, record)))
+    checkpoint = Checkpoint.of(folder.absolute(), {**record, "schedule": decisive, "data": data.sha256(), "seed": seed})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trains_autoencoder, trains_encoder = autoencoder is None, image_encoder is None

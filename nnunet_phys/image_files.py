@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -299,6 +299,16 @@ def write_volume(
                 f"{np.dtype(kind)}? If not, convert the data set to .nii.gz."
             ) from None
         yield temporary
+
+
+def files_sha256(files: Mapping[str, Path]) -> str:
+    """SHA-256 of files under their names, whatever folder they lie in, in hexadecimal.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    lines = "".join(f"{name} {file_sha256(path)}\n" for name, path in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def file_sha256(path: str | Path) -> str:

@@ -113,8 +113,9 @@ def load_maps(
         read: reads a map, and decides the order of the axes.
 
     Returns:
-        float32 tensors of the shape that `read` gives, usually (z, y, x). Values out of bounds (a background of zeros,
-        say) are set to the bound: PD >= 0, T1 and T2 to the limits in `nnunet_phys.spin`.
+        float32 tensors of the shape that `read` gives, usually (z, y, x). Where T1 or T2 is 0, as in pixels that a fit
+        could not explain, nothing is known of the tissue: PD is 0 there. Other values out of bounds are set to the
+        bound: PD >= 0, T1 and T2 to the limits in `nnunet_phys.spin`.
 
     Raises:
         InputError: a map is missing, cut short, not finite, or of another geometry than the image; the maps were made
@@ -147,7 +148,18 @@ def load_maps(
     faults = [] if recorded.keys() >= set(MAP_NAMES) else map_faults(case, maps)
     if faults:
         raise InputError(*(f"{fault} The maps lie in {folder}." for fault in faults))
+    maps.pd[(maps.t1 <= 0) | (maps.t2 <= 0)] = 0
     return SpinMaps(maps.pd.clamp_(min=0), maps.t1.clamp_(T1_MIN_MS, T1_MAX_MS), maps.t2.clamp_(T2_MIN_MS, T2_MAX_MS))
+
+
+def refuse_empty(case: str, pd: torch.Tensor | np.ndarray) -> None:
+    """Refuse a case whose PD, of any shape, is 0 everywhere, as where `fit` could explain no pixel.
+
+    Raises:
+        InputError: it is such a case.
+    """
+    if not (pd > 0).any():
+        raise InputError(f"{case}: its maps have no voxel with PD, T1 and T2 above 0. Leave the case out.")
 
 
 def _read_map(case: str, path: Path, expected: Geometry, grid_path: Path, read: VolumeReader) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ import torch
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.whole_files import remove_leftovers, whole_file
 
+_LONGEST_VALUE = 200
+"""Characters of a setting in a message."""
 _GROWTH = 2
 """Factor by which a checkpoint grows at the first step: from then on AdamW keeps two moments of each weight, beside the
 weight and its average."""
@@ -23,16 +27,16 @@ class Checkpoint:
 
     Attributes:
         path: path of the file.
-        identity: describes the training; a checkpoint with another identity is refused.
+        identity: describes the training, plain JSON; a checkpoint with another identity is refused.
     """
 
     path: Path
-    identity: str
+    identity: dict[str, Any]
 
     @classmethod
-    def of(cls, folder: Path, identity: str) -> Checkpoint:
+    def of(cls, folder: Path, identity: dict[str, Any]) -> Checkpoint:
         """The checkpoint of what will lie in a folder."""
-        return cls(folder.with_name(f"{folder.name}.checkpoint.pt"), identity)
+        return cls(folder.with_name(f"{folder.name}.checkpoint.pt"), json.loads(json.dumps(identity)))
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The saved state, its tensors on a device; None if there is none.
@@ -47,13 +51,15 @@ class Checkpoint:
         remove_leftovers(self.path.parent)
         try:
             content = torch.load(self.path, map_location=device, weights_only=True)
-            identity, state = content["identity"], content["state"]
+            identity, state = dict(content["identity"]), content["state"]
         except Exception as error:  # torch.load raises what its pickle, zip and tensor readers raise
             raise InputError(
                 f"{self.path} is not a checkpoint ({last_line(error)}). Remove it to start over."
             ) from None
-        if identity != self.identity:
-            raise InputError(f"{self.path} belongs to another training: {identity}. Remove it to start over.")
+        differing = [name for name in {**identity, **self.identity} if identity.get(name) != self.identity.get(name)]
+        if differing:
+            was = "; ".join(f"{name} was {shorten(str(identity.get(name)), _LONGEST_VALUE)}" for name in differing)
+            raise InputError(f"{self.path} belongs to another training: its {was}. Remove it to start over.")
         return state
 
     def save(self, state: dict[str, Any]) -> None:

@@ -88,6 +88,42 @@ def hold_until_the_end(folder: Path) -> None:
 
 
 @contextmanager
+def making_alone(result: Path) -> Iterator[None]:
+    """Be the only process that makes a result, which appears when it is done: hold a lock until the context ends.
+
+    The lock is that of a hidden file beside the result, `.NAME.lock`. A killed process leaves the file but not the
+    lock. Without locks (on Windows, and on some file systems of networks) it does nothing.
+
+    Args:
+        result: what will be made.
+
+    Raises:
+        InputError: another process makes it, or its folder cannot be written to.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    path = result.with_name(f".{result.name}{_LOCK}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115 - held until the context ends
+    except OSError as error:
+        raise InputError(f"{path.parent} cannot be written to ({last_line(error)}). Choose another -o.") from None
+    try:
+        _lock(file, wait=False)
+    except BlockingIOError:
+        file.close()
+        raise InputError(f"{result}: another process is making it. Wait until it ends, or end it.") from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+@contextmanager
 def writing_alone(folder: Path) -> Iterator[None]:
     """Let processes write into a folder one after the other: hold its lock until the context ends.
 

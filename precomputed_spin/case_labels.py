@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
 
 
+LABEL_SHA256 = "label_sha256"
+"""Name of `CaseLabels.deciding_sha256` in a case's record."""
+
+
 @dataclass(frozen=True)
 class CaseLabels:
     """Label images of cases.
@@ -67,9 +71,7 @@ class CaseLabels:
         return {name: labels == code for name, code in self.codes.items()}
 
     def faults(self, jobs: Iterable[ScanJob]) -> list[str]:
-        """A line for each case whose labels cannot be used although `decide` is set; empty otherwise."""
-        if not self.decide:
-            return []
+        """A line for each case whose labels cannot be used."""
         return [f"{job.case}: {fault}" for job in jobs for fault in self._faults_of(job.files)]
 
     def _faults_of(self, files: ScanFiles) -> tuple[str, ...]:

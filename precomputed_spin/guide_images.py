@@ -43,7 +43,7 @@ GUIDES: dict[str, tuple[float, Callable[[np.random.Generator], PulseSequence]]] 
     "molli series": (0.08, lambda rng: MOLLIRanges().draw_series(rng)),
     "t2 prepared": (0.07, lambda rng: T2PreparedBSSFPRanges(unprepared=0.0).draw_sequence(rng, _NATIVE)),
     "t2 series": (0.05, _t2_series),
-    "sasha": (0.05, lambda rng: MSASHARanges().draw_sequence(rng, _NATIVE)),
+    "msasha": (0.05, lambda rng: MSASHARanges().draw_sequence(rng, _NATIVE)),
 }
 """Kinds of images that guide a prior: the share of each kind, and a function that draws a protocol from the ranges of
 recipes. The shares are a choice: most images that segmentation networks are trained on are cine."""

@@ -28,8 +28,9 @@ _SYNONYMS = {
     "MYO": ("myo", "mlv", "lvm", "lv myo", "lv myocardium", "myocardium", "left ventricular myocardium"),
     "LV": ("lv", "lvc", "lv cavity", "lvbp", "left ventricle", "left ventricular cavity"),
 }
-_EDGE_MM = 2.5
-"""Labels closer to an edge than about this have no weight. Assumed: two readers' contours differ by a pixel or two."""
+_SMOOTHING_MM = 2.5
+"""Standard deviation of the smoothing of a structure, so that labels within 1.3 mm of a straight edge have no weight,
+and half of it at 2.5 mm. Assumed: two readers' contours differ by a pixel or two."""
 _EDGE_SHARE = 0.7
 """Value of the smoothed structure up to which labels have no weight. Assumed; an edge lies at 0.5."""
 _DOUBT = 0.02
@@ -179,7 +180,7 @@ def tissue_weights(mask: np.ndarray, codes: dict[str, int], pixel_mm: tuple[floa
     """
     weights = np.zeros((len(mask), len(LABELLED_TISSUES), *mask.shape[1:]), np.float32)
     for structure, code in codes.items():
-        inside = gaussian_filter((mask == code).astype(np.float32), (0, *(_EDGE_MM / mm for mm in pixel_mm)))
+        inside = gaussian_filter((mask == code).astype(np.float32), (0, *(_SMOOTHING_MM / mm for mm in pixel_mm)))
         certain = np.clip((inside - _EDGE_SHARE) / (1 - _EDGE_SHARE), 0, 1)
         for tissue, share in STRUCTURES[structure].items():
             weights[:, LABELLED_TISSUES.index(tissue)] += share * certain

@@ -20,6 +20,8 @@ from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.map_files import map_paths, save_maps
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import new_sampler
+from nnunet_phys.precomputed_spin.scan_files import image_paths
+from nnunet_phys.sequences import MOLLI
 from nnunet_phys.whole_files import writing_alone
 
 if TYPE_CHECKING:
@@ -118,13 +120,6 @@ def _sample_folder(folder: Path, sample: int) -> Path:
     return folder / "samples" / str(sample)
 
 
-def translation_paths(folder: Path, case: str, ending: str, sequence: PulseSequence) -> list[Path]:
-    """The images that `save_translation` writes for a case: one CASE_0000, or CASE_ti00_0000, CASE_ti01_0000, ..."""
-    count = sequence.image_count
-    names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
-    return [folder / f"{case}{name}{ending}" for name in names]
-
-
 def save_translation(
     inferred: Inferred,
     sequence: PulseSequence,
@@ -133,7 +128,7 @@ def save_translation(
     ending: str,
     record: dict[str, Any],
 ) -> None:
-    """Write the images that a sequence would make of a case's maps. The record is written last.
+    """Write the images that a sequence would make of a case's maps (`image_paths`). The record is written last.
 
     Args:
         inferred: the maps.
@@ -141,14 +136,17 @@ def save_translation(
         files: the images that the maps were made from.
         folder: where the files go, made if absent. Earlier results that the case's record names are removed first.
         ending: file ending with the dot.
-        record: how the images were made, plain JSON.
+        record: how the images were made, plain JSON. The inversion times of a MOLLI are added, where `reverse` and
+            `fit` look for them.
 
     Raises:
         InputError: a file cannot be written.
     """
     case = inferred.scan.case
     images = image_of(sequence, signals(sequence, inferred.maps))
-    paths = translation_paths(folder, case, ending, sequence)
+    paths = image_paths(folder, case, len(images), ending)
+    if isinstance(sequence, MOLLI):
+        record = {**record, "inversion_times_ms": list(sequence.inversion_times_ms)}
     with writing_alone(folder):
         begin_case(folder, case, paths, record)
         for path, image in zip(paths, images, strict=True):

@@ -19,7 +19,7 @@ from nnunet_phys.case_records import load_record
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.image_files import SLICE_OF_2D_MM
 from nnunet_phys.infarct import blood_distance
-from nnunet_phys.map_files import load_maps, map_paths
+from nnunet_phys.map_files import load_maps, map_paths, refuse_empty
 from nnunet_phys.precomputed_spin.preprocessed_dataset import PreprocessedDataset
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
 from nnunet_phys.precomputed_spin.spin_copies import (
@@ -145,7 +145,9 @@ def _native_maps(job: _Job) -> tuple[np.ndarray, dict]:
             f"{job.case}: {image_path} had another shape when nnU-Net preprocessed it. Run "
             f"`{job.target.preprocess_command}` again."
         )
-    return _cropped(stacked, properties), properties
+    cropped = _cropped(stacked, properties)
+    refuse_empty(job.case, cropped[0])
+    return cropped, properties
 
 
 def _fingerprint(job: _Job, properties: dict) -> Fingerprint:

@@ -12,7 +12,7 @@ from typing import Any
 from nnunet_phys.case_records import foreign_results, is_finished, load_record, read_record
 from nnunet_phys.errors import InputError
 from nnunet_phys.overlap import read_ahead
-from nnunet_phys.precomputed_spin.case_labels import CaseLabels
+from nnunet_phys.precomputed_spin.case_labels import LABEL_SHA256, CaseLabels
 from nnunet_phys.precomputed_spin.image_checks import check_images
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
 from nnunet_phys.precomputed_spin.prior import SpinPrior
@@ -99,7 +99,7 @@ class MapWork:
     def unfinished(
         self, settings: dict[str, Any], settings_of: Callable[[ScanJob], dict[str, Any]], replace: bool = False
     ) -> list[ScanJob]:
-        """The cases that have no results yet, or whose images have changed since.
+        """The cases that have no results yet, or whose images or labels have changed since.
 
         Args:
             settings: settings that all records must share, except for the prior's name, as its folder may have moved.
@@ -120,7 +120,7 @@ class MapWork:
             else:
                 todo.append(job)
                 continue
-            if differing and replace and not foreign:
+            if differing and not foreign and (replace or differing == [LABEL_SHA256]):
                 todo.append(job)
             elif differing:
                 made_otherwise.setdefault(", ".join(differing), []).append(job.case)
@@ -156,7 +156,7 @@ class MapWork:
         more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
         return (
             f"{cases[0]}{more}: the results in {self.folder} were made with other settings ({names}). Add --overwrite "
-            "to replace them, or choose another folder with -o."
+            "to replace them all or -cases to replace those of a list, or choose another folder with -o."
         )
 
     def check(self, todo: list[ScanJob], reader: ImageReader) -> None:
@@ -165,7 +165,8 @@ class MapWork:
         Raises:
             InputError: images or labels that cannot be used, and this work's `faults`.
         """
-        check_images(todo, self.prior, reader, [*self.faults, *self.labels.faults(todo)])
+        of_labels = self.labels.faults(todo) if self.labels.decide else []
+        check_images(todo, self.prior, reader, [*self.faults, *of_labels])
 
     def infer(
         self, todo: list[ScanJob], reader: ImageReader, show_progress: bool = False

@@ -224,7 +224,7 @@ def find_prior(name_or_folder: str | Path, scaling: Scaling | None = None) -> Pa
         if scaling is not None:
             raise InputError(f"Prior '{name_or_folder}' has its scaling in prior.json. Leave out -scaling {scaling}.")
     elif scaling is None:
-        hint = " The network of Zhao et al. needs -scaling published (reverse, translate, demo)."
+        hint = " The network of Zhao et al. needs -scaling published (reverse, translate, segment, quantify, demo)."
         raise InputError(
             f"Prior '{name_or_folder}' has no prior.json. {_remedy()}{hint if (folder / 'unet').is_dir() else ''}"
         )

@@ -27,10 +27,12 @@ class Pretraining:
     Attributes:
         make_images: gives slices in network numbers, (slices, 3, rows, columns).
         steps: optimiser steps.
+        sha256: hash of the images; None: unknown.
     """
 
     make_images: Callable[[], torch.Tensor]
     steps: int
+    sha256: str | None = None
 
 
 def pretraining_images(scans: list[ScanFiles], pixel_mm: float, size: int = MAP_SIZE) -> torch.Tensor:

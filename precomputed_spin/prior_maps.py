@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,9 @@ from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError
 from nnunet_phys.heart_scanner import receive_bias
 from nnunet_phys.image_files import Geometry
-from nnunet_phys.map_files import find_maps, load_maps, map_paths
-from nnunet_phys.progress import ProgressBar
+from nnunet_phys.map_files import find_maps, load_maps, map_paths, refuse_empty
+from nnunet_phys.tissues import TISSUES
+from nnunet_phys.workers import run_in_workers
 
 HELD_OUT_HEARTS = 8
 """Digital hearts on which the denoising error is measured; their seeds start at 0."""
@@ -80,8 +80,7 @@ def phantom_maps(hearts: int, pixel_mm: float, first_seed: int = 0, processes: i
     """
     work = partial(_phantom_slices, shape=(MAP_SIZE, MAP_SIZE), pixel_mm=pixel_mm)
     seeds = range(first_seed, first_seed + hearts)
-    with get_context("spawn").Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        parts = list(ProgressBar(pool.imap(work, seeds, chunksize=16), total=hearts, desc="digital hearts"))
+    parts = run_in_workers(work, seeds, processes, "digital hearts")
     maps, labels = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
     return TrainingMaps(maps, labels)
 
@@ -97,7 +96,7 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[Tr
 
     Returns:
         Maps of `size` rows and columns to learn from, and maps of `HELD_OUT_SIZE` for the denoising error: a tenth of
-        the cases, at least one. Nothing is labelled.
+        the cases, at least one. Slices without any PD are left out. Nothing is labelled.
 
     Raises:
         InputError: no such folder, fewer than two cases, or maps that are missing, cut short, not finite, on different
@@ -110,7 +109,9 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[Tr
     faults: list[str] = []
     for case, ending in endings.items():
         try:
-            cases.append(case_maps(folder, case, ending, pixel_mm, size))
+            maps = case_maps(folder, case, ending, pixel_mm, size)
+            refuse_empty(case, maps[:, 0])  # what was cropped may have been all of it
+            cases.append(maps[(maps[:, 0] > 0).flatten(1).any(1)])
         except InputError as error:
             faults.extend(error.faults)
     if faults:
@@ -139,8 +140,9 @@ def case_maps(folder: Path, case: str, ending: str, pixel_mm: float, size: int) 
     """
     maps = load_maps(folder, case, ending, None).stack(1)
     shape = shape_on_prior(case, Geometry.read(map_paths(folder, case, ending)["PDmap"]), pixel_mm, size)
-    if not (maps[:, 0] > 0).any():  # `fit` found nothing that it trusts
-        raise InputError(f"{case}: its PD map has no value above 0. Leave the case out.")
+    refuse_empty(case, maps[:, 0])
+    empty, air = maps[:, 0] == 0, TISSUES[1.5]["air"]
+    maps[:, 1][empty], maps[:, 2][empty] = air.t1_ms[0], air.t2_ms[0]
     level = bright_level(maps[:, 0])
     if not 1 / _MOST_PD <= level <= _MOST_PD:
         maps[:, 0] /= level

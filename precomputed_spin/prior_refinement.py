@@ -9,6 +9,7 @@ the prior has improved.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,7 @@ from torch.nn.functional import interpolate
 
 from nnunet_phys.digital_heart import LABELS
 from nnunet_phys.errors import InputError
+from nnunet_phys.image_files import files_sha256
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.case_labels import CaseLabels
 from nnunet_phys.precomputed_spin.labels import TissueLabels, structure_codes, tissue_weights
@@ -98,6 +100,7 @@ class _Settings:
     prior_sha256: str
     learning: dict[str, list[dict]]
     held_out: dict[str, list[dict]]
+    files_sha256: str
     labels: dict[str, int]
     steps: int
     seed: int
@@ -162,6 +165,9 @@ class Refinement:
         """
         for work in (self._sampling(prior, name, 1), self._judging(prior, name)):
             work.check(work.jobs, ImageReader())
+        faults = self.labels.faults(self.held_out) if self.labels.decide else []
+        if faults:
+            raise InputError(*faults)
         self._begin(prior)
         figures = {0: self._judge(0, prior, name)}
         report(f"{name}: {figures[0]}")
@@ -186,18 +192,29 @@ class Refinement:
         """
         path, codes = self.folder / "settings.json", self.labels.deciding_codes()
         learning, held_out = ({job.case: job.described() for job in jobs} for jobs in (self.learning, self.held_out))
-        settings = _Settings(prior.sha256(), learning, held_out, codes, self.steps, self.seed)
+        settings = _Settings(prior.sha256(), learning, held_out, self._files_sha256(), codes, self.steps, self.seed)
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(path, asdict(settings))
             return
         remedy = f"Remove {self.folder}, or choose another -o."
         before = read_json(path, _Settings, remedy)
-        differing = [key for key, value in asdict(settings).items() if value != asdict(before)[key]]
+        now = json.loads(json.dumps(asdict(settings)))
+        differing = [key for key, value in asdict(before).items() if value != now[key]]
         if differing:
             raise InputError(
                 f"{self.folder} holds rounds that began with other settings ({', '.join(differing)}). {remedy}"
             )
+
+    def _files_sha256(self) -> str:
+        """Hash of all images and of the labels that are there."""
+        files: dict[str, Path] = {}
+        for job in (*self.learning, *self.held_out):
+            files |= {f"{job.case} {number}": path for number, path in enumerate(job.files.paths)}
+            label = self.labels.paths.get(job.case)
+            if label is not None and label.is_file():
+                files[f"{job.case} labels"] = label
+        return files_sha256(files)
 
     def _sampling(self, prior: SpinPrior, name: str, number: int) -> MapWork:
         """The maps that a round learns from, samples of the posterior."""

@@ -36,6 +36,7 @@ from nnunet_phys.training_checkpoint import Checkpoint
 from nnunet_phys.whole_files import working_folder
 
 _MEASURED_TIMESTEPS = 24  # at which the denoising error is measured; it is smooth, and interpolated linearly
+_MEASURED_SLICES = 32  # that pass through the network together meanwhile
 _CURVE_STEPS = 10  # between two points of the loss curve: 4,200 points in the paper's 42,000 steps
 _MOST_OUTSIDE = 0.5  # share of voxels beyond the scaling of a prior to start from. Assumed: fluid and fat are fewer
 
@@ -158,16 +159,17 @@ def measure_denoising_error(prior: SpinPrior, maps: torch.Tensor, knots: int = _
     guides = [
         draw_guide(slice_maps.cpu(), prior.scaling, prior.reference, draw_protocol(rng), rng) for slice_maps in maps
     ]
-    prior = prior.guided(torch.stack(guides).to(maps))
     timesteps = len(prior.scheduler.alphas_cumprod)
     measured = np.linspace(0, timesteps - 1, knots).round().astype(int).tolist()
-    errors = []
-    for timestep in measured:
-        noise = torch.randn(maps.shape, generator=generator).to(maps)
-        level = torch.tensor([timestep], device=maps.device)
-        noisy = prior.scheduler.add_noise(maps, noise, cast(torch.IntTensor, level))
-        errors.append((prior.denoise(noisy, timestep) - maps).square().mean((0, 2, 3)).cpu().numpy())
-    return interpolate_knots(measured, np.array(errors), timesteps)
+    errors = torch.zeros(len(measured), maps.shape[1])
+    for some, their_guides in zip(*(of.split(_MEASURED_SLICES) for of in (maps, torch.stack(guides))), strict=True):
+        guided = prior.guided(their_guides.to(maps))
+        for k, timestep in enumerate(measured):
+            noise = torch.randn(some.shape, generator=generator).to(some)
+            level = torch.tensor([timestep], device=some.device)
+            noisy = prior.scheduler.add_noise(some, noise, cast(torch.IntTensor, level))
+            errors[k] += (guided.denoise(noisy, timestep) - some).square().mean((2, 3)).sum(0).cpu() / len(maps)
+    return interpolate_knots(measured, errors.numpy(), timesteps).to(maps.device)
 
 
 def train_prior(
@@ -219,8 +221,16 @@ def train_prior(
     record = dict(record or {}) if init is None else {**(record or {}), "init": init.record}
     schedules = {"maps": schedule}
     if pretrain is not None:
+        record["images_sha256"] = pretrain.sha256
         schedules = {"images": replace(schedule, steps=pretrain.steps, guided_share=0.0), **schedules}
-    checkpoint, journal = Checkpoint.of(folder, repr((schedules, pixel_mm, seed, record))), Journal.beside(folder)
+    made_of = {
+        **{f"schedule on {phase}": asdict(of_phase) for phase, of_phase in schedules.items()},
+        "pixel_mm": pixel_mm,
+        "seed": seed,
+        **record,
+        "init": None if init is None else init.sha256(),
+    }
+    checkpoint, journal = Checkpoint.of(folder, made_of), Journal.beside(folder)
     state = checkpoint.load(device)
     phase = next(iter(schedules)) if state is None else state["phase"]
     prior = replace(_start(init, pixel_mm, device, seed), bf16=bf16)
@@ -239,7 +249,7 @@ def train_prior(
     pool = make_pool()
     prior = learner.prior = replace(prior, reference=reference_voxels(pool.maps))
     _check_scale(prior)
-    data["maps"] = prior.scaling.encode(SpinMaps.unstack(pool.maps, dim=1)), pool.labels
+    data["maps"] = _scaled(prior, pool), pool.labels
     slices = len(pool.maps)
     del pool
     for name, (values, _) in data.items():
@@ -264,7 +274,7 @@ def train_prior(
 
     # 4. Measure how far the estimates may be off, and write the prior
     prior = replace(prior, bf16=False)
-    unseen = prior.scaling.encode(SpinMaps.unstack(held_out().maps, dim=1)).to(device)
+    unseen = _scaled(prior, held_out()).to(device)
     how = {"schedule": asdict(schedule), "seed": seed, "final_loss": learner.loss}
     if pretrain is not None:
         how["pretraining_steps"] = pretrain.steps
@@ -275,6 +285,11 @@ def train_prior(
         journal.remove()
         checkpoint.remove()
     return prior
+
+
+def _scaled(prior: SpinPrior, maps: TrainingMaps) -> torch.Tensor:
+    """Maps in the numbers of a prior's network, within the bounds that inference keeps to."""
+    return prior.scaling.encode(SpinMaps.unstack(maps.maps, dim=1)).clamp_(LEAST, GREATEST)
 
 
 def _check_scale(prior: SpinPrior) -> None:

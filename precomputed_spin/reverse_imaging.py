@@ -256,12 +256,14 @@ class _Run:
                 return
             batch = [*slices, *[slices[-1]] * missing]
             # 2. Sample it, or halve the batch size if it does not fit into the memory.
-            likelihood = Likelihood.join([v.coarse[z : z + 1] for v, z in batch]).to(device)
+            likelihood = Likelihood.join([v.coarse[z : z + 1] for v, z in batch])
             try:
-                u = self.imager.sample(likelihood, [f"{v.scan.case}/{z}" for v, z in batch])
+                u = self.imager.sample(likelihood.to(device), [f"{v.scan.case}/{z}" for v, z in batch])
             except RuntimeError as error:
-                if not should_reduce_batch_size(error) or size == 1:
+                if not should_reduce_batch_size(error):
                     raise
+                if size == 1:
+                    raise _memory_full(batch[0][0].scan.case, device) from None
                 self.batch = size // 2
                 logger.warning(f"out of memory: batches of {self.batch} slices from here on")
                 continue
@@ -272,7 +274,18 @@ class _Run:
                 self.imager.advance(len(slices))
             # 4. Finish the volumes that are complete, in order.
             while self.waiting and len(self.waiting[0].sampled) == self.waiting[0].scan.shape[0]:
-                yield self.imager.finish(self.waiting.popleft())
+                volume = self.waiting.popleft()
+                try:
+                    inferred = self.imager.finish(volume)
+                except RuntimeError as error:
+                    if not should_reduce_batch_size(error):
+                        raise
+                    raise _memory_full(volume.scan.case, device) from None
+                yield inferred
+
+
+def _memory_full(case: str, device: torch.device) -> InputError:
+    return InputError(f"{case}: the memory of {device} is too small for one slice. Free it, or use another -device.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,6 +146,12 @@ class ScanFiles:
         return np.stack([read_image(path, self.frame or 0) for path in self.paths])
 
 
+def image_paths(folder: Path, case: str, count: int, ending: str) -> list[Path]:
+    """Paths of a case's images that are to be written: one CASE_0000, or CASE_ti00_0000, CASE_ti01_0000, ..."""
+    names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
+    return [folder / f"{case}{name}{ending}" for name in names]
+
+
 def scans_of_cases(images: dict[str, Path]) -> list[ScanFiles]:
     """Images whose cases are known, such as a data set's: each is one scan, and its case keeps its name.
 

@@ -27,6 +27,8 @@ from nnunet_phys.sequences import MSASHA
 
 _LEAST_LONGEST_MS = 10.0
 """Times that all stay below this are in seconds: no series ends so early."""
+_LEAST_DELAY_MS = 0.5
+"""Shortest delay but none. Assumed: shorter than any spoiler gradient; a second, the longest, is above it as 1000."""
 _LONGEST_MS = 1e5
 """Longest finite time. Assumed: ten times the longest recovery that is waited for; in microseconds, times exceed it."""
 
@@ -143,6 +145,18 @@ class MSASHATimes(SeriesTimes):
     ts_ms: tuple[float | None, ...]
     t2_prep_ms: tuple[float, ...]
     delay_ms: float = MSASHA.delay_ms
+
+    def check(self, count: int, where: str) -> None:
+        """See `SeriesTimes`.
+
+        Raises:
+            InputError: also a delay that is negative or in seconds.
+        """
+        if not (self.delay_ms == 0 or _LEAST_DELAY_MS <= self.delay_ms <= _LONGEST_MS):
+            raise InputError(
+                f"delay_ms in {where} is {self.delay_ms:g}. Give 0, or {_LEAST_DELAY_MS:g} ms to {_LONGEST_MS:g} ms."
+            )
+        super().check(count, where)
 
     def model(self, magnitude: bool, perfect: bool) -> SeparableModel:
         return PreparedSaturationRecovery(_with_infinity(self.ts_ms), self.t2_prep_ms, self.delay_ms)

@@ -7,7 +7,6 @@ FOLDER/test_set.json
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_phys.errors import InputError, counted
-from nnunet_phys.image_files import Geometry, file_sha256, read_image
+from nnunet_phys.image_files import Geometry, files_sha256, read_image
 from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import remove_leftovers, working_folder, write_json
 
@@ -158,9 +157,7 @@ def cases_in(folder: Path, ending: str) -> dict[str, Path]:
 
 def hash_of_cases(images: dict[str, Path], labels: dict[str, Path]) -> str:
     """SHA-256 of images and labels with their cases' names, whatever folder they lie in."""
-    files = {**images, **{f"{case} labels": path for case, path in labels.items()}}
-    lines = "".join(f"{name} {file_sha256(path)}\n" for name, path in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return files_sha256({**images, **{f"{case} labels": path for case, path in labels.items()}})
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import os
 import shutil
 
 from nnunet_phys.commands.shared.device_option import add_device_argument
-from nnunet_phys.commands.shared.map_options import MOST_SLICES
+from nnunet_phys.commands.shared.map_options import add_batch_argument, usual_batch
 from nnunet_phys.commands.shared.numbers import PROCESSES, SEED, number, whole_number
 from nnunet_phys.commands.shared.scan_options import (
     Inputs,
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of the cases, the last by name, that judge the prior without their labels (default %(default)s)",
     )
     parser.add_argument("-seed", type=SEED, default=0)
-    parser.add_argument("-batch", type=whole_number(1, MOST_SLICES), default=8, help="slices per network call")
+    add_batch_argument(parser)
     add_device_argument(parser)
     parser.add_argument(
         "-np", type=PROCESSES, default=2, help="processes that draw digital hearts (default %(default)s)"
@@ -68,10 +68,13 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.precomputed_spin.prior import SpinPrior
     from nnunet_phys.precomputed_spin.prior_files import check_vacant
     from nnunet_phys.precomputed_spin.prior_refinement import Refinement
-    from nnunet_phys.precomputed_spin.work_parts import device_of_process
+    from nnunet_phys.precomputed_spin.work_parts import WorkPart, device_of_process
+    from nnunet_phys.whole_files import making_alone
 
     folder = args.o.absolute()
     check_vacant(folder)
+    if WorkPart.of_process(0, 1).count > 1:
+        raise InputError("refine_prior runs in one process. Start it without torchrun or accelerate (WORLD_SIZE).")
     device = device_of_process(args.device)
     prior = SpinPrior.load(args.prior, device)
     dataset = open_dataset(args.d)
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     labels = read_labels(dataset, args.labels)
     rounds = folder.with_name(f"{folder.name}.rounds")
     labelled = " --labels" if args.labels else ""
-    options = " ".join(f"-{name} {getattr(args, name)}" for name in ("prior", "rounds", "steps", "held_out", "seed"))
+    options = " ".join(f"-{name} {getattr(args, name)}" for name in ("prior", "steps", "held_out", "seed"))
     refinement = Refinement(
         rounds,
         f"nnunet_phys refine_prior -d {dataset.name} -o PRIOR{labelled} {options}",
@@ -98,15 +101,16 @@ def run(args: argparse.Namespace) -> None:
         args.rounds,
         args.steps,
         args.seed,
-        args.batch,
+        args.batch or usual_batch(device),
         args.np,
         computes_in_bfloat16(device),
         not args.disable_progress_bar,
     )
-    check_target(folder.parent, args.rounds * bytes_of_results(refinement.learning, len(MAP_NAMES)))
+    check_target(folder.parent, bytes_of_results(refinement.learning, len(MAP_NAMES)))  # of the first round
     learning = counted(len(refinement.learning), "case")
     logger.info(f"{learning} to learn from, {held_out} held out, from {jobs[-held_out].case} on")
-    best = refinement(prior, args.prior, logger.info)
+    with making_alone(folder):
+        best = refinement(prior, args.prior, logger.info)
     if best is None:
         logger.info(f"No round improved on {args.prior}: go on using it. What was tried is in {rounds}.")
         return

@@ -70,9 +70,10 @@ def _write(
     """Write a set of images, then the record of how they were made."""
     from nnunet_phys.case_records import begin_case, save_record
     from nnunet_phys.image_files import Geometry, write_volume
+    from nnunet_phys.precomputed_spin.scan_files import image_paths
     from nnunet_phys.whole_files import writing_alone
 
-    paths, geometry = _paths(folder, name, contrasts.count, ending), Geometry.read(sources[0])
+    paths, geometry = image_paths(folder, name, contrasts.count, ending), Geometry.read(sources[0])
     volumes = [image.make(maps, geometry.voxel_mm) for image in images]
     record = {
         "synthesized": contrasts.settings,
@@ -88,11 +89,6 @@ def _write(
         save_record(folder, name, record, sources, tuple(paths))
 
 
-def _paths(folder: Path, name: str, count: int, ending: str) -> list[Path]:
-    suffixes = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
-    return [folder / f"{name}{suffix}{ending}" for suffix in suffixes]
-
-
 def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Contrasts) -> dict[str, list[int]]:
     """Case -> numbers of the sets of images that are left to do; all of them with --overwrite.
 
@@ -102,6 +98,7 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
     """
     from nnunet_phys.case_records import foreign_results, is_finished, load_record
     from nnunet_phys.map_files import map_paths
+    from nnunet_phys.precomputed_spin.scan_files import image_paths
 
     expected = json.loads(json.dumps(contrasts.settings))
     todo: dict[str, list[int]] = {}
@@ -114,7 +111,7 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
             record = load_record(args.o, name)
             if record is not None and "synthesized" not in record:
                 raise InputError(f"{args.o / name}.json was not made by nnunet_phys synthesize. Choose another folder.")
-            exists = any(path.exists() for path in _paths(args.o, name, contrasts.count, ending))
+            exists = any(path.exists() for path in image_paths(args.o, name, contrasts.count, ending))
             if args.overwrite or (record is None and not exists):
                 todo.setdefault(case, []).append(number)
             elif record is None or record["synthesized"] != expected:
@@ -122,7 +119,7 @@ def _unfinished(args: argparse.Namespace, cases: dict[str, str], contrasts: Cont
             elif all(p.is_file() for p in sources) and is_finished(args.o, name, sources):
                 finished += 1
             else:
-                changed.extend(foreign_results(args.o, name, _paths(args.o, name, contrasts.count, ending)))
+                changed.extend(foreign_results(args.o, name, image_paths(args.o, name, contrasts.count, ending)))
                 todo.setdefault(case, []).append(number)
     if changed:
         raise InputError(*changed)

@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.completion.training import train_completion
     from nnunet_phys.completion.training_run import TrainingData
     from nnunet_phys.devices import computes_in_bfloat16, torch_device
+    from nnunet_phys.whole_files import making_alone
 
     check_vacant(args.o)
     device, dataset = torch_device(args.device), MultiChannelDataset.open(args.d)
@@ -102,24 +103,26 @@ def run(args: argparse.Namespace) -> None:
     _check_physics(args, len(dataset.channels))
     slices, brightness = read_slices(dataset.cases, len(dataset.channels), regions, args.pixel_mm, schedule.slice_size)
     options = ("d", "pixel_mm", "regions", "no_heat", "maps", "sequences", "draws", "vae", "image_encoder", "fp32")
-    train_completion(
-        TrainingData(
-            slices,
-            _synthetic(args, schedule.slice_size),
-            dataset.channels,
-            args.pixel_mm,
-            [median(case[number].dark for case in brightness) for number in range(len(dataset.channels))],
-            [median(case[number].bright for case in brightness) for number in range(len(dataset.channels))],
-        ),
-        args.o,
-        schedule,
-        device,
-        args.seed,
-        not args.fp32 and computes_in_bfloat16(device),
-        {name: str(getattr(args, name)) for name in options if getattr(args, name)},
-        autoencoder,
-        image_encoder,
+    data = TrainingData(
+        slices,
+        _synthetic(args, schedule.slice_size),
+        dataset.channels,
+        args.pixel_mm,
+        [median(case[number].dark for case in brightness) for number in range(len(dataset.channels))],
+        [median(case[number].bright for case in brightness) for number in range(len(dataset.channels))],
     )
+    with making_alone(args.o.absolute()):
+        train_completion(
+            data,
+            args.o,
+            schedule,
+            device,
+            args.seed,
+            not args.fp32 and computes_in_bfloat16(device),
+            {name: str(getattr(args, name)) for name in options if getattr(args, name)},
+            autoencoder,
+            image_encoder,
+        )
     logger.info(f"model written to {args.o}: it makes {', '.join(dataset.channels[:-1])} or {dataset.channels[-1]}.")
 
 

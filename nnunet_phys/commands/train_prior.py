@@ -6,6 +6,7 @@ import argparse
 import logging
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,6 +105,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.precomputed_spin.prior_training import train_prior
     from nnunet_phys.precomputed_spin.training_processes import TrainingProcesses
     from nnunet_phys.precomputed_spin.work_parts import device_of_process
+    from nnunet_phys.whole_files import making_alone
 
     device = device_of_process(args.device)
     pretrain = _pretraining(args)
@@ -114,7 +116,10 @@ def run(args: argparse.Namespace) -> None:
     pool, held_out = _digital_hearts(args) if args.i == "phantom" else _maps_on_disk(args)
     recorded = ("i", "init", "pretrain", "pretrain_steps", "steps", "hearts", "pixel_mm", "batch_factor", "seed")
     options = [f"-{name} {getattr(args, name)}" for name in recorded if getattr(args, name) is not None]
-    with TrainingProcesses.joined(device) as team:
+    record = {"command": " ".join(["nnunet_phys train_prior -o PRIOR", *options])}
+    if args.i != "phantom":
+        record["maps_sha256"] = _hash_of_maps(Path(args.i))
+    with TrainingProcesses.joined(device) as team, nullcontext() if team.index else making_alone(args.o.absolute()):
         prior = train_prior(
             pool,
             held_out,
@@ -123,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
             schedule=Schedule(steps=args.steps, batch_factor=args.batch_factor),
             device=device,
             seed=args.seed,
-            record={"command": " ".join(["nnunet_phys train_prior -o PRIOR", *options])},
+            record=record,
             init=SpinPrior.load(args.init, device) if args.init else None,
             processes=0 if device.type == "cpu" else args.np,
             pretrain=pretrain,
@@ -140,6 +145,7 @@ def _pretraining(args: argparse.Namespace) -> Pretraining | None:
     Raises:
         InputError: no images, or options that do not go together.
     """
+    from nnunet_phys.image_files import files_sha256
     from nnunet_phys.precomputed_spin.prior_images import Pretraining, pretraining_images
 
     if args.pretrain is None:
@@ -154,7 +160,8 @@ def _pretraining(args: argparse.Namespace) -> Pretraining | None:
         scans = _scans(args.pretrain)
     except InputError as error:
         raise error.prefixed("-pretrain ") from None
-    return Pretraining(partial(pretraining_images, scans, args.pixel_mm), args.pretrain_steps)
+    sha256 = files_sha256({name: path for scan in scans for name, path in scan.files.items()})
+    return Pretraining(partial(pretraining_images, scans, args.pixel_mm), args.pretrain_steps, sha256)
 
 
 def _scans(images: str) -> list[ScanFiles]:
@@ -177,6 +184,15 @@ def _digital_hearts(args: argparse.Namespace) -> tuple[MapSource, MapSource]:
 
     hearts = partial(phantom_maps, pixel_mm=args.pixel_mm, processes=args.np)
     return partial(hearts, args.hearts, first_seed=FIRST_SEED + args.seed), partial(hearts, HELD_OUT_HEARTS)
+
+
+def _hash_of_maps(folder: Path) -> str:
+    """Hash of all maps in a folder; those that are missing are reported when the maps are read."""
+    from nnunet_phys.image_files import files_sha256
+    from nnunet_phys.map_files import find_maps, map_paths
+
+    paths = [path for case, ending in find_maps(folder).items() for path in map_paths(folder, case, ending).values()]
+    return files_sha256({path.name: path for path in paths if path.is_file()})
 
 
 def _maps_on_disk(args: argparse.Namespace) -> tuple[MapSource, MapSource]:

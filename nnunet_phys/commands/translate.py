@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Infer maps, and make and write images of the other sequence, for all cases that are not finished."""
     from nnunet_phys.case_records import package_versions
-    from nnunet_phys.precomputed_spin.map_inference import save_translation, translation_paths
+    from nnunet_phys.precomputed_spin.map_inference import save_translation
+    from nnunet_phys.precomputed_spin.scan_files import image_paths
     from nnunet_phys.sequences.description import describe_sequence
 
     target = _read_target(args)
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         return {"from": job.described(), "same_gain": list(job.same_gain)}
 
     def paths_of(case: str) -> list[Path]:
-        return translation_paths(inputs.folder, case, inputs.ending, target)
+        return image_paths(inputs.folder, case, target.image_count, inputs.ending)
 
     todo = left_to_do(work, args, settings, settings_of, paths_of)
     record = {**settings, "batch": work.batch, "bf16": work.prior.bf16, "versions": package_versions()}
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         entries = {**record, **settings_of(job), "quality": judgement}
         save_translation(inferred, target, job.files, inputs.folder, inputs.ending, entries)
 
-    make_cases(work, todo, len(paths_of("")), save, not args.disable_progress_bar)
+    make_cases(work, todo, target.image_count, save, not args.disable_progress_bar)
 
 
 def _refuse_single_readouts(jobs: list[ScanJob]) -> None:

@@ -236,6 +236,12 @@ def test_faulty_times_are_refused(t2prep, tmp_path, refused, fault):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("delay_ms", [-50, 0.01])
+def test_an_impossible_delay_is_refused(msasha, tmp_path, refused, delay_ms):
+    (msasha / "heart.json").write_text(json.dumps({**MSASHA_TIMES, "delay_ms": delay_ms}))
+    refused(_fit(msasha, tmp_path / "out", "msasha"), f"is {delay_ms:g}. Give 0, or 0.5 ms to 100000 ms.")
+
+
 def test_missing_times_and_images_are_refused(t2prep, tmp_path, refused):
     (t2prep / "heart.json").unlink()
     refused(_fit(t2prep, tmp_path / "out", "t2prep"), "heart: no times: there is no", "Write {")

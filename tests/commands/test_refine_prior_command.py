@@ -162,7 +162,28 @@ def interrupt(*args, **options):
     raise KeyboardInterrupt
 
 
-def test_a_rerun_goes_on_and_no_gain_is_said(refine, prior, tmp_path, monkeypatch, capsys, refused):
+def test_a_sequence_with_a_list_of_times_goes_on(refine, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prior_refinement, "train_prior", interrupt)
+    monkeypatch.setattr(prior_refinement, "quality", without_flags)
+    (tmp_path / "protocol.json").write_text(json.dumps({"sequence": "t2prep", "t2_prep_ms": [45]}))
+    for _ in range(2):
+        assert main(refine("-protocol", str(tmp_path / "protocol.json"))) == 130
+    assert "other settings" not in capsys.readouterr().err
+
+
+def test_faulty_labels_of_held_out_cases_are_refused(refine, hearts, tmp_path, monkeypatch, refused):
+    shutil.copytree(hearts, tmp_path / "raw" / hearts.name)
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    write(tmp_path / "raw" / hearts.name / "labelsTr" / "heart3.nii.gz", np.zeros((1, 8, 8), np.uint8))
+    refused(refine("--labels"), "heart3: ", "lies on another grid than")
+
+
+def test_a_launcher_is_refused(refine, monkeypatch, refused):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused(refine(), "refine_prior runs in one process")
+
+
+def test_a_rerun_goes_on_and_no_gain_is_said(refine, hearts, prior, tmp_path, monkeypatch, capsys, refused):
     monkeypatch.setattr(prior_refinement, "quality", without_flags)
     with monkeypatch.context() as patch:
         patch.setattr(prior_refinement, "train_prior", interrupt)
@@ -172,6 +193,11 @@ def test_a_rerun_goes_on_and_no_gain_is_said(refine, prior, tmp_path, monkeypatc
     assert len(made) == 2
     refused(refine("-seed", "1"), "began with other settings (seed)")
     refused(refine("--labels"), "began with other settings (labels)")
+    image = next(iter(hearts.glob("imagesTr/heart3*")))
+    before = image.read_bytes()
+    write(image, 200 * BSSFP()(heart(8).maps).abs().numpy())
+    refused(refine(), "began with other settings (files_sha256)")
+    image.write_bytes(before)
     monkeypatch.setattr(HeldOutFigures, "improves_on", lambda self, before: False)
     assert main(refine()) == 0
     assert {path: path.stat().st_mtime_ns for path in maps.glob("*_T1map.nii.gz")} == made

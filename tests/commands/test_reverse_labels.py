@@ -30,6 +30,17 @@ def test_labels_and_samples_are_recorded_and_resumed(fresh, refused, capsys, rev
     assert "5 of 6 cases are finished" in capsys.readouterr().err
 
 
+def test_a_case_whose_labels_were_corrected_is_made_again(fresh, capsys, reverse, edit_image):
+    _name_labels(fresh, LV=1, MYO=2)
+    assert main(reverse("--labels")) == 0
+    before = {case: (fresh.maps / f"{case}.json").read_text() for case in fresh.cases}
+    edit_image(fresh.raw / "labelsTr" / "case3.nii.gz", lambda labels: np.roll(labels, 3, axis=-1))
+    assert main(reverse("--labels")) == 0
+    assert "5 of 6 cases are finished" in capsys.readouterr().err
+    changed = [case for case in fresh.cases if (fresh.maps / f"{case}.json").read_text() != before[case]]
+    assert changed == ["case3"]
+
+
 def test_a_case_whose_name_ends_like_a_channel_keeps_its_name(fresh, reverse):
     fresh.image("case0").rename(fresh.image("heart_0000"))
     (fresh.raw / "labelsTr" / "case0.nii.gz").rename(fresh.raw / "labelsTr" / "heart_0000.nii.gz")

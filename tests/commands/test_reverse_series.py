@@ -95,6 +95,21 @@ def test_inversion_times_that_do_not_fit_are_refused(series, tmp_path, refused, 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_listed_case_without_inversion_times_is_refused_for_that(series, tmp_path, refused, reverse_folder):
+    (series / "case1.json").unlink()
+    (tmp_path / "listed.txt").write_text("case1\n")
+    arguments = reverse_folder(series, tmp_path / "out", *MOLLI_OPTIONS, "-cases", str(tmp_path / "listed.txt"))
+    refused(arguments, "case1: no inversion times. Write")
+
+
+def test_a_folder_of_times_that_no_sequence_needs_is_refused(series, tmp_path, refused, reverse_folder):
+    refused(reverse_folder(series, tmp_path / "out", "-ti", str(series)), "Leave -ti out")
+    timed = {"sequence": "molli", "first_inversion_times_ms": [120, 200]}
+    (tmp_path / "protocol.json").write_text(json.dumps(timed))
+    arguments = ("-protocol", str(tmp_path / "protocol.json"), "-ti", str(series))
+    refused(reverse_folder(series, tmp_path / "out", *arguments), "no sequence of the protocol is a MOLLI without")
+
+
 def test_a_series_on_several_grids_is_refused(series, tmp_path, refused, reverse_folder):
     path = str(series / "case1_ti03_0000.nii.gz")
     sitk.WriteImage(sitk.ReadImage(path)[:, 1:], path)

@@ -1,6 +1,7 @@
 """`nnunet_phys translate`: what it writes, and how it refuses."""
 
 import json
+import shutil
 
 import numpy as np
 import SimpleITK as sitk
@@ -37,6 +38,15 @@ def test_a_molli_series_becomes_cine(tiny, series, prior, tmp_path, capsys):
     assert {p.name for p in out.glob("case0*.gz")} == {"case0_ti00_0000.nii.gz", "case0_ti01_0000.nii.gz"}
     assert main(_translate(series, series, prior, "-from", "molli")) == 1
     assert "is a folder that is read from" in capsys.readouterr().err
+
+
+def test_a_molli_that_was_made_can_be_read(tiny, prior, tmp_path):
+    images, made = tmp_path / "images", tmp_path / "made"
+    images.mkdir()
+    shutil.copy(tiny.image("case0"), images)
+    assert main(_translate(images, made, prior, "-to", "molli")) == 0
+    assert main(["fit", "-i", str(made), "-o", str(tmp_path / "fit"), "-sequence", "molli"]) == 0
+    assert (tmp_path / "fit" / "case0_T1map.nii.gz").is_file()
 
 
 def test_the_published_network_translates(series, published, tmp_path, capsys):

@@ -113,7 +113,7 @@ def test_pairs_for_the_image_encoder_show_different_slices(data, quick):
     slices = len(data.slices)
     numbered = torch.arange(slices).view(-1, 1, 1, 1).expand_as(data.slices.images) / slices * 2 - 1
     numbered = replace(data, slices=replace(data.slices, images=numbered.half()))
-    run = TrainingRun(numbered, batch, Checkpoint.of(Path("none"), ""), CPU, 0, False)
+    run = TrainingRun(numbered, batch, Checkpoint.of(Path("none"), {}), CPU, 0, False)
     pairs = run.pairs([numbered.slices], torch.Generator().manual_seed(0))
     levels = pairs[:, 0, 16, 16]
     assert len(levels) == slices == len(levels.unique())

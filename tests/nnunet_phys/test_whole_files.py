@@ -13,6 +13,7 @@ import pytest
 from nnunet_phys.errors import InputError
 from nnunet_phys.whole_files import (
     hold_until_the_end,
+    making_alone,
     remove_leftovers,
     whole_file,
     working_folder,
@@ -94,6 +95,23 @@ def test_json_that_cannot_be_written(tmp_path):
     (tmp_path / "a.json").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
         write_json(tmp_path / "a.json", {})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_a_result_that_a_process_makes_is_refused_to_others(tmp_path):
+    result = tmp_path / "new" / "prior"
+    with making_alone(result):
+        with pytest.raises(InputError, match="another process is making it"), making_alone(result):
+            pass
+        with making_alone(tmp_path / "new" / "other"):
+            pass
+        assert len(list((tmp_path / "new").iterdir())) == 1
+    with making_alone(result):
+        pass
+    assert not list((tmp_path / "new").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written to"), making_alone(tmp_path / "file" / "prior"):
+        pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked")

@@ -148,6 +148,15 @@ def test_all_faults_are_reported_at_once_and_nothing_is_written(tiny, target):
     assert not spin_folder(target.folder).exists()
 
 
+def test_a_case_without_any_tissue_is_refused(tiny, target):
+    """Its PD cannot be scaled to 1; a record, as `fit` writes it, vouches for values that are 0 everywhere."""
+    image = tiny.image("case1")
+    nothing = SpinMaps(*(torch.zeros(sitk.GetArrayFromImage(sitk.ReadImage(str(image))).shape) for _ in range(3)))
+    save_maps(tiny.maps, "case1", nothing, image, ".nii.gz", {"fit": "molli"})
+    with pytest.raises(InputError, match="case1: its maps have no voxel with PD, T1 and T2 above 0"):
+        _preprocess_maps(tiny, target)
+
+
 def test_cases_without_maps_are_left_out(tiny, target):
     for path in tiny.maps.glob("case5*"):
         path.unlink()

@@ -40,6 +40,25 @@ def test_maps_on_disk_are_resampled_and_cropped_or_padded(folder):
     assert learn[0, 0].max() == 2 and learn[0, 1].max() == 2000  # nothing mixed
 
 
+def test_voxels_without_t1_or_t2_become_air(folder):
+    """Where `fit` explains no pixel it writes 0, whose bound, 50 and 5 ms, is no tissue."""
+    times = np.full((2, 100, 300), 1000.0)
+    times[:, 40:60, 140:160] = 0
+    write(folder, "b", "T1map", times)
+    learn, _ = (training.maps for training in folder_maps(folder, 2.5))
+    hole = learn[:, :, 68:76, 64:80]
+    assert (hole[:, 0] == 0).all() and (hole[:, 1] == 1000).all() and (hole[:, 2] == 60).all()
+
+
+def test_slices_without_tissue_are_left_out(folder):
+    """An image of them has no brightness that could guide a prior."""
+    density = np.ones((2, 100, 300))
+    density[1] = 0
+    write(folder, "b", "PDmap", density)
+    learn, held_out = (training.maps for training in folder_maps(folder, 2.5))
+    assert len(learn) == 1 and len(held_out) == 2
+
+
 def _nan(folder):
     array = np.full((2, 100, 300), 1000.0)
     array[0, 0, 0] = np.nan
@@ -76,7 +95,7 @@ def _other_grid(folder):
         (_in_seconds, "a: the median T1 of its bright voxels is 1, expected 150 to"),
         (_in_seconds, "these seem to be seconds: multiply by 1000"),
         (_negative, "a: its T2 map has no value above 0"),
-        (_no_proton_density, "a: its PD map has no value above 0. Leave the case out."),
+        (_no_proton_density, "a: its maps have no voxel with PD, T1 and T2 above 0. Leave"),
         (_other_grid, "a: spacing of"),
         (lambda folder: (folder / "a_T2map.nii.gz").unlink(), "a_T2map.nii.gz is missing"),
     ],

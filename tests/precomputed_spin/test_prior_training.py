@@ -16,7 +16,7 @@ from nnunet_phys.precomputed_spin.prior_maps import TrainingMaps
 from nnunet_phys.precomputed_spin.prior_schedule import Schedule, Stage
 from nnunet_phys.precomputed_spin.prior_training import measure_denoising_error, train_prior
 from nnunet_phys.precomputed_spin.reference import reference_voxels
-from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
+from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.precomputed_spin.training_processes import ALONE, TrainingProcesses
 from nnunet_phys.spin import SpinMaps
 
@@ -73,8 +73,11 @@ def test_killed_training_resumes_with_the_same_result(small, tmp_path, monkeypat
         interrupted_after(patched, 4)
         train_prior(pool, held_out, killed, 2.5, OFTEN, init=small)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.checkpoint.pt", "whole"]
-    with pytest.raises(InputError, match=r"killed.checkpoint.pt belongs to another training"):
+    with pytest.raises(InputError, match=r"killed.checkpoint.pt belongs to another training: its seed was 0. Remove"):
         train_prior(pool, held_out, killed, 2.5, OFTEN, seed=1, init=small)
+    other = replace(small, reference=torch.full((3, 1), 2.0))
+    with pytest.raises(InputError, match="belongs to another training: its init was"):
+        train_prior(pool, held_out, killed, 2.5, OFTEN, init=other)
     train_prior(pool, held_out, killed, 2.5, OFTEN, init=small)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "whole"]
     with pytest.raises(InputError, match="killed holds a finished prior"):
@@ -267,7 +270,7 @@ def test_a_disk_that_fills_up_loses_no_training(small, tmp_path, monkeypatch):
 
 
 def test_a_broken_checkpoint_is_refused(small, tmp_path):
-    checkpoint = training_checkpoint.Checkpoint.of(tmp_path / "p", "any")
+    checkpoint = training_checkpoint.Checkpoint.of(tmp_path / "p", {})
     checkpoint.save({"unet": small.unet.state_dict()})
     whole = checkpoint.path.read_bytes()
     for broken in (b"half a file", b"", whole[: len(whole) // 2], whole[:-1]):
@@ -304,6 +307,42 @@ def test_denoising_error_is_the_variance_of_the_posterior(small):
     measured = [0, 333, 666, 999]
     torch.testing.assert_close(error[measured], expected[measured, None].expand(4, 3), rtol=0.04, atol=1e-6)
     torch.testing.assert_close(error[166], (error[0] + error[333]) / 2, rtol=0.01, atol=0)  # linear in between
+
+
+def test_the_denoising_error_of_many_slices_takes_the_memory_of_some(small, monkeypatch):
+    sizes = []
+
+    def seen(self, noisy, timestep):
+        sizes.append(len(noisy))
+        return torch.zeros_like(noisy)
+
+    monkeypatch.setattr(SpinPrior, "denoise", seen)
+    prior = replace(small, reference=torch.tensor([[0.9, 1500.0, 200.0]]).T.contiguous())
+    maps = torch.linspace(-0.9, 1, 70).view(-1, 1, 1, 1).expand(-1, 3, 16, 16)
+    error = measure_denoising_error(prior, maps, knots=2)
+    assert sizes == [32, 32, 32, 32, 6, 6]
+    torch.testing.assert_close(error, maps.square().mean().expand(1000, 3))
+
+
+def test_maps_beyond_the_scaling_are_learned_at_its_bounds(small, tmp_path, monkeypatch):
+    """As inference keeps to these bounds, a prior never meets other values again."""
+    seen = []
+
+    def stop(learner, crops, *_):
+        seen.append(crops)
+        raise Interrupted
+
+    monkeypatch.setattr(prior_training, "_learn", stop)
+
+    def with_steps():
+        maps = pool().maps.clone()
+        maps[:, 1:, :8] = torch.tensor([50.0, 5.0]).view(2, 1, 1)
+        return TrainingMaps(maps, pool().labels)
+
+    with pytest.raises(Interrupted):
+        train_prior(with_steps, held_out, tmp_path / "p", 2.5, SCHEDULE, init=small)
+    (crops,) = seen
+    assert float(crops.scaled.min()) >= LEAST and float(crops.scaled.max()) <= GREATEST
 
 
 def test_reference_voxels_come_from_all_slices_and_from_everywhere_in_them():

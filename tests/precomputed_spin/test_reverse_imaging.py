@@ -10,6 +10,7 @@ from nnunet_phys.digital_heart import LABELS, digital_heart
 from nnunet_phys.errors import InputError
 from nnunet_phys.heart_scanner import noisy_magnitude, receive_bias
 from nnunet_phys.precomputed_spin.labels import tissue_weights
+from nnunet_phys.precomputed_spin.likelihood import Likelihood
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.samplers import ProximalMean, ProximalSampler
@@ -153,6 +154,17 @@ def test_a_batch_too_large_for_the_memory_shrinks(imager, monkeypatch, caplog):
     assert "out of memory: batches of 2 slices" in caplog.text
     assert inferred.maps.shape == (5, 32, 32)
     assert imager.batch == 4  # the imager itself stays as it was
+
+
+def test_a_memory_too_small_for_one_slice_is_said(imager, monkeypatch):
+    def no_memory(self, *inputs, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 TiB")
+
+    for owner, method in ((ProximalMean, "__call__"), (Likelihood, "correct")):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, method, no_memory)
+            with pytest.raises(InputError, match=r"case: the memory of cpu is too small for one slice"):
+                list(imager([scan(np.random.default_rng(3).uniform(0, 100, (1, 32, 32)))]))
 
 
 def test_a_field_of_view_that_is_too_small_is_refused(imager):

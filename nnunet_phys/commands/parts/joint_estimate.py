@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nnunet_phys.commands.shared.map_options import usual_batch
 from nnunet_phys.precomputed_spin.map_work import MapWork, find_jobs
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.prior_files import Scaling
@@ -42,7 +43,15 @@ class JointEstimate:
         for study in studies:
             described, faults = CaseProtocols(study.images).scans(study.files)
             jobs, unfitting = find_jobs(described)
-            work = MapWork(jobs, study.images, loaded, prior, ProximalMean(), faults=(*faults, *unfitting))
+            work = MapWork(
+                jobs,
+                study.images,
+                loaded,
+                prior,
+                ProximalMean(),
+                batch=usual_batch(loaded.device),
+                faults=(*faults, *unfitting),
+            )
             work.check(jobs, study.reader)
             works.append(work)
         return cls(tuple(studies), tuple(works))

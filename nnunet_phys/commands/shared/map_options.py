@@ -14,10 +14,12 @@ from nnunet_phys.commands.shared.messages import indented
 from nnunet_phys.commands.shared.numbers import SEED, whole_number
 from nnunet_phys.commands.shared.scan_options import Inputs, find_cases, read_protocol
 from nnunet_phys.commands.shared.targets import check_file_target, check_target, named_path
-from nnunet_phys.errors import counted
+from nnunet_phys.errors import InputError, counted
 from nnunet_phys.overlap import WritingBehind
 
 if TYPE_CHECKING:
+    import torch
+
     from nnunet_phys.precomputed_spin.case_labels import CaseLabels
     from nnunet_phys.precomputed_spin.map_work import MapWork
     from nnunet_phys.precomputed_spin.prior import SpinPrior
@@ -35,7 +37,6 @@ _BATCH_OF_CPU = 4
 MOST_PARTS = 100_000
 MOST_STEPS = 1000
 """Steps of a sampler: those of the priors' noise schedule."""
-"""Flags that are printed; the records hold all of them."""
 
 
 def add_prior_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,11 +59,7 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
         help="network evaluations per slice (default 8; samples 12; dps 200)",
     )
     parser.add_argument("-seed", type=SEED, default=0)
-    parser.add_argument(
-        "-batch",
-        type=whole_number(1, MOST_SLICES),
-        help=f"slices per network call (default {_BATCH}; on a CPU {_BATCH_OF_CPU})",
-    )
+    add_batch_argument(parser)
     add_device_argument(parser)
     parser.add_argument(
         "-num_parts", type=whole_number(1, MOST_PARTS), default=1, help="split the cases into this many parts"
@@ -76,6 +73,20 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="make existing results again")
     parser.add_argument("--disable_progress_bar", action="store_true")
+
+
+def add_batch_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the number of slices that pass through the network together."""
+    parser.add_argument(
+        "-batch",
+        type=whole_number(1, MOST_SLICES),
+        help=f"slices per network call (default {_BATCH}; on a CPU {_BATCH_OF_CPU})",
+    )
+
+
+def usual_batch(device: torch.device) -> int:
+    """Slices that pass through the network together where nobody says how many."""
+    return _BATCH_OF_CPU if device.type == "cpu" else _BATCH
 
 
 def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels: CaseLabels | None = None) -> MapWork:
@@ -98,7 +109,10 @@ def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels
     prior, sampler = _load_prior(args, samples)
     cases, faults = find_cases(inputs, read_protocol(args, inputs))
     if args.cases is not None:
-        listed = set(read_case_list(args.cases, [job.case for job in cases], "-cases"))
+        try:
+            listed = set(read_case_list(args.cases, [job.case for job in cases], "-cases"))
+        except InputError as error:
+            raise InputError(*error.faults, *faults) from None  # a fault may be why a case is missing
         cases = [job for job in cases if job.case in listed]
     jobs = part.take(cases)
     if part.count > 1:
@@ -110,7 +124,7 @@ def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels
         args.prior,
         sampler,
         args.seed,
-        args.batch or (_BATCH_OF_CPU if prior.device.type == "cpu" else _BATCH),
+        args.batch or usual_batch(prior.device),
         samples,
         labels or CaseLabels(),
         tuple(faults),

@@ -60,4 +60,4 @@ def write_bytes(path: Path, content: bytes) -> None:
         with whole_file(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise InputError(f"-o {path} cannot be written ({error.strerror}). Is the disk full?") from None
+        raise InputError(f"{path} cannot be written ({error.strerror}). Is the disk full?") from None

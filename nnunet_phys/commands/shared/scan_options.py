@@ -176,6 +176,8 @@ def read_protocol(args: argparse.Namespace, inputs: Inputs) -> ScanProtocol | Ca
         except InputError as error:
             raise error.prefixed("-protocol ") from None
     protocol = ScanProtocol(with_flip_angle(descriptions, args.fa), args.ti, args.single)
+    if args.ti is not None and not any(description.needs_times for description in descriptions):
+        raise InputError(f"-ti {args.ti}: no sequence of the protocol is a MOLLI without timing. Leave -ti out.")
     if protocol.is_series and inputs.dataset is not None:
         raise InputError("A data set (-d) has one image a case and no series. `reverse` takes one with -i and -o.")
     return protocol

@@ -83,7 +83,7 @@ def check_file_target(path: Path, endings: tuple[str, ...]) -> None:
     """
     _check_place(path, endings)
     if os.path.lexists(path) and not _made_by_us(path):
-        raise InputError(f"-o {path} exists, and nnunet_phys did not make it. Choose another name, or remove it.")
+        raise InputError(f"{path} exists, and nnunet_phys did not make it. Choose another name, or remove it.")
 
 
 def check_new_file(path: Path, endings: tuple[str, ...]) -> None:
