@@ -13,7 +13,7 @@ from nnunet_phys.augmentations.contrast_draw import SMALLEST_DEVIATION
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
-from nnunet_phys.sequences.protocol_ranges import Uniform
+from nnunet_phys.sequences.protocol_ranges import Rng
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS
 
 
@@ -27,7 +27,7 @@ class ContrastFromMaps:
         recipe: name, JSON file or `ContrastRecipe`.
         spacing_mm: spacing of slices, rows and columns.
         image, maps: keys of the image, (1, slices, rows, columns), and of PD, T1 (ms) and T2 (ms), (3, slices, ...).
-        rng: source of the draws. The default, np.random, differs from worker to worker and from epoch to epoch of a
+        rng: source of the draws. None is np.random, which differs from worker to worker and from epoch to epoch of a
             torch DataLoader; a Generator would be copied into each worker and repeat itself there.
 
     Raises:
@@ -40,7 +40,7 @@ class ContrastFromMaps:
         spacing_mm: tuple[float, float, float] = (10.0, 1.5, 1.5),
         image: str = "image",
         maps: str = "maps",
-        rng: Uniform = np.random,
+        rng: Rng | None = None,
     ) -> None:
         self.recipe = recipe if isinstance(recipe, ContrastRecipe) else load_recipe(recipe)
         self.spacing_mm = spacing_mm
@@ -52,12 +52,19 @@ class ContrastFromMaps:
         """The sample with a new image, and `contrast`: the draw as plain JSON, or None if the image is kept.
 
         Raises:
-            InputError: maps of another shape, not finite, or in seconds.
+            InputError: maps of another shape than the image, not finite, or in seconds.
         """
-        draw = self.recipe.draw_sample(self.rng)
+        draw = self.recipe.draw_sample(np.random if self.rng is None else self.rng)
         changed = {**sample, "contrast": None if draw is None else draw.describe()}
         if draw is not None:
-            image = draw.scan(self._checked(sample[self.maps]), self.spacing_mm)
+            maps = self._checked(sample[self.maps])
+            replaced = sample.get(self.image)
+            if replaced is not None and tuple(replaced.shape) != (1, *maps.shape[1:]):
+                raise InputError(
+                    f"'{self.image}' has shape {tuple(replaced.shape)} where '{self.maps}' has {tuple(maps.shape)}: "
+                    "give both with slices first, what was read slices-last after permute(0, 3, 1, 2)."
+                )
+            image = draw.scan(maps, self.spacing_mm)
             deviation, mean = torch.std_mean(image, correction=0)
             changed[self.image] = ((image - mean) / deviation.clamp_min(SMALLEST_DEVIATION))[None]
         return changed

@@ -28,13 +28,13 @@ class Acquisition:
 
     Attributes:
         draw: the contrast.
-        reservoir: signed signal of the case's reservoir, (n,).
-        mean, deviation: mean and standard deviation of `reservoir`. The signal passes the spatial transform as a
+        reservoir_signal: signed signal of the case's reservoir, (n,).
+        mean, deviation: mean and standard deviation of `reservoir_signal`. The signal passes the spatial transform as a
             z-score by these, since padding is 0.
     """
 
     draw: ContrastDraw
-    reservoir: torch.Tensor
+    reservoir_signal: torch.Tensor
     mean: float
     deviation: float
 
@@ -188,12 +188,12 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     Returns:
         tensor of that shape, 0 in the padding.
     """
-    draw, of_points = acquisition.draw, acquisition.reservoir
+    draw, of_points = acquisition.draw, acquisition.reservoir_signal
     padding = image == 0
     # 1. The signed signal again, from its z-score
     signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
     # 2. Blur, cut k-space and ghosts
-    finished = draw.finish(signal)
+    finished = draw.with_image_effects(signal)
     # 3. Mean and deviation of the case's image, noise included
     reference = noise_reference(of_points)
     deviation_of_case, mean_of_case = torch.std_mean(draw.detected(of_points.clone(), reference), correction=0)

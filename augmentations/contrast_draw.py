@@ -48,6 +48,10 @@ class ContrastDraw:
         infarct, infarct_tissue: infarcts, in the region or outside, and the state of their tissue; None: no infarct.
         transmit, off_resonance, device, receive_bias: fields over the case; None: ideal.
         partial_volume, zero_filling, ghost, noise: effects on the image; None: without the effect.
+
+    Raises:
+        ValueError: the sequence makes several images; a place without the state of its tissue, or a state without its
+            place.
     """
 
     sequence: PulseSequence
@@ -65,6 +69,13 @@ class ContrastDraw:
     zero_filling: ZeroFilling | None = None
     ghost: Ghost | None = None
     noise: Noise | None = None
+
+    def __post_init__(self) -> None:
+        if self.sequence.image_count > 1:
+            raise ValueError("A draw is of one image, but its sequence makes a series: name one readout or one time")
+        for place, state in (("region", "region_tissue"), ("infarct", "infarct_tissue")):
+            if (getattr(self, place) is None) != (getattr(self, state) is None):
+                raise ValueError(f"A draw with {place} needs {state}, and vice versa")
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -88,24 +99,21 @@ class ContrastDraw:
                 faults.append(f"A draw has no part '{name}'; it has sequence, {', '.join(_PARTS)}.")
                 continue
             try:
-                part = make_sequence(values) if name == "sequence" else structure(values, _PARTS[name], name, "")
+                part = (
+                    make_sequence(values, record=True)
+                    if name == "sequence"
+                    else structure(values, _PARTS[name], name, "")
+                )
             except InputError as error:
                 faults.extend(f"Draw, {fault}" for fault in error.faults)
             else:
                 parts[name] = part
         if faults:
             raise InputError(*faults)
-        if parts["sequence"].image_count > 1:
-            raise InputError("A draw is of one image, but its sequence makes a series: name one readout or one time.")
-        for place, state in (("region", "region_tissue"), ("infarct", "infarct_tissue")):
-            if (place in parts) != (state in parts):
-                raise InputError(f"A draw with {place} needs {state}, and vice versa.")
-        return cls(**parts)
-
-    @property
-    def phase_sensitive(self) -> bool:
-        """Whether the image shows the signed signal (PSIR) instead of its magnitude."""
-        return self.sequence.phase_sensitive
+        try:
+            return cls(**parts)
+        except ValueError as error:
+            raise InputError(f"{error}.") from None
 
     @property
     def _states(self) -> list[tuple[PulseSequence, TissueState]]:
@@ -213,6 +221,17 @@ class ContrastDraw:
         Returns:
             tensor (slices, rows, columns): magnitude, or the signed signal where phase-sensitive.
         """
+        return self.detected(*self.signal(maps, spacing_mm))
+
+    def signal(self, maps: torch.Tensor, spacing_mm: tuple[float, float, float]) -> tuple[torch.Tensor, float]:
+        """What `scan` detects: the signed signal of a volume, and the signal relative to which noise is given.
+
+        Args:
+            maps, spacing_mm: as for `scan`.
+
+        Returns:
+            tensor (slices, rows, columns), and `noise_reference` of it before the effects on the image.
+        """
         shape = tuple(maps.shape[1:])
         positions = grid_positions((0, 0, 0), shape, shape, spacing_mm)
         flip_angles, tissue = self.flip_angles(positions), SpinMaps(*maps)
@@ -220,7 +239,7 @@ class ContrastDraw:
         by_state = [signals(sequence, tissue, state, flip_angle_deg=flip_angles)[0] for sequence, state in self._states]
         signal = self._received(self._mixed(by_state, positions, blood_mm), positions, spacing_mm)
         bright = noise_reference(signal)
-        return self.detected(self.finish(self.displaced(signal, positions)), bright)
+        return self.with_image_effects(self.displaced(signal, positions)), bright
 
     def detected(self, signal: torch.Tensor, bright: float) -> torch.Tensor:
         """Magnitude with noise, or if phase-sensitive the signed signal with noise.
@@ -233,10 +252,10 @@ class ContrastDraw:
             tensor of that shape.
         """
         if self.noise is not None:
-            return self.noise(signal, bright, self.phase_sensitive)
+            return self.noise(signal, bright, self.sequence.phase_sensitive)
         return image_of(self.sequence, signal)
 
-    def finish(self, signal: torch.Tensor) -> torch.Tensor:
+    def with_image_effects(self, signal: torch.Tensor) -> torch.Tensor:
         """Apply the effects on the image (blur, cut k-space, ghosts) to a signed signal (slices, rows, columns)."""
         for effect in (self.partial_volume, self.zero_filling, self.ghost):
             if effect is not None:

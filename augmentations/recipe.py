@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from nnunet_phys.augmentations.contrast_draw import EFFECTS, ContrastDraw, Effect
-from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, RegionRanges, SlowFlowRanges
+from nnunet_phys.augmentations.tissue_ranges import (
+    TISSUE_PARTS,
+    AgentRanges,
+    InfarctRanges,
+    RegionRanges,
+    SlowFlowRanges,
+)
 from nnunet_phys.quantities import Range
 from nnunet_phys.reservoir import Reservoir
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, chance, whole_number
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
-
-TISSUE_PARTS = ("contrast_agent", "slow_flow", "region", "infarct")
-"""What a sequence of a recipe may say of the state of the tissue."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class EffectRanges:
     probability: float
     ranges: Mapping[str, Range] = field(hash=False)
 
-    def draw_effect(self, rng: Uniform) -> Effect | None:
+    def draw_effect(self, rng: Rng) -> Effect | None:
         """Draw the effect, or None: numbers from their ranges, seeds from 0 to 2^31 - 1, a direction by chance."""
         if not chance(rng, self.probability):
             return None
@@ -110,11 +113,11 @@ class ContrastRecipe:
             "scanner": {e.name: {"probability": e.probability, **e.ranges} for e in self.scanner},
         }
 
-    def draw_sample(self, rng: Uniform, case: Reservoir | None = None) -> ContrastDraw | None:
+    def draw_sample(self, rng: Rng, case: Reservoir | None = None) -> ContrastDraw | None:
         """Draw a contrast, or None to keep the real image."""
         return self.draw_contrast(rng, case) if chance(rng, self.probability) else None
 
-    def draw_contrast(self, rng: Uniform, case: Reservoir | None = None) -> ContrastDraw:
+    def draw_contrast(self, rng: Rng, case: Reservoir | None = None) -> ContrastDraw:
         """Draw a contrast, whatever the probability."""
         weights = [entry.weight for entry in self.sequences]
         index = np.searchsorted(np.cumsum(weights), rng.uniform(0, sum(weights)), side="right")

@@ -26,11 +26,12 @@ import torch
 
 from nnunet_phys.augmentations.contrast_draw import EFFECTS
 from nnunet_phys.augmentations.recipe import ContrastRecipe, EffectRanges, SequenceEntry
-from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, RegionRanges, SlowFlowRanges
+from nnunet_phys.augmentations.tissue_ranges import TISSUE_PARTS
 from nnunet_phys.devices import one_thread
 from nnunet_phys.errors import InputError, did_you_mean
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.quantities import SHARE, Quantity, Range, number, quantity_of, span
+from nnunet_phys.sequences.description import REFUSALS
 from nnunet_phys.sequences.plugins import all_ranges
 from nnunet_phys.sequences.protocol_ranges import ProtocolRanges
 from nnunet_phys.tissue_state import RELAXATION_FACTOR
@@ -202,10 +203,7 @@ def _schema_of(ranges: type[ProtocolRanges]) -> type:
     ]
     common = [
         ("weight", float, field(default=1.0, metadata=number(Quantity("", 0, 1e6)))),
-        ("contrast_agent", AgentRanges | None, None),
-        ("slow_flow", SlowFlowRanges | None, None),
-        ("region", RegionRanges | None, None),
-        ("infarct", InfarctRanges | None, None),
+        *((part, ranges_of_part | None, None) for part, ranges_of_part in TISSUE_PARTS.items()),
     ]
     return make_dataclass(ranges.__name__, [("sequence", str), *protocol, *common], frozen=True)
 
@@ -213,8 +211,7 @@ def _schema_of(ranges: type[ProtocolRanges]) -> type:
 def _sequence_entry(entry: Any) -> SequenceEntry:
     ranges = all_ranges()[entry.sequence]
     values = {item.name: getattr(entry, item.name) for item in fields(ranges)}  # type: ignore[arg-type]
-    parts = entry.contrast_agent, entry.slow_flow, entry.region, entry.infarct
-    return SequenceEntry(ranges(**values), entry.weight, *parts)
+    return SequenceEntry(ranges(**values), entry.weight, **{part: getattr(entry, part) for part in TISSUE_PARTS})
 
 
 def _effect_ranges(effect: str, ranges: Any) -> EffectRanges:
@@ -245,10 +242,7 @@ def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
             replace(
                 entry,
                 weight=1.0,
-                contrast_agent=entry.contrast_agent and always(entry.contrast_agent),
-                region=entry.region and always(entry.region),
-                infarct=entry.infarct and always(entry.infarct),
-                slow_flow=entry.slow_flow and always(entry.slow_flow),
+                **{name: always(part) for name in TISSUE_PARTS if (part := getattr(entry, name)) is not None},
             ),
         ),
         scanner=tuple(always(effect) for effect in recipe.scanner),
@@ -262,7 +256,7 @@ def _trial_fault(recipe: ContrastRecipe, entry: SequenceEntry) -> str | None:
         for rng in (_Ends(_TRIAL_IMAGES), np.random.RandomState(0)):
             for _ in range(_TRIALS):
                 ideal.draw_contrast(rng)
-    except (ValueError, ArithmeticError) as error:
+    except REFUSALS as error:
         return str(error)
     return None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from nnunet_phys.augmentations.contrast_draw import EFFECTS
-from nnunet_phys.augmentations.tissue_ranges import AgentRanges, InfarctRanges, RegionRanges, SlowFlowRanges
+from nnunet_phys.augmentations.tissue_ranges import TISSUE_PARTS
 from nnunet_phys.quantities import quantity_of
 from nnunet_phys.sequences.protocol_ranges import RANGES
 
@@ -31,12 +31,7 @@ def tables() -> dict[str, str]:
     ]
     tissue = [
         _row(f"`{name}`" if first else "", field, _kind(get_type_hints(ranges)[field.name]))
-        for name, ranges in (
-            ("contrast_agent", AgentRanges),
-            ("slow_flow", SlowFlowRanges),
-            ("region", RegionRanges),
-            ("infarct", InfarctRanges),
-        )
+        for name, ranges in TISSUE_PARTS.items()
         for first, field in _with_first(fields(ranges))
     ]
     scanner = [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from nnunet_phys.augmentations.contrast_draw import ContrastDraw, noise_reference
+from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.json_files import structure
 from nnunet_phys.scanner import displace
 from nnunet_phys.spin import SpinMaps
@@ -35,11 +35,10 @@ class SyntheticImage:
         Returns:
             tensor (slices, rows, columns): magnitude, or the signed signal if phase-sensitive.
         """
-        if self.shift_mm == 0:
-            return self.draw.scan(maps.stack(), voxel_mm)
-        still = replace(self.draw, noise=None).scan(maps.stack(), voxel_mm)
-        moved = displace(still, self.shift_mm / voxel_mm[1], along_rows=True)
-        return self.draw.detected(moved, noise_reference(moved))  # noise is neither moved nor interpolated
+        signal, bright = self.draw.signal(maps.stack(), voxel_mm)
+        if self.shift_mm != 0:  # noise is neither moved nor interpolated
+            signal = displace(signal, self.shift_mm / voxel_mm[1], along_rows=True)
+        return self.draw.detected(signal, bright)
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON."""

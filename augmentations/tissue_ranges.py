@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from nnunet_phys.fields import Region, SlowFlow
 from nnunet_phys.infarct import DEPTH, INFARCTED_SHARE, WIDTH, Infarct
 from nnunet_phys.quantities import SHARE, Mistake, Quantity, Range, number, span
-from nnunet_phys.sequences.protocol_ranges import Uniform, chance, whole_number
+from nnunet_phys.sequences.protocol_ranges import Rng, chance, whole_number
 from nnunet_phys.tissue_state import RELAXATION_FACTOR, UPTAKE, ContrastAgent, TissueState
 
 DOSE = Quantity("mmol/l", 0, 50, mistakes=(Mistake(20, 1e9, "umol/l"),))
@@ -23,7 +23,7 @@ class AgentRanges:
     blood_mmol_l: Range = field(metadata=span(DOSE, "concentration in blood"))
     tissue_of_blood: Range = field(metadata=span(Quantity("", 0, 10), "concentration in tissue, relative to blood"))
 
-    def draw_agent(self, rng: Uniform) -> ContrastAgent:
+    def draw_agent(self, rng: Rng) -> ContrastAgent:
         """Draw concentrations; both are 0 if there is no agent."""
         if not chance(rng, self.probability):
             return ContrastAgent(0.0, 0.0)
@@ -45,7 +45,7 @@ class SlowFlowRanges:
     scale_mm: Range = field(metadata=SIZE)
     at_rest: Range = field(metadata=span(SHARE, "share of the blood in these regions that is at rest"))
 
-    def draw_slow_flow(self, rng: Uniform) -> SlowFlow | None:
+    def draw_slow_flow(self, rng: Rng) -> SlowFlow | None:
         """Draw the regions, or none."""
         if not chance(rng, self.probability):
             return None
@@ -75,7 +75,7 @@ class RegionRanges:
         metadata=span(Quantity("", 0, 10), "factor of the agent's concentration in blood in the regions")
     )
 
-    def draw_region(self, rng: Uniform, tissue: TissueState) -> tuple[Region, TissueState] | tuple[None, None]:
+    def draw_region(self, rng: Rng, tissue: TissueState) -> tuple[Region, TissueState] | tuple[None, None]:
         """Draw a region and the state of its tissue, or neither."""
         if not chance(rng, self.probability):
             return None, None
@@ -104,7 +104,7 @@ class InfarctRanges:
         metadata=span(UPTAKE, "uptake of contrast agent by infarcted myocardium, relative to other tissue")
     )
 
-    def draw_infarct(self, rng: Uniform, tissue: TissueState) -> tuple[Infarct, TissueState] | tuple[None, None]:
+    def draw_infarct(self, rng: Rng, tissue: TissueState) -> tuple[Infarct, TissueState] | tuple[None, None]:
         """Draw infarcts and the state of their tissue, or neither."""
         if not chance(rng, self.probability):
             return None, None
@@ -115,3 +115,12 @@ class InfarctRanges:
             muscle_t2_factor=rng.uniform(*self.t2_factor),
             muscle_uptake=rng.uniform(*self.uptake),
         )
+
+
+TISSUE_PARTS: dict[str, type] = {
+    "contrast_agent": AgentRanges,
+    "slow_flow": SlowFlowRanges,
+    "region": RegionRanges,
+    "infarct": InfarctRanges,
+}
+"""What a sequence of a recipe may say of the state of the tissue: the ranges of each part, by its name."""

@@ -32,7 +32,7 @@ from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.sequences import BSSFP
 from nnunet_phys.sequences.black_blood import BlackBloodTSE
 from nnunet_phys.spin import SpinMaps
-from nnunet_phys.tissue_kinds import FAT_T1_MS
+from nnunet_phys.tissue_kinds import FAT_MOST_T1_MS
 
 CODES = {"RV": 1, "MYO": 2, "LV": 3}
 HEALTHY, OEDEMA, SCAR = 200, 1220, 2221
@@ -82,7 +82,7 @@ def ratios_of(file: Path, prior: SpinPrior, labelled: bool) -> dict[str, tuple[f
     healthy = _core(pathology == HEALTHY)
     regions = {name: (_core(labels == code), plain) for name, code in TISSUES.items()}
     regions["oedema"] = (_core(pathology == OEDEMA), plain)
-    fat = (maps.t1.numpy() < FAT_T1_MS) & (labels == 0) & (image > np.median(image[labels > 0]))
+    fat = (maps.t1.numpy() < FAT_MOST_T1_MS) & (labels == 0) & (image > np.median(image[labels > 0]))
     regions |= {"fat": (_core(fat), plain), "fat, with STIR": (_core(fat), stir)}
     ratios = {}
     for name, (region, predicted) in regions.items():

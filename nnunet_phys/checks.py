@@ -13,17 +13,19 @@ def check_flip_angle(flip_angle_deg: NumberOrMap) -> None:
     """Refuse flip angles that are not degrees between 0 and 180.
 
     Raises:
-        ValueError: a number (or a map's maximum) not above 0 and at most 180, or below 2, which looks like radians.
-            A map may be 0 everywhere (no signal); 180 is what `effective_flip_angle` gives at the edge of a band.
+        ValueError: a number not above 0 or above 180, or below 2, which looks like radians; a map with values below 0
+            or a maximum like these. A map may be 0 (no signal); 180 is what `effective_flip_angle` gives at the edge of
+            a band.
     """
     is_map = isinstance(flip_angle_deg, torch.Tensor)
-    _, largest = _range(flip_angle_deg)
+    least, largest = _range(flip_angle_deg)
     if 0 < largest < 2:
         raise ValueError(
             f"flip_angle_deg = {largest:g} looks like radians: give degrees ({math.degrees(largest):.4g}?)"
         )
-    if not (0 < largest <= 180) and not (is_map and largest == 0):
-        raise ValueError(f"flip_angle_deg must lie between 0 and 180 degrees, got {largest:g}")
+    if not (least >= 0 and largest <= 180) or (largest == 0 and not is_map):
+        outside = largest if least >= 0 else least
+        raise ValueError(f"flip_angle_deg must lie between 0 and 180 degrees, got {outside:g}")
 
 
 def check_positive(**parameters: float) -> None:
@@ -37,15 +39,16 @@ def check_positive(**parameters: float) -> None:
             raise ValueError(f"{name} must be positive, got {value:g}")
 
 
-def check_not_negative(**parameters: float) -> None:
-    """Refuse parameters that are below 0.
+def check_not_negative(**parameters: NumberOrMap) -> None:
+    """Refuse parameters (numbers or maps) that are below 0.
 
     Raises:
         ValueError: names the first such parameter.
     """
     for name, value in parameters.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must not be negative, got {value:g}")
+        least, _ = _range(value)
+        if not least >= 0:
+            raise ValueError(f"{name} must not be negative, got {least:g}")
 
 
 def check_share(**parameters: NumberOrMap) -> None:
@@ -88,11 +91,9 @@ def check_echo(tr_ms: float, te_ms: float, r2_prime_hz: NumberOrMap) -> None:
         ValueError: TR not positive; TE negative or beyond TR; R2' negative.
     """
     check_positive(tr_ms=tr_ms)
-    check_not_negative(te_ms=te_ms)
+    check_not_negative(te_ms=te_ms, r2_prime_hz=r2_prime_hz)
     if te_ms > tr_ms:
         raise ValueError(f"te_ms = {te_ms:g} lies beyond tr_ms = {tr_ms:g}")
-    if not isinstance(r2_prime_hz, torch.Tensor):
-        check_not_negative(r2_prime_hz=r2_prime_hz)
 
 
 def check_flow(inflow_pulses: float | None, blood: NumberOrMap | None) -> None:

@@ -21,7 +21,18 @@ from torch.nn.functional import interpolate
 from nnunet_phys.quantities import SHARE, Quantity, check_bounds, number
 
 _DEVICE_RADIUS_MM = 15.0
-"""Half the size of a device, an assumption. Inside, its field is set to that at its surface."""
+"""Half the size of a device, an assumption. Inside, its field is finite, and without meaning."""
+_TRANSMIT_SCALE_MM, _OFF_RESONANCE_SCALE_MM, _REMAINDER_SCALE_MM = 80.0, 50.0, 100.0
+"""Over these lengths B1+, the off-resonance that shimming leaves, and the coils' remainder vary. Assumed."""
+_SMOOTH_SHARE = 0.35
+"""Standard deviation of the smooth part of the off-resonance, as a share of its span; the rest is a ramp. Assumed."""
+_RAMP_MM = 100.0
+"""Distance from the middle at which the ramp reaches at most half of the span along each axis."""
+_REACH = 0.6
+"""Distance at which a coil's sensitivity begins to fall, as a share of that to the middle. Assumed."""
+_BLOB_EDGE = 0.15
+"""Softness of a region's edge, in standard deviations of the noise whose greatest values the region is. Assumed."""
+
 
 Positions = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -122,7 +133,8 @@ class TransmitField:
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Factor of the flip angle, 0.3 to 1.5."""
-        return (self.mean * (1 + self.variation * smooth_noise(self.seed, positions, 80.0))).clamp_(0.3, 1.5)
+        varied = 1 + self.variation * smooth_noise(self.seed, positions, _TRANSMIT_SCALE_MM)
+        return (self.mean * varied).clamp_(0.3, 1.5)
 
 
 @dataclass(frozen=True)
@@ -146,9 +158,9 @@ class OffResonance:
         """Off-resonance in Hz."""
         slope = np.random.default_rng(self.seed).uniform(-0.5, 0.5, 3)
         slices, rows, columns = positions
-        per_mm = [float(change) / 100 for change in slope]
+        per_mm = [float(change) / _RAMP_MM for change in slope]
         ramp = slices * per_mm[0] + rows * per_mm[1] + columns * per_mm[2]
-        return (smooth_noise(self.seed, positions, 50.0) * 0.35 + ramp) * self.span_hz
+        return (smooth_noise(self.seed, positions, _OFF_RESONANCE_SCALE_MM) * _SMOOTH_SHARE + ramp) * self.span_hz
 
 
 @dataclass(frozen=True)
@@ -186,10 +198,10 @@ class ReceiveBias:
         angle = np.random.default_rng(self.seed).uniform(0, 2 * np.pi)
         _, rows, columns = positions
         squared = (rows - self.distance_mm * math.sin(angle)) ** 2 + (columns - self.distance_mm * math.cos(angle)) ** 2
-        reach = 0.6 * self.distance_mm
+        reach = _REACH * self.distance_mm
         at_middle = math.log1p((self.distance_mm / reach) ** 2)
         exponent = math.log(self.factor) / at_middle
-        remainder = smooth_noise(self.seed, positions, 100.0)
+        remainder = smooth_noise(self.seed, positions, _REMAINDER_SCALE_MM)
         profile = torch.log1p(squared / reach**2)
         return remainder.mul_(self.remainder).sub_(profile, alpha=exponent).add_(exponent * at_middle).exp_()
 
@@ -204,7 +216,8 @@ class Device:
             with which LGE is free of artefacts in over 94 % of segments (Eur Heart J Cardiovasc Imaging 19:1051, 2018).
         distance_mm: distance from the middle of the case.
         bandwidth_hz_per_pixel: read-out bandwidth, which decides how far off-resonant spins are displaced; 500-1,500
-            for cine (an assumption).
+            for cine (an assumption). Displaced spins keep their brightness: the bright rims where a scanner piles them
+            up, and the loss where it spreads them, are left out.
         seed: decides the device's place, and the direction of B0, which cannot be known from an array's axes.
     """
 
@@ -282,7 +295,7 @@ class Region:
         """Weight of the region, 0 to 1."""
         share = min(max(self.share, 1e-6), 1 - 1e-6)
         threshold = math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * share)))
-        return torch.sigmoid((smooth_noise(self.seed, positions, self.scale_mm) - threshold) / 0.15)
+        return torch.sigmoid((smooth_noise(self.seed, positions, self.scale_mm) - threshold) / _BLOB_EDGE)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,8 @@ def quantity_of(entry: Field) -> Quantity | None:
 def check_bounds(instance: Any) -> None:
     """Refuse an instance of a dataclass whose numbers are out of their quantities' bounds, or whose seed is invalid.
 
+    Numbers that look like another unit are not refused: a recipe may have drawn them.
+
     Raises:
         ValueError: names the first such field.
     """

@@ -34,7 +34,7 @@ _LARGEST_STEP = 0.5
 """Largest step of the logarithm of a nonlinear parameter, several steps of any grid used here."""
 _LEAST_WEIGHT = 1e-3
 """Of a discounted image, so that every fit stays determined."""
-BRIGHT_SHARE = 0.25
+_TISSUE_SHARE = 0.25
 """Pixels that reach this share of the 99th percentile of the brightest image show the level of noise. Assumed: tissue;
 air and lung are below."""
 _TINY = 1e-12
@@ -149,7 +149,7 @@ def noise_level(model: SeparableModel, pixels: torch.Tensor, residual: torch.Ten
     if freedom < 1:
         return 0.0
     brightest = pixels.abs().amax(0)
-    bright = brightest >= BRIGHT_SHARE * brightest.kthvalue(max(1, round(0.99 * len(brightest)))).values
+    bright = brightest >= _TISSUE_SHARE * brightest.kthvalue(max(1, round(0.99 * len(brightest)))).values
     energy = residual[:, bright].square().sum(0).median()
     return math.sqrt(float(energy) / (freedom * (1 - 2 / (9 * freedom)) ** 3))
 

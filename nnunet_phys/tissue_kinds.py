@@ -16,9 +16,11 @@ BLOOD_T1_MS, BLOOD_T2_MS = 800.0, 88.0
 (79 ms) and venous blood (110 ms), low enough for the right ventricle, whose inferred T2 is often below 100; assumed."""
 _BLOOD_T1_STEEPNESS, _BLOOD_T2_STEEPNESS = 12.0, 9.0
 """Slopes of these factors over log T1 and log T2; assumed."""
-FAT_T1_MS = 480.0
+_FAT_STEEPNESS, _MUSCLE_STEEPNESS = 12.0, 10.0
+"""Slopes of the other tissues' factors; assumed."""
+FAT_MOST_T1_MS = 480.0
 """Between fat (250-410 ms) and the shortest native T1 of other tissue (liver, 550-660 ms); assumed."""
-MUSCLE_T1_MS, MUSCLE_T2_MS = 700.0, 75.0
+MUSCLE_LEAST_T1_MS, MUSCLE_MOST_T2_MS = 700.0, 75.0
 """Least T1 and greatest T2 of tissue like myocardium, oedema (T2 up to 70 ms) included; assumed."""
 
 
@@ -59,6 +61,6 @@ class TissueKinds:
     def of(cls, maps: SpinMaps) -> TissueKinds:
         """Blood by `flowing_blood`, the others by logistic functions of log T1 and log T2; an assumption."""
         blood = flowing_blood(maps.t1, maps.t2)
-        watery = (1 - blood) * torch.sigmoid(12 * torch.log(maps.t1 / FAT_T1_MS))
-        above_t1 = torch.sigmoid(10 * torch.log(maps.t1 / MUSCLE_T1_MS))
-        return cls(blood, watery, above_t1 * torch.sigmoid(10 * torch.log(MUSCLE_T2_MS / maps.t2)))
+        watery = (1 - blood) * torch.sigmoid(_FAT_STEEPNESS * torch.log(maps.t1 / FAT_MOST_T1_MS))
+        above_t1 = torch.sigmoid(_MUSCLE_STEEPNESS * torch.log(maps.t1 / MUSCLE_LEAST_T1_MS))
+        return cls(blood, watery, above_t1 * torch.sigmoid(_MUSCLE_STEEPNESS * torch.log(MUSCLE_MOST_T2_MS / maps.t2)))

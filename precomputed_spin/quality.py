@@ -30,7 +30,7 @@ myocardium (`nnunet_phys.tissues`). Measured: 1.2-1.3 in cine of digital hearts,
 is described as 20, 2.7 if cine is described as GRE; 1.0-2.0 (1st and 99th percentile) in ACDC."""
 MOST_SPREAD = 0.25
 """A slice with a larger spread is flagged: median relative standard deviation of T1 over the samples. Assumed."""
-FAT_T1_MS, FAT_T2_MS = 800.0, 100.0
+FAT_IN_CAVITY_T1_MS, FAT_IN_CAVITY_T2_MS = 800.0, 100.0
 """A cavity with T1 and T2 below these is flagged: native blood has longer times, fat shorter ones
 (`nnunet_phys.tissues`)."""
 _FEWEST_PIXELS = 20
@@ -63,7 +63,7 @@ KINDS = {
         "give the flip angle (-fa) and the sequence (-sequence, -protocol)",
     ),
     TISSUE: FlagKind(
-        f"a cavity has T1 below {FAT_T1_MS:g} and T2 below {FAT_T2_MS:g} ms, as fat has",
+        f"a cavity has T1 below {FAT_IN_CAVITY_T1_MS:g} and T2 below {FAT_IN_CAVITY_T2_MS:g} ms, as fat has",
         "give labels (--labels), or correct them",
     ),
     SAMPLES: FlagKind(
@@ -139,7 +139,7 @@ def _tissue_flags(z: int, maps: SpinMaps, regions: dict[str, torch.Tensor]) -> l
     flags = []
     for name, mask in regions.items():
         t1, t2 = float(maps.t1[mask].median()), float(maps.t2[mask].median())
-        if name != "MYO" and t1 < FAT_T1_MS and t2 < FAT_T2_MS:
+        if name != "MYO" and t1 < FAT_IN_CAVITY_T1_MS and t2 < FAT_IN_CAVITY_T2_MS:
             flags.append(Flag(z, f"{name} has T1 {t1:.0f} and T2 {t2:.0f} ms, as fat has", TISSUE, int(mask.sum())))
     if {"MYO", "LV"} <= regions.keys():
         least, greatest = DENSITY_RATIO

@@ -14,6 +14,7 @@ from nnunet_phys.errors import InputError, counted
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 from nnunet_phys.precomputed_spin.shmolli_fit import fit_shmolli, shmolli_order
+from nnunet_phys.quantities import PREPARATION_TIME
 from nnunet_phys.relaxation_fit import RelaxationFit, fit_series, undetermined
 from nnunet_phys.relaxation_models import (
     InversionRecovery,
@@ -27,8 +28,6 @@ from nnunet_phys.sequences import MSASHA
 
 _LEAST_LONGEST_MS = 10.0
 """Times that all stay below this are in seconds: no series ends so early."""
-_LEAST_DELAY_MS = 0.5
-"""Shortest delay but none. Assumed: shorter than any spoiler gradient; a second, the longest, is above it as 1000."""
 _LONGEST_MS = 1e5
 """Longest finite time. Assumed: ten times the longest recovery that is waited for; in microseconds, times exceed it."""
 
@@ -152,10 +151,10 @@ class MSASHATimes(SeriesTimes):
         Raises:
             InputError: also a delay that is negative or in seconds.
         """
-        if not (self.delay_ms == 0 or _LEAST_DELAY_MS <= self.delay_ms <= _LONGEST_MS):
-            raise InputError(
-                f"delay_ms in {where} is {self.delay_ms:g}. Give 0, or {_LEAST_DELAY_MS:g} ms to {_LONGEST_MS:g} ms."
-            )
+        try:
+            PREPARATION_TIME.check(self.delay_ms)
+        except ValueError as error:
+            raise InputError(f"delay_ms in {where}: {error}.") from None
         super().check(count, where)
 
     def model(self, magnitude: bool, perfect: bool) -> SeparableModel:

@@ -18,6 +18,7 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import (
@@ -43,6 +44,17 @@ if TYPE_CHECKING:  # the class with which the mixin is combined
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as _Trainer
 else:
     _Trainer = object
+
+
+def _in_order(transform: BasicTransform) -> list[BasicTransform]:
+    """The transforms that a composition applies, compositions within it resolved."""
+    if not isinstance(transform, ComposeTransforms):
+        return [transform]
+    return [single for part in transform.transforms for single in _in_order(part)]
+
+
+def _is_spatial(transform: BasicTransform) -> bool:
+    return isinstance(transform.transform if isinstance(transform, RandomTransform) else transform, _SPATIAL)
 
 
 class PhysMixin(_Trainer):
@@ -73,8 +85,8 @@ class PhysMixin(_Trainer):
         training, _ = self._datasets
         masked = self.configuration_manager.use_mask_for_norm[0]
         synthesis = SynthesizeContrast(self._recipe, training.cases, masked)
-        transforms = inherited.transforms if isinstance(inherited, ComposeTransforms) else [inherited]
-        spatial = [index for index, transform in enumerate(transforms) if isinstance(transform, _SPATIAL)]
+        transforms = _in_order(inherited)
+        spatial = [index for index, transform in enumerate(transforms) if _is_spatial(transform)]
         after = spatial[-1] + 1 if spatial else 0
         return ComposeTransforms([synthesis, *transforms[:after], AcquireImage(), *transforms[after:]])
 
@@ -87,12 +99,21 @@ class PhysMixin(_Trainer):
         return recipe_in_force(self.recipe)
 
     def _keep_recipe(self) -> None:
-        """Write the recipe in force into the fold's folder, and log its name."""
+        """Write the recipe in force into the fold's folder, and log its name.
+
+        Raises:
+            InputError: a training that goes on began with another recipe.
+        """
         if self.local_rank != 0:
             return
         described = json.dumps(self._recipe.describe(), indent=1)
         path = Path(self.output_folder) / "recipe.json"
         changed = path.is_file() and path.read_text() != described
+        if changed and self.current_epoch > 0:
+            raise InputError(
+                f"{path}: this training has done {self.current_epoch} epochs with that recipe, which differs from "
+                f"{self._recipe.name}. To go on with it, set {VARIABLE} to that file; to change the recipe, remove it."
+            )
         maybe_mkdir_p(self.output_folder)
         with whole_file(path) as temporary:
             temporary.write_text(described)

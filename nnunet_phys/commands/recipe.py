@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _table(recipe: ContrastRecipe) -> str:
     """What a recipe draws: sequences, states of their tissue and scanner effects as shares of all synthetic images."""
-    from nnunet_phys.augmentations.recipe import TISSUE_PARTS
+    from nnunet_phys.augmentations.tissue_ranges import TISSUE_PARTS
 
     total = sum(entry.weight for entry in recipe.sequences)
     rows: list[tuple[str, list[float]]] = []

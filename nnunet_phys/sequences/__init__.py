@@ -2,7 +2,7 @@
 
 Times in milliseconds, angles in degrees, off-resonance in Hz. The signal keeps its sign (negative just after an
 inversion) until the scanner's noise model takes the magnitude. PD, which includes the receive factor, scales it last.
-`balanced` says whether the read-out is bSSFP, where off-resonance acts as a larger flip angle
+`balanced` says whether the read-out is bSSFP of a known TR, where off-resonance acts as a larger flip angle
 (`blocks.effective_flip_angle`).
 
 The classes imported here are those that other modules and users need by name, listed so that type checkers see them. A

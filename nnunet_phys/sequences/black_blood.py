@@ -22,7 +22,7 @@ from nnunet_phys.quantities import (
     span,
 )
 from nnunet_phys.sequences.blocks import blood_share, decay, inversion, recovery
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, chance, whole_number
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -123,7 +123,7 @@ class BlackBloodRanges(ProtocolRanges):
         default=(0.0, 0.3), metadata=span(SHARE, "share of its signal that blood keeps after double inversion")
     )
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BlackBloodTSE:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BlackBloodTSE:
         """See `ProtocolRanges`."""
         te_ms = rng.uniform(*self.te_ms)
         echo_spacing_ms = rng.uniform(*self.echo_spacing_ms)

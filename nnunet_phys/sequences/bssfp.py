@@ -17,7 +17,7 @@ from nnunet_phys.sequences.blocks import (
     effective_flip_angle,
     sine_cosine,
 )
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, log_uniform
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, log_uniform
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -131,7 +131,7 @@ class BSSFPRanges(ProtocolRanges):
         metadata=span(PULSES_SEEN, "pulses that blood sees on its way through the slice, log-uniform; null: at rest"),
     )
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BSSFP:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> BSSFP:
         """See `ProtocolRanges`."""
         return BSSFP(
             flip_angle_deg=rng.uniform(*self.flip_angle_deg),

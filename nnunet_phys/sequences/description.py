@@ -23,16 +23,19 @@ TYPICAL: dict[str, dict[str, float]] = {
 }
 """Default parameters of a sequence that a command or file names, where they differ from its class's defaults."""
 
+REFUSALS = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError)
+"""What a sequence, a user's own included, raises for values that do not fit."""
 _MOLLI_TIMES = "inversion_times_ms"
 _IMPLIED_BY_TIMES = ("first_inversion_times_ms", "rr_intervals_ms")
 
 
-def make_sequence(description: Mapping[str, Any]) -> PulseSequence:
+def make_sequence(description: Mapping[str, Any], record: bool = False) -> PulseSequence:
     """The sequence that a description names.
 
     Args:
         description: `sequence` (a key of `all_sequences`) and any of its attributes; lists become tuples. For molli,
             `inversion_times_ms` of all images in acquisition order may replace scheme and timing.
+        record: it is a record of a sequence that was in use, so no value is in another unit.
 
     Raises:
         InputError: an unknown name (the nearest known one is suggested), or values that the sequence refuses, one line
@@ -43,13 +46,13 @@ def make_sequence(description: Mapping[str, Any]) -> PulseSequence:
         suggestion = did_you_mean(str(name), known)
         raise InputError(f"No sequence '{name}'{suggestion}. There are: {', '.join(sorted(known))}.")
     kind = known[name]
-    values = _parameters(kind, {key: value for key, value in description.items() if key != "sequence"})
+    values = _parameters(kind, {key: value for key, value in description.items() if key != "sequence"}, record)
     times = values.pop(_MOLLI_TIMES, None)
     try:
         sequence = kind(**values) if times is None else MOLLI.from_inversion_times(times, **values)
         voxel = torch.ones(1)
         sequence(SpinMaps(voxel, 1000 * voxel, 50 * voxel))
-    except (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError) as error:
+    except REFUSALS as error:
         raise InputError(f"Sequence {name}: {error}.") from None
     return sequence
 
@@ -59,7 +62,7 @@ def describe_sequence(sequence: PulseSequence) -> dict[str, Any]:
     return {"sequence": sequence.name, **asdict(sequence)}  # type: ignore[call-overload]
 
 
-def _parameters(kind: type[PulseSequence], described: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(kind: type[PulseSequence], described: Mapping[str, Any], record: bool) -> dict[str, Any]:
     """Attributes of a sequence, converted to the types of its fields; typical values where the description has none.
 
     Raises:
@@ -75,7 +78,6 @@ def _parameters(kind: type[PulseSequence], described: Mapping[str, Any]) -> dict
         ]
     quantities = {field.name: quantity_of(field) for field in fields(kind)}  # type: ignore[arg-type]
     quantities[_MOLLI_TIMES] = RECOVERY_TIME
-    is_record = set(quantities) - {_MOLLI_TIMES} <= set(described)  # its values were in use: none is in another unit
     values: dict[str, Any] = dict(TYPICAL.get(kind.name, {}))
     for name, value in described.items():
         if name not in types:
@@ -88,7 +90,7 @@ def _parameters(kind: type[PulseSequence], described: Mapping[str, Any]) -> dict
             listed = [value] if is_list and isinstance(value, int | float) else value
             values[name] = structure(listed, types[name], f"Sequence {kind.name}, {name}", "")
             quantity = quantities.get(name)
-            if quantity is not None and not is_record and values[name] is not None:
+            if quantity is not None and not record and values[name] is not None:
                 numbers = values[name] if is_list else (values[name],)
                 quantity.check(max(numbers, default=0.0))
         except InputError as error:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from nnunet_phys.quantities import ECHO_TIME, FLIP_ANGLE, REPETITION_TIME, SHARE, Range, number, span
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.sequences.spoiled_gre import SpoiledGRE
 from nnunet_phys.spin import NumberOrMap, SpinMaps
@@ -64,7 +64,7 @@ class ErnstRanges(ProtocolRanges):
     te_of_tr: Range = field(default=(0.1, 0.8), metadata=span(SHARE, "echo time as a share of TR"))
     least_te_ms: float = field(default=5.0, metadata=number(ECHO_TIME, "shortest echo time"))
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> Ernst:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> Ernst:
         """See `ProtocolRanges`."""
         tr_ms = rng.uniform(*self.tr_ms)
         return Ernst(

@@ -41,7 +41,7 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, chance, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence, PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -73,12 +73,12 @@ class InversionRecovery(PulseSequence):
         check_positive(tr_ms=self.tr_ms, rr_ms=self.rr_ms, beats=self.beats)
         check_centre(self.pulses, self.centre_pulse)
         check_efficiency(inversion_efficiency=self.inversion_efficiency)
-        if not self._delay_ms >= 0:
+        if not self.inversion_time_ms >= self.earliest_ms:
             raise ValueError(
                 f"inversion_time_ms = {self.inversion_time_ms:g} is too early: from the start of the read-out to "
-                f"centre_pulse it takes {self._to_centre_ms:g} ms"
+                f"centre_pulse it takes {self.earliest_ms:g} ms"
             )
-        if not self._delay_ms <= self._free_ms:
+        if not self.inversion_time_ms <= self.latest_ms:
             raise ValueError(
                 f"inversion_time_ms = {self.inversion_time_ms:g} is too late: the read-out ends after "
                 f"{self.beats} beats of rr_ms = {self.rr_ms:g}"
@@ -89,14 +89,19 @@ class InversionRecovery(PulseSequence):
         raise NotImplementedError
 
     @property
-    def _to_centre_ms(self) -> float:
-        """From the start of the train to the echo at the centre of k-space."""
+    def earliest_ms(self) -> float:
+        """The earliest inversion time: from the start of the train to the echo at the centre of k-space."""
         raise NotImplementedError
 
     @property
     def _delay_ms(self) -> float:
         """From the inversion to the start of the train."""
-        return self.inversion_time_ms - self._to_centre_ms
+        return self.inversion_time_ms - self.earliest_ms
+
+    @property
+    def latest_ms(self) -> float:
+        """The latest inversion time, with which the train ends just before the next inversion."""
+        return self.earliest_ms + self._free_ms
 
     @property
     def _free_ms(self) -> float:
@@ -131,7 +136,7 @@ class InversionRecovery(PulseSequence):
                 f"no inversion time nulls T1 = {t1_ms:g}, T2 = {t2_ms:g} ms: the read-out would start {delay:.0f} ms "
                 f"after the inversion, in a cycle that leaves it 0 to {self._free_ms:g} ms"
             )
-        return delay + self._to_centre_ms
+        return delay + self.earliest_ms
 
     def at_null(self, tissue: TissueState, t1_ms: float, t2_ms: float) -> Self:
         """This sequence with the inversion time at which a tissue is black, `null_inversion_time_ms`.
@@ -189,7 +194,7 @@ class InversionRecoveryGRE(InversionRecovery):
         return self.te_ms
 
     @property
-    def _to_centre_ms(self) -> float:
+    def earliest_ms(self) -> float:
         return self.centre_pulse * self.tr_ms + self.te_ms
 
     def _train(self, r1: torch.Tensor, r2: torch.Tensor) -> tuple[Affine, Affine]:
@@ -217,7 +222,7 @@ class InversionRecoveryBSSFP(InversionRecovery, BalancedSequence):
     centre_pulse: int = 20
 
     @property
-    def _to_centre_ms(self) -> float:
+    def earliest_ms(self) -> float:
         return (self.centre_pulse + 1) * self.tr_ms
 
     def _train(self, r1: torch.Tensor, r2: torch.Tensor) -> tuple[Affine, Affine]:
@@ -252,9 +257,7 @@ class InversionRecoveryRanges(ProtocolRanges):
         default=(0.88, 1.0), metadata=span(EFFICIENCY, "efficiency of the inversion; 1 is perfect")
     )
 
-    def draw_sequence(
-        self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS
-    ) -> InversionRecovery:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> InversionRecovery:
         """See `ProtocolRanges`."""
         untimed = self._untimed(rng)
         t1_ms, t2_ms = rng.uniform(*self.nulled_t1_ms), rng.uniform(*self.nulled_t2_ms)
@@ -262,16 +265,14 @@ class InversionRecoveryRanges(ProtocolRanges):
             null_ms = untimed.at_null(tissue, t1_ms, t2_ms).inversion_time_ms
         except ValueError:  # with so much contrast agent, the null comes before the train can start
             null_ms = 0.0
-        earliest = (untimed.centre_pulse + 1) * untimed.tr_ms
-        latest = untimed.beats * untimed.rr_ms - (untimed.pulses + 1) * untimed.tr_ms
         chosen_ms = null_ms * rng.uniform(*self.of_null)
-        return replace(untimed, inversion_time_ms=min(max(chosen_ms, earliest), latest))
+        return replace(untimed, inversion_time_ms=min(max(chosen_ms, untimed.earliest_ms), untimed.latest_ms))
 
-    def _untimed(self, rng: Uniform) -> InversionRecovery:
+    def _untimed(self, rng: Rng) -> InversionRecovery:
         """The protocol with any inversion time that fits."""
         return self.sequence(**self._protocol(rng))
 
-    def _protocol(self, rng: Uniform) -> dict[str, Any]:
+    def _protocol(self, rng: Rng) -> dict[str, Any]:
         """Its parameters, by name."""
         pulses = whole_number(rng, *self.pulses)
         beats = whole_number(rng, *self.beats)
@@ -298,7 +299,7 @@ class InversionRecoveryGRERanges(InversionRecoveryRanges):
     te_ms: Range = field(default=(1.5, 4.0), metadata=span(ECHO_TIME, "echo time"))
     r2_prime_hz: Range = field(default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2"))
 
-    def _protocol(self, rng: Uniform) -> dict[str, Any]:
+    def _protocol(self, rng: Rng) -> dict[str, Any]:
         protocol = super()._protocol(rng)
         return {**protocol, "te_ms": rng.uniform(*self.te_ms), "r2_prime_hz": rng.uniform(*self.r2_prime_hz)}
 

@@ -13,7 +13,7 @@ from nnunet_phys.sequences.blocks import (
     bssfp_approach,
     decay,
 )
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -42,12 +42,11 @@ class LookLocker(PulseSequence):
     name: ClassVar[str] = "looklocker"
 
     flip_angle_deg: NumberOrMap = field(default=35.0, metadata=number(FLIP_ANGLE))
-    time_ms: NumberOrMap = 1000.0
+    time_ms: NumberOrMap = field(default=1000.0, metadata=number(RECOVERY_TIME))
 
     def __post_init__(self) -> None:
         check_flip_angle(self.flip_angle_deg)
-        if not isinstance(self.time_ms, torch.Tensor):
-            check_not_negative(time_ms=self.time_ms)
+        check_not_negative(time_ms=self.time_ms)
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signed signal of the maps' shape: -PD sin(a/2) at t = 0, S_ss in the end."""
@@ -67,7 +66,7 @@ class LookLockerRanges(ProtocolRanges):
         default=1.5, metadata=number(RATIO, "longest time after the inversion, as a multiple of the case's longest T1")
     )
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> LookLocker:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> LookLocker:
         """See `ProtocolRanges`."""
         latest = max(self.earliest_ms, self.latest_of_t1 * longest_t1_ms)
         return LookLocker(

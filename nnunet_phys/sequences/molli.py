@@ -32,7 +32,7 @@ from nnunet_phys.sequences.blocks import (
     recovery,
     single_shot_bssfp,
 )
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, whole_number
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -307,12 +307,12 @@ class MOLLIRanges(ProtocolRanges):
         default=(0.88, 1.0), metadata=span(EFFICIENCY, "efficiency of the inversion; 1 is perfect")
     )
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MOLLI:
         """See `ProtocolRanges`."""
         series = self.draw_series(rng)
         return replace(series, readout=whole_number(rng, 0, series.image_count - 1))
 
-    def draw_series(self, rng: Uniform) -> MOLLI:
+    def draw_series(self, rng: Rng) -> MOLLI:
         """All readouts of one protocol."""
         scheme = self.schemes[whole_number(rng, 0, len(self.schemes) - 1)]
         sets, _ = parse_scheme(scheme)

@@ -11,7 +11,7 @@ import torch
 from nnunet_phys.checks import check_not_negative
 from nnunet_phys.quantities import PREPARATION_TIME, RECOVERY_TIME, SATURATION_TIME, SHARE, Range, number, span
 from nnunet_phys.sequences.blocks import decay, recovery, saturation, t2_preparation
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, log_uniform
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, chance, log_uniform
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -28,7 +28,7 @@ class MSASHA(PulseSequence):
     refutes. The read-out is assumed to scale all tissues alike; `SASHA` has a bSSFP read-out.
 
     Attributes:
-        ts_ms: TS, from saturation to T2 preparation; None or infinity: no saturation (the anchor image).
+        ts_ms: TS, from saturation to T2 preparation; None: no saturation (the anchor image), as infinity becomes.
         t2_prep_ms: TEp, the echo time of the T2 preparation; 0: none.
         delay_ms: TD, from T2 preparation to the centre of k-space.
 
@@ -40,18 +40,20 @@ class MSASHA(PulseSequence):
 
     ts_ms: float | None = field(default=600.0, metadata=number(RECOVERY_TIME))
     t2_prep_ms: float = field(default=0.0, metadata=number(PREPARATION_TIME))
-    delay_ms: float = 10.0
+    delay_ms: float = field(default=10.0, metadata=number(PREPARATION_TIME))
 
     def __post_init__(self) -> None:
         check_not_negative(t2_prep_ms=self.t2_prep_ms, delay_ms=self.delay_ms)
         if self.ts_ms is not None:
             check_not_negative(ts_ms=self.ts_ms)
+            if math.isinf(self.ts_ms):
+                object.__setattr__(self, "ts_ms", None)
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal of the maps' shape, never negative."""
         r1 = 1 / maps.t1
         mz = torch.ones_like(r1)
-        if self.ts_ms is not None and not math.isinf(self.ts_ms):
+        if self.ts_ms is not None:
             mz = recovery(saturation(mz), decay(r1, self.ts_ms))
         if self.t2_prep_ms > 0:
             mz = t2_preparation(mz, 1 / maps.t2, self.t2_prep_ms)
@@ -74,7 +76,7 @@ class MSASHARanges(ProtocolRanges):
         default=(5.0, 80.0), metadata=span(PREPARATION_TIME, "from the T2 preparation to the centre of k-space")
     )
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MSASHA:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MSASHA:
         """See `ProtocolRanges`."""
         ts_ms = None if chance(rng, self.anchor) else log_uniform(rng, self.ts_ms)
         prepared = ts_ms is not None and chance(rng, self.prepared)

@@ -10,7 +10,7 @@ import torch
 from nnunet_phys.checks import check_echo, check_flip_angle
 from nnunet_phys.quantities import DEPHASING_RATE, ECHO_TIME, FLIP_ANGLE, REPETITION_TIME, Range, number, span
 from nnunet_phys.sequences.blocks import spoiled_gre_train, t2_star_decay
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng
 from nnunet_phys.sequences.pulse_sequence import TimeSeries
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -76,7 +76,7 @@ class MultiEchoGRERanges(ProtocolRanges):
         default=(5.0, 100.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2; about 80 where iron shortens T2* to 10 ms")
     )
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MultiEchoGRE:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> MultiEchoGRE:
         """See `ProtocolRanges`."""
         return MultiEchoGRE(
             te_ms=(rng.uniform(*self.te_ms),),

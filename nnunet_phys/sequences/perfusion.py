@@ -38,7 +38,7 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, whole_number
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, whole_number
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -142,7 +142,7 @@ class SaturationRecoveryGRERanges(ProtocolRanges):
     r2_prime_hz: Range = field(default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2"))
 
     def draw_sequence(
-        self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS
+        self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS
     ) -> SaturationRecoveryGRE:
         """See `ProtocolRanges`."""
         tr_ms = rng.uniform(*self.tr_ms)

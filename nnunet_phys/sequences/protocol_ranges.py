@@ -22,7 +22,7 @@ LONGEST_T1_MS = 1550.0
 """Longest T1 that is assumed for an unknown case: that of blood at 1.5 T (`tissues`)."""
 
 
-class Uniform(typing.Protocol):
+class Rng(typing.Protocol):
     """A source of random numbers: np.random, a RandomState or a Generator."""
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float: ...
@@ -43,7 +43,7 @@ class ProtocolRanges(ABC):
             register(RANGES, cls.sequence.name, cls)
 
     @abstractmethod
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> PulseSequence:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> PulseSequence:
         """Draw a sequence that makes one image.
 
         Args:
@@ -56,16 +56,16 @@ class ProtocolRanges(ABC):
         """
 
 
-def whole_number(rng: Uniform, lowest: int, highest: int) -> int:
-    """Uniform whole number, both ends included. The methods of np.random and Generator for this differ in name."""
+def whole_number(rng: Rng, lowest: int, highest: int) -> int:
+    """Rng whole number, both ends included. The methods of np.random and Generator for this differ in name."""
     return min(int(rng.uniform(lowest, highest + 1)), highest)
 
 
-def log_uniform(rng: Uniform, ends: Range) -> float:
+def log_uniform(rng: Rng, ends: Range) -> float:
     """Number whose logarithm is uniform."""
     return math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1])))
 
 
-def chance(rng: Uniform, probability: float) -> bool:
+def chance(rng: Rng, probability: float) -> bool:
     """True with this probability."""
     return bool(rng.uniform() < probability)

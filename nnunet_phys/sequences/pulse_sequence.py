@@ -42,7 +42,8 @@ class PulseSequence(ABC):
 
     Attributes:
         name: short name.
-        balanced: the read-out is bSSFP, where off-resonance acts as a larger flip angle.
+        balanced: the read-out is bSSFP of a known TR, where off-resonance acts as a larger flip angle; so not that of
+            `LookLocker`.
         flip_angle_deg: flip angle of the read-out, degrees, a number or a map; None where the sequence has none.
         blood: share of flowing blood in each voxel, 0 to 1, for sequences that depend on flow; None: by T1 and T2.
         phase_sensitive: its images show the signed signal; otherwise, the magnitude.

@@ -39,7 +39,7 @@ from nnunet_phys.sequences.blocks import (
 from nnunet_phys.sequences.protocol_ranges import (
     LONGEST_T1_MS,
     ProtocolRanges,
-    Uniform,
+    Rng,
     chance,
     log_uniform,
     whole_number,
@@ -58,8 +58,8 @@ class SASHA(BalancedSequence):
 
     Attributes:
         ts_ms: TS, from the saturation to the T2 preparation, or without that to the start of the shot (a convention;
-            the shot reaches the centre of k-space t2_prep_ms + (centre_pulse + 1) TR later). None or infinity: no
-            saturation (the anchor image, fully recovered).
+            the shot reaches the centre of k-space t2_prep_ms + (centre_pulse + 1) TR later). None: no
+            saturation (the anchor image, fully recovered), as infinity becomes.
         t2_prep_ms: echo time of the T2 preparation, right before the shot; 0: none.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms: echo spacing.
@@ -88,6 +88,8 @@ class SASHA(BalancedSequence):
         check_not_negative(t2_prep_ms=self.t2_prep_ms)
         if self.ts_ms is not None:
             check_not_negative(ts_ms=self.ts_ms)
+            if math.isinf(self.ts_ms):
+                object.__setattr__(self, "ts_ms", None)
         check_centre(self.pulses, self.centre_pulse)
         check_efficiency(saturation_efficiency=self.saturation_efficiency)
 
@@ -95,7 +97,7 @@ class SASHA(BalancedSequence):
         """Signal of the maps' shape, never negative."""
         r1, r2 = 1 / maps.t1, 1 / maps.t2
         mz: NumberOrMap = 1.0
-        if self.ts_ms is not None and not math.isinf(self.ts_ms):
+        if self.ts_ms is not None:
             mz = recovery(saturation(mz, self.saturation_efficiency), decay(r1, self.ts_ms))
         if self.t2_prep_ms > 0:
             mz = t2_preparation(mz, r2, self.t2_prep_ms)
@@ -120,7 +122,7 @@ class SASHARanges(ProtocolRanges):
     pulses: Whole = field(default=(45, 75), metadata=span(COUNT, "pulses of the shot"))
     centre_pulse: Whole = field(default=(10, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SASHA:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SASHA:
         """See `ProtocolRanges`."""
         ts_ms = None if chance(rng, self.anchor) else log_uniform(rng, self.ts_ms)
         prepared = ts_ms is not None and chance(rng, self.prepared)

@@ -25,7 +25,7 @@ from nnunet_phys.sequences.blocks import (
     spoiled_gre_train,
     t2_star_decay,
 )
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, log_uniform
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, log_uniform
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -115,7 +115,7 @@ class SpoiledGRERanges(ProtocolRanges):
         default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2: 11 in myocardium at 1.5 T, 18 at 3 T")
     )
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SpoiledGRE:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> SpoiledGRE:
         """See `ProtocolRanges`."""
         tr_ms = rng.uniform(*self.tr_ms)
         return SpoiledGRE(

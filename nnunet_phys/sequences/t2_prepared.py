@@ -33,7 +33,7 @@ from nnunet_phys.sequences.blocks import (
     t2_preparation,
     t2_star_decay,
 )
-from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Uniform, chance, whole_number
+from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, chance, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence, TimeSeries
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 from nnunet_phys.tissue_state import TissueState
@@ -156,7 +156,7 @@ class T2PreparedBSSFPRanges(ProtocolRanges):
     pulses: Whole = field(default=(45, 75), metadata=span(COUNT, "pulses of the shot"))
     centre_pulse: Whole = field(default=(10, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> T2PreparedBSSFP:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> T2PreparedBSSFP:
         """See `ProtocolRanges`."""
         return T2PreparedBSSFP(
             t2_prep_ms=(0.0 if chance(rng, self.unprepared) else rng.uniform(*self.t2_prep_ms),),
@@ -183,7 +183,7 @@ class T2PreparedGRERanges(ProtocolRanges):
     centre_pulse: Whole = field(default=(0, 30), metadata=span(COUNT, "the pulse at the centre of k-space, from 0"))
     r2_prime_hz: Range = field(default=(5.0, 40.0), metadata=span(DEPHASING_RATE, "1/T2* - 1/T2"))
 
-    def draw_sequence(self, rng: Uniform, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> T2PreparedGRE:
+    def draw_sequence(self, rng: Rng, tissue: TissueState, longest_t1_ms: float = LONGEST_T1_MS) -> T2PreparedGRE:
         """See `ProtocolRanges`."""
         return T2PreparedGRE(
             t2_prep_ms=(0.0 if chance(rng, self.unprepared) else rng.uniform(*self.t2_prep_ms),),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -63,6 +65,18 @@ def test_workers_and_epochs_differ():
 def test_maps_that_are_none(maps, message):
     with pytest.raises(InputError, match=message):
         ContrastFromMaps(ALWAYS)({"image": None, "maps": maps})
+
+
+def test_an_image_in_another_order_of_the_axes_is_refused():
+    """MONAI and TorchIO read slices last."""
+    maps = torch.tensor([0.8, 1000.0, 50.0])[:, None, None, None].expand(3, 8, 24, 26)
+    with pytest.raises(InputError, match=r"'image' has shape \(1, 24, 26, 8\) where 'maps' has \(3, 8, 24, 26\)"):
+        ContrastFromMaps(ALWAYS)({"image": torch.zeros(1, 24, 26, 8), "maps": maps})
+
+
+def test_it_goes_to_spawned_workers_and_into_copies():
+    for transform in (pickle.loads(pickle.dumps(ContrastFromMaps(ALWAYS))), deepcopy(ContrastFromMaps(ALWAYS))):
+        assert transform(Hearts(lambda sample: sample)[0])["image"].shape == (1, 3, 24, 26)
 
 
 def test_a_background_of_zeros_makes_no_image_of_nan():

@@ -17,12 +17,13 @@ from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import SHIPPED, load_recipe, read_recipe, recipe_in_force
 from nnunet_phys.errors import InputError
-from nnunet_phys.fields import grid_positions
+from nnunet_phys.fields import Region, grid_positions
 from nnunet_phys.reservoir import Reservoir
-from nnunet_phys.sequences import MOLLI, InversionRecoveryGRE, LookLocker, SpoiledGRE
+from nnunet_phys.sequences import BSSFP, MOLLI, InversionRecoveryGRE, LookLocker, SpoiledGRE
 from nnunet_phys.sequences.ernst import Ernst
 from nnunet_phys.sequences.protocol_ranges import RANGES
 from nnunet_phys.spin import SpinMaps
+from nnunet_phys.tissue_state import TissueState
 
 SHIPPED_NAMES = ("3t", "default", "gre", "lge", "molli", "paper")
 GENERATORS = [np.random, np.random.RandomState(0), np.random.default_rng(0)]
@@ -149,6 +150,32 @@ def test_slow_flow_is_refused_where_flow_does_nothing():
     flow = {"probability": 0.5, "share": [0.2, 0.4], "scale_mm": [10, 20], "at_rest": [0.5, 1.0]}
     (line,) = refused({**description("molli"), "sequences": [{"sequence": "molli", "slow_flow": flow}]})
     assert "sequences[0] (molli): it does not depend on the flow of blood: remove slow_flow" in line
+
+
+@pytest.mark.parametrize("name", ["molli", "gre", "lge"])
+def test_a_recipe_of_one_sequence_is_a_part_of_the_default(name):
+    """But for weights, and for the device of GRE, which is why that recipe exists."""
+    default, part = load_recipe("default"), load_recipe(name)
+    by_name = {entry.name: entry for entry in default.sequences}
+    for entry in part.sequences:
+        assert replace(entry, weight=by_name[entry.name].weight) == by_name[entry.name]
+    assert {effect for effect in part.scanner if effect not in default.scanner} == {
+        effect for effect in part.scanner if name == "gre" and effect.name == "device"
+    }
+    assert (part.t1_factor, part.t2_factor) == (default.t1_factor, default.t2_factor)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"sequence": MOLLI()}, "a draw is of one image"),
+        ({"sequence": BSSFP(), "region": Region(0.2, 20.0, 0)}, "a draw with region needs region_tissue"),
+        ({"sequence": BSSFP(), "infarct_tissue": TissueState()}, "a draw with infarct needs infarct_tissue"),
+    ],
+)
+def test_draws_that_contradict_themselves_are_refused(parts, message):
+    with pytest.raises(ValueError, match=f"(?i){message}"):
+        ContrastDraw(**parts)
 
 
 def test_share_of_synthesis():

@@ -236,10 +236,13 @@ def test_faulty_times_are_refused(t2prep, tmp_path, refused, fault):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("delay_ms", [-50, 0.01])
-def test_an_impossible_delay_is_refused(msasha, tmp_path, refused, delay_ms):
+@pytest.mark.parametrize(
+    ("delay_ms", "message"),
+    [(-50, "-50.0 must lie between 0 and 10000 ms"), (0.01, "0.01 looks like seconds: give ms")],
+)
+def test_an_impossible_delay_is_refused(msasha, tmp_path, refused, delay_ms, message):
     (msasha / "heart.json").write_text(json.dumps({**MSASHA_TIMES, "delay_ms": delay_ms}))
-    refused(_fit(msasha, tmp_path / "out", "msasha"), f"is {delay_ms:g}. Give 0, or 0.5 ms to 100000 ms.")
+    refused(_fit(msasha, tmp_path / "out", "msasha"), "heart: delay_ms in ", message)
 
 
 def test_missing_times_and_images_are_refused(t2prep, tmp_path, refused):

@@ -19,7 +19,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 from nnunetv2.run.run_training import run_training
@@ -139,6 +141,39 @@ def test_the_recipe_in_force_is_kept_and_named(ready, monkeypatch):
     mine.write_text(json.dumps({**load_recipe("molli").describe(), "probability": 25}))
     with pytest.raises(InputError, match=r"probability: 25.0 must lie between 0 and 1"):
         make(ready, nnUNetTrainerPhys).get_dataloaders()
+
+
+def test_a_training_that_goes_on_keeps_its_recipe(ready, monkeypatch):
+    trainer = make(ready, nnUNetTrainerPhys)
+    trainer.get_dataloaders()
+    kept = Path(trainer.output_folder) / "recipe.json"
+    before = kept.read_text()
+    for variable, refused in (("molli", True), ("default", False), (str(kept), False)):
+        monkeypatch.setenv("nnUNet_phys_recipe", variable)
+        trainer = make(ready, nnUNetTrainerPhys)
+        trainer.current_epoch = 3  # as nnU-Net sets it from a checkpoint
+        if refused:
+            with pytest.raises(InputError, match=r"recipe.json: this training has done 3 epochs with that recipe"):
+                trainer.get_dataloaders()
+        else:
+            trainer.get_dataloaders()
+        assert kept.read_text() == before
+
+
+def test_images_are_acquired_after_a_spatial_transform_wherever_it_stands(ready):
+    """The natural way to add a transform nests the parent's; a transform may also be applied by chance."""
+
+    class Nested(nnUNetTrainer):
+        @staticmethod
+        def get_training_transforms(*args, **kwargs):
+            inherited = nnUNetTrainer.get_training_transforms(*args, **kwargs)
+            first, *others = inherited.transforms
+            return ComposeTransforms([ComposeTransforms([RandomTransform(first, 1.0)]), ComposeTransforms(others)])
+
+    trainer = make(ready, type("Mine", (PhysMixin, Nested), {}))
+    training, _ = trainer.get_dataloaders()
+    kinds = [type(transform) for transform in training.data_loader.transforms.transforms]
+    assert kinds[:3] == [SynthesizeContrast, RandomTransform, AcquireImage]
 
 
 def test_a_variant_without_augmentation(ready):

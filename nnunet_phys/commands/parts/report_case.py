@@ -162,7 +162,7 @@ def _draw(
     if beyond or not job.record.sequences:
         what = f"flags slice {beyond[0]} of {len(image)}" if beyond else "names no sequence"
         raise InputError(f"{job.case}: its record {what}. Make its maps again.")
-    sequence = make_sequence(dict(job.record.sequences[0]))
+    sequence = make_sequence(dict(job.record.sequences[0]), record=True)
     colours = colours_of((*job.codes, FOUND_BLOOD))
     drawn, window = {}, view.window
     for z in slices:

@@ -26,7 +26,7 @@ MOST_DRAWS = 1000
 """Draws of a recipe per case. Assumed: more images than a network needs of one heart."""
 MOST_BREATHING_MM = 100.0
 """Displacement. Assumed: several times as far as breathing moves a heart."""
-MUSCLE_T1_MS, MUSCLE_T2_MS = 1000.0, 50.0
+NULLED_T1_MS, NULLED_T2_MS = 1000.0, 50.0
 """T1 and T2, before contrast agent, of the myocardium that --null makes black. Assumed: about those at 1.5 T."""
 
 _PARAMETERS = {
@@ -244,7 +244,7 @@ def _nulled(sequence: PulseSequence, agent: ContrastAgent) -> PulseSequence:
 
     assert isinstance(sequence, InversionRecovery), "checked with the options"
     try:
-        return sequence.at_null(TissueState(agent=agent), MUSCLE_T1_MS, MUSCLE_T2_MS)
+        return sequence.at_null(TissueState(agent=agent), NULLED_T1_MS, NULLED_T2_MS)
     except ValueError as error:
         raise InputError(f"--null: {error}.") from None
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
-from nnunet_phys.commands.shared.contrast_options import MUSCLE_T1_MS, MUSCLE_T2_MS
+from nnunet_phys.commands.shared.contrast_options import NULLED_T1_MS, NULLED_T2_MS
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, TransmitField
 from nnunet_phys.infarct import Infarct
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
@@ -79,7 +79,7 @@ def muscle_t1_t2(maps: SpinMaps, pixel_mm: tuple[float, float]) -> tuple[float, 
     solid = maps.pd > 0.4 * torch.quantile(maps.pd, 0.95)  # not lung, whose T1 and T2 are uncertain
     muscle = near & solid & (maps.t1 > 850) & (maps.t1 < 1400) & (maps.t2 > 35) & (maps.t2 < 70)
     if muscle.sum() < 20:
-        return MUSCLE_T1_MS, MUSCLE_T2_MS
+        return NULLED_T1_MS, NULLED_T2_MS
     return float(maps.t1[muscle].median()), float(maps.t2[muscle].median())
 
 

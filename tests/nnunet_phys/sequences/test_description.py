@@ -1,6 +1,7 @@
 """Sequences as text: there and back, and what is refused."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -42,7 +43,14 @@ def test_one_readout_stays_one():
 
 def test_a_record_is_replayed_whatever_its_times():
     drawn = T2PreparedBSSFP(t2_prep_ms=(0.3,))  # as a recipe may draw it, though a hand would mean seconds
-    assert make_sequence(json.loads(json.dumps(describe_sequence(drawn)))) == drawn
+    assert make_sequence(json.loads(json.dumps(describe_sequence(drawn))), record=True) == drawn
+
+
+@pytest.mark.parametrize("name", ["sasha", "msasha"])
+def test_an_infinite_saturation_time_is_none(name):
+    sequence = SEQUENCES[name](ts_ms=math.inf)
+    assert sequence == SEQUENCES[name](ts_ms=None)
+    assert make_sequence(json.loads(json.dumps(describe_sequence(sequence)))) == sequence
 
 
 @pytest.mark.parametrize(
@@ -57,6 +65,12 @@ def test_a_record_is_replayed_whatever_its_times():
         ({"sequence": "black_blood", "echo_spacing_ms": 0.006}, "echo_spacing_ms = 0.006 looks like seconds"),
         ({"sequence": "black_blood", "te_ms": 0.06}, "te_ms = 0.06 looks like seconds"),
         ({"sequence": "black_blood", "tr_ms": 1.8}, "do not fit into tr_ms = 1.8"),
+        ({"sequence": "ernst", "flip_angle_deg": 10, "tr_ms": 0.05, "te_ms": 0.01}, "tr_ms = 0.05 looks like seconds"),
+        (
+            {"sequence": "msasha", "ts_ms": 600, "t2_prep_ms": 40, "delay_ms": 0.01},
+            "delay_ms = 0.01 looks like seconds",
+        ),
+        ({"sequence": "looklocker", "time_ms": 1.0}, "time_ms = 1.0 looks like seconds"),
         ({"sequence": "perfusion", "flip_angle_deg": 0.2}, "looks like radians"),
         ({"sequence": "perfusion", "ts_ms": 20}, "ts_ms = 20 is too early"),
         ({"sequence": "molli", "pulses": "sixty"}, 'pulses: "sixty" is not a whole number'),

@@ -42,7 +42,7 @@ def test_radians_are_refused(kind):
     for flip in (math.radians(45.0), torch.full((2, 2), math.radians(45.0))):
         with pytest.raises(ValueError, match=r"looks like radians: give degrees \(45\?\)"):
             kind(flip_angle_deg=flip)
-    for flip in (0.0, -35.0, 180.5, math.nan, torch.tensor([200.0])):
+    for flip in (0.0, -35.0, 180.5, math.nan, torch.tensor([200.0]), torch.tensor([-30.0, 40.0])):
         with pytest.raises(ValueError, match="between 0 and 180 degrees"):
             kind(flip_angle_deg=flip)
 
@@ -51,6 +51,7 @@ def test_radians_are_refused(kind):
     "make, message",
     [
         (lambda: BSSFP(tr_ms=0.0), "tr_ms must be positive, got 0"),
+        (lambda: SpoiledGRE(r2_prime_hz=torch.tensor([-100.0, 5.0])), "r2_prime_hz must not be negative, got -100"),
         (lambda: LookLocker(time_ms=-1.0), "time_ms must not be negative, got -1"),
         (lambda: MOLLI(tr_ms=-2.7), "tr_ms must be positive"),
         (lambda: MOLLI(rr_ms=0.0), "rr_ms must be positive"),
