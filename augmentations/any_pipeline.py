@@ -62,7 +62,7 @@ class ContrastFromMaps:
             if replaced is not None and tuple(replaced.shape) != (1, *maps.shape[1:]):
                 raise InputError(
                     f"'{self.image}' has shape {tuple(replaced.shape)} where '{self.maps}' has {tuple(maps.shape)}: "
-                    "give both with slices first, what was read slices-last after permute(0, 3, 2, 1)."
+                    "put slices first in both. MONAI and TorchIO put them last: permute(0, 3, 2, 1)."
                 )
             image = draw.scan(maps, self.spacing_mm)
             deviation, mean = torch.std_mean(image, correction=0)

@@ -13,9 +13,9 @@ def check_flip_angle(flip_angle_deg: NumberOrMap) -> None:
     """Refuse flip angles that are not degrees between 0 and 180.
 
     Raises:
-        ValueError: a number not above 0 or above 180, or below 2, which looks like radians; a map with values below 0
-            or a maximum like these. A map may be 0 (no signal); 180 is what `effective_flip_angle` gives at the edge of
-            a band.
+        ValueError: a number that is 0 or less, or above 180, or below 2, which looks like radians; a map with values
+            below 0, or with such a maximum. A map may be 0 (no signal); 180 is what `effective_flip_angle` gives at the
+            edge of a band.
     """
     is_map = isinstance(flip_angle_deg, torch.Tensor)
     least, largest = _range(flip_angle_deg)

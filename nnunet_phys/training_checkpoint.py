@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
@@ -14,8 +13,8 @@ import torch
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.whole_files import remove_leftovers, whole_file
 
-_LONGEST_VALUE = 200
-"""Characters of a setting in a message."""
+_LONGEST_VALUE = 40
+"""Characters of a setting that a message shows."""
 _GROWTH = 2
 """Factor by which a checkpoint grows at the first step: from then on AdamW keeps two moments of each weight, beside the
 weight and its average."""
@@ -51,15 +50,19 @@ class Checkpoint:
         remove_leftovers(self.path.parent)
         try:
             content = torch.load(self.path, map_location=device, weights_only=True)
-            identity, state = dict(content["identity"]), content["state"]
+            identity, state = content["identity"], content["state"]
         except Exception as error:  # torch.load raises what its pickle, zip and tensor readers raise
             raise InputError(
                 f"{self.path} is not a checkpoint ({last_line(error)}). Remove it to start over."
             ) from None
+        if not isinstance(identity, dict):
+            raise InputError(f"{self.path} was made by another version of nnunet_phys. Remove it to start over.")
         differing = [name for name in {**identity, **self.identity} if identity.get(name) != self.identity.get(name)]
         if differing:
-            was = "; ".join(f"{name} was {shorten(str(identity.get(name)), _LONGEST_VALUE)}" for name in differing)
-            raise InputError(f"{self.path} belongs to another training: its {was}. Remove it to start over.")
+            names = ", ".join(f"{name}{_difference(identity.get(name), self.identity.get(name))}" for name in differing)
+            raise InputError(
+                f"{self.path} belongs to another training, which differs in {names}. Remove it to start over."
+            )
         return state
 
     def save(self, state: dict[str, Any]) -> None:
@@ -104,3 +107,9 @@ class Checkpoint:
     def remove(self) -> None:
         """Remove the file."""
         self.path.unlink(missing_ok=True)
+
+
+def _difference(before: Any, now: Any) -> str:
+    """Two values of a setting as a message shows them; nothing where they are long, such as hashes and commands."""
+    short = all(len(str(value)) <= _LONGEST_VALUE for value in (before, now))
+    return f" ({before}, now {now})" if short else ""

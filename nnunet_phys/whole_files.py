@@ -104,18 +104,22 @@ def making_alone(result: Path) -> Iterator[None]:
         yield
         return
     path = result.with_name(f".{result.name}{_LOCK}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")  # noqa: SIM115 - held until the context ends
-    except OSError as error:
-        raise InputError(f"{path.parent} cannot be written to ({last_line(error)}). Choose another -o.") from None
-    try:
-        _lock(file, wait=False)
-    except BlockingIOError:
-        file.close()
-        raise InputError(f"{result}: another process is making it. Wait until it ends, or end it.") from None
-    except OSError:
-        pass
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "w")  # noqa: SIM115 - held until the context ends
+        except OSError as error:
+            raise InputError(f"{path.parent} cannot be written to ({last_line(error)}). Choose another -o.") from None
+        try:
+            _lock(file, wait=False)
+        except BlockingIOError:
+            file.close()
+            raise InputError(f"{result}: another process is making it. Wait until it ends, or end it.") from None
+        except OSError:
+            break
+        if os.fstat(file.fileno()).st_nlink > 0:
+            break
+        file.close()  # another process removed it before it was locked
     try:
         yield
     finally:

@@ -136,8 +136,8 @@ def save_translation(
         files: the images that the maps were made from.
         folder: where the files go, made if absent. Earlier results that the case's record names are removed first.
         ending: file ending with the dot.
-        record: how the images were made, plain JSON. The inversion times of a MOLLI are added, where `reverse` and
-            `fit` look for them.
+        record: how the images were made, plain JSON. The inversion times of a MOLLI series are added, where `reverse`
+            and `fit` look for them.
 
     Raises:
         InputError: a file cannot be written.
@@ -145,7 +145,7 @@ def save_translation(
     case = inferred.scan.case
     images = image_of(sequence, signals(sequence, inferred.maps))
     paths = image_paths(folder, case, len(images), ending)
-    if isinstance(sequence, MOLLI):
+    if isinstance(sequence, MOLLI) and sequence.is_series:
         record = {**record, "inversion_times_ms": list(sequence.inversion_times_ms)}
     with writing_alone(folder):
         begin_case(folder, case, paths, record)

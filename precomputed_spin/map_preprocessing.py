@@ -19,7 +19,7 @@ from nnunet_phys.case_records import load_record
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.image_files import SLICE_OF_2D_MM
 from nnunet_phys.infarct import blood_distance
-from nnunet_phys.map_files import load_maps, map_paths, refuse_empty
+from nnunet_phys.map_files import load_maps, map_paths, refuse_empty, with_air
 from nnunet_phys.precomputed_spin.preprocessed_dataset import PreprocessedDataset
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
 from nnunet_phys.precomputed_spin.spin_copies import (
@@ -139,7 +139,7 @@ def _native_maps(job: _Job) -> tuple[np.ndarray, dict]:
     maps = load_maps(
         job.maps_folder, job.case, job.raw.ending, image_path, lambda path: reader.read_images([str(path)])[0]
     )
-    stacked = _transposed(maps.stack().numpy(), job.target.plans)
+    stacked = _transposed(with_air(maps).stack().numpy(), job.target.plans)
     if stacked.shape[1:] != tuple(properties["shape_before_cropping"]):
         raise InputError(
             f"{job.case}: {image_path} had another shape when nnU-Net preprocessed it. Run "

@@ -16,8 +16,7 @@ from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError
 from nnunet_phys.heart_scanner import receive_bias
 from nnunet_phys.image_files import Geometry
-from nnunet_phys.map_files import find_maps, load_maps, map_paths, refuse_empty
-from nnunet_phys.tissues import TISSUES
+from nnunet_phys.map_files import find_maps, load_maps, map_paths, refuse_empty, with_air
 from nnunet_phys.workers import run_in_workers
 
 HELD_OUT_HEARTS = 8
@@ -96,7 +95,7 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[Tr
 
     Returns:
         Maps of `size` rows and columns to learn from, and maps of `HELD_OUT_SIZE` for the denoising error: a tenth of
-        the cases, at least one. Slices without any PD are left out. Nothing is labelled.
+        the cases, at least one. Slices without any PD in the middle are left out. Nothing is labelled.
 
     Raises:
         InputError: no such folder, fewer than two cases, or maps that are missing, cut short, not finite, on different
@@ -110,8 +109,9 @@ def folder_maps(folder: Path, pixel_mm: float, size: int = MAP_SIZE) -> tuple[Tr
     for case, ending in endings.items():
         try:
             maps = case_maps(folder, case, ending, pixel_mm, size)
-            refuse_empty(case, maps[:, 0])  # what was cropped may have been all of it
-            cases.append(maps[(maps[:, 0] > 0).flatten(1).any(1)])
+            shown = centred(maps[:, 0], HELD_OUT_SIZE, "constant") > 0  # any case may be held out
+            refuse_empty(case, shown)
+            cases.append(maps[shown.flatten(1).any(1)])
         except InputError as error:
             faults.extend(error.faults)
     if faults:
@@ -138,11 +138,9 @@ def case_maps(folder: Path, case: str, ending: str, pixel_mm: float, size: int) 
     Raises:
         InputError: they are missing, cut short, not finite, on different grids, implausible, too coarse or too small.
     """
-    maps = load_maps(folder, case, ending, None).stack(1)
+    maps = with_air(load_maps(folder, case, ending, None)).stack(1)
     shape = shape_on_prior(case, Geometry.read(map_paths(folder, case, ending)["PDmap"]), pixel_mm, size)
     refuse_empty(case, maps[:, 0])
-    empty, air = maps[:, 0] == 0, TISSUES[1.5]["air"]
-    maps[:, 1][empty], maps[:, 2][empty] = air.t1_ms[0], air.t2_ms[0]
     level = bright_level(maps[:, 0])
     if not 1 / _MOST_PD <= level <= _MOST_PD:
         maps[:, 0] /= level

@@ -288,8 +288,8 @@ def train_prior(
 
 
 def _scaled(prior: SpinPrior, maps: TrainingMaps) -> torch.Tensor:
-    """Maps in the numbers of a prior's network, within the bounds that inference keeps to."""
-    return prior.scaling.encode(SpinMaps.unstack(maps.maps, dim=1)).clamp_(LEAST, GREATEST)
+    """Maps in the numbers of a prior's network, none below the least that inference keeps to."""
+    return prior.scaling.encode(SpinMaps.unstack(maps.maps, dim=1)).clamp_(min=LEAST)
 
 
 def _check_scale(prior: SpinPrior) -> None:

@@ -18,7 +18,6 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
-from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import (
@@ -48,13 +47,16 @@ else:
 
 def _in_order(transform: BasicTransform) -> list[BasicTransform]:
     """The transforms that a composition applies, compositions within it resolved."""
-    if not isinstance(transform, ComposeTransforms):
+    if type(transform) is not ComposeTransforms:  # a subclass may apply them in another way
         return [transform]
     return [single for part in transform.transforms for single in _in_order(part)]
 
 
 def _is_spatial(transform: BasicTransform) -> bool:
-    return isinstance(transform.transform if isinstance(transform, RandomTransform) else transform, _SPATIAL)
+    """Whether it moves voxels, or has a part that does, under the names that batchgeneratorsv2 gives to parts."""
+    parts = [getattr(transform, "transform", None), *getattr(transform, "transforms", ())]
+    parts += getattr(transform, "list_of_transforms", ())
+    return isinstance(transform, _SPATIAL) or any(_is_spatial(part) for part in parts if part is not None)
 
 
 class PhysMixin(_Trainer):

@@ -40,7 +40,8 @@ def spoiled_gre(
         tr_ms, te_ms: repetition and echo time.
         r2_prime_hz: further transverse decay from pulse to echo, 1/s.
         pulses_seen: N, for plug flow through the slice: spins enter in equilibrium and see N pulses, and the slice
-            holds the pulse ages 0 ... N-1 in equal parts. None: the steady state (with RF spoiling, after 6 T1 / TR pulses).
+            holds the pulse ages 0 ... N-1 in equal parts. None: the steady state (with RF spoiling,
+            after 6 T1 / TR pulses).
         rf_spoiling_deg: increment of the quadratic RF phase, such as 117 or 50. It multiplies time and memory by
             `isochromats`, so it suits a list of tissues but not a slice. None: ideal spoiling, where the transverse
             magnetisation vanishes before each pulse.

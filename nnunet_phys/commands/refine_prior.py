@@ -110,10 +110,11 @@ def run(args: argparse.Namespace) -> None:
     learning = counted(len(refinement.learning), "case")
     logger.info(f"{learning} to learn from, {held_out} held out, from {jobs[-held_out].case} on")
     with making_alone(folder):
+        check_vacant(folder)  # again, as another process may have made it meanwhile
         best = refinement(prior, args.prior, logger.info)
-    if best is None:
-        logger.info(f"No round improved on {args.prior}: go on using it. What was tried is in {rounds}.")
-        return
-    os.replace(best, folder)
-    shutil.rmtree(rounds)
+        if best is None:
+            logger.info(f"No round improved on {args.prior}: go on using it. What was tried is in {rounds}.")
+            return
+        os.replace(best, folder)
+        shutil.rmtree(rounds)
     logger.info(f"{folder}: the prior of {best.parent.name}")

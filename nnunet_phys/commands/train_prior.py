@@ -116,6 +116,7 @@ def run(args: argparse.Namespace) -> None:
     pool, held_out = _digital_hearts(args) if args.i == "phantom" else _maps_on_disk(args)
     recorded = ("i", "init", "pretrain", "pretrain_steps", "steps", "hearts", "pixel_mm", "batch_factor", "seed")
     options = [f"-{name} {getattr(args, name)}" for name in recorded if getattr(args, name) is not None]
+    init = SpinPrior.load(args.init, device) if args.init else None
     record = {"command": " ".join(["nnunet_phys train_prior -o PRIOR", *options])}
     if args.i != "phantom":
         record["maps_sha256"] = _hash_of_maps(Path(args.i))
@@ -129,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
             device=device,
             seed=args.seed,
             record=record,
-            init=SpinPrior.load(args.init, device) if args.init else None,
+            init=init,
             processes=0 if device.type == "cpu" else args.np,
             pretrain=pretrain,
             bf16=not args.fp32 and computes_in_bfloat16(device),

@@ -28,7 +28,8 @@ class MSASHA(PulseSequence):
     refutes. The read-out is assumed to scale all tissues alike; `SASHA` has a bSSFP read-out.
 
     Attributes:
-        ts_ms: TS, from saturation to T2 preparation; None: no saturation (the anchor image), as infinity becomes.
+        ts_ms: TS, from saturation to T2 preparation; None: no saturation (the anchor image). Infinity is stored as
+            None.
         t2_prep_ms: TEp, the echo time of the T2 preparation; 0: none.
         delay_ms: TD, from T2 preparation to the centre of k-space.
 

@@ -57,7 +57,7 @@ class ProtocolRanges(ABC):
 
 
 def whole_number(rng: Rng, lowest: int, highest: int) -> int:
-    """Rng whole number, both ends included. The methods of np.random and Generator for this differ in name."""
+    """A whole number, both ends included. The methods of np.random and Generator for this differ in name."""
     return min(int(rng.uniform(lowest, highest + 1)), highest)
 
 

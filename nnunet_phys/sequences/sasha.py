@@ -59,7 +59,7 @@ class SASHA(BalancedSequence):
     Attributes:
         ts_ms: TS, from the saturation to the T2 preparation, or without that to the start of the shot (a convention;
             the shot reaches the centre of k-space t2_prep_ms + (centre_pulse + 1) TR later). None: no
-            saturation (the anchor image, fully recovered), as infinity becomes.
+            saturation (the anchor image, fully recovered). Infinity is stored as None.
         t2_prep_ms: echo time of the T2 preparation, right before the shot; 0: none.
         flip_angle_deg: a number or broadcastable to the maps.
         tr_ms: echo spacing.

@@ -111,7 +111,7 @@ def test_one_problem_makes_the_status_1_and_unused_time_goes_to_later_stages(tmp
     [
         (["-device", "cuda:99"], "-device cuda:99 is not available on this machine"),
         (["-device", "cpu", "-prior", "nowhere"], "nowhere"),
-        (["-device", "cpu", "-o", "old.json"], "-o old.json exists"),
+        (["-device", "cpu", "-o", "old.json"], "old.json exists"),
     ],
 )
 def test_bad_options_are_refused_at_once(options, fault, tmp_path, monkeypatch, capsys):

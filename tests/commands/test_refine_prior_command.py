@@ -18,6 +18,7 @@ from nnunet_phys.precomputed_spin.scan import Inferred, Scan, Series
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP
 from nnunet_phys.spin import SpinMaps
+from nnunet_phys.whole_files import making_alone
 
 CASES = ("heart1", "heart2", "heart3")
 SHAPE, PIXEL_MM = (48, 48), 4.0
@@ -176,6 +177,11 @@ def test_faulty_labels_of_held_out_cases_are_refused(refine, hearts, tmp_path, m
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
     write(tmp_path / "raw" / hearts.name / "labelsTr" / "heart3.nii.gz", np.zeros((1, 8, 8), np.uint8))
     refused(refine("--labels"), "heart3: ", "lies on another grid than")
+
+
+def test_another_process_that_refines_to_the_same_place_is_refused(refine, tmp_path, refused):
+    with making_alone(tmp_path / "new"):
+        refused(refine(), "another process is making it")
 
 
 def test_a_launcher_is_refused(refine, monkeypatch, refused):

@@ -44,7 +44,7 @@ def test_headers_are_read_once(fresh, tmp_path, monkeypatch, reverse_folder):
 
 def test_slices_that_look_wrong_are_reported(fresh, capsys, monkeypatch, reverse):
     monkeypatch.setattr("nnunet_phys.precomputed_spin.quality.FAT_IN_CAVITY_T1_MS", 1e5)
-    monkeypatch.setattr("nnunet_phys.precomputed_spin.quality.FAT_T2_MS", 1e5)
+    monkeypatch.setattr("nnunet_phys.precomputed_spin.quality.FAT_IN_CAVITY_T2_MS", 1e5)
     description = json.loads((fresh.raw / "dataset.json").read_text())
     (fresh.raw / "dataset.json").write_text(json.dumps({**description, "labels": {"background": 0, "LV": 2}}))
     assert main(reverse()) == 0

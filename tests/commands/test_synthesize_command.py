@@ -12,6 +12,8 @@ import SimpleITK as sitk
 import torch
 
 from nnunet_phys import image_files
+from nnunet_phys.augmentations.contrast_draw import ContrastDraw
+from nnunet_phys.augmentations.synthetic_image import SyntheticImage
 from nnunet_phys.commands import main
 from nnunet_phys.sequences import BSSFP, MOLLI, InversionRecoveryGRE
 from nnunet_phys.sequences.description import make_sequence
@@ -191,6 +193,15 @@ def test_a_shift_goes_from_row_to_row(maps, tmp_path):
     assert main(_synthesize(maps, tmp_path / "moved", "-draw", str(draw))) == 0
     still, moved = (_array(tmp_path / out / "a_0000.nii.gz") for out in ("still", "moved"))
     np.testing.assert_allclose(moved[:, 2:], still[:, :-2], atol=1e-5)
+
+
+def test_breathing_moves_the_signed_signal():
+    """Between tissue before its null and after it, signals cancel, and magnitudes would not."""
+    ones = torch.ones(1, 8, 4)
+    t1 = torch.where(torch.arange(8)[None, :, None] < 4, 300.0, 2000.0) * ones
+    image = SyntheticImage(ContrastDraw(InversionRecoveryGRE(inversion_time_ms=400.0)), shift_mm=0.5)
+    made = image.make(SpinMaps(ones, t1, 50 * ones), (8.0, 1.0, 1.0))[0, :, 0]
+    torch.testing.assert_close(made[4], (made[2] - made[6]) / 2)
 
 
 def test_an_image_changed_since_is_not_replaced(maps, tmp_path, refused):

@@ -16,6 +16,9 @@ from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin import prior_training
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.prior_files import PIXEL_MM
+from nnunet_phys.whole_files import making_alone
+
+QUICK = ("-device", "cpu", "-steps", "1", "-pixel_mm", "1.5")
 
 
 def train(prior: str, folder: Path, *options: str) -> dict:
@@ -88,6 +91,29 @@ def test_processes_of_a_launcher_train_one_prior(prior, tiny, tmp_path):
 def test_a_prior_learns_from_digital_hearts(prior, tmp_path):
     record = train(prior, tmp_path / "trained", "-i", "phantom", "-hearts", "2", "-steps", "2", "-np", "1")
     assert "-i phantom" in record["command"] and "-hearts 2" in record["command"]
+
+
+def test_another_process_that_trains_the_same_prior_is_refused(prior, tiny, tmp_path, refused):
+    with making_alone(tmp_path / "p"):
+        refused(
+            ["train_prior", "-i", str(tiny.maps), "-init", prior, "-o", str(tmp_path / "p"), *QUICK], "another process"
+        )
+
+
+def test_a_training_on_maps_that_have_changed_is_refused(prior, tiny, tmp_path, refused, monkeypatch, edit_image):
+    arguments = ["train_prior", "-i", str(tiny.maps), "-init", prior, "-o", str(tmp_path / "p"), *QUICK]
+    with monkeypatch.context() as patched:
+        patched.setattr(prior_training, "_write", interrupt)
+        assert main(arguments) == 130
+    path = min(tiny.maps.glob("*_T1map.nii.gz"))
+    record = path.with_name(path.name.replace("_T1map.nii.gz", ".json"))
+    record.unlink()
+    edit_image(path, lambda t1: t1 + 1)
+    refused(arguments, "p.checkpoint.pt belongs to another training, which differs in maps_sha256")
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
 
 
 def test_dps_makes_maps(prior, fresh, monkeypatch):

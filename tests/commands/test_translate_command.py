@@ -47,6 +47,9 @@ def test_a_molli_that_was_made_can_be_read(tiny, prior, tmp_path):
     assert main(_translate(images, made, prior, "-to", "molli")) == 0
     assert main(["fit", "-i", str(made), "-o", str(tmp_path / "fit"), "-sequence", "molli"]) == 0
     assert (tmp_path / "fit" / "case0_T1map.nii.gz").is_file()
+    (tmp_path / "readout.json").write_text(json.dumps({"sequence": "molli", "readout": 2}))
+    assert main(_translate(images, tmp_path / "one", prior, "-to_protocol", str(tmp_path / "readout.json"))) == 0
+    assert "inversion_times_ms" not in json.loads((tmp_path / "one" / "case0.json").read_text())
 
 
 def test_the_published_network_translates(series, published, tmp_path, capsys):

@@ -57,6 +57,11 @@ def test_slices_without_tissue_are_left_out(folder):
     write(folder, "b", "PDmap", density)
     learn, held_out = (training.maps for training in folder_maps(folder, 2.5))
     assert len(learn) == 1 and len(held_out) == 2
+    density = np.zeros((2, 100, 300))
+    density[:, :, 80:84] = 1  # at the left edge of what is learned, beyond what is held out
+    write(folder, "a", "PDmap", density)
+    with pytest.raises(InputError, match="a: its maps have no voxel with"):
+        folder_maps(folder, 2.5)
 
 
 def _nan(folder):

@@ -21,7 +21,7 @@ import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
-from batchgeneratorsv2.transforms.utils.random import RandomTransform
+from batchgeneratorsv2.transforms.utils.random import OneOfTransform, RandomTransform
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 from nnunetv2.run.run_training import run_training
@@ -168,7 +168,8 @@ def test_images_are_acquired_after_a_spatial_transform_wherever_it_stands(ready)
         def get_training_transforms(*args, **kwargs):
             inherited = nnUNetTrainer.get_training_transforms(*args, **kwargs)
             first, *others = inherited.transforms
-            return ComposeTransforms([ComposeTransforms([RandomTransform(first, 1.0)]), ComposeTransforms(others)])
+            seldom = RandomTransform(OneOfTransform([ComposeTransforms([first])]), 1.0)
+            return ComposeTransforms([ComposeTransforms([seldom]), ComposeTransforms(others)])
 
     trainer = make(ready, type("Mine", (PhysMixin, Nested), {}))
     training, _ = trainer.get_dataloaders()

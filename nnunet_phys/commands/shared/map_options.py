@@ -140,8 +140,8 @@ def left_to_do(
 ) -> list[ScanJob]:
     """Remove what an interrupted run left, and list the cases to make, saying how many are finished.
 
-    These are the cases without results, or with results of other images or, with -cases, settings; with --overwrite
-    all. If there are none, `flagged.txt` is written here.
+    These are the cases without results, or with results of other images or labels or, with -cases, settings; with
+    --overwrite all. If there are none, `flagged.txt` is written here.
 
     Args:
         work: all cases.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.case_labels import CaseLabels
     from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
     from nnunet_phys.precomputed_spin.scan_files import ScanFiles
-    from nnunet_phys.precomputed_spin.scan_protocol import CaseProtocols, ScanJob, ScanProtocol
+    from nnunet_phys.precomputed_spin.scan_protocol import CaseProtocols, ScanJob, ScanProtocol, SequenceDescription
 
 logger = logging.getLogger(__name__)
 
@@ -176,11 +177,20 @@ def read_protocol(args: argparse.Namespace, inputs: Inputs) -> ScanProtocol | Ca
         except InputError as error:
             raise error.prefixed("-protocol ") from None
     protocol = ScanProtocol(with_flip_angle(descriptions, args.fa), args.ti, args.single)
-    if args.ti is not None and not any(description.needs_times for description in descriptions):
-        raise InputError(f"-ti {args.ti}: no sequence of the protocol is a MOLLI without timing. Leave -ti out.")
+    _refuse_needless_times(args.ti, descriptions)
     if protocol.is_series and inputs.dataset is not None:
         raise InputError("A data set (-d) has one image a case and no series. `reverse` takes one with -i and -o.")
     return protocol
+
+
+def _refuse_needless_times(folder: Path | None, descriptions: Iterable[SequenceDescription]) -> None:
+    """Refuse a folder of inversion times that no sequence would read.
+
+    Raises:
+        InputError: there is such a folder.
+    """
+    if folder is not None and not any(description.needs_times for description in descriptions):
+        raise InputError(f"-ti {folder}: no sequence of the protocol is a MOLLI without timing. Leave -ti out.")
 
 
 def refuse_both(name: str | None, name_flag: str, path: Path, path_flag: str) -> None:
@@ -206,6 +216,8 @@ def find_cases(inputs: Inputs, protocol: ScanProtocol | CaseProtocols) -> tuple[
 
     if isinstance(protocol, CaseProtocols):
         described, faults = protocol.scans(inputs.files)
+        every = [sequence for _, of_case in described for sequence in of_case.descriptions]
+        _refuse_needless_times(protocol.times_folder, every)
         jobs, unfitting = find_jobs(described)
         return jobs, faults + unfitting
     if inputs.dataset is not None:

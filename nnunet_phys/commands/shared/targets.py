@@ -83,7 +83,7 @@ def check_file_target(path: Path, endings: tuple[str, ...]) -> None:
     """
     _check_place(path, endings)
     if os.path.lexists(path) and not _made_by_us(path):
-        raise InputError(f"{path} exists, and nnunet_phys did not make it. Choose another name, or remove it.")
+        raise InputError(f"{path} exists, and nnunet_phys did not make it. Remove or rename it.")
 
 
 def check_new_file(path: Path, endings: tuple[str, ...]) -> None:
@@ -98,7 +98,7 @@ def check_new_file(path: Path, endings: tuple[str, ...]) -> None:
     """
     _check_place(path, endings)
     if os.path.lexists(path):
-        raise InputError(f"-o {path} exists. Choose another name, or remove it.")
+        raise InputError(f"{path} exists. Choose another name, or remove it.")
 
 
 def _check_place(path: Path, endings: tuple[str, ...]) -> None:
@@ -108,14 +108,14 @@ def _check_place(path: Path, endings: tuple[str, ...]) -> None:
         InputError: it is refused.
     """
     if path.suffix.lower() not in endings:
-        raise InputError(f"-o {path}: name a file that ends in {' or '.join(endings)}.")
+        raise InputError(f"{path}: name a file that ends in {' or '.join(endings)}.")
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise InputError(f"-o {path}: there is no folder {folder}. Make it, or choose another.")
+        raise InputError(f"{path}: there is no folder {folder}. Make it, or choose another.")
     if path.is_dir():
-        raise InputError(f"-o {path} is a folder. Name a file.")
+        raise InputError(f"{path} is a folder. Name a file.")
     if not os.access(folder, os.W_OK):
-        raise InputError(f"-o {path}: {folder} cannot be written to. Choose another folder.")
+        raise InputError(f"{path}: {folder} cannot be written to. Choose another folder.")
 
 
 def _made_by_us(path: Path) -> bool:
