@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import file_sha256, inside
+from nnunet_phys.image_files import TIFF, Geometry, file_sha256, inside
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.whole_files import write_json
 
@@ -205,7 +205,8 @@ def save_record(
     Args:
         folder: folder of the case's files.
         case: the case's name.
-        record: plain JSON; `case`, `image`, `more_images` and `more_files` (names and SHA-256) are added.
+        record: plain JSON; `case`, `image`, `more_images` and `more_files` (names and SHA-256) are added, and the
+            `spacing` of TIFF files.
         images: the images that the case was made from.
         more_files: files that belong to the case, inside the folder.
 
@@ -213,9 +214,14 @@ def save_record(
         InputError: the record cannot be written.
     """
     sources = [hashed(path, path.name) for path in images]
-    entries = {"case": case, "image": sources[0], "more_images": sources[1:]}
+    entries = {"case": case, "image": sources[0], "more_images": sources[1:], **spacing_entry(images[0])}
     results = [hashed(path, _name_in(folder, path)) for path in more_files]
     write_json(record_path(folder, case), {**record, **entries, "more_files": results})
+
+
+def spacing_entry(image: Path) -> dict[str, tuple[float, ...]]:
+    """`spacing` for the record of a case of TIFF files, where nnU-Net's reader seeks it; empty for other formats."""
+    return {"spacing": Geometry.read(image).spacing[::-1]} if image.suffix.lower() in TIFF else {}
 
 
 def hashed(path: Path, name: str) -> dict[str, str]:

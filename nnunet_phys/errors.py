@@ -31,6 +31,10 @@ class InputError(RuntimeError):
     def __str__(self) -> str:
         return "\n".join(self.args)
 
+    def of_case(self, case: str) -> InputError:
+        """The same faults, each beginning with the case's name, which those may lack that concern a file."""
+        return InputError(*(fault if fault.startswith(f"{case}: ") else f"{case}: {fault}" for fault in self.faults))
+
     def prefixed(self, prefix: str) -> InputError:
         """The same faults with a prefix before every line, such as the case that they concern."""
         return InputError(*(f"{prefix}{fault}" for fault in self.faults))

@@ -79,7 +79,7 @@ class Geometry:
         dim = min(len(size), 3)
         direction = np.array(header.direction).reshape(len(size), len(size))[:dim, :dim]
         spacing = _tiff_spacing(path, dim) if path.suffix.lower() in TIFF else header.spacing[:dim]
-        _check_spacing(path, spacing)
+        _check_spacing(path, spacing if size[2:3] != (1,) else spacing[:2])
         return cls(
             size[:dim],
             spacing,
@@ -95,9 +95,9 @@ class Geometry:
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
-        """Slice, row and column spacing; `SLICE_OF_2D_MM` is the slice spacing of a 2D image."""
-        slice_mm = self.spacing[2] if len(self.spacing) > 2 else SLICE_OF_2D_MM
-        return slice_mm, self.spacing[1], self.spacing[0]
+        """Slice, row and column spacing; `SLICE_OF_2D_MM` for a 2D image, or a single slice without a plausible one."""
+        stated = len(self.spacing) > 2 and (self.size[2] > 1 or SLICE_MM[0] <= self.spacing[2] <= SLICE_MM[1])
+        return (self.spacing[2] if stated else SLICE_OF_2D_MM), self.spacing[1], self.spacing[0]
 
     def difference(self, other: Geometry) -> str | None:
         """Name of the first attribute in which another geometry differs, or None."""
@@ -166,7 +166,7 @@ def _tiff_spacing(path: Path, dimensions: int) -> tuple[float, ...]:
 
 
 def _check_spacing(path: Path, spacing: tuple[float, ...]) -> None:
-    """Refuse spacings that can only be in another unit, including the slice spacing of a single slice."""
+    """Refuse spacings that can only be in another unit."""
     for axis, mm in zip(("column", "row", "slice"), spacing, strict=False):
         least, greatest = SLICE_MM if axis == "slice" else PIXEL_MM
         if not least <= mm <= greatest:

@@ -92,8 +92,7 @@ def save_maps(
             maps_written.enter_context(write_volume(path, values, geometry))
         claim(folder, case, (*paths.values(), *more_files), record)  # no other record may vouch for half-replaced maps
     hashes = {name: hashed(path, path.name) for name, path in paths.items()}
-    spacing = {"spacing": geometry.spacing[::-1]} if ending in TIFF else {}  # which the format does not hold
-    save_record(folder, case, {**record, **spacing, "maps": hashes}, (Path(image_path), *more_images), more_files)
+    save_record(folder, case, {**record, "maps": hashes}, (Path(image_path), *more_images), more_files)
 
 
 def load_maps(
@@ -132,6 +131,10 @@ def load_maps(
         _require(case, grid_path)
     else:
         grid_path = Path(image_path)
+    try:
+        geometry = Geometry.read(grid_path)
+    except InputError as error:
+        raise error.prefixed(f"{case}: ") from None
     images = () if record is None else tuple(image.sha256 for image in record.images)
     if images and image_path is not None and file_sha256(image_path) not in images:
         raise InputError(
@@ -139,7 +142,6 @@ def load_maps(
             "again (`nnunet_phys reverse ... --overwrite`)."
         )
     recorded = {} if record is None else record.maps
-    geometry = Geometry.read(grid_path)
     for name, path in paths.items():
         _require(case, path)
         if name in recorded and file_sha256(path) != recorded[name].sha256:
@@ -182,9 +184,10 @@ def _read_map(case: str, path: Path, expected: Geometry, grid_path: Path, read: 
             f"{_listed(getattr(expected, differs))} in {grid_path}. {AGAIN}"
         )
     try:
+        stored = None if read is read_volumes else voxels(path)  # first: nnU-Net's readers leave broken files open
+        array = read(path)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-            finite = np.isfinite(voxels(path).astype(np.float32)).all()
-            array = read(path)
+            finite = np.isfinite((array if stored is None else stored).astype(np.float32)).all()
     except UNREADABLE as error:
         raise InputError(f"{case}: {path} cannot be read, cut short? ({last_line(error)}) {AGAIN}") from None
     if array.shape[0] != 1:

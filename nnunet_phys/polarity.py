@@ -20,16 +20,10 @@ class InversionRecoveryFit:
         t1_ms: T1* (B/A - 1), which corrects for the read-out's effect on the recovery (`InversionRecovery`). It is
             biased low in MOLLI, where inversion is imperfect and the read-out is neither continuous nor of a small
             angle.
-        t1_star_ms: apparent T1.
-        a: A.
-        b: B.
         polarity: -1 or 1 per image, (images, ...): the sign that the magnitude had lost.
     """
 
     t1_ms: torch.Tensor
-    t1_star_ms: torch.Tensor
-    a: torch.Tensor
-    b: torch.Tensor
     polarity: torch.Tensor
 
 
@@ -54,11 +48,7 @@ def fit_inversion_recovery(images: torch.Tensor, inversion_times_ms: tuple[float
         raise ValueError(f"{len(images)} images with {len(inversion_times_ms)} inversion times: give 4 or more of each")
     model = NearestNullRecovery(tuple(inversion_times_ms))
     fit = grid_fit(model, images.flatten(1))
-    shape, (a, b) = images.shape[1:], fit.linear
     return InversionRecoveryFit(
-        t1_ms=model.quantities(fit.linear, fit.nonlinear)["T1"].float().reshape(shape),
-        t1_star_ms=fit.nonlinear[0].float().reshape(shape),
-        a=a.float().reshape(shape),
-        b=b.float().reshape(shape),
+        t1_ms=model.quantities(fit.linear, fit.nonlinear)["T1"].float().reshape(images.shape[1:]),
         polarity=fit.signs.float().reshape(images.shape),
     )

@@ -50,7 +50,8 @@ def run_in_workers(
             try:
                 with _interrupts_deferred():  # workers start here, before `_prepare_worker` can silence Ctrl-C
                     futures = [pool.submit(function, job) for job in jobs]
-                for _ in as_completed(futures):
+                for future in as_completed(futures):
+                    future.result()  # or its error, at once
                     progress.update()
                 return [future.result() for future in futures]
             except BrokenProcessPool:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_phys.case_records import load_record
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.image_files import SLICE_OF_2D_MM
+from nnunet_phys.image_files import SLICE_OF_2D_MM, UNREADABLE
 from nnunet_phys.infarct import blood_distance
 from nnunet_phys.map_files import load_maps, map_paths, refuse_empty, with_air
 from nnunet_phys.precomputed_spin.preprocessed_dataset import PreprocessedDataset
@@ -93,15 +94,14 @@ def preprocess_maps(
     ]
     if faults:
         raise InputError(*faults)
-    jobs = [
-        _Job(case, maps_folder, raw, target) for target in targets for case in target.cases() if case in set(with_maps)
-    ]
+    todo, targets = set(with_maps), list({target.folder: target for target in targets}.values())
+    jobs = [_Job(case, maps_folder, raw, target) for target in targets for case in target.cases() if case in todo]
     checked = run_in_workers(_check_case, jobs, num_processes, "Checking maps")
     faults = sorted({fault for faults_of_case in checked for fault in faults_of_case})
     if faults:
         raise InputError(*faults)
     for target in targets:
-        _prepare_folder(target, set(with_maps), excluded)
+        _prepare_folder(target, todo, excluded)
     run_in_workers(_preprocess_case, jobs, num_processes, "Preprocessing maps")
     return with_maps
 
@@ -111,9 +111,11 @@ def _prepare_folder(target: PreprocessedDataset, with_maps: set[str], excluded: 
     folder = spin_folder(target.folder)
     try:
         folder.mkdir(exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be made ({last_line(error)}). Remove what is there, or make room on the disk."
+            f"{folder} cannot be written to ({last_line(error)}). Remove what is there, or make room on the disk."
         ) from None
     remove_leftovers(folder)
     for case in target.cases():
@@ -127,6 +129,8 @@ def _check_case(job: _Job) -> tuple[str, ...]:
     try:
         _, properties = _native_maps(job)
         _fingerprint(job, properties)
+        if job.target.configuration.use_mask_for_norm[0]:
+            _normalised_voxels(job, properties)
     except InputError as error:
         return error.faults
     return ()
@@ -192,9 +196,14 @@ def _preprocess_case(job: _Job) -> None:
 
 def _normalised_voxels(job: _Job, properties: dict) -> np.ndarray:
     """Mask of the voxels that nnU-Net normalises under use_mask_for_norm: nonzero, or labelled."""
-    reader = job.target.plans.image_reader_writer_class()
+    reader, path = job.target.plans.image_reader_writer_class(), job.raw.labels[job.case]
     image = _transposed(reader.read_images([str(job.raw.images[job.case])])[0], job.target.plans)
-    labels = _transposed(reader.read_seg(str(job.raw.labels[job.case]))[0], job.target.plans)
+    try:
+        labels = _transposed(reader.read_seg(str(path))[0], job.target.plans)
+    except UNREADABLE as error:
+        raise InputError(f"{job.case}: {path} cannot be read ({last_line(error)}). Put its labels back.") from None
+    if labels.shape != image.shape:
+        raise InputError(f"{job.case}: {path} and its image differ in shape. Correct it, and preprocess again.")
     mask = create_nonzero_mask(image)[None] | (labels != 0)
     return _cropped(mask, properties)[0]
 

@@ -17,6 +17,7 @@ from nnunet_phys.json_files import load_json, short_json, structure
 from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 
 Index = int | slice
+_PREPROCESSOR = "DefaultPreprocessor"
 
 
 class LazyArray(Protocol):
@@ -125,11 +126,19 @@ def _check_positive(values: tuple[float, ...]) -> None:
         raise ValueError(f"{short_json(values)} are not 2 or 3 numbers above 0")
 
 
+def _check_preprocessor(name: str) -> None:
+    if name != _PREPROCESSOR:
+        raise ValueError(
+            f"'{name}' may crop and resample otherwise than {_PREPROCESSOR}, as maps are preprocessed here"
+        )
+
+
 @dataclass(frozen=True)
 class _Configuration:
     """What this package reads of a configuration, after inheritance."""
 
     data_identifier: str = field(metadata={"check": _check_folder_name})
+    preprocessor_name: str = field(metadata={"check": _check_preprocessor})
     spacing: tuple[float, ...] = field(metadata={"check": _check_positive})
     patch_size: tuple[int, ...] = field(metadata={"check": _check_positive})
     normalization_schemes: tuple[str, ...] = field(metadata={"check": _check_not_empty})

@@ -17,7 +17,7 @@ from nnunet_phys.json_files import load_json, structure
 DESCRIPTION = "dataset.json"
 MAPS_FOLDER = "spinTr"  # beside imagesTr
 _DATASET_NAME = re.compile(r"Dataset\d{3}[^/\\]*")
-_REMEDY = "Correct it as nnU-Net's documentation of dataset.json describes."
+CORRECT = "Correct it as nnU-Net's documentation of dataset.json describes."
 
 
 def _check_ending(ending: str) -> None:
@@ -51,6 +51,11 @@ class DatasetDescription:
     dataset: dict[str, _TrainingCase] | None = None
 
     @property
+    def codes(self) -> dict[str, int | list[int]]:
+        """The labels without nnU-Net's ignore label, which is no structure."""
+        return {name: code for name, code in self.labels.items() if name != "ignore"}
+
+    @property
     def channels(self) -> dict[str, str]:
         """The input channels by number, under either name."""
         return self.channel_names or self.modality or {}
@@ -66,7 +71,7 @@ class RawDataset:
         ending: file ending of its images, with the dot.
         images: case -> path of its image.
         labels: case -> path of its label image, which may be missing.
-        codes: structure to its code in the label images, or to the codes of a region.
+        codes: structure to its code in the label images, or to the codes of a region; without the ignore label.
     """
 
     name: str
@@ -124,7 +129,7 @@ def describe_dataset(content: object, where: str) -> DatasetDescription:
     Raises:
         InputError: it does not describe a data set; one line per fault.
     """
-    return structure(content, DatasetDescription, where, _REMEDY, extra=True)
+    return structure(content, DatasetDescription, where, CORRECT, extra=True)
 
 
 def find_dataset(name_or_id: str | int) -> tuple[Path, DatasetDescription]:
@@ -137,7 +142,7 @@ def find_dataset(name_or_id: str | int) -> tuple[Path, DatasetDescription]:
     path = folder / DESCRIPTION
     if not path.is_file():
         raise InputError(f"{folder.name}: {path} is missing. Is nnUNet_raw the right folder?")
-    return folder, describe_dataset(load_json(path, _REMEDY), str(path))
+    return folder, describe_dataset(load_json(path, CORRECT), str(path))
 
 
 def open_raw_dataset(name_or_id: str | int) -> RawDataset:
@@ -153,7 +158,7 @@ def open_raw_dataset(name_or_id: str | int) -> RawDataset:
         images, labels = _cases_in_folder(folder, description.file_ending)
     else:
         images, labels = _cases_in_description(folder, folder / DESCRIPTION, description.dataset)
-    return RawDataset(folder.name, folder, description.file_ending, images, labels, description.labels)
+    return RawDataset(folder.name, folder, description.file_ending, images, labels, description.codes)
 
 
 def _cases_in_folder(folder: Path, ending: str) -> tuple[dict[str, Path], dict[str, Path]]:

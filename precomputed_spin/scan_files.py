@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, read_image
+from nnunet_phys.image_files import TIFF, Geometry, read_image
 
 _NAME = re.compile(r"(?P<case>.+?)(_ti(?P<time>\d+(\.\d+)?))?(_(?P<channel>\d{4}))?", re.IGNORECASE)
 
@@ -146,8 +146,23 @@ class ScanFiles:
         return np.stack([read_image(path, self.frame or 0) for path in self.paths])
 
 
+def frame_of_case(case: str, image: Path) -> int:
+    """Index of the volume of a 4-D image that a case named by `ScanFiles.apart` is; 0 for any other case or image."""
+    try:
+        volumes = ScanFiles(case.rpartition("_t")[0], {"": image}).apart()
+    except InputError:  # reported where the image is read
+        return 0
+    return next((volume.frame for volume in volumes if volume.case == case and volume.frame is not None), 0)
+
+
 def image_paths(folder: Path, case: str, count: int, ending: str) -> list[Path]:
-    """Paths of a case's images that are to be written: one CASE_0000, or CASE_ti00_0000, CASE_ti01_0000, ..."""
+    """Paths of a case's images that are to be written: one CASE_0000, or CASE_ti00_0000, CASE_ti01_0000, ...
+
+    Raises:
+        InputError: a series of TIFF files, whose spacing one CASE.json cannot hold for nnU-Net's reader.
+    """
+    if count > 1 and ending in TIFF:
+        raise InputError(f"{case}: a series of {ending} files would lack its spacing. Convert the data to .nii.gz.")
     names = ["_0000"] if count == 1 else [f"_ti{i:02d}_0000" for i in range(count)]
     return [folder / f"{case}{name}{ending}" for name in names]
 

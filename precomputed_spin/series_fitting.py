@@ -18,9 +18,10 @@ from nnunet_phys.case_records import (
     hashed,
     read_record,
     record_path,
+    spacing_entry,
 )
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import TIFF, Geometry, file_sha256, inside, write_volume
+from nnunet_phys.image_files import Geometry, file_sha256, inside, write_volume
 from nnunet_phys.json_files import structure
 from nnunet_phys.map_files import map_paths
 from nnunet_phys.precomputed_spin.image_checks import value_faults
@@ -212,10 +213,9 @@ class FittedMaps:
             "valid_share": float(fit.valid.float().mean()),
         }
         maps = {f"{name}map": hashed(path, path.name) for name, path in zip(self._new(old), paths, strict=False)}
-        spacing = {"spacing": self.job.files.geometry.spacing[::-1]} if self.ending in TIFF else {}
         return {
             **{key: value for key, value in old.items() if key != "unfinished"},
-            **spacing,
+            **spacing_entry(self.job.files.paths[0]),
             "case": self.job.case,
             "fits": {**old.get("fits", {}), self.job.sequence: entry},
             "image": old.get("image", images[0]),

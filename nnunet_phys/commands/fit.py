@@ -111,9 +111,7 @@ def _checked(args: argparse.Namespace, reader: ImageReader) -> tuple[list[Fitted
                 finished += 1
                 continue
         except InputError as error:
-            faults.extend(
-                line if line.startswith(f"{files.case}: ") else f"{files.case}: {line}" for line in error.faults
-            )
+            faults.extend(error.of_case(files.case).faults)
             continue
         faults.extend(maps.job.faults(reader))
         todo.append(maps)

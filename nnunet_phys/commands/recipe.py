@@ -6,6 +6,7 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
+from nnunet_phys.commands.shared.messages import add_message_arguments
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import counted
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("check", "print what is wrong with a recipe, one line per fault, else what it draws"),
     ):
         command = actions.add_parser(action, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        add_message_arguments(command)
         command.add_argument("recipe", type=named_path, metavar="RECIPE", help="name of a recipe that ships, or a file")
 
 

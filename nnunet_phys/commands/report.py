@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import base64
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,7 +133,7 @@ def _of_folder(args: argparse.Namespace) -> _Source:
     """
     from nnunet_phys.case_records import read_record
     from nnunet_phys.map_files import find_maps
-    from nnunet_phys.precomputed_spin.scan_files import ScanFiles
+    from nnunet_phys.precomputed_spin.scan_files import frame_of_case
 
     if args.d is not None or args.maps is None:
         raise InputError("Give either -d DATASET or -i FOLDER -maps FOLDER.")
@@ -148,11 +147,7 @@ def _of_folder(args: argparse.Namespace) -> _Source:
             cases[case] = _MapCase(ending, args.i / f"{case}_0000{ending}")
             continue
         image = args.i / loaded[1].image.file
-        frame = 0
-        with suppress(InputError):  # an image that cannot be read is reported with its maps
-            parts = ScanFiles(case.rpartition("_t")[0], {"": image}).apart()
-            frame = next((part.frame for part in parts if part.case == case and part.frame is not None), 0)
-        cases[case] = _MapCase(ending, image, frame)
+        cases[case] = _MapCase(ending, image, frame_of_case(case, image))
     make = f"nnunet_phys reverse -i {args.i} -o {args.maps}"
     return _Source(args.maps.resolve().name, args.maps, cases, None, {}, make)
 

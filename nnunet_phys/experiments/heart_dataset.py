@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+import torch
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
 from nnunet_phys.digital_heart import LABELS, DigitalHeart
-from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.experiments.heart_scans import (
     CONTRASTS,
     HeartScans,
@@ -20,6 +19,7 @@ from nnunet_phys.experiments.heart_scans import (
     scan_test_heart,
     scan_training_heart,
 )
+from nnunet_phys.image_files import Geometry, write_volume
 from nnunet_phys.whole_files import remove_leftovers, working_folder
 from nnunet_phys.workers import run_in_workers
 
@@ -108,9 +108,8 @@ def write_heart_volume(path: Path, array: np.ndarray, heart: DigitalHeart) -> No
     Raises:
         InputError: the file cannot be written.
     """
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing([float(s) for s in heart.spacing_mm[::-1]])
-    try:
-        sitk.WriteImage(image, str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path} cannot be written ({last_line(error)}). Is the disk full?") from None
+    slice_mm, row_mm, column_mm = heart.spacing_mm
+    spacing = float(column_mm), float(row_mm), float(slice_mm)
+    grid = Geometry(array.shape[::-1], spacing, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    with write_volume(path, torch.from_numpy(array), grid, kind=array.dtype.type):
+        pass

@@ -157,6 +157,11 @@ def test_the_heart_is_cropped_by_labels_or_by_the_maps(tmp_path):
 
     z, rows, columns = shown()
     assert z == 1 and rows[0] < 30 < 50 < rows[1] < 100 and columns[0] < 35 < 55 < columns[1] < 100
+    write(np.where(labels > 0, labels, 4).astype(np.uint8), "labelsTr/x.nii.gz")
+    described = {"labels": {"background": 0, "LV": 3, "ignore": 4}, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+    assert shown()[0] == 2
+    (tmp_path / "dataset.json").unlink()
     write(labels, "labelsTr/x.nii.gz")
     assert shown() == (2, (88, 132), (78, 112))  # 25 mm around
     assert shown(40.0) == (2, (100, 120), (85, 105))
@@ -241,6 +246,17 @@ def test_the_recorded_image_is_found(tmp_path, monkeypatch):
     assert main([*arguments, "-image", str(tmp_path / "away.nii.gz")]) == 0
     pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "away.nii.gz")))[0]
     assert np.array_equal(seen[0].image, pixels) and seen[1].image is None and np.array_equal(seen[2].image, pixels)
+
+
+def test_a_case_of_a_4d_image_shows_its_own_volume(tmp_path):
+    values = np.stack([np.full((2, 64, 64), frame, np.float32) for frame in range(1, 4)])
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((2.0, 2.0, 8.0, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "C_0000.nii.gz"))
+    maps = SpinMaps(*(torch.full((2, 64, 64), value) for value in (0.8, 1000.0, 50.0)))
+    save_maps(tmp_path, "C_t02", maps, tmp_path / "C_0000.nii.gz", ".nii.gz", {})
+    for named in (None, tmp_path / "C_0000.nii.gz"):
+        assert load_case(tmp_path / "C_t02", named, None, Shown(0, None)).image.max() == 3
 
 
 def test_what_is_shown_is_neither_mirrored_nor_turned(monkeypatch, tmp_path):

@@ -97,6 +97,12 @@ def test_a_check_finds_what_training_would(mine, refused, capsys, change, messag
     assert not capsys.readouterr().out
 
 
+@pytest.mark.parametrize("action", ["show", "check"])
+def test_actions_take_the_options_of_all_commands(action, capsys):
+    assert main(["recipe", action, "gre", "-q"]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_what_is_no_recipe(refused, capsys):
     for action in ("show", "check"):
         refused(["recipe", action, "defalt"], "No recipe 'defalt' (did you mean 'default'?)")

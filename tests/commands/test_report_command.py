@@ -201,6 +201,20 @@ def test_folders_without_a_data_set(series, reverse_folder, tmp_path, capsys):
     assert "Images: molli" in page and "found by the maps" in page
 
 
+def test_a_list_of_no_flagged_case_excludes_none(inferred, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert report(out, "-pictures", "0")
+    assert main(["preprocess", "-d", "900", "-c", "2d", "-np", "1", "-exclude", str(out / "flagged.txt")]) == 0
+    assert "excluded" not in capsys.readouterr().err
+
+
+def test_the_ignore_label_is_no_structure(inferred, tmp_path):
+    path = inferred.raw / "dataset.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps({**described, "labels": {**described["labels"], "ignore": 7}}))
+    assert "ignore" not in report(tmp_path / "out", "-pictures", "0")
+
+
 def test_the_list_of_flagged_cases_is_what_reverse_and_preprocess_take(inferred, reverse, tmp_path, capsys):
     change(inferred, "case3", quality=quality(0.04, [(2, "dark")]))
     change(inferred, "case5", quality=quality(0.04, [(0, "dark"), (1, "dark")]))

@@ -15,6 +15,7 @@ from nnunet_phys import image_files
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.synthetic_image import SyntheticImage
 from nnunet_phys.commands import main
+from nnunet_phys.map_files import save_maps
 from nnunet_phys.sequences import BSSFP, MOLLI, InversionRecoveryGRE
 from nnunet_phys.sequences.description import make_sequence
 from nnunet_phys.spin import SpinMaps
@@ -193,6 +194,20 @@ def test_a_shift_goes_from_row_to_row(maps, tmp_path):
     assert main(_synthesize(maps, tmp_path / "moved", "-draw", str(draw))) == 0
     still, moved = (_array(tmp_path / out / "a_0000.nii.gz") for out in ("still", "moved"))
     np.testing.assert_allclose(moved[:, 2:], still[:, :-2], atol=1e-5)
+
+
+def test_images_in_tiff_have_their_spacing_beside_them(tmp_path, refused):
+    from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+
+    image = sitk.GetImageFromArray(np.ones((3, 12, 14), np.float32))
+    sitk.WriteImage(image, str(tmp_path / "a_0000.tif"))
+    (tmp_path / "a.json").write_text(json.dumps({"spacing": [8.0, 1.6, 1.4]}))
+    ones = torch.ones(3, 12, 14)
+    save_maps(tmp_path / "maps", "a", SpinMaps(ones, 1000 * ones, 50 * ones), tmp_path / "a_0000.tif", ".tif", {})
+    assert main(_synthesize(tmp_path / "maps", tmp_path / "out", "-sequence", "gre")) == 0
+    _, properties = Tiff3DIO().read_images([str(tmp_path / "out" / "a_0000.tif")])
+    assert list(properties["spacing"]) == [8.0, 1.6, 1.4]
+    refused(_synthesize(tmp_path / "maps", tmp_path / "series", "-sequence", "molli"), "a series of .tif files")
 
 
 def test_breathing_moves_the_signed_signal():

@@ -15,7 +15,7 @@ import torch
 
 from nnunet_phys.case_records import record_path
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, file_sha256, inside, read_image
+from nnunet_phys.image_files import SLICE_OF_2D_MM, Geometry, file_sha256, inside, read_image
 from nnunet_phys.map_files import load_maps, map_paths, save_maps
 from nnunet_phys.spin import SpinMaps
 
@@ -57,6 +57,13 @@ def test_a_spacing_in_another_unit_is_refused(tmp_path, spacing):
     path = write(tmp_path / "a.nii.gz", spacing=spacing)
     with pytest.raises(InputError, match=r"(column|row|slice) spacing is .* Fix its header: spacings are in mm"):
         Geometry.read(path)
+
+
+def test_a_single_slice_may_have_the_spacing_that_nnunet_once_wrote(tmp_path):
+    grid = Geometry.read(write(tmp_path / "a.nii.gz", (1, 8, 9), spacing=(1.4, 1.3, 999.0)))
+    assert grid.voxel_mm == (SLICE_OF_2D_MM, 1.3, 1.4)
+    grid = Geometry.read(write(tmp_path / "b.nii.gz", (1, 8, 9), spacing=(1.4, 1.3, 6.0)))
+    assert grid.voxel_mm == (6.0, 1.3, 1.4)
 
 
 def test_the_spacing_of_a_tiff_file_stands_beside_it(tmp_path):

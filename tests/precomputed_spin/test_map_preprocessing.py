@@ -136,6 +136,23 @@ def test_a_mask_keeps_air_out_of_the_reservoir(tiny, edit_image):
     assert np.isclose(air.mean(), ((array == 0) & inside).sum() / inside.sum(), atol=0.02)
 
 
+def test_a_mask_needs_labels_which_are_checked_before_anything_is_written(tiny):
+    plans = changed_plans(tiny.plans(), "2d", [0, 1, 2], [1.4, 1.4], masked=True)
+    folder = _preprocess_with(tiny, plans, "2d")
+    shutil.rmtree(spin_folder(folder))
+    (tiny.raw / "labelsTr" / "case2.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"case2: .*case2\.nii\.gz cannot be read"):
+        _preprocess_maps(tiny, open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", "2d"))
+    assert not spin_folder(folder).exists()
+
+
+def test_an_image_that_vanished_is_named(tiny, target):
+    tiny.image("case1").unlink()
+    tiny.image("case1").symlink_to(tiny.root / "nowhere.nii.gz")
+    with pytest.raises(InputError, match=r"case1: .*case1_0000\.nii\.gz is not a file"):
+        _preprocess_maps(tiny, target)
+
+
 def test_all_faults_are_reported_at_once_and_nothing_is_written(tiny, target):
     paths = [map_paths(tiny.maps, case, ".nii.gz") for case in ("case0", "case1", "case2")]
     paths[0]["T1map"].unlink()
@@ -292,6 +309,7 @@ def test_a_case_named_like_an_image(tiny, target):
         {"2d": {"spacing": "wide"}},
         {"2d": {"normalization_schemes": []}},
         {"2d": {"data_identifier": 3}},
+        {"2d": {"preprocessor_name": "MyPreprocessor"}},
     ],
 )
 def test_broken_plans(tiny, change):

@@ -15,8 +15,11 @@ from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.heart_location import find_heart
 from nnunet_phys.image_files import Geometry, file_sha256, read_image
+from nnunet_phys.json_files import load_json
 from nnunet_phys.map_files import find_maps, load_maps, map_paths
 from nnunet_phys.precomputed_spin.quality_record import InferredRecord, load_inferred_record
+from nnunet_phys.precomputed_spin.raw_dataset import CORRECT, DESCRIPTION, describe_dataset
+from nnunet_phys.precomputed_spin.scan_files import frame_of_case
 from nnunet_phys.scanner import Noise
 from nnunet_phys.sequences import BSSFP
 from nnunet_phys.spin import SpinMaps
@@ -145,26 +148,34 @@ def load_case(maps: Path, image: Path | None, labels: Path | None, shown: Shown)
     for option, path in (("-image", image), ("-labels", labels)):
         if path is not None and not Geometry.read(path).agrees(grid):
             raise InputError(f"{option} {path} lies on another grid than the maps of {name}. Give that of the maps.")
-    view = _heart(whole, grid, labels)
+    view = _heart(whole, grid, labels, folder.absolute().parent)
     z = shown.slice_of(view)
     return GalleryCase(
         name,
         z,
         whole.map(lambda values: values[z : z + 1]),
         grid.voxel_mm,
-        None if image is None else read_image(image)[z],
+        None if image is None else read_image(image, frame_of_case(name, image))[z],
         shown.window(view),
         _around(view),
         load_inferred_record(folder, name),
     )
 
 
-def _heart(maps: SpinMaps, grid: Geometry, labels: Path | None) -> HeartView:
-    """The heart that labels show, or without any, the maps."""
-    labelled = None if labels is None else read_image(labels) != 0
+def _heart(maps: SpinMaps, grid: Geometry, labels: Path | None, dataset: Path) -> HeartView:
+    """The heart that labels show, or without any, the maps; a dataset.json in `dataset` names the ignore label."""
+    labelled = None
+    if labels is not None:
+        ignored = _ignored(dataset / DESCRIPTION)
+        labelled = ~np.isin(read_image(labels), [0] if ignored is None else [0, ignored])
     if labelled is not None and labelled.any():
         return HeartView(labelled, grid.pixel_mm, labelled=True)
     return HeartView(find_heart(maps, grid.pixel_mm), grid.pixel_mm, labelled=False)
+
+
+def _ignored(path: Path) -> int | list[int] | None:
+    """nnU-Net's ignore label; None without one, or where no dataset.json says so."""
+    return describe_dataset(load_json(path, CORRECT), str(path)).labels.get("ignore") if path.is_file() else None
 
 
 def _around(view: HeartView) -> str:
@@ -182,6 +193,6 @@ def _recorded_image(folder: Path, case: str) -> Path | None:
         return None
     for place in (folder, folder.absolute().parent / "imagesTr"):
         path = place / recorded["file"]
-        if path.is_file() and file_sha256(path) == recorded.get("sha256") and Geometry.read(path).volumes == 1:
+        if path.is_file() and file_sha256(path) == recorded.get("sha256"):
             return path
     return None

@@ -101,11 +101,11 @@ def case_result(job: ReportJob) -> CaseResult:
         geometry = Geometry.read(job.image)
         maps = load_maps(job.folder, job.case, job.ending, job.image)
     except InputError as error:
-        return CaseResult(faults=_of_case(job.case, error))
+        return CaseResult(faults=error.of_case(job.case).faults)
     try:
         masks = _masks(job, geometry)
     except InputError as error:
-        faults += _of_case(job.case, error)
+        faults += error.of_case(job.case).faults
     heart = np.any(list(masks.values()), axis=0) if masks else find_heart(maps, geometry.pixel_mm)
     view = HeartView(heart, geometry.pixel_mm, labelled=bool(masks))
     regions = masks or _found(maps, view)
@@ -115,13 +115,8 @@ def case_result(job: ReportJob) -> CaseResult:
         try:
             figures = _draw(job, maps, geometry, masks or {FOUND_BLOOD: heart}, view)
         except InputError as error:
-            faults += _of_case(job.case, error)
+            faults += error.of_case(job.case).faults
     return CaseResult(times, figures, tuple(faults))
-
-
-def _of_case(case: str, error: InputError) -> tuple[str, ...]:
-    """The lines of an error, each with the case's name."""
-    return tuple(line if line.startswith(f"{case}: ") else f"{case}: {line}" for line in error.faults)
 
 
 def _masks(job: ReportJob, geometry: Geometry) -> dict[str, np.ndarray]:

@@ -17,9 +17,12 @@ FLAGGED = "flagged.txt"
 CASE_LIST_HELP = f"a text file with one case a line, such as {FLAGGED}; what follows a tab is ignored"
 
 
+_HEADER = f"# {MADE_BY}: cases whose maps look wrong"
+
+
 def flagged_list(flags: Mapping[str, Iterable[Flag]]) -> str:
     """The content of `flagged.txt`: the cases with flags, and after a tab their flags."""
-    lines = [f"# {MADE_BY}: cases whose maps look wrong"]
+    lines = [_HEADER]
     lines += [f"{case}\t{'; '.join(map(str, found))}" for case, found in flags.items()]
     return "\n".join(lines) + "\n"
 
@@ -33,7 +36,8 @@ def read_case_list(path: Path, known: Iterable[str], option: str) -> list[str]:
         option: option that names the file, for messages.
 
     Raises:
-        InputError: the file cannot be read, names no case, or cases that do not exist, one line each.
+        InputError: the file cannot be read, names no case (unless it is a `flagged_list` of none), or cases that do
+            not exist, one line each.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -41,6 +45,8 @@ def read_case_list(path: Path, known: Iterable[str], option: str) -> list[str]:
         raise InputError(f"{option} {path} cannot be read ({last_line(error)}). Name a text file of cases.") from None
     named = dict.fromkeys(line.partition("\t")[0].strip() for line in lines if not line.startswith("#"))
     cases, known = [case for case in named if case], set(known)
+    if not cases and lines[:1] == [_HEADER]:
+        return []
     if not cases:
         raise InputError(f"{option} {path} names no case. Write one case a line.")
     faults = [
