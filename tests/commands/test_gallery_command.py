@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import html
+import json
 import re
 import struct
 from dataclasses import replace
@@ -250,7 +251,7 @@ def test_the_recorded_image_is_found(tmp_path, monkeypatch):
 
 def test_a_case_of_a_4d_image_shows_its_own_volume(tmp_path):
     values = np.stack([np.full((2, 64, 64), frame, np.float32) for frame in range(1, 4)])
-    image = sitk.GetImageFromArray(values)
+    image = sitk.GetImageFromArray(values, isVector=False)
     image.SetSpacing((2.0, 2.0, 8.0, 1.0))
     sitk.WriteImage(image, str(tmp_path / "C_0000.nii.gz"))
     maps = SpinMaps(*(torch.full((2, 64, 64), value) for value in (0.8, 1000.0, 50.0)))
