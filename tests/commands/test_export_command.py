@@ -61,11 +61,11 @@ def test_nnunet_installs_the_zip_and_predicts_the_same(model, monkeypatch):
         return torch.Generator().manual_seed(0)
 
     ours = predict(model.folder)
-    assert model.export() == 0
+    monkeypatch.delenv("nnUNet_extTrainer")
+    assert model.export() == 0  # which finds this package's trainers by itself
     elsewhere = model.zip.parent / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.setenv("nnUNet_results", str(elsewhere))
-    monkeypatch.delenv("nnUNet_extTrainer")
     install_model_from_zip_file(str(model.zip))
     assert torch.equal(predict(elsewhere / STOCK), ours) and ours.std() > 0
 
@@ -123,7 +123,11 @@ REFUSED = {
         lambda model: model.checkpoint(1).rename(model.checkpoint(1, "latest")),
         "fold 1 has not finished. Finish it with `nnUNetv2_train 900 2d 1 -tr nnUNetTrainerPhys --c`.",
     ),
-    "a trainer that is not installed": ((), rename_trainer("nnUNetTrainerGone"), "export nnUNet_extTrainer=$("),
+    "a trainer that is not installed": (
+        (),
+        rename_trainer("nnUNetTrainerGone"),
+        "needs its folder in nnUNet_extTrainer",
+    ),
     "a network of its own": ((), rename_trainer("nnUNetTrainerBN"), "nnUNetTrainerBN builds a network of its own"),
     "other weights": (
         (),

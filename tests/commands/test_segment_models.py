@@ -13,6 +13,7 @@ import torch
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+import nnunet_phys.trainers
 from nnunet_phys.commands import main
 from nnunet_phys.commands.shared import segmentation_model
 from nnunet_phys.image_files import Geometry, read_image
@@ -45,7 +46,7 @@ def test_masks_are_those_of_nnunet_from_a_folder_and_from_a_zip(model, images, t
     assert main(segment(images, tmp_path / "of_zip", model=model.zip)) == 0
     assert main(segment(images, tmp_path / "of_one", "-f", "1", "--mirroring", model=model.folder)) == 0
     predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
-    monkeypatch.setenv("nnUNet_extTrainer", str(Path(segmentation_model.nnunet_phys.trainers.__file__).parent))
+    monkeypatch.setenv("nnUNet_extTrainer", str(Path(nnunet_phys.trainers.__file__).parent))
     predictor.initialize_from_trained_model_folder(str(model.folder), (0, 1))
     for case in tiny.cases[:2]:
         image, properties = SimpleITKIO().read_images([str(tiny.image(case))])

@@ -14,9 +14,7 @@ import json
 import pickle
 import pickletools
 import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.case_records import hashed, package_versions
 from nnunet_phys.commands.parts.trained_model import TrainedModel
+from nnunet_phys.commands.shared.trainer_search import trainers_at_hand
 from nnunet_phys.errors import InputError, counted, last_line
 from nnunet_phys.json_files import load_json
 from nnunet_phys.whole_files import whole_file
@@ -168,14 +167,13 @@ def _require_stock_network(trainer: str) -> None:
         InputError: it does, or nnU-Net does not find the trainer or cannot import it.
     """
     try:
-        with redirect_stdout(None), warnings.catch_warnings():  # nnU-Net tells where it searches, and imports all
-            warnings.simplefilter("ignore")
+        with trainers_at_hand():
             found = recursive_find_trainer_class_by_name(trainer)
     except Exception as error:  # of nnU-Net, or of the trainer's file
         reason = last_line(error).partition(". ")[0]
         raise InputError(
-            f"The trainer {trainer} is needed to check its network, but cannot be loaded ({reason}). Run: export "
-            "nnUNet_extTrainer=$(nnunet_phys trainers), with the folder of your own trainer added after a colon."
+            f"The trainer {trainer} is needed to check its network, but cannot be loaded ({reason}). A "
+            "trainer of your own needs its folder in nnUNet_extTrainer."
         ) from None
     if found.build_network_architecture is not nnUNetTrainer.build_network_architecture:
         raise InputError(

@@ -252,14 +252,18 @@ def _nulled(sequence: PulseSequence, agent: ContrastAgent) -> PulseSequence:
 def _of_recipe(args: argparse.Namespace) -> Contrasts:
     from nnunet_phys.augmentations.recipe_files import load_recipe
     from nnunet_phys.augmentations.synthetic_image import SyntheticImage
-    from nnunet_phys.reservoir import draw_reservoir
+    from nnunet_phys.reservoir import Reservoir, draw_reservoir
 
     count, seed = 8 if args.n is None else args.n, args.seed or 0
     recipe = load_recipe(args.recipe)
 
+    latest: dict[str, Reservoir] = {}  # the images of a case are made one after the other
+
     def images(case: str, number: int, maps: SpinMaps, voxel_mm: tuple[float, float, float]) -> list[SyntheticImage]:
-        reservoir = draw_reservoir(maps.stack().numpy(), None, voxel_mm, seed=0)
-        return [SyntheticImage(recipe.draw_contrast(_rng(seed, case, number), reservoir))]
+        if case not in latest:
+            latest.clear()
+            latest[case] = draw_reservoir(maps.stack().numpy(), None, voxel_mm, seed=0)
+        return [SyntheticImage(recipe.draw_contrast(_rng(seed, case, number), latest[case]))]
 
     return Contrasts({"recipe": recipe.describe(), "seed": seed}, count, 1, images)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -20,8 +17,8 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
-import nnunet_phys.trainers
 from nnunet_phys.case_records import hashed
+from nnunet_phys.commands.shared.trainer_search import trainers_at_hand
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.errors import InputError, last_line
 
@@ -151,11 +148,8 @@ def _load(
     Raises:
         InputError: nnU-Net cannot load it.
     """
-    ours = str(Path(nnunet_phys.trainers.__file__).parent)
-    trainers = {"nnUNet_extTrainer": os.pathsep.join(filter(None, (os.environ.get("nnUNet_extTrainer"), ours)))}
     try:
-        with patch.dict(os.environ, trainers), redirect_stdout(None), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nnU-Net imports all its trainers to find one
+        with trainers_at_hand():
             predictor = nnUNetPredictor(
                 use_mirroring=mirroring,
                 perform_everything_on_device=device.type == "cuda",
