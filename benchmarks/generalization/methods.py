@@ -99,6 +99,14 @@ _METHODS = (
         recipe=str(RECIPES / "three_sequences.json"),
     ),
     Method("phys", "Phys", "nnUNetTrainerBenchPhys", maps="labels", recipe="default"),
+    Method(
+        "phys_gin",
+        "Phys and GIN",
+        "nnUNetTrainerBenchPhysGIN",
+        maps="labels",
+        recipe="default",
+        note="A trial: half of the images also pass through a random network of GIN.",
+    ),
     Method("phys_no_labels", "Phys, maps without labels", "nnUNetTrainerBenchPhys", maps="no_labels", recipe="default"),
     Method(
         "phys_lookup",

@@ -19,6 +19,7 @@ from generalization.competitors import bayeseg, gin_ipa, randconv, slaug
 from generalization.competitors.field_training import FieldTraining
 from generalization.competitors.synthseg import SynthesizeFromLabels
 from generalization.competitors.three_copies import ThreeCopies
+from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
 
 
 class nnUNetTrainerBenchGINIPA(ThreeCopies, FieldTraining, nnUNetTrainer):
@@ -29,6 +30,15 @@ class nnUNetTrainerBenchGINIPA(ThreeCopies, FieldTraining, nnUNetTrainer):
         output = self.predict(gin_ipa.three_views(self.copies(data)))
         supervised = self.loss([scale[: len(data)] for scale in output], target)
         yield supervised + gin_ipa.CONSISTENCY * gin_ipa.consistency(output[0])
+
+
+class nnUNetTrainerBenchPhysGIN(FieldTraining, PhysMixin, nnUNetTrainer):
+    """Contrast synthesis, and half of all images, real or synthetic, through a random network of GIN."""
+
+    def losses(self, data: torch.Tensor, target: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """See `FieldTraining`."""
+        chosen = torch.rand(len(data), 1, 1, 1, device=data.device) < 0.5
+        yield self.loss(self.predict(torch.where(chosen, gin_ipa.random_network(data), data)), target)
 
 
 class nnUNetTrainerBenchRandConv(ThreeCopies, FieldTraining, nnUNetTrainer):
