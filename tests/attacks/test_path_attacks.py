@@ -148,7 +148,7 @@ ATTACKS = {
         "Run `nnUNetv2_preprocess",
         without("nnUNet_preprocessed/Dataset900_Tiny/nnUNetPlans_2d"),
     ),
-    "preprocess: a file for a folder": ("preprocess -d 900 -c 2d -np 1", "cannot be made", copy_is_folder),
+    "preprocess: a file for a folder": ("preprocess -d 900 -c 2d -np 1", "cannot be written to", copy_is_folder),
     "train_prior: -o is a file": (TRAIN + " -o {file}", "is a file", file),
     "train_prior: -o holds other files": (TRAIN + " -o {images}", "holds other files"),
     "train_prior: -o is a prior": (TRAIN + " -o {prior}", "holds a finished prior"),

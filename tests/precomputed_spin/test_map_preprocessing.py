@@ -272,7 +272,7 @@ def test_truncated_files_of_nnunet_are_reported_before_anything_is_written(tiny,
 
 def test_a_target_that_cannot_be_written(tiny, target):
     spin_folder(target.folder).touch()
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be written to"):
         _preprocess_maps(tiny, target)
     spin_folder(target.folder).unlink()
     (spin_folder(target.folder) / "case0.b2nd").mkdir(parents=True)
