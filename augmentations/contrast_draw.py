@@ -99,15 +99,12 @@ class ContrastDraw:
                 faults.append(f"A draw has no part '{name}'; it has sequence, {', '.join(_PARTS)}.")
                 continue
             try:
-                part = (
-                    make_sequence(values, record=True)
-                    if name == "sequence"
-                    else structure(values, _PARTS[name], name, "")
-                )
+                if name == "sequence":
+                    parts[name] = make_sequence(values, record=True)
+                else:
+                    parts[name] = structure(values, _PARTS[name], name, "")
             except InputError as error:
                 faults.extend(f"Draw, {fault}" for fault in error.faults)
-            else:
-                parts[name] = part
         if faults:
             raise InputError(*faults)
         try:
