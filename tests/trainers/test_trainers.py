@@ -1,4 +1,4 @@
-"""nnU-Net's own commands train and predict with our trainers."""
+"""What our trainers train on, and what they refuse."""
 
 from __future__ import annotations
 
@@ -6,77 +6,32 @@ import json
 import multiprocessing
 import os
 import pickle
-import shutil
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import blosc2
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
 from batchgeneratorsv2.transforms.utils.random import OneOfTransform, RandomTransform
-from nnunetv2.inference.predict_from_raw_data import predict_entry_point
-from nnunetv2.model_sharing.model_import import install_model_from_zip_file
-from nnunetv2.run.run_training import run_training
+from make_trainers import OURS, Always, batch_of, make
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-import nnunet_phys.trainers
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.commands import main
 from nnunet_phys.errors import InputError
 from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin, nnUNetTrainerPhys
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:FutureWarning"),  # one of nnU-Net's variants
-    # nnU-Net's Dice, 0/0 where a class is neither there nor predicted
-    pytest.mark.filterwarnings("ignore:invalid value encountered in scalar divide:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning"),  # nnU-Net: a class never predicted
-]
-OURS = os.path.dirname(nnunet_phys.trainers.__file__)
-
-
-class Always(PhysMixin, nnUNetTrainer):
-    """Synthesises each sample."""
-
-    recipe = replace(load_recipe("default"), probability=1.0)
-
-
-def make(tiny, trainer_class, configuration="2d", plans=None, fold=0, **changes):
-    """A trainer on the CPU."""
-    description = json.loads((tiny.preprocessed / "dataset.json").read_text())
-    plans = tiny.plans() if plans is None else plans
-    trainer = trainer_class(
-        {**plans, "continue_training": False},
-        configuration,
-        fold,
-        {**description, **changes},
-        torch.device("cpu"),
-    )
-    trainer.initialize()
-    return trainer
-
-
-@pytest.fixture
-def ready(tiny):
-    """The tiny data set with preprocessed maps."""
-    assert main(["preprocess", "-d", "900", "-c", "2d", "3d_fullres", "-np", "1"]) == 0
-    return tiny
-
-
-def batch_of(trainer) -> dict:
-    training, validation = trainer.get_dataloaders()
-    assert next(validation)["data"].shape[1] == next(training)["data"].shape[1]
-    return next(training)
+# one of nnU-Net's variants, which its search for trainers imports
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:FutureWarning")
 
 
 @pytest.mark.parametrize(
@@ -309,112 +264,3 @@ def test_the_mixin_comes_first():
 def test_importing_a_trainer_imports_no_diffusers(tmp_path):
     code = "import sys, nnunet_phys.trainers.nnUNetTrainerPhys; sys.exit('diffusers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
-
-
-MINE = """
-    import torch
-    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
-    from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin
-
-    class Mine(PhysMixin, nnUNetTrainerDA5):
-        def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
-            super().__init__(plans, configuration, fold, dataset_json, device)
-            self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, 3, 1
-"""
-
-
-def write_my_trainer(tiny, monkeypatch) -> Path:
-    """A trainer of three iterations, in a folder that nnU-Net searches; returns its file."""
-    path = tiny.root / "my_trainers" / "mine.py"
-    path.parent.mkdir()
-    path.write_text(textwrap.dedent(MINE))
-    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join([OURS, str(path.parent)]))
-    return path
-
-
-@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-def test_train_and_predict(ready, monkeypatch, configuration):
-    write_my_trainer(ready, monkeypatch)
-    monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # a worker process of its own
-    run_training("900", configuration, 0, "Mine", device=torch.device("cpu"))
-    model = ready.root / "nnUNet_results" / "Dataset900_Tiny" / f"Mine__nnUNetPlans__{configuration}"
-    checkpoint = torch.load(model / "fold_0" / "checkpoint_final.pth", weights_only=False)
-    assert checkpoint["trainer_name"] == "Mine"
-    assert np.isfinite(json.loads((model / "fold_0" / "validation" / "summary.json").read_text())["mean"]["1"]["FP"])
-    assert "SynthesizeContrast(" in (model / "fold_0" / "debug.json").read_text()
-
-    inputs, outputs = ready.root / "inputs", ready.root / "outputs"
-    inputs.mkdir()
-    (inputs / "a_0000.nii.gz").write_bytes(ready.image("case0").read_bytes())
-    threads = torch.get_num_threads()
-    arguments = f"-i {inputs} -o {outputs} -d 900 -c {configuration} -f 0 -tr Mine -device cpu -npp 0 -nps 0"
-    monkeypatch.setattr(sys, "argv", ["nnUNetv2_predict", *arguments.split()])
-    predict_entry_point()
-    torch.set_num_threads(threads)
-    assert (
-        sitk.ReadImage(str(outputs / "a.nii.gz")).GetSize() == sitk.ReadImage(str(inputs / "a_0000.nii.gz")).GetSize()
-    )
-
-    shared = ready.root / "model.zip"
-    assert main(["export", "-d", "900", "-c", configuration, "-f", "0", "-tr", "Mine", "-o", str(shared)]) == 0
-    install_model_from_zip_file(str(shared))
-    monkeypatch.delenv("nnUNet_extTrainer")
-    sys.argv[sys.argv.index("Mine")] = "nnUNetTrainer"
-    sys.argv[sys.argv.index(str(outputs))] = str(ready.root / "stock")
-    predict_entry_point()
-    torch.set_num_threads(threads)
-    same = [sitk.GetArrayFromImage(sitk.ReadImage(str(f / "a.nii.gz"))) for f in (outputs, ready.root / "stock")]
-    assert np.array_equal(*same)
-
-
-START = """
-import sys
-from importlib.metadata import entry_points
-sys.argv = sys.argv[1:]
-sys.exit(next(iter(entry_points(group="console_scripts", name=sys.argv[0]))).load()())
-"""
-"""Starts a command of an installed package by its name."""
-
-
-@pytest.mark.slow
-def test_a_shared_model_predicts_where_this_package_is_not(ready, monkeypatch):
-    """All by the commands, in processes of their own."""
-    mine = write_my_trainer(ready, monkeypatch)
-    inputs, shared = ready.root / "inputs", ready.root / "model.zip"
-    inputs.mkdir()
-    for case in ready.cases[:2]:
-        shutil.copy(ready.image(case), inputs)
-
-    def run(command, environment):
-        finished = subprocess.run([sys.executable, "-c", START, *command.split()], env=environment, cwd=ready.root)
-        assert finished.returncode == 0, command
-
-    predict = f"nnUNetv2_predict -i {inputs} -d 900 -c 2d -f 0 -device cpu -npp 1 -nps 1"
-    here = {**os.environ, "nnUNet_n_proc_DA": "1"}
-    run("nnUNetv2_train 900 2d 0 -tr Mine -device cpu", here)
-    run(f"{predict} -o {ready.root / 'here'} -tr Mine", here)
-    run(f"nnunet_phys export -d 900 -c 2d -f 0 -tr Mine -o {shared}", here)
-    mine.unlink()
-
-    elsewhere = ready.root / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "nnunet_phys.py").write_text("raise ImportError('nnunet_phys is not installed here')")
-    there = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
-    there["PYTHONPATH"] = str(elsewhere)  # comes before installed packages, in worker processes too
-    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        (elsewhere / variable).mkdir()
-        there[variable] = str(elsewhere / variable)
-    assert subprocess.run([sys.executable, "-c", "import nnunet_phys"], env=there, cwd=ready.root).returncode != 0
-    run(f"nnUNetv2_install_pretrained_model_from_zip {shared}", there)
-    run(f"{predict} -o {ready.root / 'there'}", there)
-    for case in ready.cases[:2]:
-        same = [
-            sitk.GetArrayFromImage(sitk.ReadImage(str(ready.root / o / f"{case}.nii.gz"))) for o in ("here", "there")
-        ]
-        assert np.array_equal(*same)
-
-
-def test_missing_maps_stop_nnunets_training_command(tiny, monkeypatch):
-    monkeypatch.setenv("nnUNet_extTrainer", OURS)
-    with pytest.raises(InputError, match=r"case\d: no maps in .*2d_spin"):
-        run_training("900", "2d", 0, "nnUNetTrainerPhys", device=torch.device("cpu"))
