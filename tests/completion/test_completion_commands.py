@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from nnunet_phys.commands import main
 from nnunet_phys.completion import completing
+from nnunet_phys.whole_files import making_alone
 
 
 @pytest.fixture
@@ -217,6 +218,11 @@ def test_training_refusals(raw, tmp_path, monkeypatch, refused):
     refused(train, "b: channel 1 (LGE) is missing")
     (tmp_path / "m").mkdir()
     refused(train, "exists. Choose another folder")
+
+
+def test_a_model_that_another_process_trains(raw, quickly, tmp_path, refused):
+    with making_alone(tmp_path / "m"):
+        refused(["train_completion", "-d", "41", "-o", str(tmp_path / "m"), "-device", "cpu"], "another process")
 
 
 def test_two_channels_and_pretraining_on_maps(raw, digital, quickly, tmp_path, monkeypatch):

@@ -155,6 +155,15 @@ def test_pretraining_is_the_training_that_fine_tuning_starts_from(small, tmp_pat
     assert "4 on images, then 6 on maps" in card and "4 slices of 2.5 mm" in card and "| T1 (ms) | 220 | 2500 |" in card
 
 
+def test_a_training_does_not_go_on_with_other_images(small, tmp_path, monkeypatch):
+    pretrain = Pretraining(images, 4, "0123")
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupted_after(patched, 2)
+        train_prior(pool, held_out, tmp_path / "p", 2.5, OFTEN, init=small, pretrain=pretrain)
+    with pytest.raises(InputError, match=r"belongs to another training, which differs in images_sha256 \(0123, now 89"):
+        train_prior(pool, held_out, tmp_path / "p", 2.5, OFTEN, init=small, pretrain=replace(pretrain, sha256="89ab"))
+
+
 def test_pretraining_shows_the_network_images_and_an_empty_guide(small, tmp_path, monkeypatch):
     seen = []
     learn = prior_training._Learner.learn
