@@ -51,9 +51,10 @@ def random_views(
     matrix = turn * (size / 2) / scale[:, None, None] / half[:, None]
     grid = affine_grid(torch.cat((matrix, (shift / half)[:, :, None]), 2), [views, 1, size, size], align_corners=False)
 
-    bright = grid_sample(images + 1, grid, align_corners=False)  # padding is 0, which is dark
+    # Bicubic, since bilinear interpolation would make views blurrier than the images that networks are given later.
+    bright = grid_sample(images + 1, grid, mode="bicubic", align_corners=False)  # padding is 0, which is dark
     masks = grid_sample(regions, grid, mode="nearest", align_corners=False) > 0.5
-    return ChannelSlices(bright - 1, masks)
+    return ChannelSlices(bright.clamp(0, 2) - 1, masks)
 
 
 def with_random_gains(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

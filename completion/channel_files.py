@@ -168,20 +168,31 @@ def cases_in_folder(folder: Path) -> tuple[list[ChannelCase], str]:
         match = _CHANNEL.fullmatch(name)
         if match is None:
             faults.append(f"{path}: an image must be named CASE_0000{listed.ending}. Rename or remove it.")
-        elif read_notes(path) == SYNTHETIC:
-            faults.append(f"{path} is a synthetic image, and would count as acquired. Remove it.")
         else:
             cases.setdefault(match["case"], {})[int(match["channel"])] = path
     if faults:
         raise InputError(*faults)
-    return [ChannelCase(name, dict(sorted(images.items()))) for name, images in cases.items()], listed.ending
+    listed_cases = [ChannelCase(name, dict(sorted(images.items()))) for name, images in cases.items()]
+    _refuse_synthetic(listed_cases)
+    return listed_cases, listed.ending
+
+
+def _refuse_synthetic(cases: Sequence[ChannelCase]) -> None:
+    faults = [
+        f"{path} is a synthetic image, and would count as acquired. Remove it."
+        for case in cases
+        for path in case.images.values()
+        if path.is_file() and read_notes(path) == SYNTHETIC
+    ]
+    if faults:
+        raise InputError(*faults)
 
 
 def _training_cases(folder: Path, description: DatasetDescription) -> list[ChannelCase]:
     if description.dataset is None:
         cases, ending = cases_in_folder(folder / "imagesTr")
         return [ChannelCase(case.name, case.images, folder / "labelsTr" / f"{case.name}{ending}") for case in cases]
-    return [
+    cases = [
         ChannelCase(
             name,
             {number: folder / os.path.expandvars(image) for number, image in enumerate(files.images)},
@@ -189,6 +200,10 @@ def _training_cases(folder: Path, description: DatasetDescription) -> list[Chann
         )
         for name, files in description.dataset.items()
     ]
+    if not cases:
+        raise InputError(f"{folder / 'dataset.json'} lists no cases under 'dataset'. Add them, or remove the entry.")
+    _refuse_synthetic(cases)
+    return cases
 
 
 def read_slices(

@@ -13,6 +13,7 @@ import torch
 
 from nnunet_phys.case_records import (
     begin_case,
+    discard,
     foreign_results,
     is_finished,
     load_record,
@@ -204,16 +205,21 @@ def check_settings(missing: Sequence[MissingChannel], settings: CompletionSettin
 def copy_acquired(case: ChannelCase, folder: Path) -> None:
     """Copy a case's images into the folder; a copy that is there already stays.
 
+    Where a computed image was before, its record and its spread are removed: they do not describe the acquired one.
+
     Raises:
         InputError: another file has the name of a copy, or it cannot be written.
     """
-    for path in case.images.values():
+    for channel, path in case.images.items():
         copy = folder / path.name
         try:
             if copy.exists():
                 if file_sha256(copy) != file_sha256(path):
                     raise InputError(f"{copy} exists and is not {path}. Remove it, or choose another folder with -o.")
                 continue
+            name = f"{case.name}_{channel:04d}"
+            if "completed" in (load_record(folder, name) or {}):
+                discard(folder, name)
             with whole_file(copy) as temporary:
                 shutil.copyfile(path, temporary)
         except OSError as error:

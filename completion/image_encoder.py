@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from safetensors import SafetensorError
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
 
@@ -57,9 +58,15 @@ def load_clip(folder: Path) -> nn.Module:
     except ImportError:
         raise InputError("-image_encoder needs transformers: pip install transformers.") from None
     try:
-        model: nn.Module = CLIPVisionModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        loaded: Any = CLIPVisionModel.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"-image_encoder {folder} holds no CLIP vision model ({last_line(error)}).") from None
+    model: nn.Module = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
+    if missing:  # transformers leaves them at random values
+        raise InputError(f"-image_encoder {folder} holds no CLIP vision model: it lacks {missing[0]}.")
     return model
 
 

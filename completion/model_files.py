@@ -17,6 +17,8 @@ from nnunet_phys.whole_files import working_folder
 
 INDEX = "model_index.json"
 """diffusers' description of a model's parts."""
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
+"""What diffusers and transformers raise where a model is not whole."""
 
 
 def save_model(pipeline: CompletionPipeline, folder: Path) -> None:
@@ -57,7 +59,16 @@ def load_model(folder: Path, device: torch.device) -> CompletionPipeline:
     try:
         pipeline = CompletionPipeline.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         expected = pipeline.projection.config["channels"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
         raise InputError(f"-model {folder} cannot be read ({last_line(error)}). {remedy}") from None
     finally:
         diffusers_messages.enable_progress_bar()

@@ -148,14 +148,13 @@ class CompletionPipeline(DiffusionPipeline):
             terms = guidance_terms(scales or (1.0,) * len(given))
 
             # 2. From noise, or from a given channel with noise, to what latents have beyond the regression
-            # "trailing" begins at the last time step, where all is noise (Lin et al., WACV 2024, arXiv:2305.08891)
-            solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config, timestep_spacing="trailing")
+            solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
             scale = torch.tensor(self.config["residual_scale"], device=self.device).view(-1, 1, 1)
             made = []
             for _ in self.progress_bar(range(samples)):
                 shape = conditions.latents[:1, 0].shape
                 latents = torch.randn(shape, generator=generator).to(self.device).expand_as(conditions.latents[:, 0])
-                solver.set_timesteps(steps)
+                solver.set_timesteps(timesteps=self._trailing_timesteps(steps))
                 timesteps = solver.timesteps
                 if start is not None:
                     first = steps - max(1, round(steps * strength))
@@ -171,6 +170,14 @@ class CompletionPipeline(DiffusionPipeline):
                 latents = conditions.expected + scale * latents
                 made.append(images_of(self.autoencoder, latents))
         return CompletionOutput(fit_about_centre(torch.stack(made), (size[0], size[1]), DARKEST).cpu())
+
+    def _trailing_timesteps(self, steps: int) -> list[int]:
+        """Evenly spaced time steps from the last, where all is noise (Lin et al., WACV 2024, arXiv:2305.08891).
+
+        diffusers' own "trailing" spacing takes a step too many for some numbers, such as 61.
+        """
+        count = self.scheduler.config["num_train_timesteps"]
+        return [-(-count * step // steps) - 1 for step in range(steps, 0, -1)]
 
     def _conditions(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> Conditions:
         """Latents and features of the given channels, zeros for the others; latents of the regression."""

@@ -72,13 +72,17 @@ def train_completion(
         trains_autoencoder, trains_encoder = autoencoder is None, image_encoder is None
         autoencoder = autoencoder or new_autoencoder()
         image_encoder = image_encoder or ImageEncoder()
+        torch.manual_seed(seed)  # the other networks begin alike, whether these two are pretrained or not
         projection = TokenProjection(len(data.channels), feature_length(image_encoder), TOKENS)
         unet = new_denoiser(len(data.channels), autoencoder.config["latent_channels"], reduction(autoencoder), TOKENS)
         regressor = new_regressor(len(data.channels)) if schedule.regressor_steps else None
-    parts = (autoencoder, image_encoder, projection, unet, regressor)
-    modules = [part.to(device) for part in parts if part is not None]
+    trained = {autoencoder: trains_autoencoder, image_encoder: trains_encoder, projection: True, unet: True}
+    if regressor is not None:
+        trained[regressor] = True
+    for network in trained:
+        network.to(device)
     training = TrainingRun(data, schedule, checkpoint, device, seed, bf16)
-    training.check_disk(modules)
+    training.check_disk([network for network, learns in trained.items() if learns])
     everything = [data.slices] if data.synthetic is None else [data.slices, data.synthetic]
 
     # 1. The autoencoder, and the scale of its latents

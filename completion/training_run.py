@@ -129,6 +129,9 @@ class TrainingRun:
     def check_disk(self, networks: list[nn.Module]) -> None:
         """Make sure, before a new training begins, that its checkpoints will have room.
 
+        Args:
+            networks: all that will be trained.
+
         Raises:
             InputError: they have not.
         """

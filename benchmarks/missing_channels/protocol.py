@@ -52,7 +52,7 @@ def read_cases(folder: Path) -> list[ChannelCase]:
     """The cases of a folder in MyoPS's layout here: C0, LGE, T2 and pathology.
 
     Raises:
-        InputError: a folder or a file is missing.
+        InputError: a folder or a file is missing; no cases.
     """
     for name in (*FOLDERS, "pathology"):
         if not (folder / name).is_dir():
@@ -66,6 +66,8 @@ def read_cases(folder: Path) -> list[ChannelCase]:
         if missing:
             raise InputError(f"{missing[0]} is missing.")
         cases.append(ChannelCase(name, images, label))
+    if not cases:
+        raise InputError(f"{folder / FOLDERS[0]} holds no CASE_0000.nii.gz.")
     return cases
 
 

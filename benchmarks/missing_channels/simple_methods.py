@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -43,16 +44,23 @@ class Lookup:
 
     def complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
         """See `methods.Completer`."""
-        pairs, values = self._bins(self.slices.images.float(), given), self.slices.images[:, wanted].float().flatten()
-        size = _BINS ** len(given)
-        counts = torch.bincount(pairs, minlength=size).float()
-        sums = torch.bincount(pairs, weights=values, minlength=size).float()
-        table = (sums + _SMOOTHING * values.mean()) / (counts + _SMOOTHING)
-        return table[self._bins(images, given)].view(images[:, 0].shape)
+        table = _table(self.slices, tuple(given), wanted)
+        return table[_bins(images, given)].view(images[:, 0].shape)
 
-    @staticmethod
-    def _bins(images: torch.Tensor, given: Sequence[int]) -> torch.Tensor:
-        number = torch.zeros(images[:, 0].numel(), dtype=torch.int64)
-        for channel in given:
-            number = number * _BINS + ((images[:, channel].flatten() + 1) / 2 * _BINS).long().clamp(0, _BINS - 1)
-        return number
+
+@cache
+def _table(slices: ChannelSlices, given: tuple[int, ...], wanted: int) -> torch.Tensor:
+    """Mean of the wanted channel in every bin."""
+    pairs, values = _bins(slices.images.float(), given), slices.images[:, wanted].float().flatten()
+    size = _BINS ** len(given)
+    counts = torch.bincount(pairs, minlength=size).float()
+    sums = torch.bincount(pairs, weights=values, minlength=size).float()
+    return (sums + _SMOOTHING * values.mean()) / (counts + _SMOOTHING)
+
+
+def _bins(images: torch.Tensor, given: Sequence[int]) -> torch.Tensor:
+    """Number of each pixel's bin, of all slices in one row."""
+    number = torch.zeros(images[:, 0].numel(), dtype=torch.int64)
+    for channel in given:
+        number = number * _BINS + ((images[:, channel].flatten() + 1) / 2 * _BINS).long().clamp(0, _BINS - 1)
+    return number

@@ -85,6 +85,11 @@ def run(args: argparse.Namespace) -> None:
     refuse_as_target(args.o, args.i, args.model)
     pipeline = load_model(args.model, torch_device(args.device))
     cases, ending = cases_in_folder(args.i)
+    if ending == ".gipl":
+        raise InputError(
+            f"-i {args.i}: .gipl files hold no description, so nothing would tell computed images from acquired ones. "
+            "Convert them to .nii.gz."
+        )
     missing = completing.find_missing(cases, pipeline.config["channels"], args.wanted)
     settings = completing.CompletionSettings(
         None if args.scales is None else tuple(args.scales),

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-steps",
         type=whole_number(1, MOST_STEPS),
         default=DENOISER_STEPS,
-        help="steps of the denoiser; the other networks' are in proportion (default %(default)s)",
+        help="steps of the denoiser; with more, the other networks take more, too (default %(default)s)",
     )
     parser.add_argument(
         "-batch_factor",
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
         schedule = replace(schedule, regressor_steps=0)
     _check_physics(args, len(dataset.channels))
     slices, brightness = read_slices(dataset.cases, len(dataset.channels), regions, args.pixel_mm, schedule.slice_size)
-    options = ("d", "pixel_mm", "regions", "no_heat", "maps", "sequences", "draws", "vae", "image_encoder", "fp32")
+    options = ("d", "pixel_mm", "regions", "no_heat", "maps", "sequences", "draws", "vae", "image_encoder")
     data = TrainingData(
         slices,
         _synthetic(args, schedule.slice_size),

@@ -184,6 +184,14 @@ def test_a_patient_without_pathology_is_named(tmp_path):
         read_cases(tmp_path)
 
 
+def test_a_folder_without_patients_is_refused(tmp_path):
+    for name in (*FOLDERS, "pathology"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "C0" / "Case1.nii.gz").touch()
+    with pytest.raises(InputError, match=r"C0 holds no CASE_0000.nii.gz"):
+        read_cases(tmp_path)
+
+
 def test_folds_and_other_patients_make_no_common_table(tmp_path, capsys):
     (tmp_path / "scores").mkdir()
     for part in ("fold0", "test"):

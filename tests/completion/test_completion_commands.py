@@ -121,6 +121,23 @@ def test_a_computed_image_does_not_count_as_acquired(complete, tmp_path, refused
     refused(arguments, "a_0001.nii.gz is a synthetic image, and would count as acquired. Remove it.")
 
 
+def test_a_record_of_a_computed_image_does_not_stay_beside_the_acquired_one(complete, images, tmp_path):
+    done = tmp_path / "done"
+    assert main(complete("-samples", "2")) == 0
+    (done / "a_0001.nii.gz").unlink()
+    shutil.copy(images / "b_0001.nii.gz", images / "a_0001.nii.gz")
+    assert main(complete("-samples", "2")) == 0
+    assert (done / "a_0001.nii.gz").read_bytes() == (images / "a_0001.nii.gz").read_bytes()
+    assert not (done / "a_0001.json").exists() and not (done / "spread" / "a_0001.nii.gz").exists()
+
+
+def test_images_whose_format_cannot_say_that_they_are_computed(complete, images, refused):
+    for path in images.iterdir():
+        sitk.WriteImage(sitk.ReadImage(str(path)), str(path).replace(".nii.gz", ".gipl"))
+        path.unlink()
+    refused(complete(), ".gipl files hold no description")
+
+
 def test_samples_that_disagree_are_named_again_when_nothing_is_left_to_do(complete, monkeypatch, capsys):
     monkeypatch.setattr(completing, "GREATEST_DISAGREEMENT", 0.0)
     for _ in range(2):
@@ -220,6 +237,23 @@ def test_training_refusals(raw, tmp_path, monkeypatch, refused):
     refused(train, "exists. Choose another folder")
 
 
+def test_cases_that_the_description_lists(complete, raw, tmp_path, monkeypatch, refused):
+    assert main(complete()) == 0
+    other = tmp_path / "raw"
+    shutil.copytree(raw, other)
+    monkeypatch.setenv("nnUNet_raw", str(other))
+    folder = other / "Dataset041_Heart"
+    files = [str(tmp_path / "done" / f"a_{channel:04d}.nii.gz") for channel in range(3)]
+    train = ["train_completion", "-d", "41", "-o", str(tmp_path / "m"), "-device", "cpu"]
+    for cases, fault in (
+        ({"a": {"images": files, "label": "labelsTr/a.nii.gz"}}, "a_0001.nii.gz is a synthetic image"),
+        ({}, "lists no cases under 'dataset'"),
+    ):
+        description = json.loads((folder / "dataset.json").read_text()) | {"dataset": cases}
+        (folder / "dataset.json").write_text(json.dumps(description))
+        refused(train, fault)
+
+
 def test_a_model_that_another_process_trains(raw, quickly, tmp_path, refused):
     with making_alone(tmp_path / "m"):
         refused(["train_completion", "-d", "41", "-o", str(tmp_path / "m"), "-device", "cpu"], "another process")
@@ -273,3 +307,20 @@ def test_pretrained_parts(raw, quickly, images, tmp_path):
     assert main([*arguments, "-vae", str(vae), "-image_encoder", str(clip)]) == 0
     assert main(["complete", "-i", str(images), "-o", str(done), "-model", str(model), "-steps", "2"]) == 0
     assert _values(done / "a_0001.nii.gz").std() > 0
+
+
+@pytest.mark.parametrize("fault", ["another model", "cut off"])
+def test_an_image_encoder_that_is_no_whole_clip_model(raw, tmp_path, refused, fault):
+    from safetensors.torch import load_file, save_file
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=32, patch_size=16)).save_pretrained(tmp_path / "clip")
+    weights = tmp_path / "clip" / "model.safetensors"
+    if fault == "cut off":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    else:
+        renamed = {f"encoder.{name}": values for name, values in load_file(weights).items()}
+        save_file(renamed, weights, {"format": "pt"})
+    train = ["train_completion", "-d", "41", "-o", str(tmp_path / "m"), "-image_encoder", str(tmp_path / "clip")]
+    refused([*train, "-device", "cpu"], "holds no CLIP vision model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,6 +164,23 @@ def test_room_is_made_for_all_copies_of_the_networks(data, quick, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         _train(data, tmp_path / "m", quick)
     assert sizes[1] >= sizes[0] > 50 * 2**20
+
+
+def test_pretrained_parts_take_no_room_and_change_no_other_weights(data, quick, uninterrupted, tmp_path, monkeypatch):
+    asked = []
+
+    def check(run, networks):
+        asked.append({type(network).__name__: deepcopy(network.state_dict()) for network in networks})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingRun, "check_disk", check)
+    model = load_model(uninterrupted, CPU)
+    for parts in ({}, {"autoencoder": model.autoencoder, "image_encoder": model.image_encoder}):
+        with pytest.raises(KeyboardInterrupt):
+            _train(data, tmp_path / "m", quick, **parts)
+    everything, rest = asked
+    assert set(everything) - set(rest) == {"AutoencoderKL", "ImageEncoder"}
+    assert all(torch.equal(rest[name][key], everything[name][key]) for name in rest for key in rest[name])
 
 
 def test_the_denoiser_is_pretrained_beside_the_regressor_of_the_same_slices(data, quick, tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ def test_a_guided_start_of_little_strength_stays_near_its_channel(pipeline):
     assert float((made - decoded).abs().mean()) < 0.5 * float((from_noise - decoded).abs().mean())
 
 
-@pytest.mark.parametrize("steps", [1, 25, 1000])
+@pytest.mark.parametrize("steps", [1, 25, 61, 103, 1000])
 def test_sampling_begins_where_all_is_noise(pipeline, monkeypatch, steps):
     """Also a model that was read from disk, whose scheduler spells out how it spaces its own steps."""
     asked = []

@@ -55,6 +55,14 @@ def test_views_move_all_channels_and_regions_alike():
     assert float((views.regions[:, 0] == inside).float().mean()) > 0.9
 
 
+def test_views_are_hardly_blurred():
+    """Of white noise, linear interpolation would leave two thirds of the standard deviation."""
+    noise = torch.rand(8, 1, 96, 96, generator=torch.Generator().manual_seed(2)) - 0.5
+    slices = ChannelSlices(noise.half(), torch.zeros(8, 0, 96, 96, dtype=torch.bool))
+    views = random_views(slices, torch.arange(8), 32, 1.0, torch.Generator().manual_seed(0)).images
+    assert float(views.std()) > 0.8 * float(noise.std())
+
+
 def test_gains_change_each_channel_and_no_target():
     images = torch.rand(50, 2, 4, 4, generator=torch.Generator().manual_seed(0)) - 1
     generator = torch.Generator().manual_seed(1)
