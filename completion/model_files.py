@@ -59,16 +59,7 @@ def load_model(folder: Path, device: torch.device) -> CompletionPipeline:
     try:
         pipeline = CompletionPipeline.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         expected = pipeline.projection.config["channels"]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        ImportError,
-        SafetensorError,
-    ) as error:
+    except _UNREADABLE as error:
         raise InputError(f"-model {folder} cannot be read ({last_line(error)}). {remedy}") from None
     finally:
         diffusers_messages.enable_progress_bar()
