@@ -178,6 +178,11 @@ def cases_in_folder(folder: Path) -> tuple[list[ChannelCase], str]:
 
 
 def _refuse_synthetic(cases: Sequence[ChannelCase]) -> None:
+    """Refuse computed images among acquired ones.
+
+    Raises:
+        InputError: one line for each of them.
+    """
     faults = [
         f"{path} is a synthetic image, and would count as acquired. Remove it."
         for case in cases

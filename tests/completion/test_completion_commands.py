@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from nnunet_phys.commands import main
 from nnunet_phys.completion import completing
+from nnunet_phys.training_checkpoint import Checkpoint
 from nnunet_phys.whole_files import making_alone
 
 
@@ -257,6 +258,21 @@ def test_cases_that_the_description_lists(complete, raw, tmp_path, monkeypatch, 
 def test_a_model_that_another_process_trains(raw, quickly, tmp_path, refused):
     with making_alone(tmp_path / "m"):
         refused(["train_completion", "-d", "41", "-o", str(tmp_path / "m"), "-device", "cpu"], "another process")
+
+
+def test_a_killed_training_goes_on_in_float32(raw, quickly, tmp_path, monkeypatch):
+    """The remedy after a loss that is not finite."""
+    train = ["train_completion", "-d", "41", "-o", str(tmp_path / "m"), "-steps", "2", "-device", "cpu"]
+    save = Checkpoint.save
+
+    def save_and_stop(checkpoint, state):
+        save(checkpoint, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", save_and_stop)
+        assert main(train) == 130
+    assert main([*train, "--fp32"]) == 0
 
 
 def test_two_channels_and_pretraining_on_maps(raw, digital, quickly, tmp_path, monkeypatch):
