@@ -45,7 +45,8 @@ class CompletionSettings:
 
     Attributes:
         scales: guidance scale of each given channel, or one for all; None: 1.
-        steps, samples, start, strength: as there. Of several samples the mean is written, and their spread.
+        steps, samples, start, strength: as there. Of several samples the mean is written, and their spread; of none,
+            the regressor's image.
         seed: of the noise, which is the same for all slices and cases.
     """
 
@@ -87,7 +88,7 @@ class MissingChannel:
     def paths(self, folder: Path, ending: str, samples: int) -> tuple[Path, ...]:
         """The image, and with several samples their spread."""
         image = folder / f"{self.name}{ending}"
-        return (image,) if samples == 1 else (image, folder / SPREAD_FOLDER / image.name)
+        return (image,) if samples <= 1 else (image, folder / SPREAD_FOLDER / image.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +97,9 @@ class CompletedChannel:
 
     Attributes:
         mean: the image, float32 (slices, rows, columns), in the unit of the training images.
-        spread: standard deviation over the samples, in the same unit; None for a single sample.
+        spread: standard deviation over the samples, in the same unit; None without several samples.
         disagreement: root mean square of the spread, relative to the deviation of the image, where it is not dark;
-            None for a single sample.
+            None without several samples.
     """
 
     mean: torch.Tensor
@@ -121,8 +122,11 @@ def complete_channel(
     scales = settings.scales
     if scales is not None and len(scales) == 1:
         scales = scales * len(missing.given)
-    made = [
-        pipeline(
+
+    def make(batch: torch.Tensor) -> torch.Tensor:
+        if settings.samples == 0:
+            return pipeline.expected(batch, missing.given, missing.wanted)[None]
+        return pipeline(
             batch,
             missing.given,
             missing.wanted,
@@ -133,12 +137,12 @@ def complete_channel(
             settings.strength,
             torch.Generator().manual_seed(settings.seed),
         ).images
-        for batch in images.split(BATCH)
-    ]
+
+    made = [make(batch) for batch in images.split(BATCH)]
     samples = torch.stack([resample(sample[:, None], native)[:, 0] for sample in torch.cat(made, 1)])
     brightness = Brightness(config["dark"][missing.wanted], config["bright"][missing.wanted])
     mean = samples.mean(0)
-    if settings.samples == 1:
+    if settings.samples <= 1:
         return CompletedChannel(brightness.to_image(mean), None, None)
     spread, seen = samples.std(0), mean > _DARK
     contrast = float(mean[seen].std()) if int(seen.sum()) > 1 else 0.0
@@ -306,5 +310,5 @@ def _described(settings: CompletionSettings, model_sha256: str) -> dict[str, Any
 
 def needed_bytes(missing: Sequence[MissingChannel], samples: int) -> int:
     """Bytes that the results may take, without compression."""
-    volumes = 1 if samples == 1 else 2
+    volumes = 1 if samples <= 1 else 2
     return sum(4 * volumes * int(np.prod(channel.case.geometry().size)) for channel in missing)

@@ -131,20 +131,15 @@ class CompletionPipeline(DiffusionPipeline):
         Raises:
             ValueError: numbers of channels, or scales, that do not go together.
         """
-        given, known = list(given), range(len(self.config["channels"]))
-        if not given or given != sorted(set(given)) or not {*given, wanted} <= {*known} or wanted in given:
-            raise ValueError(f"given {given}, ascending, and wanted {wanted} must be different channels of {known}")
+        given = self._checked(given, wanted)
         if scales is not None and len(scales) != len(given):
             raise ValueError(f"{len(scales)} scales for {len(given)} given channels")
         if start is not None and start not in given:
             raise ValueError(f"start {start} is not among the given channels {given}")
 
         # 1. What the denoiser sees of the given channels
-        size = images.shape[2:]
-        padded = -(-size[0] // self.multiple) * self.multiple, -(-size[1] // self.multiple) * self.multiple
-        images = fit_about_centre(images, padded, DARKEST).to(self.device)
         with self._autocast():
-            conditions = self._conditions(images, given, wanted)
+            conditions = self._conditions(self._padded(images), given, wanted)
             terms = guidance_terms(scales or (1.0,) * len(given))
 
             # 2. From noise, or from a given channel with noise, to what latents have beyond the regression
@@ -169,7 +164,42 @@ class CompletionPipeline(DiffusionPipeline):
                 # 3. Latents to images
                 latents = conditions.expected + scale * latents
                 made.append(images_of(self.autoencoder, latents))
-        return CompletionOutput(fit_about_centre(torch.stack(made), (size[0], size[1]), DARKEST).cpu())
+        return CompletionOutput(_cropped(torch.stack(made), images))
+
+    @torch.inference_mode()
+    def expected(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
+        """The regressor's image of the wanted channel, which samples scatter about: smooth, and made in one step.
+
+        Args:
+            images, given, wanted: as in `__call__`.
+
+        Returns:
+            float32 (slices, rows, columns), from -1 to 1.
+
+        Raises:
+            ValueError: numbers of channels that do not go together; the model has no regressor.
+        """
+        given = self._checked(given, wanted)
+        if self.regressor is None:
+            raise ValueError("the model has no regressor")
+        with self._autocast():
+            return _cropped(self._regression(self._padded(images), given, wanted), images)
+
+    def _checked(self, given: Sequence[int], wanted: int) -> list[int]:
+        """The given channels.
+
+        Raises:
+            ValueError: numbers of channels that do not go together.
+        """
+        given, known = list(given), range(len(self.config["channels"]))
+        if not given or given != sorted(set(given)) or not {*given, wanted} <= {*known} or wanted in given:
+            raise ValueError(f"given {given}, ascending, and wanted {wanted} must be different channels of {known}")
+        return given
+
+    def _padded(self, images: torch.Tensor) -> torch.Tensor:
+        """Slices on the device, padded as the networks need it."""
+        rows, columns = (-(-length // self.multiple) * self.multiple for length in images.shape[2:])
+        return fit_about_centre(images, (rows, columns), DARKEST).to(self.device)
 
     def _trailing_timesteps(self, steps: int) -> list[int]:
         """Evenly spaced time steps from the last, where all is noise (Lin et al., WACV 2024, arXiv:2305.08891).
@@ -190,15 +220,21 @@ class CompletionPipeline(DiffusionPipeline):
             spread[:, numbers] = values.view(slices, len(given), *values.shape[1:])
             return spread
 
-        mask = torch.zeros(slices, channels, dtype=torch.bool, device=self.device)
-        mask[:, numbers] = True
-        wanted_of_slices = torch.full((slices,), wanted, device=self.device)
         latents = scatter(latents_of(self.autoencoder, shown))
         expected = torch.zeros_like(latents[:, 0])
         if self.regressor is not None:
-            regression = regress(self.regressor, images, mask, wanted_of_slices)
-            expected = latents_of(self.autoencoder, regression.clamp(-1, 1))
+            expected = latents_of(self.autoencoder, self._regression(images, given, wanted))
+        mask, wanted_of_slices = self._task(slices, given, wanted)
         return Conditions(latents, scatter(features_of(self.image_encoder, shown)), mask, wanted_of_slices, expected)
+
+    def _regression(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
+        return regress(self.regressor, images, *self._task(len(images), given, wanted)).clamp(-1, 1)
+
+    def _task(self, slices: int, given: Sequence[int], wanted: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which channels are given, bool (slices, channels), and which is wanted, (slices,)."""
+        mask = torch.zeros(slices, len(self.config["channels"]), dtype=torch.bool, device=self.device)
+        mask[:, list(given)] = True
+        return mask, torch.full((slices,), wanted, device=self.device)
 
     def _guided_velocity(
         self, latents: torch.Tensor, timestep: torch.Tensor, conditions: Conditions, terms: Sequence[GuidanceTerm]
@@ -213,3 +249,9 @@ class CompletionPipeline(DiffusionPipeline):
     def _autocast(self) -> torch.autocast:
         """bfloat16 where the device has it, which is faster."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=computes_in_bfloat16(self.device))
+
+
+def _cropped(made: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """What was made of padded slices, in the size of the slices, on the CPU."""
+    rows, columns = images.shape[2:]
+    return fit_about_centre(made, (rows, columns), DARKEST).cpu()

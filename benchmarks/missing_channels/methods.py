@@ -93,7 +93,7 @@ class Sampling:
 
     Attributes:
         pipeline: the model.
-        samples: number of samples, whose mean is taken.
+        samples: number of samples, whose mean is taken; 0: the regressor's image.
         scale: guidance scale of both given channels.
         start: begin from the first given channel.
     """
@@ -105,19 +105,20 @@ class Sampling:
 
     def complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
         """See `Completer`."""
-        made = [
-            self.pipeline(
-                part,
-                given,
-                wanted,
-                (self.scale,) * len(given),
-                samples=self.samples,
-                start=given[0] if self.start else None,
-                generator=torch.Generator().manual_seed(0),
-            ).images.mean(0)
-            for part in images.split(SLICES)
-        ]
-        return torch.cat(made)
+        return torch.cat([self._complete(part, given, wanted) for part in images.split(SLICES)])
+
+    def _complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
+        if self.samples == 0:
+            return self.pipeline.expected(images, given, wanted)
+        return self.pipeline(
+            images,
+            given,
+            wanted,
+            (self.scale,) * len(given),
+            samples=self.samples,
+            start=given[0] if self.start else None,
+            generator=torch.Generator().manual_seed(0),
+        ).images.mean(0)
 
 
 def training_slices(cases: Sequence[ChannelCase], regions: bool = True) -> ChannelSlices:
@@ -207,6 +208,7 @@ METHODS: dict[str, Method] = {
     "cmrdiff_no_heat": _sampled("CMRDiff without heat map", replace(CMRDIFF, heat=False)),
     "cmrdiff_physics": _sampled("CMRDiff, pretrained on maps", replace(CMRDIFF, physics=True)),
     "no_physics": _sampled("ours without pretraining on maps, 1 sample", replace(OURS, physics=False)),
+    "ours_0": _sampled("ours, its regressor alone", OURS, samples=0),
     "ours": _sampled("ours (regressor, pretraining on maps), 1 sample", OURS),
     "ours_8": _sampled("ours, mean of 8 samples", OURS, samples=8),
 }

@@ -53,9 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-samples",
-        type=whole_number(1, MOST_SAMPLES),
+        type=whole_number(0, MOST_SAMPLES),
         default=1,
-        help="samples whose mean and spread are written (default %(default)s)",
+        help="samples whose mean and spread are written (default %(default)s); 0: the regressor's image instead, which "
+        "is smooth and made in one step",
     )
     parser.add_argument(
         "-steps",
@@ -82,8 +83,12 @@ def run(args: argparse.Namespace) -> None:
 
     if args.strength is not None and args.start is None:
         raise InputError("-strength goes with -start CHANNEL. Leave it out, or name the channel.")
+    if args.samples == 0 and (args.start is not None or args.scales is not None):
+        raise InputError("-samples 0 takes no samples, on which -start and -scales act. Leave these out.")
     refuse_as_target(args.o, args.i, args.model)
     pipeline = load_model(args.model, torch_device(args.device))
+    if args.samples == 0 and pipeline.regressor is None:
+        raise InputError(f"-samples 0: {args.model} has no regressor (--no_regressor). Take samples.")
     cases, ending = cases_in_folder(args.i)
     if ending == ".gipl":
         raise InputError(

@@ -9,9 +9,13 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from nnunet_phys.commands import main
 from nnunet_phys.completion import completing
+from nnunet_phys.completion.channel_files import ChannelCase
+from nnunet_phys.completion.model_files import load_model
+from nnunet_phys.completion.slices import Brightness
 from nnunet_phys.training_checkpoint import Checkpoint
 from nnunet_phys.whole_files import making_alone
 
@@ -76,6 +80,19 @@ def test_samples_leave_their_mean_and_spread(complete, tmp_path):
     record = json.loads((tmp_path / "done" / "a_0001.json").read_text())
     assert record["disagreement"] > 0
     assert record["flagged"] == (record["disagreement"] > 0.5)
+
+
+def test_no_sample_leaves_the_image_of_the_regressor(complete, model_folder, images, tmp_path):
+    assert main(complete("-samples", "2")) == 0
+    assert main(complete("-samples", "0", "--overwrite")) == 0
+    assert not (tmp_path / "done" / "spread" / "a_0001.nii.gz").exists()
+    assert "flagged" not in json.loads((tmp_path / "done" / "a_0001.json").read_text())
+    case = ChannelCase("a", {number: images / f"a_{number:04d}.nii.gz" for number in (0, 2)}, None)
+    given, _, _ = case.slices((0, 2), 1.5)
+    slices = torch.stack((given[:, 0], given[:, 0], given[:, 1]), 1)
+    expected = load_model(model_folder, torch.device("cpu")).expected(slices, (0, 2), 1)
+    shown = Brightness(0.0, 180.0).to_image(expected).numpy()
+    np.testing.assert_allclose(_values(tmp_path / "done" / "a_0001.nii.gz"), shown, atol=0.01)
 
 
 def test_a_finished_channel_is_not_made_again(complete, tmp_path, capsys):
@@ -200,6 +217,7 @@ def test_options_that_do_not_fit(complete, refused):
     refused(complete("-scales", "1.5", "2", "2"), "a has 2 given channels, but -scales has 3 values")
     refused(complete("-start", "1"), "a lacks channel 1, which -start names")
     refused(complete("-strength", "0.5"), "-strength goes with -start")
+    refused(complete("-samples", "0", "-start", "0"), "-samples 0 takes no samples, on which")
 
 
 def test_half_a_model(complete, images, tmp_path, refused):
@@ -296,12 +314,15 @@ def test_two_channels_and_pretraining_on_maps(raw, digital, quickly, tmp_path, m
     assert _values(tmp_path / "done" / "a_0000.nii.gz").shape == (2, 30, 28)
 
 
-def test_latent_diffusion_alone(raw, quickly, tmp_path):
+def test_latent_diffusion_alone(raw, quickly, complete, refused, tmp_path):
     """`--no_regressor`: CMRDiff as published."""
     model = tmp_path / "model"
     assert main(["train_completion", "-d", "41", "-o", str(model), "--no_regressor", "-steps", "2"]) == 0
     assert json.loads((model / "model_index.json").read_text())["regressor"] == [None, None]
     assert not (model / "regressor").exists()
+    arguments = complete("-samples", "0")
+    arguments[arguments.index("-model") + 1] = str(model)
+    refused(arguments, f"-samples 0: {model} has no regressor")
 
 
 def test_pretrained_parts(raw, quickly, images, tmp_path):
