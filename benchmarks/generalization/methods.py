@@ -107,6 +107,14 @@ _METHODS = (
         recipe="default",
         note="A trial: half of the images also pass through a random network of GIN.",
     ),
+    Method(
+        "phys_3t",
+        "Phys, recipe 3t",
+        "nnUNetTrainerBenchPhys",
+        maps="labels",
+        recipe="3t",
+        note="For test images of 3 T scanners; of those here, the MOLLI series are.",
+    ),
     Method("phys_no_labels", "Phys, maps without labels", "nnUNetTrainerBenchPhys", maps="no_labels", recipe="default"),
     Method(
         "phys_lookup",
