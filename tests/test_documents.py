@@ -147,15 +147,14 @@ def test_the_table_of_commands_has_all_of_them():
 
 
 def test_the_cost_on_cine_is_that_of_the_benchmark():
-    benchmark = (ROOT / "docs" / "benchmark.md").read_text()
-    rows = re.findall(
-        r"^\| (nnU-Net|Phys) \| (.+) \| (.+) \|$", (ROOT / "docs" / "cine_cost.md").read_text(), re.MULTILINE
-    )
+    pages = [(ROOT / "docs" / f"{name}.md").read_text() for name in ("cine_cost", "benchmark", "field")]
+    rows = re.findall(r"^\| (nnU-Net|Phys) \| (.+) \| (.+) \| (.+) \|$", pages[0], re.MULTILINE)
     assert [method for method, *_ in rows] == ["nnU-Net", "Phys"]
-    for method, *figures in rows:
-        assert all(f"\n| {method} | {figure} |" in benchmark for figure in figures), (
-            "bring docs/cine_cost.md up to date"
+    for method, wide, small, short in rows:
+        assert all(f"\n| {method} | {figure} |" in pages[1] for figure in (wide, small)), (
+            "bring cine_cost.md up to date"
         )
+        assert f"\n| {method} | 2 | {short} |" in pages[2], "bring cine_cost.md up to date"
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ class Run:
         """
         bed, training, method = self.bed, self.training, trained_method(self.method)
         results = bed.model(training, method, self.schedule.seed)
-        self._require_same_settings(results / "settings.json")
+        self.require_same_settings()
         if self.checkpoint.is_file():
             return
         if method.maps is None:
@@ -91,9 +91,18 @@ class Run:
         title = f"{training.name}: {method.title}, seed {self.schedule.seed}, epochs"
         run_logged(command, environment, bed.log(results.name), title, epochs, r"Epoch (?P<done>\d+)\s")
 
-    def _require_same_settings(self, path: Path) -> None:
-        """Write the settings that decide a training, or compare them with those that it began with."""
-        method = trained_method(self.method)
+    @property
+    def settings_file(self) -> Path:
+        """What decides the training, as it was begun."""
+        return self.bed.model(self.training, trained_method(self.method), self.schedule.seed) / "settings.json"
+
+    def require_same_settings(self) -> None:
+        """Write the settings that decide a training, or compare them with those that it began with.
+
+        Raises:
+            InputError: they differ.
+        """
+        path, method = self.settings_file, trained_method(self.method)
         settings = {
             **asdict(self.schedule),
             "plan": self.bed.plan,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 from generalization.comparisons import FEWEST_PAIRS, holm, mean_and_sd, mean_interval, paired_p
@@ -13,7 +12,6 @@ from generalization.published import DIFFERENCES, SINGLE_SOURCE
 from generalization.records import RunRecord
 from generalization.results import MethodScores, Results, worst_cases
 from generalization.test_sets import STRUCTURES
-from nnunet_phys.errors import counted
 
 OURS = "phys"
 """The method that the others are tested against."""
@@ -73,9 +71,10 @@ def summary_table(results: Results, training: str) -> str:
     rows = []
     for method in results.methods(training):
         scores = [results.scores(training, method, test) for test in tests]
-        rows.append([METHODS[method].title, *(NOT_RUN if s is None else mean_cell(s) for s in scores)])
+        seeds = str(len(results.of(training, method)))
+        rows.append([METHODS[method].title, seeds, *(NOT_RUN if s is None else mean_cell(s) for s in scores)])
     sizes = {name: max(len(s.groups) for s in _known(results, training, name)) for name in tests}
-    return table(["Dice, %", *(f"{test.title} (n = {sizes[name]})" for name, test in tests.items())], rows)
+    return table(["Dice, %", "seeds", *(f"{test.title} (n = {sizes[name]})" for name, test in tests.items())], rows)
 
 
 def _known(results: Results, training: str, test: str) -> list[MethodScores]:
@@ -96,7 +95,6 @@ def test_table(results: Results, training: str, test: str) -> str:
         if ours is not None and name != OURS:
             pairs = [scores.groups[group] - ours.groups[group] for group in scores.groups if group in ours.groups]
             difference = f"{100 * mean_and_sd(pairs)[0]:+.1f}"
-        p = corrected.get(name)
         rows.append(
             [
                 METHODS[name].title,
@@ -104,7 +102,7 @@ def test_table(results: Results, training: str, test: str) -> str:
                 mean_cell(scores),
                 *(_distance(scores, s) for s in _NAMES),
                 difference,
-                "" if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}"),
+                _p_cell(corrected.get(name)),
             ]
         )
     header = ["", *(f"Dice {s}" for s in _NAMES), "mean Dice (95 %)", *(f"HD95 {s}, mm" for s in _NAMES)]
@@ -112,9 +110,9 @@ def test_table(results: Results, training: str, test: str) -> str:
 
 
 def _distance(scores: MethodScores, structure: str) -> str:
-    """HD95 over the cases in which the structure was found, and how often it was not."""
+    """HD95 over the cases in which the structure was found, and in how many it was not."""
     text = with_sd(list(scores.hd95_mm[structure].values()))
-    return text + (f" ({scores.missed[structure]} missed)" if scores.missed[structure] else "")
+    return text + (f" ({percent(scores.missed[structure], 0)} % missed)" if scores.missed[structure] else "")
 
 
 def worst_table(results: Results, training: str, test: str, method: str) -> str:
@@ -129,15 +127,23 @@ def worst_table(results: Results, training: str, test: str, method: str) -> str:
 
 
 def seeds_table(results: Results, training: str) -> str:
-    """Mean Dice over all cases of each seed, for methods with several."""
+    """Mean Dice of each seed, for methods with several, and the test of the second seed against the first."""
     rows = []
     for method in results.methods(training):
         for test, described in results.tests(training).items():
             scores = results.scores(training, method, test)
             if scores is not None and len(scores.by_seed) > 1:
-                seeds = ", ".join(f"{seed}: {percent(value)}" for seed, value in sorted(scores.by_seed.items()))
-                rows.append([METHODS[method].title, described.title, seeds])
-    return table(["method", "test", "mean Dice over cases by seed, %"], rows) if rows else ""
+                seeds = sorted(scores.by_seed.items())
+                listed = ", ".join(f"{seed}: {percent(mean_and_sd([*of.values()])[0])}" for seed, of in seeds)
+                p = paired_p(seeds[0][1], seeds[1][1])
+                rows.append([METHODS[method].title, described.title, listed, _p_cell(p)])
+    return table(["method", "test", "mean Dice by seed, %", "p of the first two"], rows) if rows else ""
+
+
+def _p_cell(p: float | None) -> str:
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def methods_table(records: Sequence[RunRecord]) -> str:
@@ -192,22 +198,21 @@ def introduction() -> str:
     """How to read the page."""
     return (
         "Written by `python benchmarks/generalization report`; do not edit. All methods train on the same cases with "
-        "the same schedule and seeds, and with the same network and spatial augmentation but for what "
-        "[methods.md](methods.md) says. Dice is nnU-Net's. HD95 is the 95th percentile of the distances between "
-        "contours, over the cases in which a structure was found; how often it was not stands beside it. Dice per "
+        "the same schedule, and with the same network and spatial augmentation but for what [methods.md](methods.md) "
+        "says. Dice is nnU-Net's. HD95 is the 95th percentile of the distances between contours, over the cases in "
+        "which a structure was found; the share in which it was not, or was found though it is not there, stands "
+        "beside it. The ACDC and MOLLI images at hand have lost their spacing: their mm are nominal. Dice per "
         "structure and HD95: mean ± standard deviation over cases, seeds averaged. Mean Dice: mean over patients or "
         "series, n in all, with its 95 % bootstrap interval. p: Wilcoxon's signed-rank test against "
         f"{METHODS[OURS].title} over patients or series, corrected by Holm's method for all methods on that test. "
-        f"Neither is given with fewer than {FEWEST_PAIRS} of them. {TUNED}"
+        f"Neither is given with fewer than {FEWEST_PAIRS} of them. **p tells trainings apart, not methods**: another "
+        f"seed of one method can give p < 0.001, too (see Seeds). {TUNED}"
     )
 
 
 def schedule_line(records: Sequence[RunRecord]) -> str:
-    """What the runs of a section have in common, and how many seeds its methods have."""
+    """What the runs of a section have in common."""
     formats = sorted({record.hardware.get("format", "") for record in records})
     settings = records[0].settings
-    by_method = Counter(record.method for record in records)
-    least, most = min(by_method.values()), max(by_method.values())
-    seeds = counted(most, "seed") if least == most else f"{least} to {most} seeds a method"
     plan = plan_description(settings.plan)
-    return f"{settings.iterations:,} iterations of {plan}, {seeds}, trained in {'; '.join(formats)}."
+    return f"{settings.iterations:,} iterations of {plan}, trained in {'; '.join(formats)}."

@@ -34,7 +34,7 @@ class ReducedPlan:
     def __str__(self) -> str:
         return (
             f"{len(self.features)} stages of {self.features[0]}-{max(self.features)} features, batches of {self.batch},"
-            f" patches of {self.patch}x{self.patch}"
+            f" patches of at most {self.patch}x{self.patch}"
         )
 
 

@@ -64,9 +64,12 @@ def run(args: argparse.Namespace) -> None:
     """Write the page, and the README's table.
 
     Raises:
-        InputError: there are no runs, or they do not belong together, or the README has no place for the table.
+        InputError: there are no runs, or they do not belong together, the page's name has no ending, or the README has
+            no place for the table.
     """
     sections = [section for work in args.work for section in read_sections(Bed(work.resolve()))]
+    if not args.o.suffix:
+        raise InputError(f"-o {args.o}: figures go to a folder of this name. Name the page {args.o.name}.md.")
     names = [section.name for section in sections]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +25,11 @@ class MethodScores:
     Attributes:
         dice: by structure, then case; NaN where the case does not hold the structure.
         hd95_mm: the same; NaN where it was not found or is not there.
-        missed: number of cases, over all seeds, that hold a structure which was not found, or do not hold it and it
-            was found, by structure.
+        missed: share of the cases that hold a structure which was not found, or do not hold it and it was found, by
+            structure.
         mean: by case, mean Dice over structures.
         groups: by patient or series, the mean of `mean` over its cases.
-        by_seed: by seed, the mean of `mean` over all cases.
+        by_seed: by seed, what `groups` is over all seeds.
     """
 
     dice: dict[str, dict[str, float]]
@@ -36,7 +37,7 @@ class MethodScores:
     missed: dict[str, int]
     mean: dict[str, float]
     groups: dict[str, float]
-    by_seed: dict[int, float]
+    by_seed: dict[int, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,15 @@ class Results:
             if len(schedules) > 1:
                 faults.append(f"{training}: its runs differ in iterations, plan or training set. Report them apart.")
             for test in self.tests(training):
-                if len({r.tests[test].sha256 for r in records if test in r.tests}) > 1:
+                results = [r.tests[test] for r in records if test in r.tests]
+                if len({result.sha256 for result in results}) > 1 or not _agree([r.test_set for r in results]):
                     faults.append(f"{training}: its runs were scored on different {test}. Run the older ones again.")
+            for method in self.methods(training):
+                seeds = self.of(training, method)
+                made_of = [{name: r.hashes.get(name) for name in ("plans", "recipe")} for r in seeds]
+                if not _agree([replace(r.settings, device="") for r in seeds]) or not _agree(made_of):
+                    listed = ", ".join(r.name for r in seeds)
+                    faults.append(f"{listed} differ in settings, plan or recipe. Run the older ones again.")
         if faults:
             raise InputError(*faults)
 
@@ -107,19 +115,26 @@ class Results:
             of_case = {case: [result.cases[case][structure] for result in results.values()] for case in cases}
             dice[structure] = {case: _mean([s.dice for s in scores]) for case, scores in of_case.items()}
             distances[structure] = {case: _mean([s.hd95_mm for s in scores]) for case, scores in of_case.items()}
-            missed[structure] = sum(_was_missed(s) for scores in of_case.values() for s in scores)
-        mean = {case: _mean([mean_dice(result.cases[case]) for result in results.values()]) for case in cases}
-        members: dict[str, list[float]] = defaultdict(list)
-        for case, value in mean.items():
-            members[any_result.test_set.group_of(case)].append(value)
-        return MethodScores(
-            dice,
-            distances,
-            missed,
-            mean,
-            {group: _mean(values) for group, values in members.items()},
-            {seed: _mean([mean_dice(scores) for scores in result.cases.values()]) for seed, result in results.items()},
-        )
+            missed[structure] = float(np.mean([_was_missed(s) for scores in of_case.values() for s in scores]))
+        by_case = {
+            seed: {case: mean_dice(scores) for case, scores in result.cases.items()} for seed, result in results.items()
+        }
+        mean = {case: _mean([of_seed[case] for of_seed in by_case.values()]) for case in cases}
+        test_set = any_result.test_set
+        by_seed = {seed: _by_group(of_seed, test_set) for seed, of_seed in by_case.items()}
+        return MethodScores(dice, distances, missed, mean, _by_group(mean, test_set), by_seed)
+
+
+def _agree(items: Sequence[Any]) -> bool:
+    return all(item == items[0] for item in items)
+
+
+def _by_group(values: Mapping[str, float], test_set: TestSet) -> dict[str, float]:
+    """Mean over the cases of each patient or series."""
+    members: dict[str, list[float]] = defaultdict(list)
+    for case, value in values.items():
+        members[test_set.group_of(case)].append(value)
+    return {group: _mean(of_group) for group, of_group in members.items()}
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from generalization.bed import Bed, unsuitable
 from generalization.methods import METHODS
@@ -26,7 +27,7 @@ from generalization.training_sets import TRAINING_SETS
 from nnunet_phys.commands.shared.numbers import PROCESSES, whole_number
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.devices import torch_device
-from nnunet_phys.errors import InputError, did_you_mean
+from nnunet_phys.errors import InputError, counted, did_you_mean
 from nnunet_phys.image_files import file_sha256
 from nnunet_phys.json_files import read_json
 
@@ -104,8 +105,25 @@ def run(args: argparse.Namespace) -> None:
         print(f"== run {number + 1} of {len(runs)}: {name_of(planned)}{left}", flush=True)
         start = time.monotonic()
         suited = {n: t for n, t in tests.items() if args.tests or t.test_set.suits(planned.training.name)}
+        _require_other_images(planned, suited)
         if do_run(planned, suited):
             spent.append(time.monotonic() - start)
+
+
+def _require_other_images(run: Run, tests: dict[str, TestFolder]) -> None:
+    """Refuse tests with images that the training reads.
+
+    Raises:
+        InputError: there are some.
+    """
+    trained = {file_sha256(path) for path in run.training.images(run.bed.raw).values()}
+    for name, test in tests.items():
+        shared = [case for case, path in test.images.items() if file_sha256(path) in trained]
+        if shared:
+            raise InputError(
+                f"{name} shares {counted(len(shared), 'image')}, such as {shared[0]}, with the training set "
+                f"{run.training.name}. Leave one of the two out (-tests, -trainings)."
+            )
 
 
 def chosen(names: list[str] | None, known: dict, option: str) -> dict:
@@ -138,12 +156,14 @@ def do_run(run: Run, tests: dict[str, TestFolder]) -> bool:
         Whether there was anything to do.
 
     Raises:
-        InputError: the record is of other settings or of another model, or a command failed.
+        InputError: the record is of other settings, training images, or another recipe or model; a command failed.
     """
     settings, path = settings_of(run), run.bed.runs / f"{name_of(run)}.json"
     record = read_record(path) if path.is_file() else None
     if record is not None and replace(record.settings, device=settings.device) != settings:
         raise InputError(f"{path} is of other settings ({record.settings}). Repeat these, or choose another -work.")
+    if record is not None:
+        _require_same_data(record, run, path)
     missing = tests if record is None else {n: t for n, t in tests.items() if not is_scored(record, t)}
     if record is not None and not missing:
         return False
@@ -169,6 +189,18 @@ def do_run(run: Run, tests: dict[str, TestFolder]) -> bool:
             record = replace(record, tests={**record.tests, name: scored})
             record.save(run.bed.runs)
     return True
+
+
+def _require_same_data(record: RunRecord, run: Run, path: Path) -> None:
+    """Refuse a record of other training images, or of a recipe that has changed since.
+
+    Raises:
+        InputError: so it is.
+    """
+    if record.hashes["training_set"] != run.training.sha256(run.bed.raw):
+        raise InputError(f"{path} is of other images than {run.training.name} holds now. Choose another -work.")
+    if run.settings_file.is_file():
+        run.require_same_settings()
 
 
 def is_scored(record: RunRecord, test: TestFolder) -> bool:

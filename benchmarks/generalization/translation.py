@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from generalization.bed import Bed
@@ -52,8 +54,9 @@ def images_to_segment(bed: Bed, test: TestFolder) -> dict[str, tuple[str, Path]]
 
 
 def _remove_unless_made_of(test: TestFolder, folder: Path) -> None:
-    """Remove translations of other images than the test set holds now; note which these are."""
-    source, now = folder / "made_of.json", {"test_set": test.sha256}
+    """Remove translations of images, or by a description, other than the test set's now; note which these are."""
+    described = json.dumps(asdict(test.test_set), sort_keys=True)
+    source, now = folder / "made_of.json", {"test_set": test.sha256, "description": described}
     if source.is_file() and read_json(source, dict[str, str], f"Remove {folder}.") != now:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)

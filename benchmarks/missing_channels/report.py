@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the tables in Markdown.
 
     Raises:
-        InputError: there are scores of different patients.
+        InputError: there are scores of different patients, or images of other folds than their masks.
     """
     scores, segmentations = (
         [json.loads(path.read_text()) for path in sorted((args.work / folder).glob("*.json"))]
@@ -49,6 +49,13 @@ def run(args: argparse.Namespace) -> None:
     headings.append("Dice of RV, MYO, LV, %")
     if {record["part"] == TEST for record in (*scores, *segmentations)} == {True, False}:
         raise InputError(f"{args.work} holds folds and other test patients. Give each a -work of its own.")
+    for method in METHODS:
+        of_images, of_masks = (_parts(records, method) for records in (scores, segmentations))
+        if of_images and of_masks and of_images != of_masks:
+            raise InputError(
+                f"{method}: scores of {', '.join(of_images)}, but masks of {', '.join(of_masks)}. Run "
+                "`missing_channels segment` for the same folds."
+            )
     titles = {ACQUIRED: "acquired image", **{name: method.title for name, method in METHODS.items()}}
     for task in TASKS:
         print(f"\n**{task.name}**\n\n| {' | '.join(headings)} |\n{'|---' * len(headings)}|")
@@ -56,8 +63,14 @@ def run(args: argparse.Namespace) -> None:
             own = [record for record in scores if record["method"] == method]
             masks = [record for record in segmentations if record["method"] == method]
             if own or masks:
-                cells = [title, str(len(own or masks)), *_image_cells(own, task), _dice(masks, task)]
+                names = ", ".join(part.removeprefix("fold") for part in _parts(own or masks, method))
+                cells = [title, names, *_image_cells(own, task), _dice(masks, task)]
                 print(f"| {' | '.join(cells)} |")
+
+
+def _parts(records: Records, method: str) -> list[str]:
+    """Names of the parts that a method has records of."""
+    return sorted({record["part"] for record in records if record["method"] == method})
 
 
 def _image_cells(records: Records, task: Task) -> list[str]:

@@ -24,6 +24,7 @@ from nnunet_phys.experiments.small_training import (
     predict_and_score,
     train,
 )
+from nnunet_phys.image_files import files_sha256
 from nnunet_phys.whole_files import write_json
 
 ACQUIRED = "acquired"
@@ -58,13 +59,15 @@ def run(args: argparse.Namespace) -> None:
         _train(readers, training, part, args.trainer, args.device)
         for method in (ACQUIRED, *methods):
             path = args.work / "segmentations" / f"{method}_{part.name}.json"
-            if path.is_file():
+            images_of = {task: _test_images(args.work, part, method, task.wanted) for task in TASKS}
+            names = {f"{task.name}, {case}": file for task, files in images_of.items() for case, file in files.items()}
+            sha256 = files_sha256(names)
+            if path.is_file() and json.loads(path.read_text())["images"] == sha256:
                 continue
             raw, tasks = readers / "nnUNet_raw" / training.dataset, {}
-            for task in TASKS:
+            for task, images in images_of.items():
                 contrast = f"{method}_{FOLDERS[task.wanted]}"
                 tasks[contrast] = task.name
-                images = _test_images(args.work, part, method, task.wanted)
                 labels = {case.name: structure_labels(case) for case in part.tested}
                 for kind, files, ending in (("images", images, "_0000.nii.gz"), ("labels", labels, ".nii.gz")):
                     folder = raw / f"{kind}Ts_{contrast}"
@@ -73,7 +76,8 @@ def run(args: argparse.Namespace) -> None:
             scores = predict_and_score(raw, [*tasks], args.trainer, readers / part.name, args.device)
             path.parent.mkdir(exist_ok=True)
             dice = {tasks[contrast]: of_contrast for contrast, of_contrast in scores.items()}
-            write_json(path, {"method": method, "part": part.name, "trainer": args.trainer, "dice": dice})
+            record = {"method": method, "part": part.name, "trainer": args.trainer, "images": sha256, "dice": dice}
+            write_json(path, record)
 
 
 def _train(readers: Path, training: TrainingSet, part: Part, trainer: str, device: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from argparse import Namespace
+from dataclasses import replace
 
 import pytest
 
@@ -99,26 +100,27 @@ def test_seeds_readouts_and_groups_are_averaged(records):
     scores = results.scores("digital", "phys", "molli")
     assert scores.mean["series0_ti00"] == pytest.approx(0.75)  # of 0.8 and 0.7
     assert scores.groups["series0"] == pytest.approx((0.75 + 0.9 + 0.9) / 3)
-    assert scores.by_seed[1] == pytest.approx((0.7 + 0.9 + 0.9) / 3 + 0.007)
+    assert scores.by_seed[1]["series1"] == pytest.approx((0.7 + 0.9 + 0.9) / 3 + 0.002)
     curve = by_inversion_time(scores, MOLLI)
     assert curve == pytest.approx([0.757, 0.907, 0.907])
     assert worst_cases(scores, 2) == ["series0_ti00", "series1_ti00"]
     plain = results.scores("digital", "plain", "molli")
-    assert plain.missed == {"RV": 1, "MYO": 1, "LV": 1}  # series0's first readout has Dice 0; the others more
+    assert set(plain.missed.values()) == {1 / 24}  # series0's first readout has Dice 0; the others more
 
 
 def test_the_page_holds_what_the_records_say(page):
     text = page[0].read_text()
     summary = row(text, "nnU-Net", 1)
-    assert summary[1].startswith("80.0")  # cine: the case without the structures does not count
-    assert summary[2].startswith("41.4 (")  # MOLLI: a mean of 0.4 + 0.014 over series, with its interval
+    assert summary[1] == "1" and row(text, "Phys", 1)[1] == "2"  # seeds
+    assert summary[2].startswith("80.0")  # cine: the case without the structures does not count
+    assert summary[3].startswith("41.4 (")  # MOLLI: a mean of 0.4 + 0.014 over series, with its interval
     molli = row(text, "nnU-Net", 3)
-    assert molli[1].startswith("41.4 ±") and "(1 missed)" in molli[5]
+    assert molli[1].startswith("41.4 ±") and "(4 % missed)" in molli[5]
     assert molli[-2] == "-44.3" and molli[-1] == "0.008"  # all eight series are worse than Phys: 2 / 2^8
     assert row(text, "nnU-Net", 2)[-1] == ""  # two cases of cine are too few for a test
     assert "24 cases of 8 patients or series. Made up." in text
     assert row(text, METHODS["da5"].title)[4] == "not run"
-    assert row(text, "Phys", 4)[:3] == ["Phys", "MOLLI of a clinic", "0: 87.4, 1: 84.0"]
+    assert row(text, "Phys", 4) == ["Phys", "MOLLI of a clinic", "0: 87.4, 1: 84.0", "0.008"]
     for name, reason in LEFT_OUT.items():
         assert f"| {name} |" in text and reason.split("|")[0] in text
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
@@ -131,7 +133,7 @@ def test_the_readme_gets_the_summary_of_methods_that_were_run(page):
     assert text.startswith("before\n<!-- benchmark -->\nTrained on") and text.endswith(
         "<!-- end of benchmark -->\nafter\n"
     )
-    assert "99.9" not in text and row(text, "nnU-Net")[2].startswith("41.4")
+    assert "99.9" not in text and row(text, "nnU-Net")[3].startswith("41.4")
     assert METHODS["da5"].title not in text and "100 iterations" in text
 
 
@@ -147,8 +149,8 @@ def test_another_schedule_gets_its_own_section(records, page, tmp_path):
     report.run(Namespace(work=folders, o=page[0], readme=page[1]))
     text = page[0].read_text()
     assert text.index("small plan, 100 iterations") < text.index("small plan, 200 iterations")
-    assert row(text, "Phys", 5)[1].startswith("95.0") and row(text, "nnU-Net", 1)[1].startswith("80.0")
-    assert row(page[1].read_text(), "Phys", 1)[1].startswith("95.0")
+    assert row(text, "Phys", 5)[2].startswith("95.0") and row(text, "nnU-Net", 1)[2].startswith("80.0")
+    assert row(page[1].read_text(), "Phys", 1)[2].startswith("95.0")
     assert len([line for line in text.splitlines() if line.startswith("| `digital__phys__seed0` |")]) == 2
     record("plain", {}, iterations=200).save(tmp_path / "again" / "runs")
     with pytest.raises(InputError, match=r"hold runs of digital_small_200. Give only one"):
@@ -170,5 +172,17 @@ def test_what_cannot_be_reported_is_refused(records, tmp_path):
         Results((*records, record("da5", {}, iterations=200)))
     with pytest.raises(InputError, match="scored on different cine"):
         Results((*records, record("da5", {"cine": result(CINE, {"c1": 0.5, "c2": 0.5}, sha256="b")})))
+    changed = record("phys", {"molli": result(MOLLI, molli_dice(0.8, 0.9))}, seed=2)
+    for other in (
+        replace(changed, hashes=changed.hashes | {"recipe": "another"}),
+        replace(changed, settings=replace(changed.settings, maps="labels")),
+    ):
+        with pytest.raises(InputError, match=r"digital__phys__seed2 differ in settings, plan or recipe"):
+            Results((*records, other))
+    regrouped = replace(MOLLI, groups={})
+    with pytest.raises(InputError, match="scored on different molli"):
+        Results((*records, record("da5", {"molli": result(regrouped, molli_dice(0.8, 0.9))})))
+    with pytest.raises(InputError, match=r"Name the page benchmark.md"):
+        report.run(Namespace(work=[tmp_path], o=tmp_path / "benchmark", readme=None))
     with pytest.raises(InputError, match="there is no method 'magic'"):
         Results((record("magic", {}),))

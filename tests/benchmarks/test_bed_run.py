@@ -58,25 +58,29 @@ def bed(tmp_path, monkeypatch) -> Bed:
     perfect."""
     image = volume(tmp_path / "image.nii.gz")
     files = {"one": image, "two": image}
+    tested = dict.fromkeys(files, volume(tmp_path / "tested.nii.gz", LABELS + 1))
     bed = Bed(tmp_path / "work")
     write_training_set(bed.raw, TRAINING_SETS["digital"], files, files)
     for name in ("first", "second"):
-        write_test_set(bed.tests / name, TestSet(name, "cine"), files, files)
-    write_test_set(bed.tests / "other", TestSet("of another training", "cine", trainings=("acdc",)), files, files)
+        write_test_set(bed.tests / name, TestSet(name, "cine"), tested, files)
+    write_test_set(bed.tests / "other", TestSet("of another training", "cine", trainings=("acdc",)), tested, files)
     bed.log("x").parent.mkdir()
 
     def train(self):
-        self._require_same_settings(self.bed.model(self.training, self.method, self.schedule.seed) / "settings.json")
+        self.require_same_settings()
         if not self.checkpoint.is_file():
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             self.checkpoint.write_text(run.name_of(self))
         trained.append(run.name_of(self))
 
+    def hashes(self):
+        return {"training_set": self.training.sha256(self.bed.raw), "checkpoint": file_sha256(self.checkpoint)}
+
     trained: list[str] = []
     monkeypatch.setattr(model.Run, "train", train)
     monkeypatch.setattr(model.Run, "predictor", lambda self: contextlib.nullcontext(Perfect()))
     monkeypatch.setattr(model.Run, "training_seconds", lambda self: 1.5)
-    monkeypatch.setattr(model.Run, "hashes", lambda self: {"checkpoint": file_sha256(self.checkpoint)})
+    monkeypatch.setattr(model.Run, "hashes", hashes)
     monkeypatch.setattr(run, "_trained", trained, raising=False)
     return bed
 
@@ -111,6 +115,25 @@ def test_a_run_leaves_one_record(bed, capsys):
 def test_a_test_of_another_training_is_run_where_it_is_named(bed):
     run.run(arguments(bed, tests=["other"]))
     assert read_record(bed.runs / "digital__plain__seed0.json").tests.keys() == {"other"}
+
+
+def test_images_that_are_trained_on_are_not_tested_on(bed):
+    volume(bed.tests / "second" / "imagesTs" / "two_0000.nii.gz")
+    with pytest.raises(InputError, match=r"second shares 1 image, such as two, with the training set digital"):
+        run.run(arguments(bed))
+
+
+@pytest.mark.parametrize("change", ["images", "recipe"])
+def test_a_record_of_other_images_or_another_recipe_does_not_count(bed, monkeypatch, change):
+    method = "phys" if change == "recipe" else "plain"
+    run.run(arguments(bed, methods=[method]))
+    if change == "images":
+        volume(bed.raw / TRAINING_SETS["digital"].dataset / "imagesTr" / "one_0000.nii.gz", LABELS + 2)
+    else:
+        monkeypatch.setattr(model.Run, "_recipe_sha256", lambda self: "another")
+    fault = "is of other images than digital holds now" if change == "images" else "was begun with recipe_sha256"
+    with pytest.raises(InputError, match=fault):
+        run.run(arguments(bed, methods=[method]))
 
 
 def test_what_is_done_is_skipped_and_what_is_missing_is_added(bed):
@@ -251,6 +274,11 @@ def test_a_series_is_translated_as_one(bed, monkeypatch):
     images_to_segment(bed, TestFolder.read(bed.tests / "molli"))
     assert not made.is_file()  # it was of other images
     assert read_image(made.parent.parent / "series" / "s_ti00_0000.nii.gz")[0, 0, 0] == np.roll(LABELS, 3, 2)[0, 0, 0]
+
+    corrected = replace(described, inversion_times_ms=times | {"s_ti01": 1000.0})
+    images_to_segment(bed, replace(TestFolder.read(bed.tests / "molli"), test_set=corrected))
+    noted = json.loads((made.parent.parent / "series" / "s.json").read_text())
+    assert noted == {"inversion_times_ms": [120, 1000, 200]}
 
     single = replace(TestFolder.read(bed.tests / "molli"), test_set=replace(described, groups={}))
     assert images_to_segment(bed, single) is None

@@ -120,6 +120,9 @@ def test_the_tables_hold_what_was_scored(tmp_path, capsys):
     record = {"method": "lookup", "part": "fold0", "slices": [entry, entry | {"psnr": 22.0}], "volumes": [volume]}
     (tmp_path / "scores" / "lookup_fold0.json").write_text(json.dumps(record))
     (tmp_path / "segmentations").mkdir()
+    (tmp_path / "scores" / "lookup_fold1.json").write_text(
+        json.dumps(record | {"part": "fold1", "slices": [entry | {"psnr": 24.0}], "volumes": []})
+    )
     for method, part, dice in (("acquired", "fold0", 0.9), ("lookup", "fold0", 0.6), ("lookup", "fold1", 0.8)):
         masks = {
             "method": method,
@@ -130,8 +133,11 @@ def test_the_tables_hold_what_was_scored(tmp_path, capsys):
     assert main(["report", "-work", str(tmp_path)]) == 0
     table = capsys.readouterr().out
     acquired = next(line for line in table.splitlines() if line.startswith("| acquired image |"))
-    assert "| 1.50 | 70.0 / 70.0 / 70.0 |" in table and acquired.endswith("| 90.0 / 90.0 / 90.0 |")
-    assert "| joint-histogram look-up | 1 | 21.0 | 0.50 |" in table and "| 0.80 | 1.50 |" in table
+    assert "| 1.00 | 70.0 / 70.0 / 70.0 |" in table and acquired.endswith("| 90.0 / 90.0 / 90.0 |")
+    assert "| joint-histogram look-up | 0, 1 | 22.0 | 0.50 |" in table and "| 0.80 | 1.00 |" in table
+    (tmp_path / "scores" / "lookup_fold1.json").unlink()
+    assert main(["report", "-work", str(tmp_path)]) == 1
+    assert "lookup: scores of fold0, but masks of fold0, fold1" in capsys.readouterr().err
     assert set(report.COLUMNS) >= {"psnr", "box_ssim", "sharpness"}
 
 
@@ -164,9 +170,13 @@ def test_made_images_are_segmented_beside_the_acquired_ones(tmp_path):
         done = benchmark("segment", "-trainer", "nnUNetTrainerQuick")
         assert done.returncode == 0, done.stderr
         assert ("Epoch 0" in done.stdout) == trained
+    redone = tmp_path / "work" / "segmentations" / "copy_fold1.json"
+    before = redone.read_text()
+    redone.write_text(before.replace(json.loads(before)["images"], "of other images"))
+    assert benchmark("segment", "-trainer", "nnUNetTrainerQuick").returncode == 0
+    assert redone.read_text() == before
     assert "is of -trainer nnUNetTrainerQuick" in benchmark("segment").stderr
-    made = json.loads((tmp_path / "work" / "segmentations" / "copy_fold1.json").read_text())
-    assert set(made["dice"]) == {task.name for task in TASKS}
+    assert set(json.loads(before)["dice"]) == {task.name for task in TASKS}
 
 
 def test_a_case_without_labels_of_its_structures_is_named(tmp_path):
