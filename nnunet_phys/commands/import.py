@@ -59,8 +59,10 @@ def run(args: argparse.Namespace) -> None:
     remove_leftovers(args.o)
     files = sum(len(image_set.files) for image_set in plan.sets)
     with ProgressBar(total=files, unit="file", disable=args.disable_progress_bar) as progress:
-        write_sets(args.o, plan, progress.update)
-    for folder, cases in Counter(image_set.folder for image_set in plan.sets).items():
+        written = write_sets(args.o, plan, progress.update)
+    if not written.sets:
+        raise InputError(*written.faults)
+    for folder, cases in Counter(image_set.folder for image_set in written.sets).items():
         logger.info(f"{args.o / folder}: {counted(cases, 'case')}")
-    if plan.faults:
-        raise InputError(*(f"not imported: {fault}" for fault in plan.faults))
+    if written.faults:
+        raise InputError(*(f"not imported: {fault}" for fault in written.faults))

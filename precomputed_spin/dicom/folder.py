@@ -31,6 +31,10 @@ _PIXEL_ERRORS = (ValueError, TypeError, AttributeError, KeyError, NotImplemented
 """What pydicom and its decoders raise where a file cannot be read."""
 
 
+class UndecodableError(InputError):
+    """Pixels that cannot be decoded."""
+
+
 @dataclass(frozen=True)
 class DicomSeries:
     """The images of one series.
@@ -56,7 +60,7 @@ class DicomSeries:
     @property
     def title(self) -> str:
         """How messages call it."""
-        return f"series {self.number} ({self.description or 'without description'})"
+        return self.frames[0].series_title
 
 
 @dataclass(frozen=True)
@@ -173,8 +177,15 @@ def _pixel_fault(dataset: Dataset, path: Path) -> str | None:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         return f"{path} has no transfer syntax. Export it again."
-    if not syntax.is_compressed or syntax.is_deflated:
-        expected, there = get_expected_length(dataset), len(dataset.PixelData)
+    if dataset.get("SOPClassUID") == MRImageStorage and int(dataset.get("NumberOfFrames") or 1) > 1:
+        return f"{path} holds several images, but says where one lies. Export it as enhanced MR, or as one file each."
+    if syntax.is_deflated:
+        return f"{path} is compressed as {syntax.name}, which is not read here. Export it uncompressed."
+    if not syntax.is_compressed:
+        try:
+            expected, there = get_expected_length(dataset), len(dataset.PixelData)
+        except _PIXEL_ERRORS as error:
+            return f"{path} does not say how its pixels are stored ({last_line(error)}). Export it again."
         if there < expected:
             return f"{path} is cut short: {there} of {expected} bytes of pixels. Copy it again."
         return None
@@ -218,12 +229,12 @@ def read_pixels(frame: Frame) -> np.ndarray:
     """The values of an image in the scanner's unit, float32 (rows, columns).
 
     Raises:
-        InputError: they cannot be decoded.
+        UndecodableError: they cannot be decoded.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             stored = pixel_array(frame.path, index=frame.index)
     except _PIXEL_ERRORS as error:
-        raise InputError(f"{frame.file} cannot be decoded ({last_line(error)}). Export it again.") from None
+        raise UndecodableError(f"{frame.file} cannot be decoded ({last_line(error)}). Export it again.") from None
     return stored.astype(np.float32) * np.float32(frame.slope) + np.float32(frame.intercept)

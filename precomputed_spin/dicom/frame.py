@@ -26,6 +26,7 @@ _TS_COMMENT = re.compile(r"\b(?:TS|saturation time|TSAT)\s*[=:]?\s*(\d+(?:\.\d+)
 """Assumed to be written like the others."""
 _T2_COMMENT = re.compile(r"T2[ _-]?prep\w*\.?(?:\s*duration)?\s*[=:]?\s*(\d+(?:\.\d+)?)\s*ms\b", re.IGNORECASE)
 """`T2 prep. duration = 25 ms`: Siemens, as github.com/MRKonrad/tomato reads it."""
+_DATES = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
 _QUANTITIES = (
     ("T1starmap", r"T1 ?(star|\*)[ _]?map"),
     ("Amap", r"\bA ?map\b"),
@@ -58,7 +59,7 @@ class Frame:
         path: its file.
         index: its number in the file, from 0.
         instance: its UID, which no other image has.
-        patient: name and id of the patient, to tell patients apart.
+        patient: name and id of the patient, to tell patients apart: without capitals and trailing delimiters.
         study: UID of the examination.
         series: UID of the series.
         frame_of_reference: UID of the frame that positions refer to; another one after the patient was positioned anew.
@@ -66,7 +67,7 @@ class Frame:
         description: description of the series, or else the protocol's name.
         names: description, protocol, sequence and technique, separated by spaces; underscores are spaces, too.
         acquired: date and time of acquisition as digits, which sort; empty if unknown.
-        order: number of the image in its series.
+        order: number of the image in its series, and its number in the file.
         part: magnitude, phase, real or imaginary; or a map of `_QUANTITIES`, which the scanner computed.
         grid: rows, columns.
         position: position of the first pixel, mm. This and the next three are None if the header does not state them.
@@ -96,7 +97,7 @@ class Frame:
     description: str
     names: str
     acquired: str
-    order: int
+    order: tuple[int, int]
     part: str
     grid: tuple[int, int]
     position: tuple[float, ...] | None
@@ -127,6 +128,11 @@ class Frame:
         """The file, and the number of the image in it unless it is the first."""
         return f"{self.path}, image {self.index + 1}" if self.index else str(self.path)
 
+    @property
+    def series_title(self) -> str:
+        """How messages call its series."""
+        return f"series {self.number} ({self.description or 'without description'})"
+
     @classmethod
     def of(cls, header: Header, path: Path, index: int) -> Frame:
         """Read a header.
@@ -149,7 +155,7 @@ class Frame:
             path=path,
             index=index,
             instance=f"{header.text('SOPInstanceUID') or path} {index}",
-            patient=f"{header.text('PatientID')} {header.text('PatientName')}",
+            patient=f"{header.text('PatientID')} {header.text('PatientName').rstrip(' ^=').casefold()}",
             study=header.text("StudyInstanceUID"),
             series=header.text("SeriesInstanceUID"),
             frame_of_reference=header.text("FrameOfReferenceUID"),
@@ -157,7 +163,7 @@ class Frame:
             description=description or header.text("ProtocolName"),
             names=names,
             acquired=_acquired(header),
-            order=int(header.number("InstanceNumber") or 0) + index,
+            order=(int(header.number("InstanceNumber") or 0), index),
             part=part,
             grid=(int(header.number("Rows") or 0), int(header.number("Columns") or 0)),
             position=header.numbers("ImagePositionPatient", 3),
@@ -210,10 +216,13 @@ def _technique(header: Header) -> str:
 
 
 def _acquired(header: Header) -> str:
-    """Date and time as digits and a point. An enhanced file states both in one attribute."""
+    """Date and time as digits and a point. An enhanced file states both in one attribute.
+
+    Where the date of acquisition was removed, another one takes its place, so that all images have one.
+    """
     time = header.text("AcquisitionTime")
     if len(time.partition(".")[0]) < 8 and time:
-        time = header.text("AcquisitionDate") + time
+        time = next(filter(None, map(header.text, _DATES)), "") + time
     return time
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 
 _ENHANCED_NAMES = {
@@ -22,6 +23,8 @@ _ENHANCED_NAMES = {
 """What enhanced files call the attributes of classic ones (DICOM PS3.3 2024, C.8.3.1, C.8.13 and C.7.6.16.2)."""
 _SEVERAL = (MultiValue, list)
 """What pydicom returns for several values: the one for texts, the other for binary numbers."""
+_UNREADABLE = (BytesLengthException, ValueError, TypeError)
+"""What pydicom raises for a value that is not of its type."""
 _LARGEST = 1e7
 """Larger numbers stand for none. Philips writes 1.8e308 behind the inversion time (rordenlab/dcm2niix, issue 385)."""
 
@@ -47,21 +50,24 @@ class Header:
             self._datasets += [item for item, private in items if private]
 
     def value(self, keyword: str) -> Any:
-        """The value of an attribute, by its keyword in classic files; None if it is missing or empty."""
+        """The value of an attribute, by its keyword in classic files; None if it is missing, empty or unreadable."""
         names = (_ENHANCED_NAMES.get(keyword, keyword), keyword) if self._enhanced else (keyword,)
         for name in names:
             for dataset in self._datasets:
-                value = dataset.get(name)
+                try:
+                    value = dataset.get(name)
+                except _UNREADABLE:
+                    continue
                 if value is not None and value != "" and value != []:
                     return value
         return None
 
     def private(self, group: int, creator: str, element: int) -> Any:
-        """The value of a private attribute, such as 0x1B of (2001,101B); None if it is missing or empty."""
+        """The value of a private attribute, such as 0x1B of (2001,101B); None if it is missing, empty or unreadable."""
         for dataset in self._datasets:
             try:
                 value = dataset.private_block(group, creator)[element].value
-            except KeyError:
+            except (KeyError, *_UNREADABLE):
                 continue
             if value is not None and value != "":
                 return value

@@ -92,7 +92,7 @@ def image_sets(series: DicomSeries, case: str, override: Override | None = None)
         if FOLDERS[sequence] in TIME_NAMES:
             sets += _series_sets(sequence, slices, case, override)
         else:
-            sets.append(_single_set(sequence, slices, case, override))
+            sets += _single_sets(sequence, slices, case, override)
     return [*sets, *_reference_sets([frame for frame in frames if frame not in readouts], case)]
 
 
@@ -143,7 +143,7 @@ def _series_set(
     """The set of slices that were read out at the same times; their images are in acquisition order."""
     name, first = TIME_NAMES[FOLDERS[sequence]], slices.frames[0][0]
     where = "-protocol" if name in override.times_ms else where_stated(sequence, slices.frames[0])
-    if where == ECHO_TIME:
+    if where == ECHO_TIME or len({frame.echo_ms for frame in slices.frames[0]}) > 1:
         first = replace(first, echo_ms=None)  # it is not that of the read-out
     TIMES[FOLDERS[sequence]](**{name: tuple(times)}).check(len(times), where)
     acquisition = _acquisition(first)
@@ -167,8 +167,17 @@ def _series_set(
     return ImageSet(FOLDERS[sequence], case, slices.geometry, files, content)
 
 
+def _single_sets(sequence: str, slices: Slices, case: str, override: Override) -> Iterator[ImageSet]:
+    """The set of a sequence that makes one image, or one per phase of the heart; of LGE, one per inversion time."""
+    times = [group[0].inversion.value for group in slices.frames if group[0].inversion is not None]
+    if sequence.startswith("lge") and times and max(times) - min(times) >= _SAME_TIME_MS:
+        for z, alone in enumerate(slices.apart()):
+            yield _single_set(sequence, alone, f"{case}_sl{z:02d}", override)
+    else:
+        yield _single_set(sequence, slices, case, override)
+
+
 def _single_set(sequence: str, slices: Slices, case: str, override: Override) -> ImageSet:
-    """The set of a sequence that makes one image, or one per phase of the heart."""
     if slices.faults:
         raise InputError(*slices.faults)
     is_cine = FOLDERS[sequence] == "cine"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ import torch
 
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.image_files import inside, write_volume
-from nnunet_phys.precomputed_spin.dicom.folder import DicomFolder, DicomSeries, read_pixels
+from nnunet_phys.precomputed_spin.dicom.folder import DicomFolder, DicomSeries, UndecodableError, read_pixels
 from nnunet_phys.precomputed_spin.dicom.frame import Frame
 from nnunet_phys.precomputed_spin.dicom.image_set import ImageSet, image_sets
 from nnunet_phys.precomputed_spin.dicom.kinds import is_scout
@@ -138,6 +139,9 @@ def _tells(description: str, name: str, patient_id: str) -> bool:
     if letters and not any(_ascii(letter.casefold().translate(_LETTERS)) for letter in letters):
         return True  # of another script, whose Latin spellings are many
     parts = {part for spelling in _spellings(f"{name} {patient_id}") for part in _WORD.findall(spelling)}
+    for spelling in _spellings(name):  # parts that are too short by themselves, written together
+        words = _WORD.findall(spelling)
+        parts |= {"".join(words), "".join(reversed(words))}
     for spelling in _spellings(description):
         words = _WORD.findall(spelling)
         together = "".join(words)
@@ -162,30 +166,52 @@ def _plain(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])(ti)(?=\d)", r"\1_", words, flags=re.IGNORECASE)
 
 
-def write_sets(target: Path, plan: ImportPlan, advance: Callable[[], object]) -> None:
-    """Write all image sets into a folder: all of them, or nothing.
+def write_sets(target: Path, plan: ImportPlan, advance: Callable[[], object]) -> ImportPlan:
+    """Write all image sets into a folder; a series whose pixels cannot be decoded is left out.
 
     Args:
         target: the folder, which exists and is empty.
         plan: what to write.
         advance: called after each file.
 
+    Returns:
+        What was written, with a line for each series that was left out.
+
     Raises:
-        InputError: pixels cannot be decoded, or a file cannot be written.
+        InputError: a file cannot be written.
     """
+    by_series: dict[str, list[ImageSet]] = {}
+    for image_set in plan.sets:
+        by_series.setdefault(image_set.frames[0].series, []).append(image_set)
+    written: list[ImageSet] = []
+    faults = list(plan.faults)
     with working_folder(target, "import") as scratch:
-        work = scratch / "sets"
+        work, begun = scratch / "sets", scratch / "series"
         work.mkdir()
-        for image_set in plan.sets:
-            folder = work / image_set.folder
-            folder.mkdir(exist_ok=True)
-            for name, volumes in image_set.files.items():
-                values = np.stack([[read_pixels(frame) for frame in volume] for volume in volumes])
-                squeezed = torch.from_numpy(values if len(volumes) > 1 else values[0])
-                with write_volume(inside(folder, name + ENDING), squeezed, image_set.geometry):
-                    pass
-                advance()
-            source = {"source": asdict(SourceRecord.of(image_set.frames))}
-            write_json(inside(folder, f"{image_set.case}.json"), image_set.content | source)
+        for of_series in by_series.values():
+            begun.mkdir()
+            try:
+                for image_set in of_series:
+                    _write_set(begun, image_set, advance)
+            except UndecodableError as error:
+                faults += error.prefixed(f"{of_series[0].frames[0].series_title}: ").faults
+            else:
+                shutil.copytree(begun, work, dirs_exist_ok=True, copy_function=os.replace)
+                written += of_series
+            shutil.rmtree(begun)
         for finished in sorted(work.iterdir()):
             os.replace(finished, target / finished.name)
+    return replace(plan, sets=tuple(written), faults=tuple(faults))
+
+
+def _write_set(work: Path, image_set: ImageSet, advance: Callable[[], object]) -> None:
+    folder = work / image_set.folder
+    folder.mkdir(exist_ok=True)
+    for name, volumes in image_set.files.items():
+        values = np.stack([[read_pixels(frame) for frame in volume] for volume in volumes])
+        squeezed = torch.from_numpy(values if len(volumes) > 1 else values[0])
+        with write_volume(inside(folder, name + ENDING), squeezed, image_set.geometry):
+            pass
+        advance()
+    source = {"source": asdict(SourceRecord.of(image_set.frames))}
+    write_json(inside(folder, f"{image_set.case}.json"), image_set.content | source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,12 +27,16 @@ _SASHA = re.compile(r"(?<!m)(?<!m-)sasha|smart ?1 ?map|saturation recovery", re.
 _MULTIPARAMETRIC = re.compile(r"\bm[ _-]?sasha", re.IGNORECASE)
 _T2_PREPARED = re.compile(r"t2 ?-?prep|t2 ?-?map", re.IGNORECASE)
 _LATE = re.compile(r"\b(lge|psir|mde|late ?(gad|enh)\w*|delayed ?enh\w*)\b", re.IGNORECASE)
+_MAP = re.compile(r"\b(T[12](star|\*)?[ _-]?map|ECV)\b", re.IGNORECASE)
+_NO_CINE = re.compile(r"perf|first.?pass|\bdyn|dynamic|time.?course|\btag|\bgrid", re.IGNORECASE)
 _BALANCED = re.compile(r"tru ?fi|true ?fisp|\btfi\d?|\bb-?[ft]fe\b|balanced|fiesta|ssfp", re.IGNORECASE)
 _SPOILED = re.compile(r"\b(t?fl\d|flash|spgr|fgre|gre|t1-?[ft]fe)", re.IGNORECASE)
 _NO_SATURATION_MS = 1e4
 """Saturation times from here on stand for no saturation. Assumed: five times the longest T1 in the heart."""
 _FEWEST_PHASES = 4
 """Fewest trigger times of a cine. Assumed: fewer do not show a heartbeat."""
+_LONGEST_HEARTBEAT_MS = 3000.0
+"""Trigger times beyond are those of several heartbeats, as of perfusion. Assumed."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +45,29 @@ class _Looks:
 
     Attributes:
         frames: the images.
-        images: most images at one place.
+        places: images at each place.
         names: all names.
         scanning: all words on the sequence.
     """
 
     frames: tuple[Frame, ...]
-    images: int
+    places: tuple[tuple[Frame, ...], ...]
     names: str
     scanning: frozenset[str]
 
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> _Looks:
-        places = Counter(tuple(round(mm, 1) for mm in frame.position or ()) for frame in frames)
+        places: dict[tuple[float, ...], list[Frame]] = {}
+        for frame in frames:
+            places.setdefault(tuple(round(mm, 1) for mm in frame.position or ()), []).append(frame)
         scanning = frozenset().union(*(frame.scanning for frame in frames))
-        return cls(tuple(frames), max(places.values()), " ".join({frame.names for frame in frames}), scanning)
+        names = " ".join(dict.fromkeys(frame.names for frame in frames))
+        return cls(tuple(frames), tuple(map(tuple, places.values())), names, scanning)
+
+    @property
+    def images(self) -> int:
+        """Most images at one place."""
+        return max(map(len, self.places))
 
     @property
     def inversion_ms(self) -> list[float]:
@@ -84,6 +95,15 @@ class _Looks:
         if "SP" in self.scanning or _SPOILED.search(self.names):
             return False
         return None
+
+    @property
+    def shows_a_heartbeat(self) -> bool:
+        """Whether the images of each place are phases of one heartbeat, by their trigger times."""
+        for place in self.places:
+            times = {frame.trigger_ms for frame in place if frame.trigger_ms is not None}
+            if not _FEWEST_PHASES <= len(times) == len(place) or max(times) - min(times) > _LONGEST_HEARTBEAT_MS:
+                return False
+        return not self.saturated and not _NO_CINE.search(self.names)
 
     @property
     def found(self) -> str:
@@ -115,6 +135,12 @@ def tell_sequence(frames: Sequence[Frame]) -> str:
         InputError: the header does not tell, or tells two things; the line says what was found.
     """
     looks = _Looks.of(frames)
+    named = next((kind for kind in (_MOLLI, _SASHA, _MAP) if kind.search(looks.names)), None)
+    if looks.images == 1 and looks.inversion_ms and named is not None:
+        raise InputError(
+            f"its names '{looks.names.strip()}' say that it is a map or a readout of a series, but it has one image of "
+            "each slice. Export the readouts of all inversion times as one series, or leave it out with -protocol."
+        )
     sequence = _told(looks)
     if sequence is None:
         raise InputError(
@@ -142,10 +168,9 @@ def _told(looks: _Looks) -> str | None:
     if several_times:
         kinds = [name for name, is_it in (("molli", looks.inverted), ("sasha", looks.saturated)) if is_it]
         return kinds[0] if len(kinds) == 1 else None
-    if looks.images == 1 and len(looks.inversion_ms) == 1 and (looks.inverted or _LATE.search(looks.names)):
+    if looks.images == 1 and looks.inversion_ms and (looks.inverted or _LATE.search(looks.names)):
         return {True: "lge_bssfp", False: "lge_gre", None: None}[looks.balanced]
-    phases = {frame.trigger_ms for frame in looks.frames}
-    if not looks.inversion_ms and looks.images >= _FEWEST_PHASES and len(phases) >= _FEWEST_PHASES:
+    if not looks.inversion_ms and looks.shows_a_heartbeat:
         return {True: "bssfp", False: "gre", None: None}[looks.balanced]
     return None
 

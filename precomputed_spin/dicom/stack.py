@@ -13,6 +13,8 @@ from nnunet_phys.precomputed_spin.dicom.frame import Frame
 
 _SAME_DIRECTION = 1e-3
 """Largest difference of direction cosines in one grid: a twentieth of a degree, beyond what rounding does."""
+_ROUNDED = 0.01
+"""Largest error of the lengths of direction cosines and of the angle between them, by rounding to three digits."""
 _SAME_MM = 0.05
 """Largest distance of positions that are the same. Assumed: far below a pixel, above the rounding of headers."""
 _UNEVEN = 0.02
@@ -38,12 +40,15 @@ class Slices:
         """Sort images by slice.
 
         Raises:
-            InputError: an image without position, or one whose size, pixel spacing or orientation differs.
+            InputError: an image without position or with axes of no length, or one whose size, pixel spacing or
+                orientation differs.
         """
         first = frames[0]
         for frame in frames:
             if frame.position is None or frame.orientation is None or frame.pixel_mm is None:
                 raise InputError(f"{frame.file} has no position, orientation or pixel spacing. Export it again.")
+            if not _has_axes(frame):
+                raise InputError(f"{frame.file} has axes or pixels of no length. Export it again.")
             if what := _difference(frame, first):
                 raise InputError(
                     f"{frame.file} and {first.file} differ in {what}: one series, several geometries. Move the images "
@@ -127,6 +132,13 @@ def _check_place(frame: Frame, first: Frame) -> None:
             f"{frame.file} and {first.file} lie in one plane, shifted: one series, several geometries. Move the images "
             "of each into a folder of their own."
         )
+
+
+def _has_axes(frame: Frame) -> bool:
+    """Whether the directions of rows and columns are unit vectors at a right angle, and pixels have a size."""
+    cosines = np.reshape(frame.orientation or (), (2, 3))
+    is_unit = np.abs(cosines @ cosines.T - np.eye(2)).max() < _ROUNDED
+    return bool(is_unit) and min(frame.pixel_mm or ()) > 0
 
 
 def _axes(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -206,6 +206,48 @@ def test_slices_with_times_of_their_own_are_cases(scanner, imported):
     assert sorted(first.values()) == [100, 120] and len(files(folder)) == 18
 
 
+def test_lge_of_slices_with_inversion_times_of_their_own(scanner, imported):
+    places = [(10 + 4.8 * z, 20 - 6.4 * z, 30) for z in range(3)]
+    described = {"ScanningSequence": ("GR", "IR"), "SequenceVariant": "SP", "ImagePositionPatient": places}
+    scanner.series(3, SeriesDescription="LGE", InversionTime=[280.0, 290.0, 300.0], **described)
+    scanner.series(3, SeriesDescription="PSIR", SeriesNumber=2, InversionTime=280.0, **described)
+    folder = imported() / "lge"
+    cases = {path.stem: content(path)["protocol"][0]["inversion_time_ms"] for path in folder.glob("*.json")}
+    assert sorted(cases) == ["001_LGE_sl00", "001_LGE_sl01", "001_LGE_sl02", "002_PSIR"]
+    assert sorted(cases.values()) == [280, 280, 290, 300]
+
+
+def test_enhanced_files_of_one_series_follow_each_other(scanner, imported):
+    """Without times of acquisition, the number of a file and that of the frame in it tell the order."""
+    for number, times in ((1, MOLLI_MS[:4]), (2, MOLLI_MS[4:])):
+        groups = [
+            {"MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"}, "MREchoSequence": {}}
+            for time in times
+        ]
+        scanner.enhanced(f"{number}.dcm", groups, InstanceNumber=number, InversionTime=None, AcquisitionTime=None)
+    assert content(imported() / "molli" / "001.json")["inversion_times_ms"] == MOLLI_MS
+
+
+def test_an_attribute_that_cannot_be_read_counts_as_missing(scanner, imported):
+    broken = {(0x2005, "Philips MR Imaging DD 001", 0x0E): ("UN", b"\1\2")}
+    scanner.image("a", None, broken, ScanningSequence=("GR", "IR"), SequenceVariant="SP", InversionTime=280.0)
+    assert len(files(imported() / "lge")) == 2
+
+
+def test_stated_times_of_t2_preparation_with_those_of_the_header_as_echo_times(scanner, imported, tmp_path):
+    scanner.series(3, SeriesDescription="T2prep flash", EchoTime=[10.0, 30.0, 60.0])
+    (tmp_path / "protocol.json").write_text(json.dumps({"1": {"t2_prep_ms": [0, 25, 50]}}))
+    said = content(imported("-protocol", str(tmp_path / "protocol.json")) / "t2prep" / "001_T2prep_flash.json")
+    assert said["t2_prep_ms"] == [0, 25, 50] and "te_ms" not in said["protocol"][0]
+
+
+def test_a_patient_is_one_however_the_name_is_delimited(scanner, imported):
+    described = {"ScanningSequence": ("GR", "IR"), "SequenceVariant": "SP", "InversionTime": 280.0}
+    for number, name in ((1, "Doe^Jane"), (2, "DOE^Jane^^")):
+        scanner.image(f"{number}", SeriesNumber=number, PatientName=name, **described)
+    assert len(files(imported() / "lge")) == 4
+
+
 def test_stated_times_meet_the_images_that_the_header_ranks_alike(scanner, imported, tmp_path):
     scanner.series(8, **{**MOLLI, "AcquisitionTime": None, "InversionTime": sorted(MOLLI_MS)})
     stated = [time + 3 for time in MOLLI_MS]

@@ -58,6 +58,13 @@ def test_maps_name_the_readouts_that_they_were_computed_from(scanner, imported, 
         assert readouts == [["004_T1_MOLLI_pre"], ["003_T1_MOLLI_pre"], ["004_T1_MOLLI_pre"]]
 
 
+def test_a_map_that_has_lost_its_date(scanner, imported):
+    scanner.series(8, **MOLLI, InversionTime=MOLLI_MS, AcquisitionDate="20180709")
+    untimed = {"EchoTime": None, "ImageType": ["ORIGINAL", "PRIMARY", "P"], "ImageComments": "MOLLI T1 Map"}
+    scanner.image("map", SeriesNumber=2, AcquisitionTime="101530", **untimed)
+    assert content(imported() / "references" / "002.json")["readouts"] == ["001_T1_MOLLI_pre"]
+
+
 def test_a_map_that_only_the_series_names(scanner, imported):
     scanner.image("t1", SeriesNumber=2, SeriesDescription="T1_MAP", EchoTime=None)
     for k, comment in enumerate(("MOLLI T1 Map", "_spread")):  # of one series, which comments tell apart

@@ -35,6 +35,8 @@ def test_names_of_patients_stay_in_the_header(scanner, imported, import_folder, 
     ("name", "number", "description"),
     [
         ("Ng^A", "99", "LGE NG"),
+        ("Li^Na", "99", "LGE LiNa"),
+        ("Li^Na", "99", "LGE nali"),
         ("Müller^H", "7", "LGE Muller"),
         ("Müller^H", "7", "LGE Mueller"),
         ("Sørensen^A", "7", "LGE SOERENSEN"),

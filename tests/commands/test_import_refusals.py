@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEGLSLossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless
 
 from nnunet_phys.commands import main
 
@@ -28,6 +28,23 @@ def _unsupported_syntax(scanner):
     dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
     dataset.PixelData = encapsulate([b"\\0\\0"])
     dataset["PixelData"].VR = "OB"
+    dataset.save_as(path)
+
+
+def _edit(path, **attributes):
+    """Change attributes of a file; None removes one."""
+    dataset = dcmread(path)
+    for keyword, value in attributes.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    dataset.save_as(path)
+
+
+def _deflated(path):
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(path)
 
 
@@ -54,6 +71,7 @@ FOLDERS = {
         "1_3.dcm has no SeriesInstanceUID: cut short? Copy it again.",
     ),
 }
+INVERTED = {"ScanningSequence": ("GR", "IR"), "SequenceVariant": "SP"}
 SERIES = {
     "cut in the pixels": (lambda scanner: _cut(scanner.series(8, **MOLLI)[3], 0.9), "1_3.dcm is cut short: "),
     "no decoder": (_unsupported_syntax, "install pylibjpeg pylibjpeg-libjpeg to read it"),
@@ -122,6 +140,47 @@ SERIES = {
     "too few images": (
         lambda scanner: scanner.series(3, SeriesDescription="MOLLI", InversionTime=[100.0, 1000.0, 1900.0]),
         "3 images where the fit needs 4 or more",
+    ),
+    "one readout of a MOLLI": (
+        lambda scanner: scanner.series(1, SeriesDescription="T1_MOLLI_pre", **INVERTED, InversionTime=100.0),
+        "say that it is a map or a readout of a series, but it has one image of each slice",
+    ),
+    "a map that states times": (
+        lambda scanner: scanner.series(
+            1, SeriesDescription="T1 Map", **INVERTED, InversionTime=100.0, ImageType=("DERIVED", "SECONDARY", "OTHER")
+        ),
+        "say that it is a map or a readout of a series",
+    ),
+    "perfusion": (
+        lambda scanner: scanner.series(
+            8, SeriesDescription="Perf rest", SequenceName="*fl2d1", TriggerTime=[120.0 + k for k in range(8)]
+        ),
+        "its header does not tell what it is. Found: 8 images; names 'Perf rest",
+    ),
+    "several heartbeats": (
+        lambda scanner: scanner.series(40, SequenceName="*fl2d1", TriggerTime=[900.0 * k for k in range(40)]),
+        "its header does not tell what it is",
+    ),
+    "trigger times that repeat": (
+        lambda scanner: scanner.series(8, SequenceName="*fl2d1", TriggerTime=[120.0 + k % 4 for k in range(8)]),
+        "its header does not tell what it is",
+    ),
+    "several images in a classic file": (
+        lambda scanner: [_edit(path, NumberOfFrames=3) for path in scanner.series(8, **MOLLI)],
+        "1_0.dcm holds several images, but says where one lies",
+    ),
+    "pixels that are not described": (
+        lambda scanner: _edit(scanner.series(8, **MOLLI)[3], BitsAllocated=None),
+        "1_3.dcm does not say how its pixels are stored",
+    ),
+    "deflated": (lambda scanner: _deflated(scanner.series(8, **MOLLI)[3]), "1_3.dcm is compressed as Deflated"),
+    "axes of no length": (
+        lambda scanner: scanner.series(8, **MOLLI, ImageOrientationPatient=(0, 0, 0, 0, 0, 0)),
+        "1_0.dcm has axes or pixels of no length",
+    ),
+    "pixels of no size": (
+        lambda scanner: scanner.series(8, **MOLLI, PixelSpacing=(0, 0)),
+        "1_0.dcm has axes or pixels of no length",
     ),
     "seconds": (
         lambda scanner: scanner.series(8, SeriesDescription="MOLLI", InversionTime=[ms / 1000 for ms in MOLLI_MS]),
@@ -208,6 +267,26 @@ def test_pixels_that_cannot_be_decoded_leave_nothing_behind(scanner, tmp_path, i
     monkeypatch.setattr(folder, "pixel_array", fail)
     refused(import_folder("scans"), "1_0.dcm cannot be decoded (bad code). Export it again.")
     assert list((tmp_path / "scans").iterdir()) == []
+
+
+def test_a_series_that_cannot_be_decoded_is_left_out_and_others_are_imported(
+    scanner, tmp_path, import_folder, refused, monkeypatch
+):
+    scanner.series(8, **MOLLI)
+    scanner.series(8, **MOLLI, SeriesNumber=2)
+    from nnunet_phys.precomputed_spin.dicom import folder
+
+    decode = folder.pixel_array
+
+    def fail(path, **options):
+        if path.name == "1_3.dcm":
+            raise RuntimeError("bad code")
+        return decode(path, **options)
+
+    monkeypatch.setattr(folder, "pixel_array", fail)
+    refused(import_folder("scans"), "not imported: series 1 (MOLLI): ", "1_3.dcm cannot be decoded (bad code)")
+    assert {path.name[:3] for path in (tmp_path / "scans" / "molli").iterdir()} == {"002"}
+    assert [path.name for path in (tmp_path / "scans").iterdir()] == ["molli"]
 
 
 def test_protocols_of_cases_that_reverse_refuses(scanner, imported, tmp_path, reverse_folder, refused):
