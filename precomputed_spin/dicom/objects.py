@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +15,23 @@ import highdicom
 import numpy as np
 from highdicom.pm import ParametricMap, RealWorldValueMapping
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 import nnunet_phys
 from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.image_files import SLICE_OF_2D_MM
 from nnunet_phys.pictures import ECV_WINDOW, MAP_WINDOWS
+from nnunet_phys.precomputed_spin.dicom.frame import Frame
 from nnunet_phys.precomputed_spin.dicom.source import SourceImages
+from nnunet_phys.precomputed_spin.dicom.stack import are_even, same_plane
 
 _SERIAL_NUMBER = "0"
 """DICOM wants one; a program has none."""
+_DIGITS = 6
+"""After the point: a decimal string of DICOM has 16 characters."""
 _SERIES_STEP = 100
 """Our series have the numbers 100 N + 1, 100 N + 2, ... where N is that of the images."""
 _BLOOD = codes.SCT.BodySubstance, codes.SCT.Blood
@@ -116,6 +123,7 @@ def segmentation(source: SourceImages, masks: Mapping[str, np.ndarray], maker: M
         highdicom.seg.Segmentation,
         source,
         numbers,
+        codes.cid7203.SegmentationImageDerivation,
         1,
         "Segmentation of the heart",
         segmentation_type=SegmentationTypeValues.BINARY,
@@ -161,6 +169,7 @@ def parametric_map(
         ParametricMap,
         source,
         stored,
+        codes.DCM.UnspecifiedMethodOfCalculation,
         offset,
         f"{quantity.title} map ({method})",
         further,
@@ -180,6 +189,7 @@ def _made(
     kind: type,
     source: SourceImages,
     pixels: np.ndarray,
+    derivation: Code,
     offset: int,
     description: str,
     further: Sequence[SourceImages] = (),
@@ -190,10 +200,10 @@ def _made(
     Raises:
         InputError: highdicom refuses the images.
     """
-    headers = source.headers
+    headers = [*source.headers.values()]
     # highdicom takes one multi-frame file, or any number of classic ones, to place the pixels
     main = headers[:1] if "PerFrameFunctionalGroupsSequence" in headers[0] else headers
-    others = [*headers[len(main) :], *(header for images in further for header in images.headers)]
+    others = [*headers[len(main) :], *(header for images in further for header in images.headers.values())]
     positions = [highdicom.PlanePositionSequence("PATIENT", position) for position in source.positions]
     try:
         with warnings.catch_warnings():
@@ -220,7 +230,52 @@ def _made(
             f"Correct the header of {source.slices[0][0].path}."
         ) from None
     (measures,) = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
-    if len(source.slices) == 1 and "SliceThickness" in measures:
-        measures.SpacingBetweenSlices = measures.SliceThickness  # highdicom writes 1 mm
+    _measure_slices(measures, source)
+    _refer(made, (source, *further), source, derivation)
     made.BodyPartExamined = "HEART"  # no paired organ, so that no laterality is missing
     return made
+
+
+def _measure_slices(measures: Dataset, source: SourceImages) -> None:
+    """Write thickness and distance of the slices as they lie; headers may state 0, or nothing, or another distance."""
+    gaps = np.linalg.norm(np.diff(source.positions, axis=0), axis=1)
+    thickness = source.slices[0][0].slice_mm or (float(gaps.min()) if len(gaps) else SLICE_OF_2D_MM)
+    measures.SliceThickness = round(thickness, _DIGITS)
+    if not are_even(gaps):
+        del measures.SpacingBetweenSlices
+    else:
+        measures.SpacingBetweenSlices = round(float(gaps.mean()) if len(gaps) else thickness, _DIGITS)
+
+
+def _refer(made: Dataset, images: Sequence[SourceImages], source: SourceImages, derivation: Code) -> None:
+    """Let each frame of an object refer to all images at its place.
+
+    highdicom does so for positions that agree to the last digit, and for a single multi-frame file.
+    """
+    at_place = [
+        [
+            _reference(of, frame)
+            for of in images
+            for frames in of.slices
+            if same_plane(frames[0], here[0])
+            for frame in frames
+        ]
+        for here in source.slices
+    ]
+    for group in made.PerFrameFunctionalGroupsSequence:
+        position = group.PlanePositionSequence[0].ImagePositionPatient
+        distances = np.linalg.norm(np.subtract(source.positions, np.array(position, float)), axis=1)
+        item = Dataset()
+        item.DerivationCodeSequence = [CodedConcept.from_code(derivation)]
+        item.SourceImageSequence = deepcopy(at_place[int(distances.argmin())])
+        group.DerivationImageSequence = [item]
+
+
+def _reference(images: SourceImages, frame: Frame) -> Dataset:
+    header, item = images.headers[frame.path], Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    if "PerFrameFunctionalGroupsSequence" in header:
+        item.ReferencedFrameNumber = frame.index + 1
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)]
+    item.SpatialLocationsPreserved = "YES"
+    return item

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from nnunet_phys.errors import InputError, counted
-from nnunet_phys.image_files import Geometry
+from nnunet_phys.image_files import SLICE_OF_2D_MM, Geometry
 from nnunet_phys.precomputed_spin.dicom.folder import DicomFolder, DicomSeries
 from nnunet_phys.precomputed_spin.dicom.frame import Frame
 from nnunet_phys.precomputed_spin.dicom.source_record import SourceRecord, uid_sha256
@@ -57,14 +57,14 @@ class SourceImages:
         return [frames[0].position or () for frames in self.slices]
 
     @cached_property
-    def headers(self) -> list[Dataset]:
-        """The files without their pixels, each once, with every attribute that highdicom takes for granted.
+    def headers(self) -> dict[Path, Dataset]:
+        """The files without their pixels, with every attribute that highdicom takes for granted, in UTF-8.
 
         Raises:
             InputError: a file does not say in which frame of reference its positions are meant, or has no UID.
         """
         paths = dict.fromkeys(frame.path for frames in self.slices for frame in frames)
-        return [_header(path) for path in paths]
+        return {path: _header(path) for path in paths}
 
 
 class SourceFolder:
@@ -119,12 +119,16 @@ def _header(path: Path) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as in `folder`
         dataset = dcmread(path, stop_before_pixels=True)
+        dataset.decode()
+    dataset.SpecificCharacterSet = "ISO_IR 192"  # highdicom refuses several character sets
     for name in ("FrameOfReferenceUID", "SOPInstanceUID", "StudyInstanceUID"):
         if not dataset.get(name):
             raise InputError(f"{path} has no {name}, which DICOM objects need to refer to it. Export it again.")
     for name in _MAY_BE_EMPTY:
         if name not in dataset:
             setattr(dataset, name, None)
+    if not dataset.get("SliceThickness"):
+        dataset.SliceThickness = SLICE_OF_2D_MM  # unless other slices tell
     _share_groups(dataset)
     return dataset
 

@@ -104,6 +104,11 @@ class Slices:
             )
 
 
+def are_even(gaps_mm: np.ndarray) -> bool:
+    """Whether the distances of neighbouring slices, if there are any, agree."""
+    return len(gaps_mm) == 0 or bool(np.abs(gaps_mm - gaps_mm.mean()).max() <= _UNEVEN * gaps_mm.mean())
+
+
 def same_plane(frame: Frame, other: Frame) -> bool:
     """Whether two images, which state where they lie, have their pixels at the same places."""
     return not _difference(frame, other) and _distance_mm(frame, other) < _SAME_MM
@@ -156,7 +161,7 @@ def _stack_faults(groups: Sequence[Sequence[Frame]], positions_mm: Sequence[floa
     if len(groups) < 2:
         return []
     gaps = np.diff(positions_mm)
-    if np.abs(gaps - gaps.mean()).max() > _UNEVEN * gaps.mean():
+    if not are_even(gaps):
         listed = ", ".join(f"{gap:.2f}" for gap in gaps)
         return [
             f"its {counted(len(groups), 'slice')} lie {listed} mm apart: one is missing, or they are several stacks. "

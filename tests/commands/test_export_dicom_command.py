@@ -246,6 +246,80 @@ def test_an_enhanced_file_is_referred_to_by_its_frames(scanner, imported, export
     assert [item.ReferencedFrameNumber for item in sources] == list(range(1, 9))
 
 
+def test_enhanced_files_of_one_series_are_all_referred_to(scanner, imported, export, tmp_path):
+    for z in range(3):
+        position = {"PlanePositionSequence": {"ImagePositionPatient": [10 + 4.8 * z, 20 - 6.4 * z, 30]}}
+        groups = [
+            {
+                "FrameContentSequence": {"FrameAcquisitionDateTime": f"201807091015{k:02d}.{z}"},
+                "MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"},
+                **position,
+            }
+            for k, time in enumerate(TIMES)
+        ]
+        scanner.enhanced(f"{z}.dcm", groups, SeriesDescription="MOLLI", InstanceNumber=z + 1, **FRAME)
+    results = segmented(imported(), tmp_path / "results")
+    assert main(export()) == 0
+    path = tmp_path / "out" / "001_MOLLI_segmentation.dcm"
+    sources = {z: sources for (_, z), (*_, sources) in frames(path, results / "masks" / "001_MOLLI.nii.gz").items()}
+    assert {z: len(of) for z, of in sources.items()} == {0: 1, 1: 1, 2: 1} and len(set.union(*sources.values())) == 3
+    for group in dcmread(path).PerFrameFunctionalGroupsSequence:
+        items = group.DerivationImageSequence[0].SourceImageSequence
+        assert [item.ReferencedFrameNumber for item in items] == list(range(1, 9))
+
+
+def test_images_whose_positions_are_rounded_differently_are_all_referred_to(scanner, imported, export, tmp_path):
+    places = [(10 + 1e-4 * k, 20, 30) for k in range(8)]
+    scanner.series(8, InversionTime=TIMES, ImagePositionPatient=places, **MOLLI)
+    results = segmented(imported(), tmp_path / "results")
+    assert main(export()) == 0
+    read = frames(tmp_path / "out" / "001_MOLLI_segmentation.dcm", results / "masks" / "001_MOLLI.nii.gz")
+    assert all(len(sources) == 8 for *_, sources in read.values())
+
+
+@pytest.mark.parametrize(
+    ("stated", "steps", "expected"),
+    [
+        ({"SpacingBetweenSlices": 1}, (0, 8), (8, 8)),
+        ({"SpacingBetweenSlices": 0, "SliceThickness": 0}, (0, 8), (8, 8)),
+        ({"SliceThickness": ""}, (0, 10), (10, 10)),
+        ({"SliceThickness": None}, (0,), (8, 8)),
+        ({"SpacingBetweenSlices": 10}, (0, 10, 30), (8, None)),
+    ],
+)
+def test_slices_are_as_thick_and_as_far_apart_as_they_lie(scanner, imported, export, tmp_path, stated, steps, expected):
+    for z, mm in enumerate(steps):
+        for k, time in enumerate(TIMES):
+            described = {"InstanceNumber": 10 * z + k, "AcquisitionTime": f"1015{k:02d}.{z}", "InversionTime": time}
+            place = [10 + 0.6 * mm, 20 - 0.8 * mm, 30]
+            scanner.image(f"{z}_{k}", ImagePositionPatient=place, **{**MOLLI, **described, **stated})
+    segmented(imported(), tmp_path / "results")
+    assert main(export()) == 0
+    (path,) = (tmp_path / "out").iterdir()
+    (measures,) = dcmread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert (measures.SliceThickness, measures.get("SpacingBetweenSlices")) == expected
+    if shutil.which("dciodvfy"):
+        checked = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
+        assert checked.returncode == 0 and "Error" not in checked.stderr, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [
+        (("", "ISO 2022 IR 87"), "Yamada^Tarou=山田^太郎"),
+        (("", "ISO 2022 IR 149"), "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO 2022 IR 100", "Müller^Jane"),
+    ],
+)
+def test_names_of_any_script_are_kept(scanner, imported, export, tmp_path, characters, name):
+    described = {**MOLLI, "SpecificCharacterSet": characters, "PatientName": name}
+    scanner.series(8, InversionTime=TIMES, **described)
+    segmented(imported(), tmp_path / "results")
+    assert main(export()) == 0
+    (path,) = (tmp_path / "out").iterdir()
+    assert dcmread(path).PatientName == name
+
+
 def test_what_import_records_names_no_image(results, scanner):
     written = (results / "images" / "001_MOLLI.json").read_text()
     assert "1.2.3" not in written and not any(uid in written for uid in instances(scanner, "*/*"))
