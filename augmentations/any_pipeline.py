@@ -13,8 +13,9 @@ from nnunet_phys.augmentations.contrast_draw import SMALLEST_DEVIATION
 from nnunet_phys.augmentations.recipe import ContrastRecipe
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
+from nnunet_phys.map_plausibility import map_faults
 from nnunet_phys.sequences.protocol_ranges import Rng
-from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS
+from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
 
 
 class ContrastFromMaps:
@@ -52,18 +53,18 @@ class ContrastFromMaps:
         """The sample with a new image, and `contrast`: the draw as plain JSON, or None if the image is kept.
 
         Raises:
-            InputError: maps of another shape than the image, not finite, or in seconds.
+            InputError: maps of another shape than the image, not finite, in another unit or exchanged.
         """
+        maps = self._checked(sample[self.maps])
+        replaced = sample.get(self.image)
+        if replaced is not None and tuple(replaced.shape) != (1, *maps.shape[1:]):
+            raise InputError(
+                f"'{self.image}' has shape {tuple(replaced.shape)} where '{self.maps}' has {tuple(maps.shape)}: "
+                "put slices first in both. MONAI and TorchIO put them last: permute(0, 3, 2, 1)."
+            )
         draw = self.recipe.draw_sample(np.random if self.rng is None else self.rng)
         changed = {**sample, "contrast": None if draw is None else draw.describe()}
         if draw is not None:
-            maps = self._checked(sample[self.maps])
-            replaced = sample.get(self.image)
-            if replaced is not None and tuple(replaced.shape) != (1, *maps.shape[1:]):
-                raise InputError(
-                    f"'{self.image}' has shape {tuple(replaced.shape)} where '{self.maps}' has {tuple(maps.shape)}: "
-                    "put slices first in both. MONAI and TorchIO put them last: permute(0, 3, 2, 1)."
-                )
             image = draw.scan(maps, self.spacing_mm)
             deviation, mean = torch.std_mean(image, correction=0)
             changed[self.image] = ((image - mean) / deviation.clamp_min(SMALLEST_DEVIATION))[None]
@@ -74,10 +75,7 @@ class ContrastFromMaps:
         if maps.ndim != 4 or len(maps) != 3:
             shape = tuple(maps.shape)
             raise InputError(f"'{self.maps}' has shape {shape}: give PD, T1, T2 as (3, slices, rows, columns).")
-        if not torch.isfinite(maps).all():
-            raise InputError(f"'{self.maps}' holds NaN or infinite values. Replace them.")
-        for name, values, least in (("T1", maps[1], T1_MIN_MS), ("T2", maps[2], T2_MIN_MS)):
-            if values.max() < least:
-                raise InputError(f"'{self.maps}': {name} is {float(values.max()):g} at most, as in seconds. Give ms.")
+        if maps.any() and (faults := map_faults(f"'{self.maps}'", SpinMaps.unstack(maps))):  # all 0: a crop of air
+            raise InputError(*faults)
         pd, t1, t2 = maps  # a background of zeros, for example
         return torch.stack((pd.clamp(min=0), t1.clamp(T1_MIN_MS, T1_MAX_MS), t2.clamp(T2_MIN_MS, T2_MAX_MS)))

@@ -8,7 +8,7 @@ adds noise and the scanner's other effects on an image, on the final crop, where
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,12 +31,14 @@ class Acquisition:
         reservoir_signal: signed signal of the case's reservoir, (n,).
         mean, deviation: mean and standard deviation of `reservoir_signal`. The signal passes the spatial transform as a
             z-score by these, since padding is 0.
+        in_air: what is 0 is air, outside of the body's mask, not padding of which nothing is known.
     """
 
     draw: ContrastDraw
     reservoir_signal: torch.Tensor
     mean: float
     deviation: float
+    in_air: bool = False
 
 
 class Case(Protocol):
@@ -115,10 +117,11 @@ class SynthesizeContrast(BasicTransform):
         size = image[(0, *box)].shape
         size_3d = (1,) * (3 - len(size)) + size
         maps = case.maps(tuple(slice(low, low + n) for low, n in zip(start, size_3d, strict=True)))
-        signal, data_dict["contrast"] = synthesize(maps, start, case.reservoir, draw)
+        signal, acquisition = synthesize(maps, start, case.reservoir, draw)
         image[(0, *box)] = signal.reshape(size)
         if outside is not None:
             image[0, outside] = 0
+        data_dict["contrast"] = replace(acquisition, in_air=outside is not None)
         return data_dict
 
 
@@ -192,6 +195,8 @@ def acquire(image: torch.Tensor, acquisition: Acquisition) -> torch.Tensor:
     padding = image == 0
     # 1. The signed signal again, from its z-score
     signal = torch.add(torch.tensor(acquisition.mean), image, alpha=acquisition.deviation)
+    if acquisition.in_air:
+        signal.masked_fill_(padding, 0)
     # 2. Blur, cut k-space and ghosts
     finished = draw.with_image_effects(signal)
     # 3. Mean and deviation of the case's image, noise included

@@ -114,12 +114,13 @@ class ContrastDraw:
 
     @property
     def _states(self) -> list[tuple[PulseSequence, TissueState]]:
-        """Sequence and state of all tissue, and where there are such parts, of slow blood, a region and an infarct."""
-        states = [(self.sequence, self.tissue)]
-        if self.slow_flow is not None:
-            states.append((self.sequence.varying(blood=0.0), self.tissue))
-        others = (self.region_tissue, self.infarct_tissue)
-        return states + [(self.sequence, state) for state in others if state is not None]
+        """Sequence and state of all tissue, and where there are such parts, of a region and of an infarct.
+
+        With slow flow, each is followed by its state with blood that does not flow.
+        """
+        sequences = [self.sequence] if self.slow_flow is None else [self.sequence, self.sequence.varying(blood=0.0)]
+        tissues = [t for t in (self.tissue, self.region_tissue, self.infarct_tissue) if t is not None]
+        return [(sequence, tissue) for tissue in tissues for sequence in sequences]
 
     def flip_angles(self, positions: Positions) -> torch.Tensor | None:
         """Effective flip angles (degrees) at the positions; None where they do not vary.
@@ -181,15 +182,19 @@ class ContrastDraw:
     ) -> torch.Tensor:
         """Signals of all states (`_states`), mixed by the weights of slow flow, of the region and of the infarcts."""
         remaining = iter(by_state)
-        signal = next(remaining)
-        if self.slow_flow is not None:
-            signal = torch.lerp(signal, next(remaining), self.slow_flow(positions))
+        slow = None if self.slow_flow is None else self.slow_flow(positions)
+
+        def of_next_tissue() -> torch.Tensor:
+            flowing = next(remaining)
+            return flowing if slow is None else torch.lerp(flowing, next(remaining), slow)
+
+        signal = of_next_tissue()
         if self.region is not None:
-            signal = torch.lerp(signal, next(remaining), self.region(positions))
+            signal = torch.lerp(signal, of_next_tissue(), self.region(positions))
         if self.infarct is not None:
             if blood_mm is None:
                 raise ValueError("the draw has an infarct: give blood_mm")
-            signal = torch.lerp(signal, next(remaining), self.infarct(positions, blood_mm))
+            signal = torch.lerp(signal, of_next_tissue(), self.infarct(positions, blood_mm))
         return signal
 
     def _received(
@@ -206,7 +211,7 @@ class ContrastDraw:
         """A signal (slices, rows, columns), displaced from column to column by the device's field, if there is one."""
         if self.device is None:
             return signal
-        return displace(signal, self.device(positions) / self.device.bandwidth_hz_per_pixel, along_rows=False)
+        return displace(signal, self.device.displacement(positions), along_rows=False)
 
     def scan(self, maps: torch.Tensor, spacing_mm: tuple[float, float, float]) -> torch.Tensor:
         """The image of a whole volume, in the signal's own unit, from the signal equation itself.
@@ -234,7 +239,8 @@ class ContrastDraw:
         flip_angles, tissue = self.flip_angles(positions), SpinMaps(*maps)
         blood_mm = None if self.infarct is None else blood_distance(tissue, spacing_mm, self.infarct.depth_mm)
         by_state = [signals(sequence, tissue, state, flip_angle_deg=flip_angles)[0] for sequence, state in self._states]
-        signal = self._received(self._mixed(by_state, positions, blood_mm), positions, spacing_mm)
+        mixed = self._mixed(by_state, positions, blood_mm).clone()  # a sequence may return the map of PD itself
+        signal = self._received(mixed, positions, spacing_mm)
         bright = noise_reference(signal)
         return self.with_image_effects(self.displaced(signal, positions)), bright
 

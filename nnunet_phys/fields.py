@@ -20,6 +20,10 @@ from torch.nn.functional import interpolate
 
 from nnunet_phys.quantities import SHARE, Quantity, check_bounds, number
 
+_TRANSMITTED = 0.3, 1.5
+"""Least and greatest B1+, relative to the nominal. Assumed."""
+_EXCITED_HZ = 2000.0
+"""About where spins are no longer excited: an assumption about the bandwidth of the pulses."""
 _DEVICE_RADIUS_MM = 15.0
 """Half the size of a device, an assumption. Inside, its field is finite, and without meaning."""
 _TRANSMIT_SCALE_MM, _OFF_RESONANCE_SCALE_MM, _REMAINDER_SCALE_MM = 80.0, 50.0, 100.0
@@ -123,7 +127,7 @@ class TransmitField:
     """
 
     mean: float = field(
-        metadata=number(Quantity("", 0.2, 2), "actual over nominal flip angle (B1+), mean over the case")
+        metadata=number(Quantity("", *_TRANSMITTED), "actual over nominal flip angle (B1+), mean over the case")
     )
     variation: float = field(metadata=number(SHARE, "its standard deviation within the case, relative to the mean"))
     seed: int
@@ -132,9 +136,9 @@ class TransmitField:
         check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
-        """Factor of the flip angle, 0.3 to 1.5."""
+        """Factor of the flip angle, within `_TRANSMITTED`."""
         varied = 1 + self.variation * smooth_noise(self.seed, positions, _TRANSMIT_SCALE_MM)
-        return (self.mean * varied).clamp_(0.3, 1.5)
+        return (self.mean * varied).clamp_(*_TRANSMITTED)
 
 
 @dataclass(frozen=True)
@@ -242,8 +246,7 @@ class Device:
         """Share of the signal that a gradient echo keeps, 0 to 1.
 
         Along each axis, the frequency changes across a voxel by d, gradient times size, which multiplies the signal by
-        sinc(d TE). Spins more than about 2 kHz off resonance are not excited at all (an assumption about the bandwidth
-        of the pulses).
+        sinc(d TE). Spins more than about `_EXCITED_HZ` off resonance are not excited at all.
 
         Args:
             positions: see the module.
@@ -252,11 +255,15 @@ class Device:
         """
         axes, direction, along, inverse = self._geometry(positions)
         cosine_squared, scale = along * along * inverse, self._scale(inverse)
-        kept = 1 / (1 + (scale * (1 - 3 * cosine_squared) / 2000) ** 4)
+        kept = 1 / (1 + (scale * (1 - 3 * cosine_squared) / _EXCITED_HZ) ** 4)
         for axis, d, size in zip(axes, direction, voxel_mm, strict=True):
             gradient = scale * inverse * (axis * (15 * cosine_squared - 3) - 6 * d * along)
             kept = kept * torch.sinc(gradient * (size * te_ms * 1e-3))
         return kept.abs()
+
+    def displacement(self, positions: Positions) -> torch.Tensor:
+        """By how many pixels a read-out displaces spins, no further than those that are just excited."""
+        return self(positions).clamp_(-_EXCITED_HZ, _EXCITED_HZ) / self.bandwidth_hz_per_pixel
 
     def _geometry(self, positions: Positions) -> tuple[list[torch.Tensor], list[float], torch.Tensor, torch.Tensor]:
         """Distances from the device along the axes (mm), direction of B0, distance along it, 1/r^2 (1/mm^2)."""

@@ -175,9 +175,11 @@ def standard_errors(
     Returns:
         standard deviation of each quantity, (N,); infinite where the images do not determine the parameters.
     """
-    parameters = torch.cat((linear, nonlinear.log())).requires_grad_()
     count = len(linear)
-    quantities = model.quantities(parameters[:count], parameters[count:].exp())
+    with torch.enable_grad():
+        parameters = torch.cat((linear, nonlinear.log())).detach().requires_grad_()
+        quantities = model.quantities(parameters[:count], parameters[count:].exp())
+        totals = {name: values.sum() for name, values in quantities.items()}
     slopes = (linear[None, :, None] * model.slopes(nonlinear)).sum(1)
     jacobian = torch.cat((model.columns(nonlinear), slopes))  # (L + P, K, N)
     scale = jacobian.square().sum(1).sqrt().clamp(min=_TINY)
@@ -186,8 +188,8 @@ def standard_errors(
     information = torch.einsum("pkn,qkn->npq", weighted, jacobian)
     covariance, singular = torch.linalg.inv_ex(information)
     bounds = {}
-    for name, values in quantities.items():
-        (gradient,) = torch.autograd.grad(values.sum(), parameters, retain_graph=True)
+    for name, total in totals.items():
+        (gradient,) = torch.autograd.grad(total, parameters, retain_graph=True)
         gradient = (gradient / scale).T
         variance = torch.einsum("np,npq,nq->n", gradient, covariance, gradient)
         usable = (singular == 0) & (variance >= 0)

@@ -313,7 +313,13 @@ class MOLLIRanges(ProtocolRanges):
         return replace(series, readout=whole_number(rng, 0, series.image_count - 1))
 
     def draw_series(self, rng: Rng) -> MOLLI:
-        """All readouts of one protocol."""
+        """All readouts of one protocol.
+
+        Raises:
+            ValueError: no schemes.
+        """
+        if not self.schemes:
+            raise ValueError("schemes is empty: name at least one, such as 5(3)3")
         scheme = self.schemes[whole_number(rng, 0, len(self.schemes) - 1)]
         sets, _ = parse_scheme(scheme)
         tr_ms = rng.uniform(*self.tr_ms)

@@ -58,13 +58,19 @@ def test_workers_and_epochs_differ():
     [
         (torch.ones(3, 24, 26), "give PD, T1, T2 as"),
         (torch.full((3, 2, 4, 4), float("nan")), "NaN"),
-        (torch.ones(3, 2, 4, 4), "T1 is 1 at most, as in seconds. Give ms"),
-        (torch.tensor([0.8, 1000.0, 0.05])[:, None, None, None].expand(3, 2, 4, 4), "T2 is 0.05 at most, as in s"),
+        (torch.ones(3, 2, 4, 4), "'maps': the median T1 of its bright voxels is 1, .* seem to be seconds"),
+        (torch.tensor([0.8, 1000.0, 0.05])[:, None, None, None].expand(3, 2, 4, 4), "the median T2 .* is 0.05"),
+        (torch.tensor([0.8, 150.0, 400.0])[:, None, None, None].expand(3, 2, 4, 4), "Are the maps exchanged?"),
     ],
 )
-def test_maps_that_are_none(maps, message):
+@pytest.mark.parametrize("probability", [0.0, 1.0])  # also where the real image is kept: not in the middle of an epoch
+def test_maps_that_are_none(maps, message, probability):
     with pytest.raises(InputError, match=message):
-        ContrastFromMaps(ALWAYS)({"image": None, "maps": maps})
+        ContrastFromMaps(replace(ALWAYS, probability=probability))({"image": None, "maps": maps})
+
+
+def test_a_crop_of_air_passes():
+    assert float(ContrastFromMaps(ALWAYS)({"image": None, "maps": torch.zeros(3, 2, 8, 8)})["image"].std()) >= 0
 
 
 def test_an_image_in_another_order_of_the_axes_is_refused():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import blosc2
 import numpy as np
@@ -20,7 +20,7 @@ from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast,
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, SlowFlow, TransmitField, grid_positions
-from nnunet_phys.infarct import blood_distance
+from nnunet_phys.infarct import Infarct, blood_distance
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin.dataset import SpinCases
 from nnunet_phys.precomputed_spin.index_plane import index_plane
@@ -121,6 +121,23 @@ def test_outside_the_mask_stays_zero():
     assert (image[..., :7] == 0).all() and (image[..., 7:] != 0).any()
 
 
+@pytest.mark.parametrize("part", ["partial_volume", "zero_filling"])
+def test_outside_the_mask_lies_air_which_blurs_into_the_body(part):
+    maps = some_maps((1, 20, 30))
+    draw = ContrastDraw(BSSFP(50.0), **{part: {**FAULTS, "partial_volume": PartialVolume(1.0)}[part]})
+    outside = torch.zeros((1, 20, 30), dtype=torch.bool)
+    outside[..., :10] = True
+    patch = SpinCases([Whole(maps[:, 0])]).locate(patch_of((20, 30), ((0, 0), (0, 0)))[1].numpy())
+    sample = SynthesizeContrast(ALWAYS, SpinCases([])).apply({"image": torch.ones(2, 20, 30)}, draw, patch, outside[0])
+    shown = acquire(sample["image"], sample["contrast"])[0]
+    truth = BSSFP(50.0)(SpinMaps.unstack(maps)).masked_fill(outside, 0)
+    truth = getattr(draw, part)(truth)[0].abs()
+    inside, edge = (slice(None), slice(16, 26)), (slice(None), 10)
+    below = shown[edge] - shown[inside].mean()
+    scale = float(truth[inside].std() / shown[inside].std())
+    torch.testing.assert_close(below * scale, truth[edge] - truth[inside].mean(), rtol=0.05, atol=0.01)
+
+
 @pytest.mark.parametrize("shape", [(30, 40), (6, 30, 40)], ids=["2d", "3d"])
 def test_a_patch_reads_its_own_part_of_the_maps(shape):
     """The same voxels, in a patch of the case and in the whole of it."""
@@ -200,6 +217,34 @@ def test_what_depends_on_place_is_that_of_the_whole_case(part):
         error = (signal - truth[box]).abs() / float(truth.abs().max())
         # a device also displaces what it leaves, by up to a pixel here
         assert float(error.quantile(0.9 if part == "device" else 1.0)) < 0.03, (start, float(error.max()))
+
+
+@pytest.mark.parametrize("part", ["region", "infarct"])
+def test_blood_flows_as_slowly_in_a_region_and_an_infarct_as_elsewhere(part):
+    """They change tissue; slow blood within them stays as bright as it was."""
+    maps = torch.tensor([0.9, 1600.0, 240.0])[:, None, None, None].repeat(1, 2, 48, 48)
+    maps[:, :, :, :24] = torch.tensor([0.7, 1050.0, 48.0])[:, None, None, None]
+    slow = ContrastDraw(BlackBloodTSE(60.0), slow_flow=SlowFlow(0.5, 12.0, 5, 0.2))
+    tissue = TissueState(t1_factor=1.1, t2_factor=1.1)
+    place = Region(0.5, 12.0, 7) if part == "region" else Infarct(14.0, 0.5, 40.0, 7)
+    draw = replace(slow, **{part: place, f"{part}_tissue": tissue})
+    plain, shown = (d.scan(maps, SPACING) for d in (slow, draw))
+    blood = maps[2] > 200
+    assert float((shown - plain)[~blood].abs().max()) > 0.01
+    torch.testing.assert_close(shown[blood], plain[blood], rtol=0.05, atol=0.01)
+
+
+def test_a_sequence_that_returns_the_map_itself_does_not_change_it():
+    @dataclass(frozen=True)
+    class DensityWeighted(SpoiledGRE):
+        def __call__(self, maps, flip_angle_deg=None):
+            return maps.pd
+
+    maps = some_maps((2, 20, 20))
+    kept = maps.clone()
+    draw = ContrastDraw(DensityWeighted(2.5), receive_bias=ReceiveBias(3.0, 60.0, 0.2, 3), noise=Noise(0.05, 1))
+    first, second = draw.scan(maps, SPACING), draw.scan(maps, SPACING)
+    assert torch.equal(maps, kept) and torch.equal(first, second)
 
 
 @pytest.mark.parametrize("seed", range(6))

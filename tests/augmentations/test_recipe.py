@@ -240,6 +240,7 @@ FAULTS = [
     (("sequences", 1, "pulses"), [45.5, 75], "pulses: 45.5 is not a whole number"),
     (("sequences", 1, "pulses"), [300, 400], "do not fit into rr_ms"),
     (("sequences", 1, "schemes"), ["5(3"], "'5(3' is not a MOLLI scheme"),
+    (("sequences", 1, "schemes"), [], "schemes is empty: name at least one"),
     (("sequences", 6, "nulled_t1_ms"), [0.9, 1.1], "nulled_t1_ms: [0.9, 1.1] looks like seconds: give ms"),
     (
         ("sequences", 6, "contrast_agent", "probability"),

@@ -84,6 +84,21 @@ def test_gre_train_ends_in_the_steady_state():
     np.testing.assert_allclose(last, bloch.spoiled_gre(T1, T2), rtol=1e-8)
 
 
+@pytest.mark.parametrize("increment_deg", [50.0, 117.0])
+def test_ideal_spoiling_is_off_by_what_the_documentation_says(increment_deg):
+    """Over the range of the recipe's GRE cine, for blood at rest and for myocardium."""
+    t1, t2 = np.array([1550.0, 1100.0]), np.array([235.0, 47.0])
+    errors = [
+        bloch.spoiled_gre(t1, t2, flip, tr) / bloch.spoiled_gre(t1, t2, flip, tr, rf_spoiling_deg=increment_deg) - 1
+        for tr in (3.0, 6.0, 10.0)
+        for flip in (8.0, 12.0, 25.0)
+    ]
+    least, greatest = np.min(errors, 0), np.max(errors, 0)
+    assert least[0] > -0.26 and greatest[0] < 0.19 and least[1] > -0.01 and greatest[1] < 0.19
+    if increment_deg == 50:
+        assert least[0] < -0.25 and greatest[1] > 0.18
+
+
 def test_rf_spoiling_is_near_ideal_spoiling_in_tissue():
     ideal = bloch.spoiled_gre(T1[:3], T2[:3], 15.0, 6.0)
     spoiled = bloch.spoiled_gre(T1[:3], T2[:3], 15.0, 6.0, rf_spoiling_deg=117.0)

@@ -132,6 +132,9 @@ def test_spread_under_noise_is_near_the_cramer_rao_bound(name):
     signal = _signal(model, linear, nonlinear).expand(-1, 4000)
     fit = robust_fit(model, _rician(signal, sd))
     bounds, truth = standard_errors(model, linear, nonlinear, sd), model.quantities(linear, nonlinear)
+    with torch.no_grad():
+        again = standard_errors(model, linear, nonlinear, sd)
+    assert all(torch.equal(again[name], bound) for name, bound in bounds.items())
     for quantity, values in model.quantities(fit.linear, fit.nonlinear).items():
         low, mid, high = values.quantile(torch.tensor([0.159, 0.5, 0.841], dtype=torch.float64))
         assert 0.9 < float((high - low) / 2 / bounds[quantity]) < 1.1
