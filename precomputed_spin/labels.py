@@ -153,7 +153,7 @@ def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
     """Which codes of a data set's labels mean RV, MYO and LV, by their names in dataset.json.
 
     Raises:
-        InputError: none of them does, or such a label is a region of several codes.
+        InputError: none of them does, two mean the same, or such a label is a region of several codes.
     """
     codes = {}
     for name, code in labels.items():
@@ -161,6 +161,10 @@ def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
         if structure is not None:
             if not isinstance(code, int):
                 raise InputError(f"{name} is a region ({code}). Name single codes in dataset.json.")
+            if codes.get(structure, code) != code:
+                raise InputError(
+                    f"labels {codes[structure]} and {code} ({name}) in dataset.json both mean {structure}. Rename one."
+                )
             codes[structure] = code
     if not codes:
         raise InputError(f"none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +20,11 @@ from nnunet_phys.precomputed_spin.scanner_maps import ScannerMaps
 from nnunet_phys.precomputed_spin.series_fitting import SeriesJob
 from nnunet_phys.precomputed_spin.series_times import read_times
 from nnunet_phys.progress import ProgressBar
-from nnunet_phys.quantification.heart_slice import HeartSlice
+from nnunet_phys.quantification.heart_slice import HeartSlice, largest_piece
 from nnunet_phys.quantification.planes import slice_planes
 
+_T1_MS = (50.0, 5000.0)
+"""Bounds of the median T1 of a wall, with and without contrast agent. Assumed: far beyond what occurs."""
 T1Maps = dict[str, np.ndarray]
 """Case to its T1 map in ms, (slices, rows, columns), 0 where there is none."""
 _SEGMENT = "Segment the series first, one mask per series."
@@ -136,13 +139,15 @@ class SegmentedStudy:
             try:
                 series = SeriesJob(files, "molli", read_times("molli", files, folder / "images"))
                 mask = inside(folder / "masks", f"{files.case}{images.ending}")
-                hearts, others = _hearts(files, mask, codes), _other_labels(mask, codes)
+                (hearts, stray), others = _hearts(files, mask, codes), _other_labels(mask, codes)
             except InputError as error:
                 faults.extend(error.prefixed(f"{files.case}: ").faults)
                 continue
             faults.extend(series.faults(reader))
             scanner_t1, left_out = scanner_maps.of(files)
-            flags.extend(f"{files.case}: {flag}" for flag in (*left_out, *_empty(files, hearts), *others))
+            if scanner_t1 is not None and (doubt := _no_t1(scanner_t1, hearts)):
+                left_out, scanner_t1 = [*left_out, doubt], None
+            flags.extend(f"{files.case}: {flag}" for flag in (*left_out, *_empty(files, hearts), *others, *stray))
             cases.append(SegmentedCase(series, hearts, scanner_t1))
         if not faults and not any(case.hearts for case in cases):
             faults.append(f"{folder / 'masks'}: no mask shows myocardium. {_SEGMENT}")
@@ -168,26 +173,45 @@ def mask_codes(path: Path) -> dict[str, int]:
     return codes
 
 
-def _hearts(files: ScanFiles, path: Path, codes: dict[str, int]) -> tuple[HeartSlice, ...]:
-    """The slices of a case that show myocardium.
+def _hearts(files: ScanFiles, path: Path, codes: dict[str, int]) -> tuple[tuple[HeartSlice, ...], list[str]]:
+    """The slices of a case that show myocardium, each with the largest piece of the left ventricle; flags for the rest.
 
     Raises:
-        InputError: no mask, one on another grid, or images that do not say where they lie in the patient.
+        InputError: no mask, one on another grid or of several frames, or images that do not say where they lie in the
+            patient.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no mask. {_SEGMENT}")
     geometry, images = Geometry.read(path), files.geometry
     if (attribute := images.difference(geometry)) is not None:
         raise InputError(f"{path} differs from {files.paths[0]} in {attribute}. Segment these images.")
+    if geometry.volumes > 1:
+        raise InputError(f"{path} holds {geometry.volumes} frames. Give one mask for the series.")
     try:
         planes = slice_planes(images)
     except ValueError as error:
         raise InputError(f"{files.paths[0]}: {error}. Give 3-D files, as `nnunet_phys import` writes them.") from None
     mask = read_image(path)
     rv, myo, lv = (mask == codes.get(name, -1) for name in ("RV", "MYO", "LV"))
-    return tuple(
-        HeartSlice(files.case, z, plane, rv[z], myo[z], lv[z]) for z, plane in enumerate(planes) if myo[z].any()
-    )
+    hearts, stray = [], []
+    for z, plane in enumerate(planes):
+        ventricle = myo[z] | lv[z]
+        if ventricle.any() and (apart := int((ventricle & ~(piece := largest_piece(ventricle))).sum())):
+            stray.append(f"slice {z}: {apart} pixels of the left ventricle lie apart from the others, and are left out")
+            myo[z] &= piece
+            lv[z] &= piece
+        if myo[z].any():
+            hearts.append(HeartSlice(files.case, z, plane, rv[z], myo[z], lv[z]))
+    return tuple(hearts), stray
+
+
+def _no_t1(scanner_t1: np.ndarray, hearts: Sequence[HeartSlice]) -> str | None:
+    """A flag for a map that can hold no T1 in ms, as by another unit; None if it can."""
+    values = np.concatenate([scanner_t1[heart.index][heart.myo] for heart in hearts] or [np.zeros(0)])
+    median = float(np.median(values[values > 0])) if (values > 0).any() else _T1_MS[0]
+    if _T1_MS[0] <= median <= _T1_MS[1]:
+        return None
+    return f"the scanner's map is left out: its median in the wall is {median:.3g}, which is no T1 in ms"
 
 
 def _other_labels(path: Path, codes: dict[str, int]) -> list[str]:

@@ -101,7 +101,7 @@ class HeartSlice:
         if not self.rv.any() or self.is_apex:
             return None
         border = np.argwhere(ventricle & ~binary_erosion(ventricle))
-        distance = distance_transform_edt(~_largest_piece(self.rv), sampling=self.plane.pixel_mm)[tuple(border.T)]
+        distance = distance_transform_edt(~largest_piece(self.rv), sampling=self.plane.pixel_mm)[tuple(border.T)]
         if distance.min() > _FARTHEST_RV_MM:
             return None
         attached = border[distance <= distance.min() + _REACH * max(self.plane.pixel_mm)]
@@ -135,6 +135,7 @@ def _angles(in_plane_mm: np.ndarray) -> np.ndarray:
     return np.rad2deg(np.arctan2(in_plane_mm[..., 0], in_plane_mm[..., 1]))
 
 
-def _largest_piece(mask: np.ndarray) -> np.ndarray:
+def largest_piece(mask: np.ndarray) -> np.ndarray:
+    """The largest connected piece of a mask that is not empty, bool (rows, columns); corners connect."""
     pieces, _ = label(mask, np.ones((3, 3)))
     return pieces == np.bincount(pieces[mask]).argmax()

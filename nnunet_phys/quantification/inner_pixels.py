@@ -7,6 +7,9 @@ from scipy.ndimage import distance_transform_edt
 
 from nnunet_phys.quantification.heart_slice import HeartSlice
 
+ROUNDED = 1 + 1e-4
+"""Lengths that differ by this factor are equal: files round pixel sizes."""
+
 
 def inner_wall(heart: HeartSlice, erode_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """The wall without its endocardial and epicardial edge.
@@ -26,9 +29,9 @@ def inner_wall(heart: HeartSlice, erode_mm: float) -> tuple[np.ndarray, np.ndarr
         return heart.myo, np.zeros_like(heart.myo)
     outwards = distance_transform_edt(np.pad(heart.myo | heart.lv, 1), sampling=pixel_mm)[1:-1, 1:-1]
     inwards = np.full(outwards.shape, np.inf) if heart.is_apex else distance_transform_edt(~heart.lv, sampling=pixel_mm)
-    inner = heart.myo & (np.minimum(inwards, outwards) > erode_mm)
-    pixel = max(pixel_mm)
-    thin = heart.myo & (inwards + outwards <= 2 * erode_mm + pixel)
+    inner = heart.myo & (np.minimum(inwards, outwards) > erode_mm * ROUNDED)
+    pixel = max(pixel_mm) * ROUNDED
+    thin = heart.myo & (inwards + outwards <= 2 * erode_mm * ROUNDED + pixel)
     middle = thin & (np.abs(inwards - outwards) <= pixel) & ~inner
     return inner | middle, middle
 
@@ -40,5 +43,5 @@ def inner_cavity(heart: HeartSlice, erode_mm: float) -> tuple[np.ndarray, bool]:
         the pixels, bool (rows, columns), of a small cavity the innermost ones; whether it is so small.
     """
     depth = distance_transform_edt(np.pad(heart.lv, 1), sampling=heart.plane.pixel_mm)[1:-1, 1:-1]
-    inner = depth > erode_mm
+    inner = depth > erode_mm * ROUNDED
     return (inner, False) if inner.any() else (heart.lv & (depth == depth.max()), True)

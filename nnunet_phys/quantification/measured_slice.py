@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from nnunet_phys.quantification.extracellular_volume import extracellular_volume
-from nnunet_phys.quantification.region_values import RegionValues, SliceRegions
+from nnunet_phys.quantification.region_values import RegionValues, SliceRegions, region_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,13 @@ class MeasuredSlice:
         if values.mean is None or after.mean is None:
             return None
         return extracellular_volume(values.mean, after.mean, *blood, self.haematocrit)
+
+    def impossible_volumes(self) -> list[str]:
+        """A line for the regions whose extracellular volume is no share of anything."""
+        volumes = {region: ecv for region in self.values if (ecv := self.ecv(region)) is not None}
+        impossible = [f"{ecv:.0f} % in {region_name(region)}" for region, ecv in volumes.items() if not 0 <= ecv <= 100]
+        listed = ", ".join(impossible)
+        return [f"extracellular volume of {listed}: look at masks, maps and -post"] if impossible else []
 
     def ecv_map(self) -> np.ndarray | None:
         """Extracellular volume in percent of each pixel, (rows, columns), 0 where a T1 is missing; None without blood.

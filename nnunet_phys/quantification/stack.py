@@ -15,6 +15,8 @@ _APEX = np.array((1.0, -1.0, -1.0))
 """Roughly from base to apex, in the patient: to the left, to the front and down."""
 _THICKEST_MM = 10.0
 """Thickness of short-axis slices at most: a greater spacing has a gap in it. Assumed."""
+_LEAST_PARALLEL = float(np.cos(np.deg2rad(45)))
+"""Cosine to the short-axis slices' normal below which a plane is a long-axis view. Assumed."""
 _FEWEST_TO_JUDGE = 3
 """Fewest positions at which the size of the left ventricle tells base from apex. Assumed."""
 
@@ -25,10 +27,12 @@ class LongAxis:
 
     Attributes:
         places: from base to apex, the slices that share a position.
+        direction: unit vector across the slices, from base to apex, (3,).
         flags: what is doubtful about the order.
     """
 
     places: tuple[tuple[HeartSlice, ...], ...]
+    direction: np.ndarray
     flags: tuple[str, ...]
 
     @classmethod
@@ -73,7 +77,7 @@ class LongAxis:
             for place in places
             if len(place) > 1
         ]
-        return cls(tuple(map(tuple, places)), tuple(flags))
+        return cls(tuple(map(tuple, places)), axis, tuple(flags))
 
     @property
     def doubled(self) -> bool:
@@ -87,10 +91,7 @@ class LongAxis:
 
     def levels(self) -> list[Level]:
         """The level of each position with a cavity, from base to apex."""
-        axis = self.places[-1][0].place - self.places[0][0].place
-        length = np.linalg.norm(axis)
-        unit = axis / length if length > 0 else axis
-        return levels_of([float((place[0].place - self.places[0][0].place) @ unit) for place in self.cavities])
+        return levels_of([float(place[0].place @ self.direction) for place in self.cavities])
 
 
 def same_position_mm(heart: HeartSlice, other: HeartSlice) -> float:
@@ -98,8 +99,12 @@ def same_position_mm(heart: HeartSlice, other: HeartSlice) -> float:
     return min(heart.plane.spacing_mm, other.plane.spacing_mm, _THICKEST_MM) / 2
 
 
-def stacks(hearts: Sequence[HeartSlice]) -> list[LongAxis]:
-    """Slices by the planes that they share."""
+def stacks(hearts: Sequence[HeartSlice]) -> tuple[list[LongAxis], list[HeartSlice]]:
+    """Slices by the planes that they share, and those of long-axis views, which have no segments of the short axis.
+
+    The planes with most positions are those of the short axis; of equally many, those most nearly across the usual
+    axis of the heart.
+    """
     groups: list[list[HeartSlice]] = []
     for heart in hearts:
         group = next((group for group in groups if group[0].plane.parallel(heart.plane)), None)
@@ -107,7 +112,11 @@ def stacks(hearts: Sequence[HeartSlice]) -> list[LongAxis]:
             groups.append([heart])
         else:
             group.append(heart)
-    return [LongAxis.of(group) for group in groups]
+    axes = [LongAxis.of(group) for group in groups]
+    main = max(axes, key=lambda axis: (len(axis.cavities), abs(axis.direction @ _APEX)))
+    short = [axis for axis in axes if abs(axis.direction @ main.direction) >= _LEAST_PARALLEL]
+    long = [heart for axis in axes if axis not in short for place in axis.places for heart in place]
+    return short, long
 
 
 def _shrinking(hearts: Sequence[HeartSlice], normal: np.ndarray) -> np.ndarray | None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from known_segments import (
+    APEX,
     BLOOD,
+    BLOOD_POST,
     HAEMATOCRIT,
     TIMES,
     Patient,
@@ -132,6 +134,84 @@ def test_a_patient_who_was_positioned_anew_is_flagged(study, post, tmp_path):
     assert main(quantify(study, tmp_path / "report", "-post", post, "-haematocrit", HAEMATOCRIT)) == 0
     (flag,) = [flag for flag in content(tmp_path / "report")["flags"] if "frames of reference" in flag]
     assert flag.startswith("012_MOLLI and 031_MOLLI_post have different frames of reference")
+
+
+def test_cases_of_two_patients_in_one_folder_are_flagged(study, tmp_path):
+    patient = Patient()
+    away = Geometry(
+        patient.geometry.size,
+        patient.geometry.spacing,
+        tuple(np.array(patient.geometry.origin) + 10 * APEX),
+        patient.geometry.direction,
+    )
+    write_study(study, patient.readouts(), patient.labels, away, case="other")
+    for case, frame in (("012_MOLLI", "a"), ("other", "b")):
+        path = study / "images" / f"{case}.json"
+        source = {"series_sha256": "", "images_sha256": [], "frame_sha256": frame}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"source": source}))
+    assert main(quantify(study, tmp_path / "report")) == 0
+    (flag,) = [flag for flag in content(tmp_path / "report")["flags"] if "frames of reference" in flag]
+    assert flag.startswith("012_MOLLI and other have different") and "of two patients" in flag
+
+
+def test_an_extracellular_volume_that_cannot_be_is_flagged(tmp_path):
+    """T1 of blood has fallen, that of the wall has risen."""
+    patient, report = Patient(), tmp_path / "report"
+    write_study(tmp_path / "pre", patient.readouts(post=True), patient.labels, patient.geometry)
+    times = np.array(TIMES)[:, None, None, None]
+    t1 = np.where(patient.segment > 0, patient.t1(post=True) + 60, BLOOD_POST - 40)
+    readouts = np.random.default_rng(0).uniform(450, 550, t1.shape) * np.abs(1 - 2 * np.exp(-times / t1))
+    write_study(tmp_path / "post", readouts, patient.labels, patient.geometry, case="post")
+    assert main(quantify(tmp_path / "pre", report, "-post", tmp_path / "post", "-haematocrit", HAEMATOCRIT)) == 0
+    (flag,) = [flag for flag in content(report)["flags"] if "extracellular volume of" in flag]
+    assert flag.startswith("012_MOLLI, slice 0: fit: extracellular volume of -") and "mid anterior" in flag
+    assert by_segment(report, "ecv_percent")["7"] < 0
+
+
+def test_pieces_apart_from_the_ventricle_do_not_count(study, edit_image, tmp_path):
+    def with_pieces(mask):
+        mask[0, :8, :8], mask[0, :4, -4:] = LABELS["MYO"], LABELS["LV"]
+        return mask
+
+    assert main(quantify(study, tmp_path / "before")) == 0
+    edit_image(study / "masks" / "012_MOLLI.nii.gz", with_pieces)
+    assert main(quantify(study, tmp_path / "after")) == 0
+    before, after = (by_segment(tmp_path / name, "mean_ms") for name in ("before", "after"))
+    assert before == after
+    (flag,) = [flag for flag in content(tmp_path / "after")["flags"] if "apart" in flag]
+    assert flag == "012_MOLLI: slice 0: 80 pixels of the left ventricle lie apart from the others, and are left out"
+
+
+def test_a_scanner_map_in_seconds_is_left_out(study, tmp_path):
+    patient, report = Patient(), tmp_path / "report"
+    t1 = patient.t1().astype(np.float32) / 1000
+    write_map(study / "references" / "012_MOLLI_T1map.nii.gz", t1, patient.geometry)
+    assert main(quantify(study, report)) == 0
+    assert {row["method"] for row in table(report)} == {"fit"}
+    assert any("its median in the wall is 1.0" in flag and "no T1 in ms" in flag for flag in content(report)["flags"])
+
+
+def test_slices_without_a_scanner_map_have_no_rows_of_it(tmp_path):
+    patient, report = Patient(slices=3), tmp_path / "report"
+    write_study(tmp_path / "pre", patient.readouts(), patient.labels, patient.geometry)
+    t1 = patient.t1().astype(np.float32)
+    t1[1:] = 0
+    write_map(tmp_path / "pre" / "references" / "012_MOLLI_T1map.nii.gz", t1, patient.geometry)
+    assert main(quantify(tmp_path / "pre", report)) == 0
+    assert {row["slice"] for row in table(report) if row["method"] == "scanner"} == {"0"}
+    flags = [flag for flag in content(report)["flags"] if "scanner" in flag]
+    assert flags == [f"012_MOLLI, slice {z}: scanner has no T1 of this slice" for z in (1, 2)]
+
+
+def test_an_erosion_of_a_pixel_as_files_round_it(tmp_path):
+    patient = Patient()
+    geometry = Geometry(patient.geometry.size, (1.6, 1.6, 10.0), patient.geometry.origin, patient.geometry.direction)
+    write_study(tmp_path / "pre", patient.readouts(), patient.labels, geometry)
+    pixels = {}
+    for name, options in (("default", ()), ("stated", ("-erode", 1.6))):
+        assert main(quantify(tmp_path / "pre", tmp_path / name, *options)) == 0
+        pixels[name] = by_segment(tmp_path / name, "pixels")
+    assert pixels["default"] == pixels["stated"]
 
 
 def test_a_scar_that_is_no_myocardium_is_flagged(study, edit_image, tmp_path):

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from known_segments import APEX, Patient, content, quantify, write_study
 
 from nnunet_phys.commands import main
+from nnunet_phys.digital_heart import LABELS
 from nnunet_phys.image_files import Geometry
 from nnunet_phys.pictures import MADE_BY
 
@@ -30,6 +31,22 @@ def break_labels(study):
 
 def break_names(study):
     (study / "dataset.json").write_text('{"labels": {"background": 0, "a": 1}}')
+
+
+def double_names(study):
+    names = '{"labels": {"background": 0, "RV": 1, "MYO": 2, "LV": 3, "left ventricle": 4}}'
+    (study / "dataset.json").write_text(names)
+
+
+def several_frames(study):
+    path = str(study / "masks" / "012_MOLLI.nii.gz")
+    sitk.WriteImage(sitk.JoinSeries([sitk.ReadImage(path)] * 2), path)
+
+
+def lose_cavities(study):
+    path = str(study / "masks" / "012_MOLLI.nii.gz")
+    image = sitk.ReadImage(path)
+    sitk.WriteImage(sitk.Mask(image, image == LABELS["LV"], 0, 1), path)
 
 
 def break_grid(study):
@@ -60,6 +77,9 @@ def remove_description(study):
         (break_names, ["dataset.json: none of background, a in dataset.json is known as RV, MYO or LV"]),
         (break_times, ["012_MOLLI: ", "'inversion_times_ms' is missing"]),
         (empty_mask, ["masks: no mask shows myocardium"]),
+        (double_names, ["dataset.json: labels 3 and 4 (left ventricle) in dataset.json both mean LV. Rename one"]),
+        (several_frames, ["012_MOLLI: ", "012_MOLLI.nii.gz holds 2 frames. Give one mask for the series"]),
+        (lose_cavities, ["012_MOLLI, slice 0: the mask shows myocardium without a cavity, as all others do"]),
         (remove_description, ["dataset.json is not readable JSON (no such file). Write"]),
         (shutil.rmtree, ["pre: no such folder"]),
     ],
@@ -76,7 +96,7 @@ def test_studies_that_cannot_be_measured_are_refused(study, tmp_path, refused, s
         (("-post", "POST"), "needs -haematocrit, the share of cells in blood, such as 0.42"),
         (("-post", "POST", "-haematocrit", 42), "-haematocrit 42 looks like percent. Give a fraction: 0.42."),
         (("-post", "POST", "-haematocrit", -0.4), "must lie between 0 and 1"),
-        (("-erode", 1), "-erode 1 leaves out nothing, as 012_MOLLI has pixels of 2.5 mm. Give at least that, or 0."),
+        (("-erode", 1), "-erode 1 is less than a pixel, as 012_MOLLI has pixels of 2.5 mm. Give at least that, or 0."),
         (("-haematocrit", 0.4), "-haematocrit 0.4 is for extracellular volume. Add -post"),
         (
             ("-levels", "basal", "mid"),
@@ -89,6 +109,16 @@ def test_options_that_make_no_sense_are_refused(study, post, tmp_path, refused, 
         quantify(study, tmp_path / "report", *(post if option == "POST" else option for option in options)), message
     )
     assert not (tmp_path / "report").exists()
+
+
+def test_an_erosion_by_less_than_a_pixel_after_contrast_agent_is_refused(study, tmp_path, refused):
+    patient = Patient()
+    geometry = Geometry(patient.geometry.size, (2.5, 3.0, 10.0), patient.geometry.origin, patient.geometry.direction)
+    write_study(tmp_path / "post", patient.readouts(post=True), patient.labels, geometry, case="post")
+    options = ("-post", tmp_path / "post", "-haematocrit", 0.42, "-erode", 2.7)
+    refused(
+        quantify(study, tmp_path / "report", *options), "-erode 2.7 is less than a pixel, as post has pixels of 3 mm"
+    )
 
 
 def test_contrast_agent_in_other_slices_is_refused(study, tmp_path, refused):
@@ -114,7 +144,9 @@ def test_a_report_replaces_its_own_files_and_no_others(study, tmp_path, refused,
     (report / "notes.txt").unlink()
     assert main(quantify(study, report)) == 0 and content(report)["generator"] == MADE_BY
     refused(quantify(study, report), "holds a report. Add --overwrite to replace it")
+    (report / ".DS_Store").touch()  # of a file manager
     assert main(quantify(study, report, "--overwrite", "-erode", "0")) == 0
+    (report / ".DS_Store").unlink()
     assert content(report)["settings"]["erosion"] == "0 mm"
     assert sorted(path.name for path in report.iterdir()) == ["fit", "report.html", "segments.csv", "study.json"]
     replace, moved = os.replace, []

@@ -251,6 +251,15 @@ def test_a_new_case_is_added_to_those_that_are_there(study, results):
     assert study.calls == 8 and sorted(record(results)["cases"]) == [CASE, "031_MOLLI"]
 
 
+def test_files_that_are_gone_are_written_again(study, results):
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    before = names(results)
+    for gone in ("dataset.json", f"references/{CASE}_T1map.nii.gz"):
+        (results / gone).unlink()
+        assert main(segment(study.scans, results, "--readouts_only")) == 0
+        assert names(results) == before
+
+
 def test_series_are_added_to_single_images_though_only_they_are_translated(study, results, prior):
     write(study.scans / "molli" / "lge_0000.nii.gz", study.still[0])
     assert main(segment(study.scans, results, "-prior", prior, "-only", "lge")) == 0

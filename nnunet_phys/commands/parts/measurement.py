@@ -12,6 +12,7 @@ from nnunet_phys.precomputed_spin.dicom.source_record import read_source
 from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
 from nnunet_phys.quantification.contrast_pairs import Pairs, contrast_pairs
 from nnunet_phys.quantification.heart_slice import HeartSlice
+from nnunet_phys.quantification.inner_pixels import ROUNDED
 from nnunet_phys.quantification.levels import Level
 from nnunet_phys.quantification.measured_slice import MeasuredSlice
 from nnunet_phys.quantification.region_values import SliceRegions
@@ -29,7 +30,8 @@ class Measurement:
         before, after: the studies before and after contrast agent; None without the latter.
         regions: the regions of each slice of `before`, from base to apex, and of their partners in `after`.
         pairs: partners after contrast agent.
-        doubled: several slices show the same position, so that segments of all slices are not those of one heart.
+        doubled: several slices show the same position, or lie in different planes, so that segments of all slices are
+            not those of one heart.
         flags: what is doubtful.
     """
 
@@ -56,13 +58,15 @@ class Measurement:
             erode_mm: as for `inner_pixels`; None: a pixel.
 
         Raises:
-            InputError: another number of levels than of positions; contrast-enhanced slices that show none of the
-                positions, or one of them twice; an erosion that leaves out nothing.
+            InputError: no slice shows a cavity; another number of levels than of positions; contrast-enhanced slices
+                that show none of the positions, or one of them twice; an erosion that leaves out nothing.
         """
-        axes = stacks(before.hearts)
+        axes, long = stacks(before.hearts)
         by_slice, flags = _levels(axes, levels)
-        _check_erosion(before.hearts, erode_mm)
-        pairs, missing = ({}, []) if after is None else _pairs(before.hearts, after.hearts)
+        flags += [f"{heart.title} is no short-axis slice like the others: left out" for heart in long]
+        hearts = list(by_slice)
+        pairs, missing = ({}, []) if after is None else _pairs(hearts, after.hearts)
+        _check_erosion([*hearts, *pairs.values()], erode_mm)
         by_slice |= {pairs[heart]: level for heart, level in by_slice.items() if heart in pairs}
         regions = {
             heart: SliceRegions(heart, level, max(heart.plane.pixel_mm) if erode_mm is None else erode_mm)
@@ -71,10 +75,12 @@ class Measurement:
         flags = [*before.flags, *flags, *missing]
         flags += [flag for pair in pairs.items() if (flag := _moved(*pair)) is not None]
         flags += [] if after is None else _positioned_anew(before, after, pairs)
-        flags += [flag for heart in before.hearts if heart in regions for flag in regions[heart].flags()]
+        flags += _frames(before) + ([] if after is None else [f"{AFTER}{flag}" for flag in _frames(after)])
+        flags += [flag for heart in hearts for flag in regions[heart].flags()]
         of_post = [flag for heart in pairs.values() if heart in regions for flag in regions[heart].flags()]
         flags += [f"{AFTER}{flag}" for flag in (*(() if after is None else after.flags), *of_post)]
-        return cls(before, after, regions, pairs, any(axis.doubled for axis in axes), tuple(flags))
+        doubled = len(axes) > 1 or any(axis.doubled for axis in axes)
+        return cls(before, after, regions, pairs, doubled, tuple(flags))
 
     def measured(
         self, method: str, before: T1Maps, after: T1Maps, haematocrit: float
@@ -92,6 +98,9 @@ class Measurement:
             if heart in partners or heart.case not in before:
                 continue
             measured = MeasuredSlice(regions, before[heart.case][heart.index])
+            if not measured.t1_ms.any():
+                flags.append(f"{heart.title}: {method} has no T1 of this slice")
+                continue
             flags += regions.invalid_flags(measured.t1_ms, method)
             other = self.pairs.get(heart)
             if other is not None and other.case in after:
@@ -104,6 +113,7 @@ class Measurement:
                         f"{measured.blood_ms[1]:.0f} ms after contrast agent: no extracellular volume. Is -post right?"
                     )
                     measured = replace(measured, post=None)
+                flags += [f"{heart.title}: {method}: {doubt}" for doubt in measured.impossible_volumes()]
             results.append(measured)
         return results, flags
 
@@ -148,6 +158,22 @@ def _positioned_anew(before: SegmentedStudy, after: SegmentedStudy, pairs: Pairs
     return flags
 
 
+def _frames(study: SegmentedStudy) -> list[str]:
+    """A flag if the cases of a study refer to different frames."""
+    frames: dict[str, str] = {}
+    for case in study.cases:
+        source = read_source(study.images, case.case)
+        if case.hearts and source is not None and source.frame_sha256:
+            frames.setdefault(source.frame_sha256, case.case)
+    if len(frames) < 2:
+        return []
+    first, second, *_ = frames.values()
+    return [
+        f"{first} and {second} have different frames of reference: the patient was positioned anew between them, or "
+        "they are of two patients, so their slices are not those of one heart"
+    ]
+
+
 def _check_erosion(hearts: Sequence[HeartSlice], erode_mm: float | None) -> None:
     """Refuse an erosion by less than a pixel, since distances are those of pixels' centres.
 
@@ -155,15 +181,25 @@ def _check_erosion(hearts: Sequence[HeartSlice], erode_mm: float | None) -> None
         InputError: it is refused.
     """
     for heart in hearts:
-        if erode_mm is not None and 0 < erode_mm < (pixel_mm := min(heart.plane.pixel_mm)):
+        pixel_mm = max(heart.plane.pixel_mm)
+        if erode_mm is not None and erode_mm and erode_mm * ROUNDED < pixel_mm:
             raise InputError(
-                f"-erode {erode_mm:g} leaves out nothing, as {heart.case} has pixels of {pixel_mm:.3g} mm. Give at "
+                f"-erode {erode_mm:g} is less than a pixel, as {heart.case} has pixels of {pixel_mm:.3g} mm. Give at "
                 "least that, or 0."
             )
 
 
 def _levels(axes: Sequence[LongAxis], names: Sequence[Level] | None) -> tuple[dict[HeartSlice, Level], list[str]]:
-    """The level of each slice, from base to apex, and what is doubtful about them; not of slices that lack a cavity."""
+    """The level of each slice, from base to apex, and what is doubtful about them; not of slices that lack a cavity.
+
+    Raises:
+        InputError: another number of levels than of positions; no slice shows a cavity.
+    """
+    if not any(axis.cavities for axis in axes):
+        raise InputError(
+            f"{axes[0].places[0][0].title}: the mask shows myocardium without a cavity, as all others do. Correct the "
+            "masks, or the names of their labels in dataset.json."
+        )
     count = sum(len(axis.cavities) for axis in axes)
     if names is not None and (len(axes) > 1 or len(names) != count):
         planes = f" in {len(axes)} planes" if len(axes) > 1 else ""
@@ -175,7 +211,7 @@ def _levels(axes: Sequence[LongAxis], names: Sequence[Level] | None) -> tuple[di
     flags = [flag for axis in axes for flag in axis.flags]
     for axis in axes:
         given = iter(axis.levels() if names is None else names) if axis.cavities else iter(())
-        last = max((axis.places.index(place) for place in axis.cavities), default=-1)
+        last = max((axis.places.index(place) for place in axis.cavities), default=len(axis.places))
         for number, place in enumerate(axis.places):
             if place in axis.cavities:
                 levels |= dict.fromkeys(place, next(given))

@@ -15,6 +15,8 @@ from nnunet_phys.pictures import MADE_BY
 from nnunet_phys.whole_files import remove_leftovers, write_json
 
 _CHOOSE = "Choose another folder with -o."
+_OF_DESKTOPS = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""What file managers leave in a folder that they have shown."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def check_report_folder(folder: Path, overwrite: bool, kind: ReportKind) -> list
     if not folder.is_dir():
         return []
     remove_leftovers(folder)
-    present = {path for path in folder.rglob("*") if not path.is_dir()}
+    present = {path for path in folder.rglob("*") if not path.is_dir() and path.name not in _OF_DESKTOPS}
     if not present:
         return []
     record = folder / kind.record

@@ -172,12 +172,16 @@ class SegmentationResults:
                 raise InputError(f"{case}: {self.folder / name} is there, and segment did not make it. {_CHOOSE}")
 
     def lacks(self, references: tuple[Path, ...]) -> bool:
-        """Whether references/ differs from these files, but for what was corrected there."""
+        """Whether references/ differs from these files, but for what was corrected there, or dataset.json is gone."""
         record = SegmentRecord.read(self.folder)
+        if record is not None and not (self.folder / _LABELS).is_file():
+            return True
         known = {} if record is None else {file.file: file for file in record.files}
         for path in references:
             file = known.get(f"{REFERENCES}/{path.name}")
-            if file is None or (file.sha256 != file_sha256(path) and not self._differs(file)):
+            if file is None or not (self.folder / file.file).is_file():
+                return True
+            if file.sha256 != file_sha256(path) and not self._differs(file):
                 return True
         return False
 

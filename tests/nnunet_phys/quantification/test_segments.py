@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from nnunet_phys.quantification.planes import SlicePlane
+from nnunet_phys.quantification.heart_slice import HeartSlice
 from nnunet_phys.quantification.region_values import SliceRegions
 from nnunet_phys.quantification.segments import SEGMENTS, levels_of, segment_map
 from nnunet_phys.quantification.stack import LongAxis, same_position_mm, stacks
@@ -55,7 +55,7 @@ def test_names_of_segments():
 @pytest.mark.parametrize("turn", [0, 200])
 def test_slices_are_ordered_from_base_to_apex(drawn_heart, from_apex, turn):
     drawn = drawn_heart(turn, turn > 0, from_apex, scales=(1.0, 0.9, 0.8, 0.7, 0.6, 0.5))
-    (axis,) = stacks(drawn.hearts)
+    (axis,), _ = stacks(drawn.hearts)
     order = [place[0].index for place in axis.places]
     assert order == sorted(order, reverse=from_apex) and not axis.flags
     assert axis.levels() == ["basal"] * 2 + ["mid"] * 2 + ["apical"] * 2
@@ -64,10 +64,33 @@ def test_slices_are_ordered_from_base_to_apex(drawn_heart, from_apex, turn):
 def test_slices_of_several_series_share_a_stack(drawn_heart):
     hearts = drawn_heart(scales=(1.0, 0.8, 0.6)).hearts
     again = [replace(heart, case="again") for heart in hearts[1:]]
-    (axis,) = stacks([*again, *hearts])
+    (axis,), _ = stacks([*again, *hearts])
     assert [len(place) for place in axis.places] == [1, 2, 2] and axis.levels() == ["basal", "mid", "apical"]
-    tilted = SlicePlane(hearts[0].plane.origin, np.eye(3)[:2], (1.5, 1.5), 10.0)
-    assert len(stacks([*hearts, replace(hearts[0], plane=tilted)])) == 2
+
+
+def test_planes_that_are_tilted_are_stacks_of_their_own_and_long_axis_views_none(drawn_heart):
+    hearts = drawn_heart(scales=(1.0, 0.8, 0.6)).hearts
+    row, column = hearts[0].plane.directions
+    through = np.cross(row, column)
+
+    def tilted(degrees: float) -> HeartSlice:
+        t = np.deg2rad(degrees)
+        directions = np.stack((row, np.cos(t) * column + np.sin(t) * through))
+        return replace(hearts[0], case=f"{degrees}", plane=replace(hearts[0].plane, directions=directions))
+
+    across, along = tilted(20), tilted(80)
+    axes, long = stacks([along, across, *hearts])
+    assert [axis.places[0][0].case for axis in axes] == ["20", "heart"] and long == [along]
+    (axis,), long = stacks([along, hearts[1]])  # one position each
+    assert axis.places == ((hearts[1],),) and long == [along]
+
+
+def test_levels_do_not_depend_on_where_in_its_plane_a_slice_lies(drawn_heart):
+    """Of another breath-hold, the basal slice lies aside."""
+    first, *others = drawn_heart(scales=(1.0, 0.9, 0.8, 0.7, 0.6)).hearts
+    aside = replace(first, plane=replace(first.plane, origin=first.plane.origin + 20 * first.plane.directions[0]))
+    (axis,), _ = stacks([aside, *others])
+    assert axis.levels() == ["basal", "basal", "mid", "apical", "apical"]
 
 
 def test_levels_by_position():
@@ -79,7 +102,7 @@ def test_levels_by_position():
 def test_muscle_without_cavity_is_the_apex(drawn_heart):
     *hearts, last = drawn_heart(scales=(1.0, 0.8, 0.6, 0.4)).hearts
     tip = replace(last, lv=np.zeros_like(last.lv))
-    (axis,) = stacks([*hearts, tip])
+    (axis,), _ = stacks([*hearts, tip])
     assert axis.levels() == ["basal", "mid", "apical"] and len(axis.cavities) == 3 and axis.places[-1] == (tip,)
     regions = SliceRegions(tip, "apex", 1.5)
     assert set(regions.masks) == {"17", "global"} and not regions.flags()
@@ -108,7 +131,7 @@ def test_a_wrong_header_is_flagged(drawn_heart):
 
 def test_without_a_right_ventricle_the_size_orders_and_segments_are_left_out(drawn_heart):
     hearts = [replace(heart, rv=np.zeros_like(heart.rv)) for heart in drawn_heart(scales=(0.6, 0.8, 1.0)).hearts]
-    (axis,) = stacks(hearts)
+    (axis,), _ = stacks(hearts)
     assert [place[0].index for place in axis.places] == [2, 1, 0] and "by the size" in axis.flags[0]
     regions = SliceRegions(hearts[0], "mid", 1.5)
     assert set(regions.masks) == {"global", "blood"}

@@ -57,6 +57,18 @@ def test_an_image_without_a_label_that_others_show_is_unsure(disc):
     assert both[1, 0] < 0.6 * both[0, 0] and alone[0, 0] > 0.8
 
 
+def test_what_a_single_image_of_many_shows_decides_nothing(disc):
+    """A stray pixel of another label in one image; and a heart that one image alone sees."""
+    speck = np.where(disc == 2, 1, disc)
+    clean = speck.copy()
+    speck[0, 0, 0] = 2
+    shares = weights(confidence(probabilities([speck, *[clean] * 7], 0.95)))
+    np.testing.assert_allclose(shares, 1 / 8, rtol=0.05)
+    nothing = np.zeros_like(disc)
+    found = probabilities([disc, *[nothing] * 7], [0.9, *[0.999] * 7])
+    assert not fuse(found, weights(confidence(found))).argmax(0).any()
+
+
 def test_an_empty_slice_stays_empty(disc):
     found = probabilities([np.zeros_like(disc)] * 3, 0.9)
     assert not confidence(found).any()
