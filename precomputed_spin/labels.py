@@ -155,7 +155,7 @@ def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
     Raises:
         InputError: none of them does, two mean the same, or such a label is a region of several codes.
     """
-    codes = {}
+    codes: dict[str, int] = {}
     for name, code in labels.items():
         structure = structure_of(name)
         if structure is not None:

@@ -221,8 +221,8 @@ def _mixed(folder: str, frames: Iterable[Frame]) -> list[str]:
     return []
 
 
-def _file_order(frame: Frame) -> tuple[int, str, int]:
-    return frame.order, str(frame.path), frame.index
+def _file_order(frame: Frame) -> tuple[tuple[int, int], str]:
+    return frame.order, str(frame.path)
 
 
 def read_pixels(frame: Frame) -> np.ndarray:
