@@ -29,7 +29,7 @@ from nnunet_phys.cpu_autocast import autocast_in_place
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.errors import InputError
 from nnunet_phys.experiments.small_training import PLANS
-from nnunet_phys.image_files import file_sha256
+from nnunet_phys.image_files import file_sha256, files_sha256
 from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import write_json
 
@@ -157,8 +157,12 @@ class Run:
             "plans": file_sha256(self.fold.parent / "plans.json"),
             "checkpoint": file_sha256(self.checkpoint),
         }
-        recipe = self.fold / "recipe.json"
-        return {**hashes, "recipe": file_sha256(recipe)} if recipe.is_file() else hashes
+        if (recipe := self.fold / "recipe.json").is_file():
+            hashes["recipe"] = file_sha256(recipe)
+        if self.method.maps is not None:
+            maps = self.bed.maps(self.training, self.method.maps).glob("*map.nii.gz")
+            hashes["maps"] = files_sha256({path.name: path for path in maps})
+        return hashes
 
     @contextlib.contextmanager
     def predictor(self) -> Iterator[nnUNetPredictor]:

@@ -72,7 +72,7 @@ class RunRecord:
         settings: see there.
         versions: of Python and packages, and the project's commit.
         hardware: processor, cores, GPU, number format.
-        hashes: of the training set, the plans, the recipe and the trained weights.
+        hashes: of the training set, the plans, the recipe, the maps and the trained weights.
         seconds: of making maps, and of training.
         tests: results by name of the test set.
     """

@@ -368,7 +368,7 @@ def test_from_hearts_to_the_page(tmp_path):
         subprocess.run([*bench, *command], check=True, env=environment)
     record = read_record(tmp_path / "work" / "runs" / "digital__phys_true__seed0.json")
     assert record.tests["digital_lge"].cases["dilated000"].keys() == STRUCTURES.keys()
-    assert {"training_set", "plans", "checkpoint", "recipe"} == record.hashes.keys()
+    assert {"training_set", "plans", "checkpoint", "recipe", "maps"} == record.hashes.keys()
     assert "digital_small_2_digital_lge_worst.png" in page.read_text()
 
 
