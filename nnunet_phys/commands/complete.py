@@ -54,9 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-samples",
         type=whole_number(0, MOST_SAMPLES),
-        default=1,
-        help="samples whose mean and spread are written (default %(default)s); 0: the regressor's image instead, which "
-        "is smooth and made in one step",
+        help="samples whose mean and spread are written; 0: the regressor's image instead, which is smooth (default: 0; "
+        "1 with -start or -scales, or if the model has no regressor)",
     )
     parser.add_argument(
         "-steps",
@@ -89,6 +88,9 @@ def run(args: argparse.Namespace) -> None:
     pipeline = load_model(args.model, torch_device(args.device))
     if args.samples == 0 and pipeline.regressor is None:
         raise InputError(f"-samples 0: {args.model} has no regressor (--no_regressor). Take samples.")
+    samples = args.samples
+    if samples is None:
+        samples = int(pipeline.regressor is None or args.start is not None or args.scales is not None)
     cases, ending = cases_in_folder(args.i)
     if ending == ".gipl":
         raise InputError(
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     settings = completing.CompletionSettings(
         None if args.scales is None else tuple(args.scales),
         args.steps,
-        args.samples,
+        samples,
         args.start,
         STRENGTH if args.strength is None else args.strength,
         args.seed,
@@ -107,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
     completing.check_settings(missing, settings)
     model = model_sha256(args.model)
     todo = completing.left_to_make(missing, args.o, ending, settings, model, args.overwrite)
-    check_target(args.o, completing.needed_bytes(todo, args.samples))
+    check_target(args.o, completing.needed_bytes(todo, samples))
     for folder in (args.o, args.o / completing.SPREAD_FOLDER):
         remove_leftovers(folder)
     for case in cases:

@@ -82,11 +82,18 @@ def test_samples_leave_their_mean_and_spread(complete, tmp_path):
     assert record["flagged"] == (record["disagreement"] > 0.5)
 
 
+@pytest.mark.parametrize("options", [("-start", "0"), ("-scales", "1.5")])
+def test_options_of_sampling_take_a_sample(complete, tmp_path, options):
+    assert main(complete(*options)) == 0
+    assert json.loads((tmp_path / "done" / "a_0001.json").read_text())["completed"]["samples"] == 1
+
+
 def test_no_sample_leaves_the_image_of_the_regressor(complete, model_folder, images, tmp_path):
     assert main(complete("-samples", "2")) == 0
-    assert main(complete("-samples", "0", "--overwrite")) == 0
+    assert main(complete("--overwrite")) == 0
     assert not (tmp_path / "done" / "spread" / "a_0001.nii.gz").exists()
-    assert "flagged" not in json.loads((tmp_path / "done" / "a_0001.json").read_text())
+    record = json.loads((tmp_path / "done" / "a_0001.json").read_text())
+    assert record["completed"]["samples"] == 0 and "flagged" not in record
     case = ChannelCase("a", {number: images / f"a_{number:04d}.nii.gz" for number in (0, 2)}, None)
     given, _, _ = case.slices((0, 2), 1.5)
     slices = torch.stack((given[:, 0], given[:, 0], given[:, 1]), 1)
@@ -176,9 +183,9 @@ def test_what_a_killed_process_left_behind_is_removed(complete, tmp_path):
 )
 def test_options_change_the_image(complete, tmp_path, options):
     made = tmp_path / "done" / "a_0001.nii.gz"
-    assert main(complete()) == 0
+    assert main(complete("-samples", "1")) == 0
     before = _values(made)
-    assert main(complete(*options, "--overwrite")) == 0
+    assert main(complete("-samples", "1", *options, "--overwrite")) == 0
     assert np.allclose(_values(made), before) == (options[0] == "-wanted")
 
 
@@ -323,6 +330,8 @@ def test_latent_diffusion_alone(raw, quickly, complete, refused, tmp_path):
     arguments = complete("-samples", "0")
     arguments[arguments.index("-model") + 1] = str(model)
     refused(arguments, f"-samples 0: {model} has no regressor")
+    assert main([argument for argument in arguments if argument not in ("-samples", "0")]) == 0
+    assert json.loads((tmp_path / "done" / "a_0001.json").read_text())["completed"]["samples"] == 1
 
 
 def test_pretrained_parts(raw, quickly, images, tmp_path):
