@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-samples",
         type=whole_number(0, MOST_SAMPLES),
-        help="samples whose mean and spread are written; 0: the regressor's image instead, which is smooth (default: 0; "
+        help="samples whose mean and spread are written; 0: the regressor's image, which is smooth (default: 0; "
         "1 with -start or -scales, or if the model has no regressor)",
     )
     parser.add_argument(
