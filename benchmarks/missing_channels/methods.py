@@ -207,6 +207,9 @@ METHODS: dict[str, Method] = {
     "cmrdiff_start": _sampled("CMRDiff, guided start", CMRDIFF, start=True),
     "cmrdiff_no_heat": _sampled("CMRDiff without heat map", replace(CMRDIFF, heat=False)),
     "cmrdiff_physics": _sampled("CMRDiff, pretrained on maps", replace(CMRDIFF, physics=True)),
+    "no_physics_0": _sampled(
+        "ours without pretraining on maps, its regressor alone", replace(OURS, physics=False), samples=0
+    ),
     "no_physics": _sampled("ours without pretraining on maps, 1 sample", replace(OURS, physics=False)),
     "ours_0": _sampled("ours, its regressor alone", OURS, samples=0),
     "ours": _sampled("ours (regressor, pretraining on maps), 1 sample", OURS),
