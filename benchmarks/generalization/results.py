@@ -34,7 +34,7 @@ class MethodScores:
 
     dice: dict[str, dict[str, float]]
     hd95_mm: dict[str, dict[str, float]]
-    missed: dict[str, int]
+    missed: dict[str, float]
     mean: dict[str, float]
     groups: dict[str, float]
     by_seed: dict[int, dict[str, float]]
@@ -110,7 +110,7 @@ class Results:
         cases = list(any_result.cases)
         dice: dict[str, dict[str, float]] = {}
         distances: dict[str, dict[str, float]] = {}
-        missed: dict[str, int] = {}
+        missed: dict[str, float] = {}
         for structure in STRUCTURES:
             of_case = {case: [result.cases[case][structure] for result in results.values()] for case in cases}
             dice[structure] = {case: _mean([s.dice for s in scores]) for case, scores in of_case.items()}
