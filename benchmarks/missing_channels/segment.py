@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
             images_of = {task: _test_images(args.work, part, method, task.wanted) for task in TASKS}
             names = {f"{task.name}, {case}": file for task, files in images_of.items() for case, file in files.items()}
             sha256 = files_sha256(names)
-            if path.is_file() and json.loads(path.read_text())["images"] == sha256:
+            if path.is_file() and json.loads(path.read_text()).get("images") == sha256:
                 continue
             raw, tasks = readers / "nnUNet_raw" / training.dataset, {}
             for task, images in images_of.items():
