@@ -242,7 +242,7 @@ def _measure_slices(measures: Dataset, source: SourceImages) -> None:
     thickness = source.slices[0][0].slice_mm or (float(gaps.min()) if len(gaps) else SLICE_OF_2D_MM)
     measures.SliceThickness = round(thickness, _DIGITS)
     if not are_even(gaps):
-        del measures.SpacingBetweenSlices
+        measures.pop("SpacingBetweenSlices", None)  # enhanced files need not state it
     else:
         measures.SpacingBetweenSlices = round(float(gaps.mean()) if len(gaps) else thickness, _DIGITS)
 

@@ -268,6 +268,26 @@ def test_enhanced_files_of_one_series_are_all_referred_to(scanner, imported, exp
         assert [item.ReferencedFrameNumber for item in items] == list(range(1, 9))
 
 
+def test_uneven_slices_of_enhanced_files(scanner, imported, export, tmp_path):
+    """They state no distance."""
+    for z, mm in enumerate((0, 10, 30)):
+        position = {"PlanePositionSequence": {"ImagePositionPatient": [10 + 0.6 * mm, 20 - 0.8 * mm, 30]}}
+        groups = [
+            {
+                "FrameContentSequence": {"FrameAcquisitionDateTime": f"201807091015{k:02d}.{z}"},
+                "MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"},
+                **position,
+            }
+            for k, time in enumerate(TIMES)
+        ]
+        scanner.enhanced(f"{z}.dcm", groups, SeriesDescription="MOLLI", InstanceNumber=z + 1, **FRAME)
+    segmented(imported(), tmp_path / "results")
+    assert main(export()) == 0
+    (path,) = (tmp_path / "out").iterdir()
+    (measures,) = dcmread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert "SpacingBetweenSlices" not in measures
+
+
 def test_images_whose_positions_are_rounded_differently_are_all_referred_to(scanner, imported, export, tmp_path):
     places = [(10 + 1e-4 * k, 20, 30) for k in range(8)]
     scanner.series(8, InversionTime=TIMES, ImagePositionPatient=places, **MOLLI)
@@ -285,6 +305,7 @@ def test_images_whose_positions_are_rounded_differently_are_all_referred_to(scan
         ({"SliceThickness": ""}, (0, 10), (10, 10)),
         ({"SliceThickness": None}, (0,), (8, 8)),
         ({"SpacingBetweenSlices": 10}, (0, 10, 30), (8, None)),
+        ({}, (0, 10, 30), (8, None)),
     ],
 )
 def test_slices_are_as_thick_and_as_far_apart_as_they_lie(scanner, imported, export, tmp_path, stated, steps, expected):
