@@ -13,14 +13,14 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from blocks_of_tissue import SPACING, Whole, some_maps, with_distance
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast, acquire, synthesize
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
 from nnunet_phys.augmentations.recipe_files import load_recipe
-from nnunet_phys.fields import Device, OffResonance, ReceiveBias, Region, SlowFlow, TransmitField, grid_positions
-from nnunet_phys.infarct import Infarct, blood_distance
+from nnunet_phys.fields import ReceiveBias
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.precomputed_spin.dataset import SpinCases
 from nnunet_phys.precomputed_spin.index_plane import index_plane
@@ -35,42 +35,12 @@ from nnunet_phys.sequences import (
     MOLLI,
     BlackBloodTSE,
     InversionRecoveryGRE,
-    LookLocker,
     SpoiledGRE,
-    T2PreparedBSSFP,
 )
-from nnunet_phys.sequences.blocks import effective_flip_angle
 from nnunet_phys.spin import SpinMaps
-from nnunet_phys.tissue_state import ContrastAgent, TissueState
+from nnunet_phys.tissue_state import TissueState
 
-SPACING = (8.0, 1.5, 1.5)
 ALWAYS = replace(load_recipe("default"), probability=1.0)
-
-
-def some_maps(shape) -> torch.Tensor:
-    """Blocks of tissue: (3, ...)."""
-    generator = torch.Generator().manual_seed(0)
-    low, span = torch.tensor([0.2, 300, 40]), torch.tensor([0.7, 1300, 160])
-    coarse = torch.rand((*(max(2, n // 5) for n in shape), 3), generator=generator) * span + low
-    channels = coarse.movedim(-1, 0)[None]
-    return torch.nn.functional.interpolate(channels, shape, mode="nearest")[0].contiguous()
-
-
-def with_distance(maps: torch.Tensor) -> torch.Tensor:
-    """Maps (3, slices, rows, columns) and their distance to blood, (4, ...)."""
-    return torch.cat((maps, blood_distance(SpinMaps(*maps), SPACING)[None]))
-
-
-class Whole:
-    """A case whose maps are at hand: (3, ...), of one slice where there are two axes of space."""
-
-    def __init__(self, maps: torch.Tensor) -> None:
-        maps = maps if maps.ndim == 4 else maps[:, None]
-        self.volume = with_distance(maps)
-        self.reservoir = draw_reservoir(maps.numpy(), None, SPACING, 0)
-
-    def maps(self, box: tuple[slice, ...]) -> torch.Tensor:
-        return self.volume[(slice(None), *box)]
 
 
 def patch_of(shape, padding, case=0, start=(0, 0, 0)) -> torch.Tensor:
@@ -174,66 +144,6 @@ def one_and(found: tuple) -> tuple:
     return found[0][None], found[1]
 
 
-PARTS = {
-    "transmit": TransmitField(0.8, 0.1, 1),
-    "off_resonance": OffResonance(200.0, 2),
-    "receive_bias": ReceiveBias(3.0, 60.0, 0.2, 3),
-    "device": Device(20.0, 70.0, 1000.0, 4),
-    "region": Region(0.3, 12.0, 5),
-    "slow_flow": SlowFlow(0.3, 12.0, 5, 0.7),
-}
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_what_depends_on_place_is_that_of_the_whole_case(part):
-    """A patch anywhere, against the sequence called voxel by voxel with the fields of the whole case."""
-    maps, spacing = some_maps((3, 60, 70)), SPACING
-    sequence = {"device": InversionRecoveryGRE(300.0), "slow_flow": BlackBloodTSE(60.0)}.get(part, BSSFP(50.0))
-    agent = TissueState(agent=ContrastAgent(0.5, 0.2))
-    others = {"region_tissue": agent} if part == "region" else {}
-    draw = ContrastDraw(sequence, **{part: PARTS[part]}, **others)
-    places = grid_positions((0, 0, 0), (3, 60, 70), (3, 60, 70), spacing)
-    field, spin = PARTS[part](places), SpinMaps.unstack(maps)
-    plain = sequence(spin)
-    if part == "transmit":
-        truth = BSSFP(50.0 * field)(spin)
-    elif part == "off_resonance":
-        truth = BSSFP(50.0, off_resonance_hz=field)(spin)
-    elif part == "receive_bias":
-        truth = plain * field
-    elif part == "device":
-        truth = plain * PARTS[part].remaining(places, spacing, sequence.te_ms)
-    elif part == "slow_flow":
-        truth = torch.lerp(plain, replace(sequence, blood=0.0)(spin), field)
-        assert float((truth - plain)[spin.t2 < 60].abs().max()) < 0.01 * float(plain.max())  # muscle does not flow
-    else:
-        truth = torch.lerp(plain, sequence(agent(spin)[0]), field)
-    assert float((truth - plain).abs().max()) > 0.05 * float(plain.abs().max())  # the part does something
-    case = draw_reservoir(maps.numpy(), None, spacing, 0)
-    for start, size in (((1, 10, 20), (1, 40, 45)), ((0, 0, 0), (3, 60, 70)), ((2, 31, 7), (1, 25, 60))):
-        box = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
-        signal, acquisition = synthesize(with_distance(maps)[(slice(None), *box)], start, case, draw)
-        signal = signal * acquisition.deviation + acquisition.mean
-        error = (signal - truth[box]).abs() / float(truth.abs().max())
-        # a device also displaces what it leaves, by up to a pixel here
-        assert float(error.quantile(0.9 if part == "device" else 1.0)) < 0.03, (start, float(error.max()))
-
-
-@pytest.mark.parametrize("part", ["region", "infarct"])
-def test_blood_flows_as_slowly_in_a_region_and_an_infarct_as_elsewhere(part):
-    """They change tissue; slow blood within them stays as bright as it was."""
-    maps = torch.tensor([0.9, 1600.0, 240.0])[:, None, None, None].repeat(1, 2, 48, 48)
-    maps[:, :, :, :24] = torch.tensor([0.7, 1050.0, 48.0])[:, None, None, None]
-    slow = ContrastDraw(BlackBloodTSE(60.0), slow_flow=SlowFlow(0.5, 12.0, 5, 0.2))
-    tissue = TissueState(t1_factor=1.1, t2_factor=1.1)
-    place = Region(0.5, 12.0, 7) if part == "region" else Infarct(14.0, 0.5, 40.0, 7)
-    draw = replace(slow, **{part: place, f"{part}_tissue": tissue})
-    plain, shown = (d.scan(maps, SPACING) for d in (slow, draw))
-    blood = maps[2] > 200
-    assert float((shown - plain)[~blood].abs().max()) > 0.01
-    torch.testing.assert_close(shown[blood], plain[blood], rtol=0.05, atol=0.01)
-
-
 def test_a_sequence_that_returns_the_map_itself_does_not_change_it():
     @dataclass(frozen=True)
     class DensityWeighted(SpoiledGRE):
@@ -245,33 +155,6 @@ def test_a_sequence_that_returns_the_map_itself_does_not_change_it():
     draw = ContrastDraw(DensityWeighted(2.5), receive_bias=ReceiveBias(3.0, 60.0, 0.2, 3), noise=Noise(0.05, 1))
     first, second = draw.scan(maps, SPACING), draw.scan(maps, SPACING)
     assert torch.equal(maps, kept) and torch.equal(first, second)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_bands_are_where_the_frequency_has_them(seed):
-    """The effective flip angle has a cusp at the edge of a band, which no coarse grid holds."""
-    maps, places = some_maps((1, 128, 128)), grid_positions((0, 0, 0), (1, 128, 128), (1, 128, 128), SPACING)
-    draw = ContrastDraw(BSSFP(60.0, tr_ms=4.0), off_resonance=OffResonance(300.0, seed))
-    flips = effective_flip_angle(60.0, 4.0, draw.off_resonance(places))
-    assert float(flips.max()) > 170
-    truth = BSSFP(flips)(SpinMaps.unstack(maps))
-    error = (draw.scan(maps, SPACING) - truth).abs().max() / truth.max()
-    assert float(error) < 0.035
-
-
-def test_a_device_dephases_gradient_echoes_alone():
-    maps = some_maps((1, 40, 40))
-    for sequence in (BlackBloodTSE(te_ms=60.0), T2PreparedBSSFP((40.0,))):
-        draw = ContrastDraw(sequence, device=Device(5.0, 200.0, 1e4, 4))  # far: no bands, all spins excited
-        plain, shown = (replace(draw, device=d).scan(maps, SPACING) for d in (None, draw.device))
-        assert float((shown - plain).abs().mean() / plain.abs().mean()) < 0.05
-
-
-def test_flip_angles_that_b1_makes_small_or_large():
-    maps = some_maps((1, 9, 9))
-    for sequence, mean in ((SpoiledGRE(2.5), 0.6), (BSSFP(150.0), 1.4)):
-        assert torch.isfinite(ContrastDraw(sequence, transmit=TransmitField(mean, 0.0, 1)).scan(maps, SPACING)).all()
-    assert torch.isfinite(ContrastDraw(LookLocker(), off_resonance=OffResonance(100.0, 1)).scan(maps, SPACING)).all()
 
 
 FAULTS = {

@@ -222,6 +222,15 @@ def imported(import_folder, tmp_path):
     return run
 
 
+@pytest.fixture
+def export(scanner, tmp_path):
+    """Makes arguments of `nnunet_phys export_dicom` for what a scanner wrote."""
+    return lambda *options: [
+        *("export_dicom", "-i", str(tmp_path / "results"), "-dicom", str(scanner.folder)),
+        *("-o", str(tmp_path / "out"), *map(str, options)),
+    ]
+
+
 class Model:
     """A made-up model of two folds, of which the first also has a best checkpoint and a validation."""
 

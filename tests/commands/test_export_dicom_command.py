@@ -13,68 +13,13 @@ import highdicom
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from exported_results import MOLLI, NAME, TIMES, frames, instances, objects, readouts, segmented
 from pydicom import dcmread
 
 from nnunet_phys.case_records import hashed, package_versions
 from nnunet_phys.commands import main
 from nnunet_phys.image_files import file_sha256
 from nnunet_phys.pictures import MADE_BY
-
-TIMES = [100.0, 1000.0, 1900.0, 2800.0, 3700.0, 180.0, 1080.0, 1980.0]
-NAME = "Müller^Jane"
-FRAME = {"FrameOfReferenceUID": "1.2.7", "SpecificCharacterSet": "ISO_IR 100", "PatientName": NAME}
-MOLLI = {"SeriesDescription": "MOLLI", "ScanningSequence": ("GR", "IR"), **FRAME}
-CODES = {"RV": 1, "MYO": 2, "LV": 3}
-
-
-def readouts(scanner, number: int, t1: np.ndarray, times=(TIMES, TIMES)) -> None:
-    """Write a MOLLI series of two slices."""
-    density = np.random.default_rng(0).uniform(14_000, 16_000, scanner.shape)
-    for z, of_slice in enumerate(times):
-        for k, time in enumerate(of_slice):
-            scanner.image(
-                f"{number}/{z}_{k}.dcm",
-                np.abs(density * (1 - 2 * np.exp(-time / t1))).round(),
-                SeriesNumber=number,
-                InstanceNumber=2 * k + z,
-                AcquisitionTime=f"1015{k:02d}.{z}",
-                InversionTime=time,
-                ImagePositionPatient=[10 + 4.8 * z, 20 - 6.4 * z, 30],
-                **MOLLI,
-            )
-
-
-def segmented(scans: Path, results: Path, case: str | None = None) -> Path:
-    """Fill a folder as `segment` does; the masks of all cases, or of one, are no mirror images of themselves."""
-    for name in ("images", "masks"):
-        (results / name).mkdir(parents=True)
-    files = []
-    for path in sorted((scans / "molli").iterdir()):
-        if case is not None and not path.name.startswith(case):
-            continue
-        shutil.copy(path, results / "images")
-        if path.suffix != ".json":
-            continue
-        image = sitk.ReadImage(str(next((scans / "molli").glob(f"{path.stem}_ti00*"))))
-        mask = np.zeros(sitk.GetArrayFromImage(image).shape, np.uint8)
-        for z in range(len(mask)):
-            mask[z, 8 : 26 + z, 4:12] = 1
-            mask[z, 6:28, 14:38] = 2
-            mask[z, 12:22, 20 : 32 - z] = 3
-        written = sitk.GetImageFromArray(mask)
-        written.CopyInformation(image)
-        sitk.WriteImage(written, str(results / "masks" / f"{path.stem}.nii.gz"))
-        files.append(hashed(results / "masks" / f"{path.stem}.nii.gz", f"masks/{path.stem}.nii.gz"))
-    (results / "dataset.json").write_text(json.dumps({"labels": {"background": 0, **CODES}}))
-    record = {
-        "generator": MADE_BY,
-        "versions": package_versions(),
-        "settings": {"model": {"dataset": "Dataset900_Tiny", "trainer": "nnUNetTrainerPhys", "plans": "nnUNetPlans"}},
-        "files": [],
-        "cases": {file["file"][6:-7]: {"images": [], "files": [file], "flags": []} for file in files},
-    }
-    (results / "segment.json").write_text(json.dumps(record))
-    return results
 
 
 @pytest.fixture
@@ -90,44 +35,6 @@ def hearts(scanner) -> np.ndarray:
 def results(hearts, imported, tmp_path) -> Path:
     """RESULTS of the series before contrast agent."""
     return segmented(imported(), tmp_path / "results", "001")
-
-
-@pytest.fixture
-def export(scanner, tmp_path):
-    """Makes arguments of the command."""
-    return lambda *options: [
-        *("export_dicom", "-i", str(tmp_path / "results"), "-dicom", str(scanner.folder)),
-        *("-o", str(tmp_path / "out"), *map(str, options)),
-    ]
-
-
-def frames(path: Path, nifti: Path) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, set[str]]]:
-    """Segment (0 in a map) and slice to: a frame's pixels, those of a NIfTI file at its place, what it refers to."""
-    read, image = dcmread(path), sitk.ReadImage(str(nifti))
-    (orientation,) = read.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
-    cosines = np.reshape(orientation.ImageOrientationPatient, (2, 3)).astype(float)
-    np.testing.assert_allclose(np.reshape(image.GetDirection(), (3, 3))[:, :2].T, cosines, atol=1e-5)
-    found = {}
-    stored = read.pixel_array.reshape(-1, read.Rows, read.Columns)
-    for pixels, group in zip(stored, read.PerFrameFunctionalGroupsSequence, strict=True):
-        position = [float(mm) for mm in group.PlanePositionSequence[0].ImagePositionPatient]
-        index = image.TransformPhysicalPointToContinuousIndex(position)
-        np.testing.assert_allclose(index, np.round(index), atol=1e-4)
-        column, row, z = map(round, index)
-        assert (column, row) == (0, 0)
-        identified = group.get("SegmentIdentificationSequence")
-        segment = identified[0].ReferencedSegmentNumber if identified else 0
-        sources = {item.ReferencedSOPInstanceUID for item in group.DerivationImageSequence[0].SourceImageSequence}
-        found[segment, z] = pixels, sitk.GetArrayFromImage(image)[z], sources
-    return found
-
-
-def instances(scanner, pattern: str) -> set[str]:
-    return {dcmread(path).SOPInstanceUID for path in scanner.folder.glob(pattern)}
-
-
-def objects(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_masks_and_maps_lie_where_the_images_do(scanner, hearts, imported, export, tmp_path, capsys):
@@ -213,115 +120,6 @@ def test_a_mask_that_was_corrected_is_not_called_automatic(results, export, tmp_
     dataset = dcmread(tmp_path / "out" / "001_MOLLI_segmentation.dcm")
     assert {segment.SegmentAlgorithmType for segment in dataset.SegmentSequence} == {"SEMIAUTOMATIC"}
     assert len(dataset.SegmentSequence) == 3 and dataset.NumberOfFrames == 4  # numbers stay, without frames
-
-
-def test_slices_with_times_of_their_own_are_one_object(scanner, imported, export, tmp_path):
-    readouts(scanner, 1, np.full(scanner.shape, 1000.0), (TIMES, [time + 20 for time in TIMES]))
-    results = segmented(imported(), tmp_path / "results")
-    assert len(list((results / "masks").iterdir())) == 2
-    assert main(export()) == 0
-    assert objects(tmp_path / "out") == ["001_MOLLI_segmentation.dcm"]
-    path = tmp_path / "out" / "001_MOLLI_segmentation.dcm"
-    places = {tuple(group.PlanePositionSequence[0].ImagePositionPatient) for group in dcmread(path)[0x52009230].value}
-    assert places == {(10, 20, 30), (14.8, 13.6, 30)} and dcmread(path).NumberOfFrames == 6
-
-
-def test_an_enhanced_file_is_referred_to_by_its_frames(scanner, imported, export, tmp_path):
-    groups = [
-        {
-            "FrameContentSequence": {"FrameAcquisitionDateTime": f"201807091015{k:02d}.5"},
-            "MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"},
-            "PlaneOrientationSequence": {"ImageOrientationPatient": [0.8, 0.6, 0, 0, 0, -1]},
-        }
-        for k, time in enumerate(TIMES)
-    ]
-    path = scanner.enhanced("all.dcm", groups, SeriesDescription="MOLLI", **FRAME)
-    dataset = dcmread(path)
-    del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence  # as some scanners do
-    dataset.save_as(path)
-    segmented(imported(), tmp_path / "results")
-    assert main(export()) == 0
-    (group, *_) = dcmread(tmp_path / "out" / "001_MOLLI_segmentation.dcm").PerFrameFunctionalGroupsSequence
-    sources = group.DerivationImageSequence[0].SourceImageSequence
-    assert [item.ReferencedFrameNumber for item in sources] == list(range(1, 9))
-
-
-def test_enhanced_files_of_one_series_are_all_referred_to(scanner, imported, export, tmp_path):
-    for z in range(3):
-        position = {"PlanePositionSequence": {"ImagePositionPatient": [10 + 4.8 * z, 20 - 6.4 * z, 30]}}
-        groups = [
-            {
-                "FrameContentSequence": {"FrameAcquisitionDateTime": f"201807091015{k:02d}.{z}"},
-                "MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"},
-                **position,
-            }
-            for k, time in enumerate(TIMES)
-        ]
-        scanner.enhanced(f"{z}.dcm", groups, SeriesDescription="MOLLI", InstanceNumber=z + 1, **FRAME)
-    results = segmented(imported(), tmp_path / "results")
-    assert main(export()) == 0
-    path = tmp_path / "out" / "001_MOLLI_segmentation.dcm"
-    sources = {z: sources for (_, z), (*_, sources) in frames(path, results / "masks" / "001_MOLLI.nii.gz").items()}
-    assert {z: len(of) for z, of in sources.items()} == {0: 1, 1: 1, 2: 1} and len(set.union(*sources.values())) == 3
-    for group in dcmread(path).PerFrameFunctionalGroupsSequence:
-        items = group.DerivationImageSequence[0].SourceImageSequence
-        assert [item.ReferencedFrameNumber for item in items] == list(range(1, 9))
-
-
-def test_uneven_slices_of_enhanced_files(scanner, imported, export, tmp_path):
-    """They state no distance."""
-    for z, mm in enumerate((0, 10, 30)):
-        position = {"PlanePositionSequence": {"ImagePositionPatient": [10 + 0.6 * mm, 20 - 0.8 * mm, 30]}}
-        groups = [
-            {
-                "FrameContentSequence": {"FrameAcquisitionDateTime": f"201807091015{k:02d}.{z}"},
-                "MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"},
-                **position,
-            }
-            for k, time in enumerate(TIMES)
-        ]
-        scanner.enhanced(f"{z}.dcm", groups, SeriesDescription="MOLLI", InstanceNumber=z + 1, **FRAME)
-    segmented(imported(), tmp_path / "results")
-    assert main(export()) == 0
-    (path,) = (tmp_path / "out").iterdir()
-    (measures,) = dcmread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
-    assert "SpacingBetweenSlices" not in measures
-
-
-def test_images_whose_positions_are_rounded_differently_are_all_referred_to(scanner, imported, export, tmp_path):
-    places = [(10 + 1e-4 * k, 20, 30) for k in range(8)]
-    scanner.series(8, InversionTime=TIMES, ImagePositionPatient=places, **MOLLI)
-    results = segmented(imported(), tmp_path / "results")
-    assert main(export()) == 0
-    read = frames(tmp_path / "out" / "001_MOLLI_segmentation.dcm", results / "masks" / "001_MOLLI.nii.gz")
-    assert all(len(sources) == 8 for *_, sources in read.values())
-
-
-@pytest.mark.parametrize(
-    ("stated", "steps", "expected"),
-    [
-        ({"SpacingBetweenSlices": 1}, (0, 8), (8, 8)),
-        ({"SpacingBetweenSlices": 0, "SliceThickness": 0}, (0, 8), (8, 8)),
-        ({"SliceThickness": ""}, (0, 10), (10, 10)),
-        ({"SliceThickness": None}, (0,), (8, 8)),
-        ({"SpacingBetweenSlices": 10}, (0, 10, 30), (8, None)),
-        ({}, (0, 10, 30), (8, None)),
-    ],
-)
-def test_slices_are_as_thick_and_as_far_apart_as_they_lie(scanner, imported, export, tmp_path, stated, steps, expected):
-    for z, mm in enumerate(steps):
-        for k, time in enumerate(TIMES):
-            described = {"InstanceNumber": 10 * z + k, "AcquisitionTime": f"1015{k:02d}.{z}", "InversionTime": time}
-            place = [10 + 0.6 * mm, 20 - 0.8 * mm, 30]
-            scanner.image(f"{z}_{k}", ImagePositionPatient=place, **{**MOLLI, **described, **stated})
-    segmented(imported(), tmp_path / "results")
-    assert main(export()) == 0
-    (path,) = (tmp_path / "out").iterdir()
-    (measures,) = dcmread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
-    assert (measures.SliceThickness, measures.get("SpacingBetweenSlices")) == expected
-    if shutil.which("dciodvfy"):
-        checked = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
-        assert checked.returncode == 0 and "Error" not in checked.stderr, checked.stderr
 
 
 @pytest.mark.parametrize(
