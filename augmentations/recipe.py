@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -105,13 +106,14 @@ class ContrastRecipe:
             optional = {key: asdict(part) for key, part in parts.items() if part is not None}
             protocol = asdict(entry.ranges)  # type: ignore[call-overload]
             sequences.append({"sequence": entry.name, "weight": entry.weight, **protocol, **optional})
-        return {
+        described = {
             "probability": self.probability,
             "t1_factor": self.t1_factor,
             "t2_factor": self.t2_factor,
             "sequences": sequences,
             "scanner": {e.name: {"probability": e.probability, **e.ranges} for e in self.scanner},
         }
+        return json.loads(json.dumps(described))  # with lists for tuples
 
     def draw_sample(self, rng: Rng, case: Reservoir | None = None) -> ContrastDraw | None:
         """Draw a contrast, or None to keep the real image."""

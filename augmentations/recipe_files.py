@@ -39,6 +39,8 @@ from nnunet_phys.tissue_state import RELAXATION_FACTOR
 SHIPPED = Path(__file__).parent / "recipes"
 VARIABLE = "nnUNet_phys_recipe"
 """Environment variable that names a recipe, which overrides the trainer's."""
+CHECKPOINT_ENTRY = "contrast_recipe"
+"""Entry of a checkpoint's `init_args` that describes the recipe of the training."""
 MOST_SEQUENCES = 100
 """Sequences in a recipe. The trial of a sequence before the first batch takes 0.1 to 1.5 s on one core."""
 

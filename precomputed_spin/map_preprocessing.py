@@ -13,14 +13,16 @@ import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_to_bbox
 from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
+from nnunetv2.preprocessing.normalization.default_normalization_schemes import ZScoreNormalization
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_phys.case_records import load_record
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.image_files import SLICE_OF_2D_MM, UNREADABLE
+from nnunet_phys.image_files import SLICE_OF_2D_MM, UNREADABLE, file_sha256
 from nnunet_phys.infarct import blood_distance
-from nnunet_phys.map_files import load_maps, map_paths, refuse_empty, with_air
+from nnunet_phys.map_files import AGAIN, load_maps, map_paths, refuse_empty, with_air
+from nnunet_phys.precomputed_spin.case_labels import LABEL_SHA256
 from nnunet_phys.precomputed_spin.preprocessed_dataset import PreprocessedDataset
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
 from nnunet_phys.precomputed_spin.spin_copies import (
@@ -28,6 +30,7 @@ from nnunet_phys.precomputed_spin.spin_copies import (
     Fingerprint,
     MapSource,
     remove_copy,
+    revoke_copy,
     save_copy,
     save_excluded,
     spin_folder,
@@ -36,6 +39,13 @@ from nnunet_phys.reservoir import draw_reservoir
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.whole_files import remove_leftovers
 from nnunet_phys.workers import run_in_workers
+
+_SAME_IMAGE = 0.05
+"""Greatest root mean square difference of two z-scored images that count as the same; mirrored ones differ by 1."""
+_BRIGHT_PERCENTILE = 99
+"""Percentile of PD above 0 that becomes 1."""
+_GREATEST_PD = 100.0
+"""Bound of PD after that. What exceeds it is an artefact, such as of a division in a fit; assumed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,8 @@ def preprocess_maps(
     """Bring the maps of a data set into the geometry of one or several configurations.
 
     All cases are checked before the first file is written. Cases without maps and excluded ones are left out, and
-    copies of their earlier maps are removed, so that they are not trained on.
+    copies of their earlier maps are removed, so that they are not trained on. No copy counts before it is made anew, so
+    that a command that was killed leaves no mixture of old and new maps.
 
     Args:
         raw: the data set.
@@ -119,8 +130,7 @@ def _prepare_folder(target: PreprocessedDataset, with_maps: set[str], excluded: 
         ) from None
     remove_leftovers(folder)
     for case in target.cases():
-        if case not in with_maps:
-            remove_copy(folder, case)
+        (revoke_copy if case in with_maps else remove_copy)(folder, case)
     save_excluded(folder, excluded)
 
 
@@ -128,18 +138,39 @@ def _check_case(job: _Job) -> tuple[str, ...]:
     """The faults of a case, one line each."""
     try:
         _, properties = _native_maps(job)
-        _fingerprint(job, properties)
-        if job.target.configuration.use_mask_for_norm[0]:
-            _normalised_voxels(job, properties)
+        _check_image(job, properties)
     except InputError as error:
         return error.faults
     return ()
+
+
+def _check_image(job: _Job, properties: dict) -> None:
+    """Check that what nnU-Net preprocessed is the image of the data set, and still its label where that matters.
+
+    Raises:
+        InputError: it was another image, or it cannot be read.
+    """
+    fingerprint, configuration = _fingerprint(job, properties), job.target.configuration
+    masked, native = configuration.use_mask_for_norm[0], _cropped(_raw_image(job), properties)
+    inside = _normalised_voxels(job, properties) if masked else np.ones(native.shape[1:], bool)
+    scored = ZScoreNormalization(masked, {}).run(native[0], np.where(inside, 0, -1))
+    expected = configuration.resampling_fn_data(scored[None], fingerprint.shape, *_spacings(properties, job.target))
+    theirs, _ = job.target.load_case(job.case)
+    if np.sqrt(np.mean((np.asarray(theirs[:1]) - expected) ** 2)) > _SAME_IMAGE:
+        raise InputError(
+            f"{job.case}: nnU-Net has not preprocessed {job.raw.images[job.case]}, but another image of this name. Run "
+            f"`{job.target.preprocess_command}` again."
+        )
 
 
 def _native_maps(job: _Job) -> tuple[np.ndarray, dict]:
     """The case's maps transposed and cropped, (3, ...), and nnU-Net's properties of the case."""
     _, properties = job.target.load_case(job.case)
     image_path, reader = job.raw.images[job.case], job.target.plans.image_reader_writer_class()
+    record, labels = load_record(job.maps_folder, job.case) or {}, job.raw.labels.get(job.case)
+    labelled = record.get(LABEL_SHA256)
+    if labelled and labels is not None and labels.is_file() and file_sha256(labels) != labelled:
+        raise InputError(f"{job.case}: {labels} has changed since its maps were made. {AGAIN}")
     maps = load_maps(
         job.maps_folder, job.case, job.raw.ending, image_path, lambda path: reader.read_images([str(path)])[0]
     )
@@ -163,6 +194,12 @@ def _fingerprint(job: _Job, properties: dict) -> Fingerprint:
         raise InputError(job.target.damaged(job.case, error)) from None
 
 
+def _raw_image(job: _Job) -> np.ndarray:
+    """The case's image as nnU-Net reads it, transposed, (1, ...)."""
+    reader = job.target.plans.image_reader_writer_class()
+    return _transposed(reader.read_images([str(job.raw.images[job.case])])[0], job.target.plans)
+
+
 def _transposed(channels: np.ndarray, plans: PlansManager) -> np.ndarray:
     return channels.transpose([0, *[axis + 1 for axis in plans.transpose_forward]])
 
@@ -173,12 +210,13 @@ def _cropped(channels: np.ndarray, properties: dict) -> np.ndarray:
 
 def _preprocess_case(job: _Job) -> None:
     """Resample one case's maps, draw its reservoir and write both."""
-    plans, configuration = job.target.plans, job.target.configuration
+    configuration = job.target.configuration
     native, properties = _native_maps(job)
-    native[0] /= native[0].max()  # PD may have any unit, and copies are float16
+    bright = np.percentile(native[0][native[0] > 0], _BRIGHT_PERCENTILE)
+    native[0] = np.clip(native[0] / bright, 0, _GREATEST_PD)  # PD may have any unit, and copies are float16
     inside = _normalised_voxels(job, properties) if configuration.use_mask_for_norm[0] else None
     fingerprint = _fingerprint(job, properties)
-    spacing, grid_spacing = _spacings(properties, plans, configuration)
+    spacing, grid_spacing = _spacings(properties, job.target)
     resampled = _resampled(native, fingerprint.shape, spacing, grid_spacing, configuration)
 
     paths = map_paths(job.maps_folder, job.case, job.raw.ending)
@@ -196,8 +234,7 @@ def _preprocess_case(job: _Job) -> None:
 
 def _normalised_voxels(job: _Job, properties: dict) -> np.ndarray:
     """Mask of the voxels that nnU-Net normalises under use_mask_for_norm: nonzero, or labelled."""
-    reader, path = job.target.plans.image_reader_writer_class(), job.raw.labels[job.case]
-    image = _transposed(reader.read_images([str(job.raw.images[job.case])])[0], job.target.plans)
+    reader, path, image = job.target.plans.image_reader_writer_class(), job.raw.labels[job.case], _raw_image(job)
     try:
         labels = _transposed(reader.read_seg(str(path))[0], job.target.plans)
     except UNREADABLE as error:
@@ -208,13 +245,11 @@ def _normalised_voxels(job: _Job, properties: dict) -> np.ndarray:
     return _cropped(mask, properties)[0]
 
 
-def _spacings(
-    properties: dict, plans: PlansManager, configuration: ConfigurationManager
-) -> tuple[list[float], list[float]]:
+def _spacings(properties: dict, target: PreprocessedDataset) -> tuple[list[float], list[float]]:
     """Spacing (mm) of a case, transposed, and of nnU-Net's grid; a 2d configuration keeps the slice spacing."""
-    spacing = [float(properties["spacing"][axis]) for axis in plans.transpose_forward]
-    target = [float(d) for d in configuration.spacing]
-    return spacing, [*spacing[: len(spacing) - len(target)], *target]
+    spacing = [float(properties["spacing"][axis]) for axis in target.plans.transpose_forward]
+    of_grid = [float(d) for d in target.configuration.spacing]
+    return spacing, [*spacing[: len(spacing) - len(of_grid)], *of_grid]
 
 
 def _resampled(

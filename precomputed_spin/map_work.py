@@ -156,7 +156,7 @@ class MapWork:
         more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
         return (
             f"{cases[0]}{more}: the results in {self.folder} were made with other settings ({names}). Add --overwrite "
-            "to replace them, or choose another folder with -o."
+            "to replace them, list the cases to make with -cases, or choose another folder with -o."
         )
 
     def check(self, todo: list[ScanJob], reader: ImageReader) -> None:

@@ -112,7 +112,7 @@ class Refinement:
 
     FOLDER/settings.json            what all rounds depend on
     FOLDER/round0/held_out.json     figures of the prior that is refined
-    FOLDER/round1/maps/             samples of the images to learn from, drawn with the prior of the round before
+    FOLDER/round1_maps/             samples of the images to learn from, drawn with the prior of the round before
     FOLDER/round1/NAME/             the prior that learned from them; NAME is that of FOLDER without its ending
     FOLDER/round1/held_out.json     its figures
 
@@ -218,7 +218,7 @@ class Refinement:
 
     def _sampling(self, prior: SpinPrior, name: str, number: int) -> MapWork:
         """The maps that a round learns from, samples of the posterior."""
-        folder, sampler = self.folder / f"round{number}" / "maps", ProximalSampler()
+        folder, sampler = self.folder / f"round{number}_maps", ProximalSampler()
         return MapWork(self.learning, folder, prior, name, sampler, self.seed, self.batch, labels=self.labels)
 
     def _judging(self, prior: SpinPrior, name: str) -> MapWork:
@@ -259,6 +259,7 @@ class Refinement:
             judgement = quality(inferred, prior.scaling, self.labels.structures(job.files))
             record = {**work.settings, "sequences": job.described(), "quality": judgement}
             save_inferred(inferred, job.files, work.folder, self.ending, record)
+        folder.parent.mkdir(exist_ok=True)
         pool = learning_maps(work, self.ending)
         hearts = partial(phantom_maps, pixel_mm=prior.pixel_mm, processes=self.processes)
         count = math.ceil(len(pool.maps) / SLICES_PER_HEART)

@@ -3,8 +3,8 @@
 The copies lie in a sibling of nnU-Net's own folder, `nnUNet_preprocessed/<dataset>/<data_identifier>_spin`; a further
 `.b2nd` inside that folder would become a phantom case. Per case:
 
-    <case>.b2nd           PD (relative to the case's greatest), T1 (ms), T2 (ms), distance to blood (mm): float16, which
-                          rounds by 0.05 % at most, (4, ...) with the spatial shape of nnU-Net's image
+    <case>.b2nd           PD (relative), T1 (ms), T2 (ms), distance to blood (mm): float16, which rounds by 0.05 % at
+                          most, (4, ...) with the spatial shape of nnU-Net's image
     <case>_reservoir.npz  a few thousand voxels of the cropped, not resampled case (`nnunet_phys.reservoir.Reservoir`)
     <case>.json           fingerprint of nnU-Net's image and its geometry, hashes of the maps; written last
 
@@ -181,10 +181,23 @@ def remove_copy(folder: Path, case: str) -> None:
         InputError: it cannot be removed.
     """
     for path in reversed(copy_paths(folder, case)):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f"{case}: {path} is out of date and cannot be removed ({last_line(error)}).") from None
+        _remove(case, path)
+
+
+def revoke_copy(folder: Path, case: str) -> None:
+    """Remove the record of a case's copy, so that no new training accepts the copy before it is written again.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    _remove(case, copy_paths(folder, case)[-1])
+
+
+def _remove(case: str, path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{case}: {path} is out of date and cannot be removed ({last_line(error)}).") from None
 
 
 def save_copy(

@@ -99,13 +99,13 @@ def test_the_tables_of_a_recipes_fields_are_those_of_the_code():
 
 
 def leaves(value, path=()):
-    """Paths and values of what is neither an object nor a list of objects."""
+    """Paths and values of what is neither an object nor a list of objects; ranges as tuples."""
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list) and isinstance(value[0], dict):
         items = enumerate(value)
     else:
-        yield path, value
+        yield path, tuple(value) if isinstance(value, list) else value
         return
     for key, inner in items:
         yield from leaves(inner, (*path, key))

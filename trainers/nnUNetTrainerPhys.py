@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchgenerators.utilities.file_and_folder_operations import maybe_mkdir_p
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
@@ -29,7 +28,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_t
 
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
 from nnunet_phys.augmentations.recipe import ContrastRecipe
-from nnunet_phys.augmentations.recipe_files import VARIABLE, recipe_in_force
+from nnunet_phys.augmentations.recipe_files import CHECKPOINT_ENTRY, VARIABLE, read_recipe, recipe_in_force
 from nnunet_phys.cpu_autocast import CPUAutocastMixin
 from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
@@ -69,7 +68,8 @@ class PhysMixin(_Trainer):
 
     Attributes:
         recipe: what to synthesise: the name of a recipe, a JSON file or a `ContrastRecipe`. The variable
-            nnUNet_phys_recipe overrides it. The recipe in force is written to recipe.json in the fold's folder.
+            nnUNet_phys_recipe overrides it. The recipe in force is written to recipe.json in the fold's folder, and
+            into every checkpoint.
     """
 
     recipe: str | Path | ContrastRecipe = "default"
@@ -101,27 +101,27 @@ class PhysMixin(_Trainer):
         return recipe_in_force(self.recipe)
 
     def _keep_recipe(self) -> None:
-        """Write the recipe in force into the fold's folder, and log its name.
+        """Write the recipe into the fold's folder and, with nnU-Net's own arguments, into checkpoints; log its name.
 
         Raises:
-            InputError: a training that goes on began with another recipe.
+            InputError: the checkpoint that this training goes on from was trained with another recipe.
         """
-        if self.local_rank != 0:
-            return
-        described = json.dumps(self._recipe.describe(), indent=1)
         path = Path(self.output_folder) / "recipe.json"
-        changed = path.is_file() and path.read_text() != described
-        if changed and self.current_epoch > 0:
+        recipe, trained = self._recipe.describe(), self.my_init_kwargs.get(CHECKPOINT_ENTRY)
+        other = trained is not None and read_recipe(trained, "of the checkpoint", tried=False).describe() != recipe
+        if self.local_rank == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as temporary:
+                temporary.write_text(json.dumps(trained if other else recipe, indent=1))
+        if other:
             raise InputError(
                 f"{path}: this training has done {self.current_epoch} epochs with that recipe, which differs from "
-                f"{self._recipe.name}. To go on with it, set {VARIABLE} to that file; to change the recipe, remove it."
+                f"{self._recipe.name}. To go on with it, set {VARIABLE} to that file; to change the recipe, begin a "
+                "new training from these weights (-pretrained_weights)."
             )
-        maybe_mkdir_p(self.output_folder)
-        with whole_file(path) as temporary:
-            temporary.write_text(described)
+        self.my_init_kwargs[CHECKPOINT_ENTRY] = recipe
         named = f" (named by {VARIABLE})" if os.environ.get(VARIABLE) else ""
-        note = ", which differs from the recipe that this fold had before" if changed else ""
-        self.print_to_log_file(f"nnunet_phys: recipe {self._recipe.name}{named}, in full in {path}{note}")
+        self.print_to_log_file(f"nnunet_phys: recipe {self._recipe.name}{named}, in full in {path}")
 
     @cached_property
     def _datasets(self) -> tuple[SpinDataset, nnUNetBaseDataset]:

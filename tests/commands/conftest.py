@@ -11,6 +11,7 @@ import torch
 from known_segments import Patient, write_study
 
 import nnunet_phys.trainers
+from nnunet_phys.augmentations.recipe_files import CHECKPOINT_ENTRY
 from nnunet_phys.commands import main
 from nnunet_phys.map_files import load_maps
 from nnunet_phys.sequences import MOLLI
@@ -254,20 +255,20 @@ class Model:
             (path.parent / "validation").mkdir(parents=True, exist_ok=True)
             torch.manual_seed(fold)
             network = nnUNetTrainer.build_network_architecture(manager, configuration, channels, 3)
+            recipe = {CHECKPOINT_ENTRY: self.recipe}
             arguments = {"plans": plans, "configuration": "2d", "fold": fold, "dataset_json": description}
             checkpoint = {
                 "network_weights": network.state_dict(),
                 "optimizer_state": {},
                 "logging": {"train_losses": [-0.5]},
                 "current_epoch": 7,
-                "init_args": {**arguments, "device": torch.device("cuda")},
+                "init_args": {**arguments, "device": torch.device("cuda")} | ({} if fold else recipe),
                 "trainer_name": self.trainer,
                 "inference_allowed_mirroring_axes": (1,),
             }
             torch.save(checkpoint, path)
         torch.save(checkpoint, self.checkpoint(0, "best"))
         first = self.checkpoint(0).parent
-        (first / "recipe.json").write_text(json.dumps(self.recipe))
         (first / "debug.json").write_text(json.dumps({"hostname": "my-computer"}))
         (first / "validation" / "summary.json").write_text("{}")
         validated = self.folder / "crossval_results_folds_0_1"

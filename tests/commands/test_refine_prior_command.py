@@ -77,7 +77,7 @@ def refine(hearts, digital, prior, tmp_path, monkeypatch):
         "-held_out",
         "0.34",
     )
-    return lambda *more: ["refine_prior", "-d", "901", "-o", str(tmp_path / "new"), "-prior", prior, *options, *more]
+    return lambda *more: ["refine_prior", "-d", "901", "-o", str(tmp_path / "maps"), "-prior", prior, *options, *more]
 
 
 def test_a_round_counts_only_if_it_costs_nothing():
@@ -120,14 +120,14 @@ def test_the_best_round_is_kept(refine, tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "2 cases to learn from, 1 held out, from heart3 on"
     assert sum("labelled pixels impossible" in line for line in lines) == 3
-    assert lines[-1] == f"{tmp_path / 'new'}: the prior of round2"
-    record = SpinPrior.load(tmp_path / "new").record
+    assert lines[-1] == f"{tmp_path / 'maps'}: the prior of round2"
+    record = SpinPrior.load(tmp_path / "maps").record
     assert record["init"]["refined"] == "round 1, on 4 slices of 2 cases"
     assert record["command"].startswith("nnunet_phys refine_prior -d Dataset901_Hearts -o PRIOR --labels -prior ")
-    assert "reverse -prior new`" in (tmp_path / "new" / "README.md").read_text()
-    figures = json.loads((tmp_path / "new" / "held_out.json").read_text())
+    assert "reverse -prior maps`" in (tmp_path / "maps" / "README.md").read_text()
+    figures = json.loads((tmp_path / "maps" / "held_out.json").read_text())
     assert list(figures) == ["round 0", "round 1", "round 2"] and figures["round 0"]["flagged"] == 0
-    assert not (tmp_path / "new.rounds").exists()
+    assert not (tmp_path / "maps.rounds").exists()
     # labels and maps of the first case, on the prior's grid: blood is where LV is labelled
     t1, labels = seen[0].maps[:, 1], seen[0].labels
     assert labels.shape == t1.shape and int((labels == LABELS["LV"]).sum()) > 50
@@ -149,7 +149,7 @@ def test_slices_that_look_wrong_are_left_out(refine, tmp_path, monkeypatch, caps
     assert main(refine()) == 130
     assert len(seen[0].maps) == len(seen[0].labels) == 2
     assert "50.0 % of slices flagged" in capsys.readouterr().err
-    shutil.rmtree(tmp_path / "new.rounds")
+    shutil.rmtree(tmp_path / "maps.rounds")
 
     def every_slice(inferred, scaling, structures=None):
         return {**without_flags(inferred, scaling), "flags": [{"slice": z, "reason": "wrong"} for z in (0, 1)]}
@@ -180,7 +180,7 @@ def test_faulty_labels_of_held_out_cases_are_refused(refine, hearts, tmp_path, m
 
 
 def test_another_process_that_refines_to_the_same_place_is_refused(refine, tmp_path, refused):
-    with making_alone(tmp_path / "new"):
+    with making_alone(tmp_path / "maps"):
         refused(refine(), "another process is making it")
 
 
@@ -194,7 +194,7 @@ def test_a_rerun_goes_on_and_no_gain_is_said(refine, hearts, prior, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(prior_refinement, "train_prior", interrupt)
         assert main(refine()) == 130
-    maps = tmp_path / "new.rounds" / "round1" / "maps"
+    maps = tmp_path / "maps.rounds" / "round1_maps"
     made = {path: path.stat().st_mtime_ns for path in maps.glob("*_T1map.nii.gz")}
     assert len(made) == 2
     refused(refine("-seed", "1"), "began with other settings (seed)")
@@ -208,7 +208,7 @@ def test_a_rerun_goes_on_and_no_gain_is_said(refine, hearts, prior, tmp_path, mo
     assert main(refine()) == 0
     assert {path: path.stat().st_mtime_ns for path in maps.glob("*_T1map.nii.gz")} == made
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"No round improved on {prior}: go on using it.")
-    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "maps").exists()
 
 
 def test_what_cannot_be_refined_is_refused(refine, hearts, tmp_path, monkeypatch, refused):
@@ -219,7 +219,7 @@ def test_what_cannot_be_refined_is_refused(refine, hearts, tmp_path, monkeypatch
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
     write(tmp_path / "raw" / hearts.name / "imagesTr" / "heart3_0000.nii.gz", np.zeros((2, *SHAPE), np.float32))
     refused(refine(), "heart3")
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "file").touch()
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "file").touch()
     refused(refine(), "holds other files")
-    assert not (tmp_path / "new.rounds").exists()
+    assert not (tmp_path / "maps.rounds").exists()

@@ -17,8 +17,9 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import read_image
-from nnunet_phys.map_files import map_paths, save_maps
+from nnunet_phys.image_files import file_sha256, read_image
+from nnunet_phys.map_files import load_maps, map_paths, save_maps
+from nnunet_phys.precomputed_spin import map_preprocessing
 from nnunet_phys.precomputed_spin.dataset import faults
 from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
 from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
@@ -97,7 +98,7 @@ def test_a_map_equal_to_the_image_comes_out_equal(tiny, name, transpose, spacing
         for channel, offset in ((0, 0), (1, 200), (2, 20)) if order == 1 else ((0, 0),):  # T1, T2: always linear
             low, high = native.min() + offset, native.max() + offset
             expected = np.clip(theirs * native.std() + native.mean() + offset, low, high)
-            unit = native.max() if channel == 0 else 1.0  # PD is stored relative to the case's greatest
+            unit = np.percentile(native[native > 0], 99) if channel == 0 else 1.0  # PD is stored relative to it
             np.testing.assert_allclose(maps[channel], expected / unit, rtol=2e-3, atol=0.05 / unit)
 
 
@@ -132,7 +133,7 @@ def test_a_mask_keeps_air_out_of_the_reservoir(tiny, edit_image):
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tiny.raw / "labelsTr" / "case0.nii.gz")))
     reservoir = Reservoir.load(reservoir_path(spin_folder(folder), "case0"))
     inside = (array != 0) | (labels > 0)
-    air = np.isclose(reservoir.voxels[0], 9 / spin.max())
+    air = np.isclose(reservoir.voxels[1], 209)
     assert np.isclose(air.mean(), ((array == 0) & inside).sum() / inside.sum(), atol=0.02)
 
 
@@ -243,6 +244,64 @@ def test_another_image_that_was_preprocessed_since_is_not_trained_on(tiny, targe
     assert line.startswith("case2: nnU-Net has preprocessed another image of this name since") and "Do this." in line
     with pytest.raises(InputError, match=r"case2: .* is not the image that its maps"):
         _preprocess_maps(tiny, target)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_image_that_nnunet_has_not_preprocessed_since_it_changed(tiny, edit_image, masked):
+    """Labels, maps and image were mirrored; nnU-Net's copies are those of before."""
+    plans = changed_plans(tiny.plans(), "2d", [2, 0, 1], [1.4, 1.4], masked)
+    _preprocess_with(tiny, plans, "2d")
+    image, labels = tiny.image("case1"), tiny.raw / "labelsTr" / "case1.nii.gz"
+    maps = load_maps(tiny.maps, "case1", ".nii.gz", image)
+    for path in (image, labels):
+        edit_image(path, lambda array: np.ascontiguousarray(array[:, :, ::-1]))
+    mirrored = SpinMaps(*(values.flip(2) for values in (maps.pd, maps.t1, maps.t2)))
+    save_maps(tiny.maps, "case1", mirrored, image, ".nii.gz", {})
+    target = open_preprocessed_dataset("Dataset900_Tiny", "changedPlans", "2d")
+    with pytest.raises(InputError, match=r"case1: nnU-Net has not preprocessed .*case1_0000.*Run `nnUNetv2_preprocess"):
+        _preprocess_maps(tiny, target)
+    shutil.rmtree(target.folder)
+    tiny.nnunet_preprocess(plans, "2d")
+    assert _preprocess_maps(tiny, target) == tiny.cases
+
+
+def test_maps_whose_labels_have_changed(tiny, target, edit_image):
+    labels = tiny.raw / "labelsTr" / "case1.nii.gz"
+    maps = load_maps(tiny.maps, "case1", ".nii.gz", tiny.image("case1"))
+    save_maps(tiny.maps, "case1", maps, tiny.image("case1"), ".nii.gz", {"label_sha256": file_sha256(labels)})
+    _preprocess_maps(tiny, target)
+    edit_image(labels, lambda array: np.where(array == 1, 2, array))
+    with pytest.raises(InputError, match=r"case1: .*case1\.nii\.gz has changed since its maps were made"):
+        _preprocess_maps(tiny, target)
+
+
+def test_a_killed_command_leaves_no_mixture(tiny, target, monkeypatch):
+    _preprocess_maps(tiny, target)
+    done: list[str] = []
+
+    def killed(job):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(job.case)
+        whole(job)
+
+    whole = map_preprocessing._preprocess_case
+    monkeypatch.setattr(map_preprocessing, "_preprocess_case", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _preprocess_maps(tiny, target)
+    assert [line.split(":")[0] for line in _refused_by_training(target)] == sorted(set(tiny.cases) - set(done))
+
+
+def test_a_pixel_whose_pd_is_an_artefact_does_not_darken_the_others(tiny, target):
+    maps = load_maps(tiny.maps, "case0", ".nii.gz", tiny.image("case0"))
+    _preprocess_maps(tiny, target)
+    before = blosc2.open(str(spin_folder(target.folder) / "case0.b2nd"), mode="r")[0]
+    maps.pd[0, 20, 20] = 1e8
+    save_maps(tiny.maps, "case0", maps, tiny.image("case0"), ".nii.gz", {"fit": "molli"})
+    _preprocess_maps(tiny, target)
+    after = blosc2.open(str(spin_folder(target.folder) / "case0.b2nd"), mode="r")[0]
+    assert 50 < after.max() <= 100
+    np.testing.assert_allclose(after[1:], before[1:], rtol=0.02)
 
 
 def test_a_case_whose_maps_are_gone_is_not_trained_on(tiny, target):

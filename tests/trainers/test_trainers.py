@@ -25,7 +25,7 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
-from nnunet_phys.augmentations.recipe_files import load_recipe
+from nnunet_phys.augmentations.recipe_files import CHECKPOINT_ENTRY, load_recipe
 from nnunet_phys.commands import main
 from nnunet_phys.errors import InputError
 from nnunet_phys.trainers.nnUNetTrainerPhys import PhysMixin, nnUNetTrainerPhys
@@ -87,11 +87,7 @@ def test_the_recipe_in_force_is_kept_and_named(ready, monkeypatch):
     trainer = make(ready, nnUNetTrainerPhys)
     trainer.get_dataloaders()
     assert json.loads(kept.read_text())["probability"] == 0.25
-    said = Path(trainer.log_file).read_text()
-    assert (
-        f"recipe {mine} (named by nnUNet_phys_recipe)" in said
-        and "which differs from the recipe that this fold had before" in said
-    )
+    assert f"recipe {mine} (named by nnUNet_phys_recipe)" in Path(trainer.log_file).read_text()
 
     mine.write_text(json.dumps({**load_recipe("molli").describe(), "probability": 25}))
     with pytest.raises(InputError, match=r"probability: 25.0 must lie between 0 and 1"):
@@ -101,18 +97,35 @@ def test_the_recipe_in_force_is_kept_and_named(ready, monkeypatch):
 def test_a_training_that_goes_on_keeps_its_recipe(ready, monkeypatch):
     trainer = make(ready, nnUNetTrainerPhys)
     trainer.get_dataloaders()
+    trainer.current_epoch, checkpoint = 2, str(ready.root / "checkpoint.pth")
+    trainer.save_checkpoint(checkpoint)
     kept = Path(trainer.output_folder) / "recipe.json"
     before = kept.read_text()
+    monkeypatch.setenv("nnUNet_phys_recipe", "molli")
+    make(ready, nnUNetTrainerPhys).get_dataloaders()  # a new training that is interrupted before its first checkpoint
+    assert kept.read_text() != before
     for variable, refused in (("molli", True), ("default", False), (str(kept), False)):
         monkeypatch.setenv("nnUNet_phys_recipe", variable)
         trainer = make(ready, nnUNetTrainerPhys)
-        trainer.current_epoch = 3  # as nnU-Net sets it from a checkpoint
+        trainer.load_checkpoint(checkpoint)
         if refused:
             with pytest.raises(InputError, match=r"recipe.json: this training has done 3 epochs with that recipe"):
                 trainer.get_dataloaders()
         else:
             trainer.get_dataloaders()
         assert kept.read_text() == before
+
+
+def test_a_checkpoint_whose_recipe_leaves_a_default_out(ready):
+    trainer = make(ready, nnUNetTrainerPhys)
+    trainer.get_dataloaders()
+    kept = trainer.my_init_kwargs[CHECKPOINT_ENTRY]
+    (molli,) = (entry for entry in kept["sequences"] if entry["sequence"] == "molli")
+    assert molli.pop("inversion_step_ms") == 80.0
+    trainer = make(ready, nnUNetTrainerPhys)
+    trainer.my_init_kwargs = {CHECKPOINT_ENTRY: kept}
+    trainer.get_dataloaders()
+    assert trainer.my_init_kwargs[CHECKPOINT_ENTRY] != kept
 
 
 def test_images_are_acquired_after_a_spatial_transform_wherever_it_stands(ready):

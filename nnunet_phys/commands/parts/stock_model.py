@@ -27,6 +27,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_phys.augmentations.recipe_files import CHECKPOINT_ENTRY
 from nnunet_phys.case_records import hashed, package_versions
 from nnunet_phys.commands.parts.trained_model import TrainedModel
 from nnunet_phys.commands.shared.trainer_search import trainers_at_hand
@@ -69,15 +70,16 @@ def write_stock_model(model: TrainedModel, path: Path) -> list[str]:
         for file in _files(model):
             archive.write(file, f"{root}/{file.relative_to(model.folder).as_posix()}")
         for fold in model.folds:
-            trained = []
+            trained, recipe = [], None
             for file in model.checkpoints(fold):
                 checkpoint, left_out = _stock_checkpoint(file, shapes)
                 with archive.open(f"{root}/fold_{fold}/{file.name}", "w", force_zip64=True) as entry:
                     torch.save(checkpoint, entry)
                 trained.append({**hashed(file, file.name), "epochs": checkpoint.get("current_epoch")})
+                recipe = recipe or checkpoint["init_args"].get(CHECKPOINT_ENTRY)
                 if left_out:
                     notes.append(f"{file}: left out {', '.join(left_out)}, which nnU-Net alone cannot read.")
-            folds[fold] = {"trained_checkpoints": trained, "recipe": _recipe(model.fold_folder(fold))}
+            folds[fold] = {"trained_checkpoints": trained, "recipe": recipe}
         record = {
             "dataset": model.dataset,
             "trainer": model.trainer,
@@ -97,12 +99,6 @@ def _files(model: TrainedModel) -> Iterator[Path]:
     wanted += [validated / name for name in _CROSS_VALIDATION_FILES]
     wanted += [model.fold_folder(fold) / name for fold in model.folds for name in _FOLD_FILES]
     return (path for path in wanted if path.is_file())
-
-
-def _recipe(folder: Path) -> Any:
-    """The recipe that a fold was trained with, or None if its trainer kept none."""
-    path = folder / "recipe.json"
-    return load_json(path, _AGAIN) if path.is_file() else None
 
 
 def _stock_shapes(model: TrainedModel) -> dict[str, torch.Size]:
