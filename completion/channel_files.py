@@ -65,7 +65,7 @@ class ChannelCase:
         path = self.images[channel]
         values = read_image(path)
         brightness = Brightness.of(values)
-        if brightness.bright <= brightness.dark or values.min() == values.max():
+        if brightness.is_flat or values.min() == values.max():
             raise InputError(f"{path} is constant, or nearly. Remove it, or replace it by the image.")
         return values, brightness
 

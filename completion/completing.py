@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,10 +15,9 @@ import torch
 from nnunet_phys.case_records import (
     begin_case,
     discard,
-    foreign_results,
     is_finished,
-    load_record,
     package_versions,
+    read_record,
     save_record,
 )
 from nnunet_phys.completion.channel_files import SYNTHETIC, ChannelCase
@@ -25,7 +25,7 @@ from nnunet_phys.completion.defaults import STEPS, STRENGTH
 from nnunet_phys.completion.pipeline import CompletionPipeline
 from nnunet_phys.completion.slices import Brightness, resample
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.image_files import file_sha256, write_volume
+from nnunet_phys.image_files import file_sha256, read_notes, write_volume
 from nnunet_phys.whole_files import whole_file, writing_alone
 
 SPREAD_FOLDER = "spread"
@@ -46,7 +46,7 @@ class CompletionSettings:
     Attributes:
         scales: guidance scale of each given channel, or one for all; None: 1.
         steps, samples, start, strength: as there. Of several samples the mean is written, and their spread; of none,
-            the regressor's image.
+            the regressor's image, for which the other settings mean nothing.
         seed: of the noise, which is the same for all slices and cases.
     """
 
@@ -56,6 +56,19 @@ class CompletionSettings:
     start: int | None = None
     strength: float = STRENGTH
     seed: int = 0
+
+    def described(self, model_sha256: str) -> dict[str, Any]:
+        """What decides about a channel, for its record; plain JSON.
+
+        Args:
+            model_sha256: hash of the model.
+        """
+        if self.samples == 0:
+            return {"samples": 0, "model": model_sha256}
+        settings = {**asdict(self), "scales": None if self.scales is None else list(self.scales)}
+        if self.start is None:
+            del settings["strength"]
+        return {**settings, "model": model_sha256}
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,7 @@ def complete_channel(
     """Make a channel from those that are given.
 
     Raises:
-        InputError: a given image cannot be used.
+        InputError: a given image cannot be used, or the model makes values that are not finite.
     """
     config, given = pipeline.config, list(missing.given)
     shown, native, _ = missing.case.slices(given, config["pixel_mm"])
@@ -140,6 +153,10 @@ def complete_channel(
 
     made = [make(batch) for batch in images.split(BATCH)]
     samples = torch.stack([resample(sample[:, None], native)[:, 0] for sample in torch.cat(made, 1)])
+    if not samples.isfinite().all():
+        raise InputError(
+            f"{missing.name}: the model makes values that are not finite. Lower -scales, or train another model."
+        )
     brightness = Brightness(config["dark"][missing.wanted], config["bright"][missing.wanted])
     mean = samples.mean(0)
     if settings.samples <= 1:
@@ -206,28 +223,64 @@ def check_settings(missing: Sequence[MissingChannel], settings: CompletionSettin
         raise InputError(*dict.fromkeys(faults))
 
 
+def check_copies(cases: Sequence[ChannelCase], folder: Path) -> None:
+    """Refuse a folder where copies of the acquired images would replace other files.
+
+    Raises:
+        InputError: one line for each such file.
+    """
+    faults = []
+    for case in cases:
+        for channel, path in case.images.items():
+            name, copy = f"{case.name}_{channel:04d}", folder / path.name
+            same = copy.is_file() and file_sha256(copy) == file_sha256(path)
+            others = [copy] if os.path.lexists(copy) else _not_ours(folder, name, ())
+            remedy = f"exists and is not {path}. Remove it, or choose another folder with -o."
+            faults += [] if same else [f"{other} {remedy}" for other in others]
+    if faults:
+        raise InputError(*faults)
+
+
 def copy_acquired(case: ChannelCase, folder: Path) -> None:
-    """Copy a case's images into the folder; a copy that is there already stays.
+    """Copy a case's images into a folder that has passed `check_copies`; a copy that is there already stays.
 
     Where a computed image was before, its record and its spread are removed: they do not describe the acquired one.
 
     Raises:
-        InputError: another file has the name of a copy, or it cannot be written.
+        InputError: a copy cannot be written.
     """
     for channel, path in case.images.items():
-        copy = folder / path.name
+        name, copy = f"{case.name}_{channel:04d}", folder / path.name
         try:
-            if copy.exists():
-                if file_sha256(copy) != file_sha256(path):
-                    raise InputError(f"{copy} exists and is not {path}. Remove it, or choose another folder with -o.")
-                continue
-            name = f"{case.name}_{channel:04d}"
-            if "completed" in (load_record(folder, name) or {}):
-                discard(folder, name)
-            with whole_file(copy) as temporary:
-                shutil.copyfile(path, temporary)
+            if not copy.exists():
+                if "completed" in (read_record(folder, name) or ({},))[0]:
+                    discard(folder, name)
+                with whole_file(copy) as temporary:
+                    shutil.copyfile(path, temporary)
         except OSError as error:
             raise InputError(f"{copy} cannot be written ({last_line(error)}). Is the disk full?") from None
+
+
+def _not_ours(folder: Path, name: str, paths: Sequence[Path]) -> list[Path]:
+    """Files in the place of a channel, or that its record names, which this command did not make as they are now.
+
+    Args:
+        folder: folder for the results.
+        name: name of the channel's record.
+        paths: the files that will be written.
+
+    Raises:
+        InputError: the record is not one of this project's.
+    """
+    loaded = read_record(folder, name)
+    record = None if loaded is None else loaded[1]
+    names = () if record is None else (*(entry.file for entry in record.files), *record.unfinished)
+    return [
+        path
+        for path in dict.fromkeys((*paths, *(folder / file for file in names)))
+        if os.path.lexists(path)
+        and not (record is not None and record.vouches_for(folder, path) and read_notes(path) == SYNTHETIC)
+    ]
 
 
 def left_to_make(
@@ -247,20 +300,21 @@ def left_to_make(
             another model.
     """
     todo, faults = [], []
-    described = _described(settings, model_sha256)
     for channel in missing:
         paths = channel.paths(folder, ending, settings.samples)
-        record = load_record(folder, channel.name)
-        if foreign_results(folder, channel.name, paths):
+        foreign = _not_ours(folder, channel.name, paths)
+        content, record = read_record(folder, channel.name) or ({}, None)
+        made = record is not None and bool(record.images)  # and not only begun
+        if foreign:
             faults.append(
-                f"{paths[0]} exists, and nnunet_phys complete did not make it, or it was changed since. Choose another "
-                "folder with -o."
+                f"{foreign[0]} exists, and nnunet_phys complete did not make it, or it was changed since. Choose "
+                "another folder with -o."
             )
-        elif record is not None and record.get("completed") != described and not overwrite:
+        elif made and content.get("completed") != settings.described(model_sha256) and not overwrite:
             faults.append(
                 f"{paths[0]} was made with other settings. Add --overwrite, or choose another folder with -o."
             )
-        elif overwrite or record is None or not is_finished(folder, channel.name, channel.sources):
+        elif overwrite or not is_finished(folder, channel.name, channel.sources):
             todo.append(channel)
     if faults:
         raise InputError(*faults)
@@ -282,7 +336,7 @@ def write_channel(
         InputError: they cannot be written.
     """
     geometry, paths = channel.case.geometry(), channel.paths(folder, ending, settings.samples)
-    described = {"completed": _described(settings, model_sha256)}
+    described = {"completed": settings.described(model_sha256)}
     record: dict[str, Any] = {
         **described,
         "synthetic": SYNTHETIC,
@@ -301,11 +355,6 @@ def write_channel(
             with write_volume(path, volume, geometry, SYNTHETIC):
                 pass
         save_record(folder, channel.name, record, channel.sources, paths)
-
-
-def _described(settings: CompletionSettings, model_sha256: str) -> dict[str, Any]:
-    scales = None if settings.scales is None else list(settings.scales)
-    return {**asdict(settings), "scales": scales, "model": model_sha256}
 
 
 def needed_bytes(missing: Sequence[MissingChannel], samples: int) -> int:

@@ -23,7 +23,9 @@ from nnunet_phys.completion.defaults import STEPS, STRENGTH
 from nnunet_phys.completion.denoiser import multiple_of, predict_velocity
 from nnunet_phys.completion.guidance import GuidanceTerm, guidance_terms, guided
 from nnunet_phys.completion.image_encoder import ImageEncoder, features_of
+from nnunet_phys.completion.middle_view import MiddleView
 from nnunet_phys.completion.regressor import MULTIPLE, regress
+from nnunet_phys.completion.schedule import CompletionSchedule
 from nnunet_phys.completion.slices import DARKEST, fit_about_centre
 from nnunet_phys.devices import computes_in_bfloat16
 
@@ -54,6 +56,7 @@ class CompletionPipeline(DiffusionPipeline):
         residual_scale: standard deviation, of each latent channel, of what latents have beyond the regressor's.
         channels: names of the channels, by their numbers.
         pixel_mm: pixel size of the slices that it learned.
+        view: rows and columns of the views that it learned; see `middle_view`.
         dark, bright: of each channel, what -1 and 1 are in images; the medians of the training volumes.
         record: how it was made; free form.
     """
@@ -71,6 +74,7 @@ class CompletionPipeline(DiffusionPipeline):
         residual_scale: list[float] | float = 1.0,
         channels: list[str] | tuple[()] = (),  # diffusers takes arguments without a default for networks
         pixel_mm: float = 1.0,
+        view: int = CompletionSchedule.view,
         dark: list[float] | tuple[()] = (),
         bright: list[float] | tuple[()] = (),
         record: dict[str, Any] | None = None,
@@ -88,6 +92,7 @@ class CompletionPipeline(DiffusionPipeline):
             residual_scale=residual_scale,
             channels=list(channels),
             pixel_mm=pixel_mm,
+            view=view,
             dark=list(dark),
             bright=list(bright),
             record=record,
@@ -137,33 +142,39 @@ class CompletionPipeline(DiffusionPipeline):
         if start is not None and start not in given:
             raise ValueError(f"start {start} is not among the given channels {given}")
 
-        # 1. What the denoiser sees of the given channels
+        padded, middle = self._padded(images)
+        coarse = middle.reduced(reduction(self.autoencoder))
+        scale = torch.tensor(self.config["residual_scale"], device=self.device).view(-1, 1, 1)
         with self._autocast():
-            conditions = self._conditions(self._padded(images), given, wanted)
+            # 1. What the denoiser sees of the given channels
+            conditions = [self._conditions(part, given, wanted) for part in middle.parts(padded)]
             terms = guidance_terms(scales or (1.0,) * len(given))
 
             # 2. From noise, or from a given channel with noise, to what latents have beyond the regression
             solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
-            scale = torch.tensor(self.config["residual_scale"], device=self.device).view(-1, 1, 1)
             made = []
             for _ in self.progress_bar(range(samples)):
-                shape = conditions.latents[:1, 0].shape
-                latents = torch.randn(shape, generator=generator).to(self.device).expand_as(conditions.latents[:, 0])
+                shape = conditions[0].expected.shape
+                latents = torch.randn((1, *shape[1:]), generator=generator).to(self.device).expand(shape)
                 solver.set_timesteps(timesteps=self._trailing_timesteps(steps))
                 timesteps = solver.timesteps
                 if start is not None:
-                    first = steps - max(1, round(steps * strength))
-                    timesteps = timesteps[first:]
-                    solver.set_begin_index(first)
-                    residual = (conditions.latents[:, start] - conditions.expected) / scale
+                    timesteps = timesteps[steps - max(1, round(steps * strength)) :]
+                    residual = coarse.joined([(part.latents[:, start] - part.expected) / scale for part in conditions])
                     latents = solver.add_noise(residual, latents, timesteps[:1])
                 for timestep in timesteps:
-                    velocity = self._guided_velocity(latents, timestep, conditions, terms)
-                    latents = solver.step(velocity, timestep, latents).prev_sample
+                    velocities = [
+                        self._guided_velocity(part, timestep, seen, terms)
+                        for part, seen in zip(coarse.parts(latents), conditions, strict=True)
+                    ]
+                    latents = solver.step(coarse.joined(velocities), timestep, latents).prev_sample
 
                 # 3. Latents to images
-                latents = conditions.expected + scale * latents
-                made.append(images_of(self.autoencoder, latents))
+                decoded = [
+                    images_of(self.autoencoder, seen.expected + scale * part)
+                    for part, seen in zip(coarse.parts(latents), conditions, strict=True)
+                ]
+                made.append(middle.joined(decoded))
         return CompletionOutput(_cropped(torch.stack(made), images))
 
     @torch.inference_mode()
@@ -182,8 +193,10 @@ class CompletionPipeline(DiffusionPipeline):
         given = self._checked(given, wanted)
         if self.regressor is None:
             raise ValueError("the model has no regressor")
+        padded, middle = self._padded(images)
         with self._autocast():
-            return _cropped(self._regression(self._padded(images), given, wanted), images)
+            regressions = [self._regression(part, given, wanted) for part in middle.parts(padded)]
+        return _cropped(middle.joined(regressions), images)
 
     def _checked(self, given: Sequence[int], wanted: int) -> list[int]:
         """The given channels.
@@ -196,10 +209,11 @@ class CompletionPipeline(DiffusionPipeline):
             raise ValueError(f"given {given}, ascending, and wanted {wanted} must be different channels of {known}")
         return given
 
-    def _padded(self, images: torch.Tensor) -> torch.Tensor:
-        """Slices on the device, padded as the networks need it."""
-        rows, columns = (-(-length // self.multiple) * self.multiple for length in images.shape[2:])
-        return fit_about_centre(images, (rows, columns), DARKEST).to(self.device)
+    def _padded(self, images: torch.Tensor) -> tuple[torch.Tensor, MiddleView]:
+        """Slices on the device, padded as the networks need it, and where their middle lies."""
+        view, multiple = self.config["view"], self.multiple
+        rows, columns = (max(view, -(-length // multiple) * multiple) for length in images.shape[2:])
+        return fit_about_centre(images, (rows, columns), DARKEST).to(self.device), MiddleView((rows, columns), view)
 
     def _trailing_timesteps(self, steps: int) -> list[int]:
         """Evenly spaced time steps from the last, where all is noise (Lin et al., WACV 2024, arXiv:2305.08891).

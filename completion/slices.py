@@ -66,9 +66,14 @@ class Brightness:
 
     @classmethod
     def of(cls, volume: np.ndarray) -> Brightness:
-        """The brightness of a volume of any shape; of a constant one, `bright` is not above `dark`."""
+        """The brightness of a volume of any shape."""
         dark = float(np.percentile(volume, 100 - BRIGHT_PERCENTILE)) if volume.min() < 0 else 0.0
         return cls(dark, float(np.percentile(volume, BRIGHT_PERCENTILE)))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the volume is constant, or nearly."""
+        return self.bright <= self.dark
 
     def to_network(self, volume: torch.Tensor) -> torch.Tensor:
         """Numbers from -1 to 1, of the volume's shape; what lies beyond the ends is cut."""

@@ -104,7 +104,10 @@ def synthetic_slices(
         rng = np.random.default_rng([seed, number])
         for _ in range(draws):
             signals = [draw.scan(maps.stack(), geometry.voxel_mm) for draw in draw_examination(recipe, entries, rng)]
-            scaled = [Brightness.of(volume.numpy()).to_network(volume) for volume in signals]
+            brightness = [Brightness.of(volume.numpy()) for volume in signals]
+            if any(of_channel.is_flat for of_channel in brightness):
+                raise InputError(f"{case}: its maps in {folder} make images without contrast. Leave the case out.")
+            scaled = [b.to_network(volume) for volume, b in zip(signals, brightness, strict=True)]
             images = resample(torch.stack(scaled, 1), own_size)
             volumes.append((images.half(), torch.zeros(len(images), 0, *own_size, dtype=torch.bool)))
     return ChannelSlices.join(volumes, size)

@@ -159,6 +159,7 @@ def train_completion(
         residual_scale,
         list(data.channels),
         data.pixel_mm,
+        schedule.view,
         list(data.dark),
         list(data.bright),
         {**record, "schedule": asdict(schedule), "seed": seed, "losses": training.losses},

@@ -18,8 +18,8 @@ from nnunet_phys.image_files import TIFF, Geometry, file_sha256, inside
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.whole_files import write_json
 
-AGAIN = "Make the case's maps again."
-"""The remedy for a record or a map that cannot be used."""
+AGAIN = "Make the case's results again."
+"""The remedy for a record or a result that cannot be used."""
 
 
 @dataclass(frozen=True)

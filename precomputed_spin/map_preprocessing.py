@@ -17,11 +17,11 @@ from nnunetv2.preprocessing.normalization.default_normalization_schemes import Z
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_phys.case_records import load_record
+from nnunet_phys.case_records import AGAIN, load_record
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.image_files import SLICE_OF_2D_MM, UNREADABLE, file_sha256
 from nnunet_phys.infarct import blood_distance
-from nnunet_phys.map_files import AGAIN, load_maps, map_paths, refuse_empty, with_air
+from nnunet_phys.map_files import load_maps, map_paths, refuse_empty, with_air
 from nnunet_phys.precomputed_spin.case_labels import LABEL_SHA256
 from nnunet_phys.precomputed_spin.preprocessed_dataset import PreprocessedDataset
 from nnunet_phys.precomputed_spin.raw_dataset import RawDataset
@@ -154,9 +154,10 @@ def _check_image(job: _Job, properties: dict) -> None:
     masked, native = configuration.use_mask_for_norm[0], _cropped(_raw_image(job), properties)
     inside = _normalised_voxels(job, properties) if masked else np.ones(native.shape[1:], bool)
     scored = ZScoreNormalization(masked, {}).run(native[0], np.where(inside, 0, -1))
-    expected = configuration.resampling_fn_data(scored[None], fingerprint.shape, *_spacings(properties, job.target))
+    spacings = _spacings(properties, job.target)
+    expected = configuration.resampling_fn_data(scored[None], fingerprint.shape, *spacings)[0]
     theirs, _ = job.target.load_case(job.case)
-    if np.sqrt(np.mean((np.asarray(theirs[:1]) - expected) ** 2)) > _SAME_IMAGE:
+    if np.sqrt(np.mean((theirs[0, :] - expected) ** 2)) > _SAME_IMAGE:
         raise InputError(
             f"{job.case}: nnU-Net has not preprocessed {job.raw.images[job.case]}, but another image of this name. Run "
             f"`{job.target.preprocess_command}` again."

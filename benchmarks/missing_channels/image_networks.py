@@ -19,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, one_h
 from tqdm import tqdm
 
 from nnunet_phys.completion.augmentation import random_views
+from nnunet_phys.completion.middle_view import MiddleView
 from nnunet_phys.completion.regressor import MULTIPLE, RegressionTask, new_regressor, regress
 from nnunet_phys.completion.schedule import CompletionSchedule
 from nnunet_phys.completion.slices import DARKEST, ChannelSlices, fit_about_centre
@@ -67,17 +68,17 @@ class ImageNetwork:
     @torch.inference_mode()
     def complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
         """See `methods.Completer`."""
-        mask = torch.zeros(len(images), images.shape[1], dtype=torch.bool)
-        mask[:, list(given)] = True
-        multiple, size = MULTIPLE, (images.shape[2], images.shape[3])
-        padded = -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
-        made = []
-        for shown, known in zip(fit_about_centre(images, padded, DARKEST).split(4), mask.split(4), strict=True):
-            where = torch.full((len(shown),), wanted)
-            with _autocast(self.unet.device):
-                predicted = regress(self.unet, *(values.to(self.unet.device) for values in (shown, known, where)))
-            made.append(predicted.cpu())
-        return fit_about_centre(torch.cat(made), size, DARKEST).clamp(-1, 1)
+        device, (rows, columns) = self.unet.device, images.shape[2:]
+        larger = max(VIEW, -(-rows // MULTIPLE) * MULTIPLE), max(VIEW, -(-columns // MULTIPLE) * MULTIPLE)
+        middle, made = MiddleView(larger, VIEW), []
+        for shown in fit_about_centre(images, larger, DARKEST).split(4):
+            mask = torch.zeros(len(shown), images.shape[1], dtype=torch.bool, device=device)
+            mask[:, list(given)] = True
+            where = torch.full((len(shown),), wanted, device=device)
+            with _autocast(device):
+                parts = [regress(self.unet, part, mask, where) for part in middle.parts(shown.to(device))]
+            made.append(middle.joined(parts).cpu())
+        return fit_about_centre(torch.cat(made), (rows, columns), DARKEST).clamp(-1, 1)
 
 
 def train_image_network(slices: ChannelSlices, how: ImageTraining, path: Path, device: torch.device) -> ImageNetwork:

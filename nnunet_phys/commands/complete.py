@@ -61,9 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-steps",
         type=whole_number(1, MOST_STEPS),
         default=STEPS,
-        help="steps from noise to image (default %(default)s)",
+        help="steps of a sample from noise to image (default %(default)s)",
     )
-    parser.add_argument("-seed", type=SEED, default=0)
+    parser.add_argument("-seed", type=SEED, default=0, help="of the samples (default %(default)s)")
     add_device_argument(parser)
     parser.add_argument("--overwrite", action="store_true", help="make computed images again")
     parser.add_argument("--disable_progress_bar", action="store_true")
@@ -85,6 +85,8 @@ def run(args: argparse.Namespace) -> None:
     if args.samples == 0 and (args.start is not None or args.scales is not None):
         raise InputError("-samples 0 takes no samples, on which -start and -scales act. Leave these out.")
     refuse_as_target(args.o, args.i, args.model)
+    if args.model.resolve() in args.o.resolve().parents:
+        raise InputError(f"-o {args.o} lies in the folder of the model. Choose another.")
     pipeline = load_model(args.model, torch_device(args.device))
     if args.samples == 0 and pipeline.regressor is None:
         raise InputError(f"-samples 0: {args.model} has no regressor (--no_regressor). Take samples.")
@@ -108,6 +110,7 @@ def run(args: argparse.Namespace) -> None:
     )
     completing.check_settings(missing, settings)
     model = model_sha256(args.model)
+    completing.check_copies(cases, args.o)
     todo = completing.left_to_make(missing, args.o, ending, settings, model, args.overwrite)
     check_target(args.o, completing.needed_bytes(todo, samples))
     for folder in (args.o, args.o / completing.SPREAD_FOLDER):

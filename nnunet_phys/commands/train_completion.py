@@ -102,7 +102,8 @@ def run(args: argparse.Namespace) -> None:
         schedule = replace(schedule, regressor_steps=0)
     _check_physics(args, len(dataset.channels))
     slices, brightness = read_slices(dataset.cases, len(dataset.channels), regions, args.pixel_mm, schedule.slice_size)
-    options = ("d", "pixel_mm", "regions", "no_heat", "maps", "sequences", "draws", "vae", "image_encoder")
+    options = ("pixel_mm", "regions", "no_heat", "sequences", "draws")
+    folders = ("maps", "vae", "image_encoder")
     data = TrainingData(
         slices,
         _synthetic(args, schedule.slice_size),
@@ -119,7 +120,11 @@ def run(args: argparse.Namespace) -> None:
             device,
             args.seed,
             not args.fp32 and computes_in_bfloat16(device),
-            {name: str(getattr(args, name)) for name in options if getattr(args, name)},
+            {
+                "d": dataset.name,
+                **{name: str(getattr(args, name)) for name in options if getattr(args, name)},
+                **{name: getattr(args, name).resolve().name for name in folders if getattr(args, name)},
+            },
             autoencoder,
             image_encoder,
         )

@@ -68,7 +68,7 @@ def test_the_chain_as_typed(raw, quickly, images, tmp_path, capsys):
     assert nibabel.load(made).header["descrip"].tobytes().startswith(b"SYNTHETIC image, not acquired")
     record = json.loads((done / "a_0001.json").read_text())
     assert record["given"] == {"bSSFP": "a_0000.nii.gz", "T2": "a_0002.nii.gz"}
-    assert (record["channel"], record["completed"]["seed"]) == ("LGE", 0)
+    assert record["channel"] == "LGE" and record["completed"].keys() == {"samples", "model"}
     for name in ("a_0000", "a_0002", "b_0000", "b_0001", "b_0002"):
         assert (done / f"{name}.nii.gz").read_bytes() == (images / f"{name}.nii.gz").read_bytes()
 
@@ -114,9 +114,81 @@ def test_a_finished_channel_is_not_made_again(complete, tmp_path, capsys):
 
 
 def test_other_settings_do_not_replace_it_unasked(complete, refused):
+    assert main(complete("-samples", "1")) == 0
+    refused(complete("-samples", "1", "-seed", "1"), "made with other settings")
+    assert main(complete("-samples", "1", "-seed", "1", "--overwrite")) == 0
+
+
+def test_settings_of_samples_mean_nothing_to_the_regressor(complete, capsys):
     assert main(complete()) == 0
-    refused(complete("-seed", "1"), "made with other settings")
-    assert main(complete("-seed", "1", "--overwrite")) == 0
+    assert main(complete("-steps", "3", "-seed", "1")) == 0
+    assert "0 of them made now" in capsys.readouterr().err
+
+
+@pytest.fixture
+def killed(complete, monkeypatch):
+    """A command that was killed before it wrote its record."""
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(completing, "save_record", kill)
+        assert main(complete()) == 130
+
+
+def test_a_channel_that_was_only_begun_may_be_made_with_other_settings(killed, complete):
+    assert main(complete("-samples", "1")) == 0
+
+
+def test_an_acquired_image_in_the_place_of_one_that_was_only_begun(killed, complete, images, tmp_path, refused):
+    made = tmp_path / "done" / "a_0001.nii.gz"
+    shutil.copy(images / "b_0001.nii.gz", made)
+    refused(complete(), "nnunet_phys complete did not make it")
+    assert made.read_bytes() == (images / "b_0001.nii.gz").read_bytes()
+
+
+def test_files_of_the_user_beside_another_ending(complete, images, tmp_path, refused):
+    assert main(complete()) == 0
+    mine = tmp_path / "done" / "a_0001.nii.gz"
+    shutil.copy(images / "b_0001.nii.gz", mine)
+    for path in sorted(images.iterdir()):
+        sitk.WriteImage(sitk.ReadImage(str(path)), str(path).replace(".nii.gz", ".nrrd"))
+        path.unlink()
+    kept = mine.read_bytes()
+    refused(complete("--overwrite"), f"{mine} exists, and nnunet_phys complete did not make it")
+    sitk.WriteImage(sitk.ReadImage(str(images / "b_0001.nrrd")), str(images / "a_0001.nrrd"))  # acquired meanwhile
+    refused(complete("--overwrite"), f"{mine} exists and is not {images / 'a_0001.nrrd'}")
+    assert mine.read_bytes() == kept
+
+
+def test_a_spread_that_the_user_replaced(complete, images, tmp_path, refused):
+    assert main(complete("-samples", "2")) == 0
+    spread = tmp_path / "done" / "spread" / "a_0001.nii.gz"
+    shutil.copy(images / "b_0001.nii.gz", spread)
+    refused(complete("--overwrite"), f"{spread} exists, and nnunet_phys complete did not make it")
+    assert spread.read_bytes() == (images / "b_0001.nii.gz").read_bytes()
+
+
+def test_all_copies_are_checked_before_the_first(complete, images, tmp_path, refused):
+    done = tmp_path / "done"
+    done.mkdir()
+    for name in ("b_0001", "b_0002"):
+        shutil.copy(images / "a_0000.nii.gz", done / f"{name}.nii.gz")
+    for name in ("b_0001", "b_0002"):
+        refused(complete(), f"{done / name}.nii.gz exists and is not {images / name}.nii.gz")
+    assert sorted(path.name for path in done.iterdir()) == ["b_0001.nii.gz", "b_0002.nii.gz"]
+
+
+def test_values_that_are_not_finite_are_not_written(complete, tmp_path, refused):
+    refused(complete("-scales", "1e30"), "a_0001: the model makes values that are not finite")
+    assert not (tmp_path / "done" / "a_0001.nii.gz").exists()
+
+
+def test_results_inside_the_model(complete, model_folder, refused):
+    arguments = complete()
+    arguments[arguments.index("-o") + 1] = str(model_folder / "done")
+    refused(arguments, "lies in the folder of the model")
 
 
 @pytest.mark.parametrize("options", [(), ("--overwrite",)])

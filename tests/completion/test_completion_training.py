@@ -20,6 +20,7 @@ from nnunet_phys.completion.synthetic_slices import draw_examination, entries_of
 from nnunet_phys.completion.training import train_completion
 from nnunet_phys.completion.training_run import TrainingData, TrainingRun
 from nnunet_phys.errors import InputError
+from nnunet_phys.map_files import save_maps
 from nnunet_phys.training_checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
@@ -236,3 +237,12 @@ def test_slices_from_maps_show_the_sequences(digital):
 def test_a_sequence_that_the_recipe_lacks():
     with pytest.raises(InputError, match=r"black_blod is not in the recipe default \(did you mean 'black_blood'"):
         entries_of(load_recipe("default"), ("bssfp", "black_blod"))
+
+
+def test_maps_without_contrast_are_named(digital, tmp_path):
+    heart, folder = digital
+    copy = tmp_path / "maps"
+    shutil.copytree(folder, copy)
+    save_maps(copy, "h", replace(heart.maps, pd=0 * heart.maps.pd), copy / "h_0000.nii.gz", ".nii.gz", {})
+    with pytest.raises(InputError, match=r"h: its maps in .* make images without contrast"):
+        synthetic_slices(copy, ("bssfp", "black_blood"), 1, 2.5, 48, 0)
