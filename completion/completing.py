@@ -138,7 +138,7 @@ def complete_channel(
 
     def make(batch: torch.Tensor) -> torch.Tensor:
         if settings.samples == 0:
-            return pipeline.expected(batch, missing.given, missing.wanted)[None]
+            return pipeline.regressed(batch, missing.given, missing.wanted)[None]
         return pipeline(
             batch,
             missing.given,

@@ -43,14 +43,14 @@ class Conditions:
         features: (slices, channels, places, length), likewise.
         given: bool (slices, channels).
         wanted: number of the wanted channel, int64 (slices,).
-        expected: latents of the regression's image (slices, latent channels, rows, columns); zeros without one.
+        regressed: latents of the regression's image (slices, latent channels, rows, columns); zeros without one.
     """
 
     latents: torch.Tensor
     features: torch.Tensor
     given: torch.Tensor
     wanted: torch.Tensor
-    expected: torch.Tensor
+    regressed: torch.Tensor
 
     def with_first(self, count: int) -> Conditions:
         """The same with only the first `count` of each slice's given channels."""

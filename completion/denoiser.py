@@ -79,7 +79,7 @@ def predict_velocity(
     fold = fold_of(unet, noisy.shape[1])
     given = conditions.given[:, :, None, None]
     shown = (conditions.latents * given[..., None]).flatten(1, 2)
-    folded = pixel_unshuffle(torch.cat((noisy, conditions.expected, shown), 1), fold)
+    folded = pixel_unshuffle(torch.cat((noisy, conditions.regressed, shown), 1), fold)
     planes = given.to(folded).expand(-1, -1, *folded.shape[2:])
     output = unet(
         torch.cat((folded, planes), 1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -47,7 +47,7 @@ class LatentBank:
         features: float16 (views, channels, places, length).
         regions: float16 (views, regions, rows, columns), smooth masks.
         given: bool (views, wanted channels, channels): which channels are given where one is wanted.
-        expected: float16 (views, wanted channels, latent channels, rows, columns), latents of the regression's image;
+        regressed: float16 (views, wanted channels, latent channels, rows, columns), latents of the regression's image;
             zeros without one.
     """
 
@@ -56,7 +56,7 @@ class LatentBank:
     features: torch.Tensor
     regions: torch.Tensor
     given: torch.Tensor
-    expected: torch.Tensor
+    regressed: torch.Tensor
 
     @classmethod
     @torch.inference_mode()
@@ -74,41 +74,45 @@ class LatentBank:
             seed: of the views; the same seed makes the same bank.
             bf16: compute in bfloat16.
         """
-        generator, device = torch.Generator().manual_seed(seed), encoders.autoencoder.device
-        parts: list[tuple[torch.Tensor, ...]] = []
+        generator = torch.Generator().manual_seed(seed)
+        parts = []
         for indices in ProgressBar(slices.shuffled(views, generator).split(BATCH), desc="encoding", unit="batch"):
             seen = random_views(slices, indices, size, pixel_mm, generator)
-            count, channels = seen.images.shape[:2]
-            wanted = torch.arange(channels).expand(count, -1)
-            given = some_available(wanted.flatten(), channels, generator)
-            images = with_random_gains(seen.images, generator).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                latents = latents_of(encoders.autoencoder, seen.images.to(device).flatten(0, 1))
-                shown = latents_of(encoders.autoencoder, images.flatten(0, 1))
-                features = features_of(encoders.image_encoder, images.flatten(0, 1))
-                if encoders.regressor is None:
-                    expected = torch.zeros_like(latents)
-                else:
-                    repeated = images.repeat_interleave(channels, 0)
-                    image = regress(encoders.regressor, repeated, given.to(device), wanted.flatten().to(device))
-                    expected = latents_of(encoders.autoencoder, image.clamp(-1, 1))
-            masks = smooth_masks(seen.regions, (latents.shape[2], latents.shape[3]))
-            by_view = (
-                values.view(count, channels, *values.shape[1:]).half().cpu() for values in (latents, shown, features)
-            )
-            parts.append(
-                (
-                    *by_view,
-                    masks.half(),
-                    given.view(count, channels, channels),
-                    expected.view(count, channels, *expected.shape[1:]).half().cpu(),
-                )
-            )
-        return cls(*(torch.cat(values).clone() for values in zip(*parts, strict=True)))
+            parts.append(cls._of_views(seen, encoders, generator, bf16))
+        return cls(*(torch.cat([getattr(part, of.name) for part in parts]) for of in fields(cls)))
+
+    @classmethod
+    def _of_views(cls, views: ChannelSlices, encoders: Encoders, generator: torch.Generator, bf16: bool) -> LatentBank:
+        """A bank of a few views."""
+        device, (count, channels) = encoders.autoencoder.device, views.images.shape[:2]
+        wanted = torch.arange(channels).expand(count, -1)
+        given = some_available(wanted.flatten(), channels, generator)
+        images = with_random_gains(views.images, generator).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            latents = latents_of(encoders.autoencoder, views.images.to(device).flatten(0, 1))
+            shown = latents_of(encoders.autoencoder, images.flatten(0, 1))
+            features = features_of(encoders.image_encoder, images.flatten(0, 1))
+            regressed = torch.zeros_like(latents)
+            if encoders.regressor is not None:
+                repeated = images.repeat_interleave(channels, 0)
+                image = regress(encoders.regressor, repeated, given.to(device), wanted.flatten().to(device))
+                regressed = latents_of(encoders.autoencoder, image.clamp(-1, 1))
+
+        def by_view(values: torch.Tensor) -> torch.Tensor:
+            return values.view(count, channels, *values.shape[1:])
+
+        return cls(
+            latents=by_view(latents).half().cpu(),
+            shown=by_view(shown).half().cpu(),
+            features=by_view(features).half().cpu(),
+            regions=smooth_masks(views.regions, (latents.shape[2], latents.shape[3])).half(),
+            given=by_view(given),
+            regressed=by_view(regressed).half().cpu(),
+        )
 
     def residual_scale(self) -> list[float]:
         """Root mean square, by latent channel, of what latents have beyond the regression; of all without one."""
-        squares = (self.latents.float() - self.expected.float()).square()
+        squares = (self.latents.float() - self.regressed.float()).square()
         return [max(value, 1e-6) for value in squares.mean((0, 1, 3, 4)).sqrt().tolist()]
 
     def draw(
@@ -126,16 +130,16 @@ class LatentBank:
         """
         chosen = torch.randint(len(self.latents), (views,), generator=generator)
         wanted = torch.randint(self.latents.shape[1], (views,), generator=generator)
-        latents, shown, features, regions, expected = (
+        latents, shown, features, regions, regressed = (
             values.float().to(device)
             for values in (
                 self.latents[chosen, wanted],
                 self.shown[chosen],
                 self.features[chosen],
                 self.regions[chosen],
-                self.expected[chosen, wanted],
+                self.regressed[chosen, wanted],
             )
         )
         given = self.given[chosen, wanted].to(device)
-        conditions = Conditions(shown, features, given, wanted.to(device), expected).with_some_dropped(generator)
+        conditions = Conditions(shown, features, given, wanted.to(device), regressed).with_some_dropped(generator)
         return conditions, latents, regions

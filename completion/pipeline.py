@@ -154,13 +154,13 @@ class CompletionPipeline(DiffusionPipeline):
             solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
             made = []
             for _ in self.progress_bar(range(samples)):
-                shape = conditions[0].expected.shape
+                shape = conditions[0].regressed.shape
                 latents = torch.randn((1, *shape[1:]), generator=generator).to(self.device).expand(shape)
                 solver.set_timesteps(timesteps=self._trailing_timesteps(steps))
                 timesteps = solver.timesteps
                 if start is not None:
                     timesteps = timesteps[steps - max(1, round(steps * strength)) :]
-                    residual = coarse.joined([(part.latents[:, start] - part.expected) / scale for part in conditions])
+                    residual = coarse.joined([(part.latents[:, start] - part.regressed) / scale for part in conditions])
                     latents = solver.add_noise(residual, latents, timesteps[:1])
                 for timestep in timesteps:
                     velocities = [
@@ -171,14 +171,14 @@ class CompletionPipeline(DiffusionPipeline):
 
                 # 3. Latents to images
                 decoded = [
-                    images_of(self.autoencoder, seen.expected + scale * part)
+                    images_of(self.autoencoder, seen.regressed + scale * part)
                     for part, seen in zip(coarse.parts(latents), conditions, strict=True)
                 ]
                 made.append(middle.joined(decoded))
         return CompletionOutput(_cropped(torch.stack(made), images))
 
     @torch.inference_mode()
-    def expected(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
+    def regressed(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
         """The regressor's image of the wanted channel, which samples scatter about: smooth, and made in one step.
 
         Args:
@@ -235,11 +235,11 @@ class CompletionPipeline(DiffusionPipeline):
             return spread
 
         latents = scatter(latents_of(self.autoencoder, shown))
-        expected = torch.zeros_like(latents[:, 0])
+        regressed = torch.zeros_like(latents[:, 0])
         if self.regressor is not None:
-            expected = latents_of(self.autoencoder, self._regression(images, given, wanted))
+            regressed = latents_of(self.autoencoder, self._regression(images, given, wanted))
         mask, wanted_of_slices = self._task(slices, given, wanted)
-        return Conditions(latents, scatter(features_of(self.image_encoder, shown)), mask, wanted_of_slices, expected)
+        return Conditions(latents, scatter(features_of(self.image_encoder, shown)), mask, wanted_of_slices, regressed)
 
     def _regression(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
         return regress(self.regressor, images, *self._task(len(images), given, wanted)).clamp(-1, 1)

@@ -1,7 +1,8 @@
-"""The most likely image of the wanted channel: a U-Net from images to an image, from which the diffusion goes on.
+"""A regression of the wanted channel: a U-Net from images to an image, about which the diffusion's samples scatter.
 
-A few dozen patients teach a regression sooner than a diffusion model. So the regression says what can be foretold, and
-the denoiser learns the rest: it samples the difference between the true latents and those of the regression's image.
+A few dozen patients teach a regression sooner than a diffusion model. So the regression says what can be foretold (the
+median, as it learns by absolute errors), and the denoiser learns the rest: it samples the difference between the true
+latents and those of the regression's image.
 The division of labour is that of CorrDiff (Mardani et al., Communications Earth & Environment 2025).
 """
 

@@ -190,7 +190,7 @@ def _denoising_loss(
     """Squared error of the velocity, weighted by the learner's heat map if `heated`."""
     batch, device = training.schedule.batch, training.device
     conditions, latents, regions = bank().draw(batch, learner.generator, device)
-    clean = (latents - conditions.expected) / torch.tensor(residual_scale, device=device).view(-1, 1, 1)
+    clean = (latents - conditions.regressed) / torch.tensor(residual_scale, device=device).view(-1, 1, 1)
     noise = torch.randn(clean.shape, generator=learner.generator).to(device)
     levels = torch.randint(len(scheduler.alphas_cumprod), (batch,), generator=learner.generator)
     timesteps = cast(torch.IntTensor, levels.to(device))

@@ -109,7 +109,7 @@ class Sampling:
 
     def _complete(self, images: torch.Tensor, given: Sequence[int], wanted: int) -> torch.Tensor:
         if self.samples == 0:
-            return self.pipeline.expected(images, given, wanted)
+            return self.pipeline.regressed(images, given, wanted)
         return self.pipeline(
             images,
             given,

@@ -97,7 +97,7 @@ def test_no_sample_leaves_the_image_of_the_regressor(complete, model_folder, ima
     case = ChannelCase("a", {number: images / f"a_{number:04d}.nii.gz" for number in (0, 2)}, None)
     given, _, _ = case.slices((0, 2), 1.5)
     slices = torch.stack((given[:, 0], given[:, 0], given[:, 1]), 1)
-    expected = load_model(model_folder, torch.device("cpu")).expected(slices, (0, 2), 1)
+    expected = load_model(model_folder, torch.device("cpu")).regressed(slices, (0, 2), 1)
     shown = Brightness(0.0, 180.0).to_image(expected).numpy()
     np.testing.assert_allclose(_values(tmp_path / "done" / "a_0001.nii.gz"), shown, atol=0.01)
 

@@ -40,7 +40,7 @@ def loss(bank, monkeypatch):
         learner.heat_map = HeatMap(torch.tensor([ratio]))
 
         def knowing(unet, projection, noisy, timesteps, conditions):
-            clean = (bank.latents[0, conditions.wanted].float() - conditions.expected) / torch.tensor(SCALE)[
+            clean = (bank.latents[0, conditions.wanted].float() - conditions.regressed) / torch.tensor(SCALE)[
                 :, None, None
             ]
             share = scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)

@@ -31,7 +31,7 @@ def test_a_coarser_grid_has_its_middle_at_the_same_place():
     assert torch.equal(of_coarse, of_fine[:, ::4, ::4])
 
 
-@pytest.mark.parametrize("make", ["expected", "sampled"])
+@pytest.mark.parametrize("make", ["regressed", "sampled"])
 def test_the_middle_of_a_large_slice_is_that_of_a_view(model_folder, make):
     """What lies around a view of the training's size does not change what is made of the view's middle."""
     pipeline = load_model(model_folder, torch.device("cpu"))
@@ -40,10 +40,10 @@ def test_the_middle_of_a_large_slice_is_that_of_a_view(model_folder, make):
     darker[..., :16, :] = -1
 
     def made(shown: torch.Tensor) -> torch.Tensor:
-        if make == "expected":
-            return pipeline.expected(shown, (0, 2), 1)[0]
+        if make == "regressed":
+            return pipeline.regressed(shown, (0, 2), 1)[0]
         return pipeline(shown, (0, 2), 1, steps=1, generator=torch.Generator().manual_seed(0)).images[0, 0]
 
     change = (made(images) - made(darker)).abs()
     assert float(change[:16].mean()) > 1e-3
-    assert float(change[40:44, 28:36].max()) < (1e-6 if make == "expected" else 0.02)
+    assert float(change[40:44, 28:36].max()) < (1e-6 if make == "regressed" else 0.02)

@@ -96,9 +96,9 @@ def test_what_samples_scatter_about_is_the_regression(pipeline):
     padded = torch.nn.functional.pad(images, (2, 2, 1, 1), value=-1.0)
     given = torch.tensor([[True, False, True]]).expand(2, -1)
     regression = regress(pipeline.regressor, padded, given, torch.tensor([1, 1])).clamp(-1, 1)[:, 1:-1, 2:-2]
-    assert float((pipeline.expected(images, (0, 2), 1) - regression).abs().mean()) < 0.01  # perhaps in bfloat16
+    assert float((pipeline.regressed(images, (0, 2), 1) - regression).abs().mean()) < 0.01  # perhaps in bfloat16
     with pytest.raises(ValueError, match="ascending"):
-        pipeline.expected(images, (2, 0), 1)
+        pipeline.regressed(images, (2, 0), 1)
 
 
 def test_a_guided_start_of_little_strength_stays_near_its_channel(pipeline):
