@@ -32,9 +32,7 @@ MOST_PRIOR_PIXELS = 4_000_000
 kilobyte."""
 
 
-def check_images(
-    jobs: list[ScanJob], prior: SpinPrior, reader: ImageReader, faults: list[str] | None = None
-) -> dict[str, int]:
+def check_images(jobs: list[ScanJob], prior: SpinPrior, reader: ImageReader, faults: list[str] | None = None) -> None:
     """Check every image, and report all that cannot be used in one error.
 
     Args:
@@ -43,22 +41,17 @@ def check_images(
         reader: reads the images, and keeps some for the inference.
         faults: lines about faults from earlier checks, which are reported with those of the images.
 
-    Returns:
-        case -> number of slices.
-
     Raises:
         InputError: `faults`, and images that are unreadable; hold NaN, no signal, values out of bounds or labels; are
             signed although the sequence gives magnitudes; differ in their grids; are too small or too large; or have
             their slices along a row or column.
     """
-    slices: dict[str, int] = {}
     faults = list(faults or ())
     for job in jobs:
         try:
             grid_faults = list(_grid_faults(job.files, prior))
             if not grid_faults:
                 images = reader.look(job.files)
-                slices[job.case] = images.shape[1]
                 signed = [may_be_signed(sequence) for sequence in job.sequences for _ in range(sequence.image_count)]
                 grid_faults = list(value_faults(job.files, images, signed))
             faults.extend(f"{job.case}: {fault}" for fault in grid_faults)
@@ -66,7 +59,6 @@ def check_images(
             faults.extend(error.prefixed(f"{job.case}: ").faults)
     if faults:
         raise InputError(*faults)
-    return slices
 
 
 def _grid_faults(files: ScanFiles, prior: SpinPrior) -> Iterator[str]:

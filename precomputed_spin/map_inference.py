@@ -1,12 +1,4 @@
-"""Infer maps of scans, and save them with a record of how they were made.
-
-prior = SpinPrior.load(device="cuda")
-images = ImageFolder.read(Path("images"))
-protocol = ScanProtocol((SequenceDescription({"sequence": "bssfp", "flip_angle_deg": 50}),))
-jobs = [job for files in scans_of_files(images.files, protocol.is_series) for job in protocol.resolve(files)]
-for job, inferred in zip(jobs, infer_maps(map(load_scan, jobs), prior)):
-    save_inferred(inferred, job.files, Path("maps"), images.ending, {"sequences": job.described()})
-"""
+"""Infer maps of scans, and save them with a record of how they were made; docs/maps.md shows how to call it."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_good_images_pass(imager, job, body):
         job(signed, sequence=MOLLI(readout=0), case="c"),
         job(signed, sequence=InversionRecoveryGRE(phase_sensitive=True), case="d"),
     ]
-    assert check_images(jobs, imager.prior, ImageReader()) == {"a": 2, "b": 2, "c": 2, "d": 2}
+    check_images(jobs, imager.prior, ImageReader())
     signs = [load_scan(checked).series[0].signed for checked in jobs]
     assert signs == [False, False, True, True]
 
