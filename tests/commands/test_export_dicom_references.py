@@ -44,18 +44,22 @@ def test_an_enhanced_file_is_referred_to_by_its_frames(scanner, imported, export
     assert [item.ReferencedFrameNumber for item in sources] == list(range(1, 9))
 
 
+def enhanced_slice(scanner, z: int, mm: float) -> None:
+    """Write an enhanced file of the readouts of a slice, so far along the normal."""
+    groups = [
+        {
+            "FrameContentSequence": {"FrameAcquisitionDateTime": f"201807091015{k:02d}.{z}"},
+            "MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"},
+            "PlanePositionSequence": {"ImagePositionPatient": [10 + 0.6 * mm, 20 - 0.8 * mm, 30]},
+        }
+        for k, time in enumerate(TIMES)
+    ]
+    scanner.enhanced(f"{z}.dcm", groups, SeriesDescription="MOLLI", InstanceNumber=z + 1, **FRAME)
+
+
 def test_enhanced_files_of_one_series_are_all_referred_to(scanner, imported, export, tmp_path):
     for z in range(3):
-        position = {"PlanePositionSequence": {"ImagePositionPatient": [10 + 4.8 * z, 20 - 6.4 * z, 30]}}
-        groups = [
-            {
-                "FrameContentSequence": {"FrameAcquisitionDateTime": f"201807091015{k:02d}.{z}"},
-                "MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"},
-                **position,
-            }
-            for k, time in enumerate(TIMES)
-        ]
-        scanner.enhanced(f"{z}.dcm", groups, SeriesDescription="MOLLI", InstanceNumber=z + 1, **FRAME)
+        enhanced_slice(scanner, z, 8 * z)
     results = segmented(imported(), tmp_path / "results")
     assert main(export()) == 0
     path = tmp_path / "out" / "001_MOLLI_segmentation.dcm"
@@ -69,16 +73,7 @@ def test_enhanced_files_of_one_series_are_all_referred_to(scanner, imported, exp
 def test_uneven_slices_of_enhanced_files(scanner, imported, export, tmp_path):
     """They state no distance."""
     for z, mm in enumerate((0, 10, 30)):
-        position = {"PlanePositionSequence": {"ImagePositionPatient": [10 + 0.6 * mm, 20 - 0.8 * mm, 30]}}
-        groups = [
-            {
-                "FrameContentSequence": {"FrameAcquisitionDateTime": f"201807091015{k:02d}.{z}"},
-                "MRModifierSequence": {"InversionTimes": [time], "InversionRecovery": "YES"},
-                **position,
-            }
-            for k, time in enumerate(TIMES)
-        ]
-        scanner.enhanced(f"{z}.dcm", groups, SeriesDescription="MOLLI", InstanceNumber=z + 1, **FRAME)
+        enhanced_slice(scanner, z, mm)
     segmented(imported(), tmp_path / "results")
     assert main(export()) == 0
     (path,) = (tmp_path / "out").iterdir()

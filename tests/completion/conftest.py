@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from nnunet_phys.commands import main
 from nnunet_phys.completion import schedule
 from nnunet_phys.completion.channel_files import ChannelCase, read_slices
 from nnunet_phys.completion.schedule import CompletionSchedule
@@ -132,3 +134,34 @@ def tiny_cases(channel_data):
 def quick():
     """A schedule of two steps a phase."""
     return QUICK
+
+
+@pytest.fixture
+def refused(capsys):
+    """Asserts that a command is refused with this text."""
+
+    def check(arguments, expected):
+        capsys.readouterr()
+        assert main([*arguments, "-q"]) == 1
+        error = capsys.readouterr().err
+        assert expected in error, error
+
+    return check
+
+
+@pytest.fixture
+def images(raw, tmp_path):
+    """Case a without LGE, case b with all channels."""
+    folder = tmp_path / "images"
+    shutil.copytree(raw / "Dataset041_Heart" / "imagesTr", folder)
+    (folder / "a_0001.nii.gz").unlink()
+    return folder
+
+
+@pytest.fixture
+def complete(model_folder, images, tmp_path):
+    """Makes arguments of `nnunet_phys complete` for these images."""
+    return lambda *options: [
+        *("complete", "-i", str(images), "-o", str(tmp_path / "done"), "-model", str(model_folder)),
+        *("-steps", "2", "-device", "cpu", "--disable_progress_bar", *options),
+    ]
