@@ -145,10 +145,10 @@ def _check_case(job: _Job) -> tuple[str, ...]:
 
 
 def _check_image(job: _Job, properties: dict) -> None:
-    """Check that what nnU-Net preprocessed is the image of the data set, and still its label where that matters.
+    """Check that what nnU-Net preprocessed is the image of the data set.
 
     Raises:
-        InputError: it was another image, or it cannot be read.
+        InputError: it was another image; the image, or labels that its mask needs, cannot be read.
     """
     fingerprint, configuration = _fingerprint(job, properties), job.target.configuration
     masked, native = configuration.use_mask_for_norm[0], _cropped(_raw_image(job), properties)
