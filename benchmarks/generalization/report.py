@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-readme",
         type=named_path,
         metavar="FILE",
-        help=f"also rewrite what stands between {START} and {END} in this file",
+        help=f"also put the summary of the page's first section between {START} and {END} in this file",
     )
 
 
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     _write(args.o, write_page(sections, figures))
     print(f"{args.o}: {sum(len(section.records) for section in sections)} runs")
     if args.readme is not None:
-        _write(args.readme, with_block(args.readme, readme_block(sections)))
+        _write(args.readme, with_block(args.readme, readme_block(sections[0])))
         print(f"{args.readme}: table rewritten")
 
 
@@ -151,17 +151,14 @@ def with_block(path: Path, block: str) -> str:
     return f"{before}{START}\n{block}{END}{rest.partition(END)[2]}"
 
 
-def readme_block(sections: Sequence[Section]) -> str:
-    """The summary of each section."""
-    parts = []
-    for section in sections:
-        parts.append(f"Trained on {TRAINING_SETS[section.training].title}: {schedule_line(section.records)}")
-        parts.append(summary_table(section.results, section.training))
-    parts.append(
+def readme_block(section: Section) -> str:
+    """The summary of a section."""
+    return (
+        f"Trained on {TRAINING_SETS[section.training].title}: {schedule_line(section.records)}\n\n"
+        f"{summary_table(section.results, section.training)}\n\n"
         f"In brackets: 95 % interval of the mean over n patients or series. {TUNED} All tables, figures and failures: "
-        "[docs/benchmark.md](docs/benchmark.md)."
+        "[docs/benchmark.md](docs/benchmark.md).\n"
     )
-    return "\n\n".join(parts) + "\n"
 
 
 def write_page(sections: Sequence[Section], figures: Path) -> str:
