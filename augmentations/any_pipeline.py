@@ -15,7 +15,7 @@ from nnunet_phys.augmentations.recipe_files import load_recipe
 from nnunet_phys.errors import InputError
 from nnunet_phys.map_plausibility import map_faults
 from nnunet_phys.sequences.protocol_ranges import Rng
-from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
+from nnunet_phys.spin import SpinMaps
 
 
 class ContrastFromMaps:
@@ -75,7 +75,7 @@ class ContrastFromMaps:
         if maps.ndim != 4 or len(maps) != 3:
             shape = tuple(maps.shape)
             raise InputError(f"'{self.maps}' has shape {shape}: give PD, T1, T2 as (3, slices, rows, columns).")
-        if maps.any() and (faults := map_faults(f"'{self.maps}'", SpinMaps.unstack(maps))):  # all 0: a crop of air
+        spins = SpinMaps.unstack(maps)
+        if maps.any() and (faults := map_faults(f"'{self.maps}'", spins)):  # all 0: a crop of air
             raise InputError(*faults)
-        pd, t1, t2 = maps  # a background of zeros, for example
-        return torch.stack((pd.clamp(min=0), t1.clamp(T1_MIN_MS, T1_MAX_MS), t2.clamp(T2_MIN_MS, T2_MAX_MS)))
+        return spins.within_bounds().stack()

@@ -19,7 +19,7 @@ from nnunet_phys.case_records import AGAIN, claim, hashed, read_record, save_rec
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.image_files import TIFF, UNREADABLE, Geometry, file_sha256, inside, read_volumes, voxels, write_volume
 from nnunet_phys.map_plausibility import map_faults
-from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS, SpinMaps
+from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUES
 
 MAP_NAMES = ("PDmap", "T1map", "T2map")
@@ -113,9 +113,7 @@ def load_maps(
         read: reads a map, and decides the order of the axes.
 
     Returns:
-        float32 tensors of the shape that `read` gives, usually (z, y, x). Where T1 or T2 is 0 or less, as in pixels
-        that a fit could not explain, nothing is known of the tissue: PD is 0 there. Other values out of bounds are set
-        to the bound: PD >= 0, T1 and T2 to the limits in `nnunet_phys.spin`.
+        float32 tensors of the shape that `read` gives, usually (z, y, x), within the bounds of `SpinMaps`.
 
     Raises:
         InputError: a map is missing, cut short, not finite, or of another geometry than the image; the maps were made
@@ -151,8 +149,7 @@ def load_maps(
     faults = [] if recorded.keys() >= set(MAP_NAMES) else map_faults(case, maps)
     if faults:
         raise InputError(*(f"{fault} The maps lie in {folder}." for fault in faults))
-    maps.pd[(maps.t1 <= 0) | (maps.t2 <= 0)] = 0
-    return SpinMaps(maps.pd.clamp_(min=0), maps.t1.clamp_(T1_MIN_MS, T1_MAX_MS), maps.t2.clamp_(T2_MIN_MS, T2_MAX_MS))
+    return maps.within_bounds()
 
 
 def with_air(maps: SpinMaps) -> SpinMaps:

@@ -49,6 +49,15 @@ class SpinMaps:
         """Apply one function (indexing, moving to a device, ...) to each of the three maps."""
         return SpinMaps(function(self.pd), function(self.t1), function(self.t2))
 
+    def within_bounds(self) -> SpinMaps:
+        """Maps as a simulation takes them.
+
+        Where T1 or T2 is 0 or less, as in pixels that a fit could not explain, nothing is known of the tissue: PD is 0
+        there. Other values out of bounds are set to the bound: PD >= 0, T1 and T2 to the limits of this module.
+        """
+        pd = self.pd.masked_fill((self.t1 <= 0) | (self.t2 <= 0), 0).clamp(min=0)
+        return SpinMaps(pd, self.t1.clamp(T1_MIN_MS, T1_MAX_MS), self.t2.clamp(T2_MIN_MS, T2_MAX_MS))
+
     def stack(self, dim: int = 0) -> torch.Tensor:
         """One tensor with PD, T1, T2 along a new axis `dim`, of length 3."""
         return torch.stack((self.pd, self.t1, self.t2), dim)

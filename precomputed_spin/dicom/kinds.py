@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.precomputed_spin.dicom.frame import Frame
+from nnunet_phys.precomputed_spin.dicom.stack import by_position
 
 FOLDERS = {
     "molli": "molli",
@@ -57,12 +58,9 @@ class _Looks:
 
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> _Looks:
-        places: dict[tuple[float, ...], list[Frame]] = {}
-        for frame in frames:
-            places.setdefault(tuple(round(mm, 1) for mm in frame.position or ()), []).append(frame)
         scanning = frozenset().union(*(frame.scanning for frame in frames))
         names = " ".join(dict.fromkeys(frame.names for frame in frames))
-        return cls(tuple(frames), tuple(map(tuple, places.values())), names, scanning)
+        return cls(tuple(frames), by_position(frames), names, scanning)
 
     @property
     def images(self) -> int:

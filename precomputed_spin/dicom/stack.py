@@ -109,6 +109,20 @@ def are_even(gaps_mm: np.ndarray) -> bool:
     return len(gaps_mm) == 0 or bool(np.abs(gaps_mm - gaps_mm.mean()).max() <= _UNEVEN * gaps_mm.mean())
 
 
+def by_position(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], ...]:
+    """Images by the place of their first pixel; those without a position together."""
+    groups: list[list[Frame]] = []
+    for frame in frames:
+        for group in groups:
+            states = (frame.position is None, group[0].position is None)
+            if all(states) or (not any(states) and _distance_mm(frame, group[0]) < _SAME_MM):
+                group.append(frame)
+                break
+        else:
+            groups.append([frame])
+    return tuple(map(tuple, groups))
+
+
 def same_plane(frame: Frame, other: Frame) -> bool:
     """Whether two images, which state where they lie, have their pixels at the same places."""
     return not _difference(frame, other) and _distance_mm(frame, other) < _SAME_MM

@@ -92,6 +92,17 @@ def test_a_background_of_zeros_makes_no_image_of_nan():
     assert all(torch.isfinite(transform({"image": None, "maps": maps})["image"]).all() for _ in range(30))
 
 
+@pytest.mark.parametrize("unknown", [1, 2])  # T1, T2
+def test_tissue_that_a_fit_could_not_explain_has_no_signal(unknown):
+    maps = torch.tensor([0.9, 1200.0, 60.0])[:, None, None, None].repeat(1, 1, 12, 12)
+    maps[unknown, 0, 4, 4] = 0
+    out = ContrastFromMaps(ALWAYS, rng=np.random.default_rng(0))({"image": None, "maps": maps})
+    air = maps.clone()
+    air[0, 0, 4, 4] = 0
+    again = ContrastFromMaps(ALWAYS, rng=np.random.default_rng(0))({"image": None, "maps": air})
+    torch.testing.assert_close(out["image"], again["image"])
+
+
 def test_a_sample_tells_how_to_make_it_again():
     sample = Hearts(lambda sample: sample)[0]
     kept = sample["image"].clone()

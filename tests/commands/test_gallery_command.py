@@ -216,10 +216,12 @@ def test_blood_brightens_by_inflow_and_in_the_first_pass():
     assert bolus[0] < bolus[1] < bolus[2] < bolus[3] > bolus[-1]
 
 
-def test_muscle_is_found_or_assumed(tmp_path):
-    pd, t1, t2 = (torch.full((1, 40, 40), value) for value in (0.8, 1180.0, 47.0))
-    t1[:, :, :10] = 1600
-    assert muscle_t1_t2(SpinMaps(pd, t1, t2), (2.0, 2.0)) == (1180.0, 47.0)
+@pytest.mark.parametrize("muscle_t1", [1180.0, 1460.0])  # as at 1.5 T and at 3 T
+def test_muscle_is_found_or_assumed(muscle_t1):
+    pd, t1, t2 = (torch.full((1, 40, 40), value) for value in (0.8, muscle_t1, 47.0))
+    t1[:, :, :10], t2[:, :, :10] = 1600, 180
+    t1[:, :, 10:12] = 1000  # other muscle
+    assert muscle_t1_t2(SpinMaps(pd, t1, t2), (2.0, 2.0)) == (muscle_t1, 47.0)
     assert muscle_t1_t2(SpinMaps(pd, 0.2 * t1, t2), (2.0, 2.0)) == (1000.0, 50.0)
 
 

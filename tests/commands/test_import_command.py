@@ -145,6 +145,12 @@ def test_a_cine_is_a_4d_file_that_reverse_splits(scanner, imported, tmp_path, re
     assert (sequence["sequence"], sequence["tr_ms"]) == ("bssfp", 2.2)  # twice TE: 39 ms is that of a phase
 
 
+def test_places_that_differ_by_rounding_are_one(scanner, imported):
+    times, places = [0.0, 40.0, 80.0, 120.0], [[0.0499, 20, 30], [0.0501, 20, 30]] * 2
+    scanner.series(4, SequenceName="*tfi2d1_15", TriggerTime=times, ImagePositionPatient=places)
+    assert values(imported() / "cine" / "001_0000.nii.gz").shape[:2] == (4, 1)
+
+
 def test_reverse_reads_a_saturation_series(scanner, imported, tmp_path, reverse_folder):
     scanner.series(4, SeriesDescription="SASHA", InversionTime=[20000.0, 200.0, 400.0, 600.0])
     folder = imported() / "sasha"

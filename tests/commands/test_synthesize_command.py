@@ -120,9 +120,12 @@ def test_single_readout_null_agent_and_several_values(maps, tmp_path):
     assert "Infinity" not in (tmp_path / "sasha" / "a.json").read_text()
 
 
-def test_inversion_times_of_the_command_line_replace_those_of_a_protocol(maps, tmp_path):
+@pytest.mark.parametrize(
+    "described", [{"first_inversion_times_ms": [100, 180], "readout": 3}, {"inversion_times_ms": [100, 1000, 1900]}]
+)
+def test_inversion_times_of_the_command_line_replace_those_of_a_protocol(maps, tmp_path, described):
     protocol = tmp_path / "molli.json"
-    protocol.write_text(json.dumps({"sequence": "molli", "first_inversion_times_ms": [100, 180], "readout": 3}))
+    protocol.write_text(json.dumps({"sequence": "molli", **described}))
     for times in (("300",), ("100", "900", "1700")):
         out = tmp_path / f"{len(times)}"
         assert main(_synthesize(maps, out, "-protocol", str(protocol), "-ti", *times)) == 0

@@ -218,7 +218,7 @@ def _with_options(description: dict[str, Any], args: argparse.Namespace) -> list
         if option == "ts":
             values = [None if math.isinf(value) else value for value in values]
         if name == "molli" and option == "ti":
-            for implied in ("scheme", "readout", "first_inversion_times_ms", "rr_intervals_ms"):
+            for implied in ("scheme", "readout", "first_inversion_times_ms", "rr_intervals_ms", "inversion_times_ms"):
                 described.pop(implied, None)
             single = {"scheme": "1", "first_inversion_times_ms": values}
             described.update(single if len(values) == 1 else {"inversion_times_ms": values})
