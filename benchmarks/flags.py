@@ -34,6 +34,7 @@ from nnunet_phys.polarity import fit_inversion_recovery
 from nnunet_phys.precomputed_spin.labels import structure_codes, tissue_weights
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.quality import quality
+from nnunet_phys.precomputed_spin.quality_record import Flag
 from nnunet_phys.precomputed_spin.reverse_imaging import ReverseImager
 from nnunet_phys.precomputed_spin.scan import Scan, Series
 from nnunet_phys.sequences import BSSFP, MOLLI, BlackBloodTSE, InversionRecoveryGRE, SpoiledGRE
@@ -97,7 +98,7 @@ def conditions(scans: Scans) -> Iterator[tuple[str, bool, tuple[Series, ...], bo
 def digital(imager: ReverseImager, hearts: int) -> None:
     """Print what is flagged in digital hearts."""
     codes = structure_codes(dict(LABELS))
-    found: dict[tuple[str, bool], list[list[dict]]] = defaultdict(list)
+    found: dict[tuple[str, bool], list[tuple[Flag, ...]]] = defaultdict(list)
     for seed in range(FIRST_SEED, FIRST_SEED + hearts):
         heart = digital_heart(seed, SLICES, SHAPE, PIXEL_MM, hidden_walls=True)
         scans = Scans.of(heart, MIDDLE, seed)
@@ -105,7 +106,7 @@ def digital(imager: ReverseImager, hearts: int) -> None:
             weights = tissue_weights(scans.labels, codes, (PIXEL_MM, PIXEL_MM)) if with_labels else None
             (inferred,) = imager([Scan(f"{seed}", described, (PIXEL_MM, PIXEL_MM), weights)])
             masks = {name: scans.labels == code for name, code in codes.items()}
-            found[title, bad].append(quality(inferred, imager.prior.scaling, masks)["flags"])
+            found[title, bad].append(quality(inferred, imager.prior.scaling, masks).flags)
         for z in (MIDDLE, APEX):
             scans = Scans.of(heart, z, seed)
             (inferred,) = imager([Scan(f"{seed}", series(BSSFP(50.0, tr_ms=3.2), scans.cine), (PIXEL_MM, PIXEL_MM))])
@@ -116,11 +117,11 @@ def digital(imager: ReverseImager, hearts: int) -> None:
                 for name in ("RV", "LV")
             )
             title = f"cine without labels, T1 of a cavity {'wrong' if bad else 'right'}"
-            found[title, bad].append(quality(inferred, imager.prior.scaling, masks)["flags"])
+            found[title, bad].append(quality(inferred, imager.prior.scaling, masks).flags)
     print_table(found)
 
 
-def print_table(found: dict[tuple[str, bool], list[list[dict]]]) -> None:
+def print_table(found: dict[tuple[str, bool], list[tuple[Flag, ...]]]) -> None:
     """Slices and flagged slices of each condition, and precision and recall of all.
 
     Args:
@@ -128,7 +129,7 @@ def print_table(found: dict[tuple[str, bool], list[list[dict]]]) -> None:
     """
     print("| condition | | slices | flagged | kinds |\n|---|---|---|---|---|")
     for (title, bad), slices in found.items():
-        kinds = sorted({flag["kind"] for flags in slices for flag in flags})
+        kinds = sorted({str(flag.kind) for flags in slices for flag in flags})
         print(
             f"| {title} | {'bad' if bad else 'good'} | {len(slices)} | {sum(map(bool, slices))} | {', '.join(kinds)} |"
         )
@@ -164,8 +165,8 @@ def print_real(
     """Print the residual and the flags of one scan, whose geometry is that of an image file."""
     (inferred,) = imager([Scan(title, described, Geometry.read(path).pixel_mm)])
     judgement = quality(inferred, imager.prior.scaling, masks)
-    reasons = "; ".join(flag["reason"] for flag in judgement["flags"]) or "no flags"
-    print(f"{title}: residual {100 * judgement['residual_rms']:.1f} %, {reasons}")
+    reasons = "; ".join(flag.reason for flag in judgement.flags) or "no flags"
+    print(f"{title}: residual {100 * judgement.residual_rms:.1f} %, {reasons}")
 
 
 def main() -> None:

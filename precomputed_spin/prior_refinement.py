@@ -237,9 +237,9 @@ class Refinement:
         for job, inferred in work.infer(work.jobs, ImageReader(), self.show_progress):
             structures = self.labels.structures(job.files)
             judgement = quality(inferred, prior.scaling, structures)
-            residuals.append(judgement["residual_rms"])
+            residuals.append(judgement.residual_rms)
             slices += len(inferred.error)
-            flagged += len({flag["slice"] for flag in judgement["flags"]})
+            flagged += len(judgement.flagged_slices)
             if structures:
                 in_case = impossible_pixels(inferred, structures, prior.scaling)
                 impossible, certain = impossible + in_case[0], certain + in_case[1]
@@ -257,7 +257,7 @@ class Refinement:
         remove_interrupted(work.folder)
         for job, inferred in work.infer(work.unfinished({}, lambda job: {}), ImageReader(), self.show_progress):
             judgement = quality(inferred, prior.scaling, self.labels.structures(job.files))
-            record = {**work.settings, "sequences": job.described(), "quality": judgement}
+            record = {**work.settings, "sequences": job.described(), "quality": asdict(judgement)}
             save_inferred(inferred, job.files, work.folder, self.ending, record)
         folder.parent.mkdir(exist_ok=True)
         pool = learning_maps(work, self.ending)

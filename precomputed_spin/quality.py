@@ -6,13 +6,13 @@ recall come from `benchmarks/flags.py`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from nnunet_phys.brightness import bright_level, saturation_mask
-from nnunet_phys.precomputed_spin.quality_record import Flag
+from nnunet_phys.precomputed_spin.quality_record import Flag, QualityRecord
 from nnunet_phys.precomputed_spin.scan import Inferred, Scan
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
@@ -89,19 +89,16 @@ def _clipped(scan: Scan) -> torch.Tensor:
     return torch.stack(masks).any(0) if masks else torch.zeros(scan.shape, dtype=torch.bool)
 
 
-def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.ndarray] | None = None) -> dict:
+def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.ndarray] | None = None) -> QualityRecord:
     """Figures over the body of a scan, and the slices that look wrong.
+
+    The residual is that of the pixels that are not clipped, a value is at a bound at the edge of what the prior allows,
+    and the spread of T1 is the median over voxels of the samples' relative standard deviation.
 
     Args:
         inferred: maps and the scan that they were made from.
         scaling: the prior's scaling.
         structures: masks (slices, rows, columns) of RV, MYO and LV, as far as these are labelled.
-
-    Returns:
-        Plain JSON: `residual_rms` (share of the bright level, over the pixels of the body that are not clipped),
-        `share_at_bound` (of values at the edge of what the prior allows), `t1_spread` (median over voxels of the
-        samples' relative standard deviation, or None), `flags` (the fields of `Flag`), `residual_by_slice` (None where
-        a slice shows no body).
     """
     body, maps = body_mask(inferred.scan), inferred.maps
     judged = body & ~_clipped(inferred.scan)
@@ -125,13 +122,13 @@ def quality(inferred: Inferred, scaling: SpinScaling, structures: dict[str, np.n
         if spread is not None:
             places = {"": body[z], **{f" of {name}": mask for name, mask in regions.items()}}
             flags += _sample_flags(z, spread[z], places)
-    return {
-        "residual_rms": round(float(inferred.error[judged].square().mean().sqrt()), 5),
-        "residual_by_slice": residual_by_slice,
-        "share_at_bound": round(float(outside[body].float().mean()), 5),
-        "t1_spread": None if spread is None else round(float(spread[body].median()), 4),
-        "flags": [asdict(flag) for flag in flags],
-    }
+    return QualityRecord(
+        residual_rms=round(float(inferred.error[judged].square().mean().sqrt()), 5),
+        share_at_bound=round(float(outside[body].float().mean()), 5),
+        flags=tuple(flags),
+        t1_spread=None if spread is None else round(float(spread[body].median()), 4),
+        residual_by_slice=tuple(residual_by_slice),
+    )
 
 
 def _tissue_flags(z: int, maps: SpinMaps, regions: dict[str, torch.Tensor]) -> list[Flag]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
+    from nnunet_phys.precomputed_spin.quality_record import QualityRecord
     from nnunet_phys.precomputed_spin.scan import Inferred
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
 
@@ -73,8 +75,8 @@ def run(args: argparse.Namespace) -> None:
     record = {**settings, "batch": work.batch, "bf16": work.prior.bf16, "versions": package_versions()}
     volumes = _VOLUMES_OF_MAPS * (1 if args.samples == 1 else 2 + args.samples * args.save_samples)
 
-    def save(job: ScanJob, inferred: Inferred, judgement: dict[str, Any]) -> None:
-        entries = {**record, **settings_of(job), "quality": judgement}
+    def save(job: ScanJob, inferred: Inferred, judgement: QualityRecord) -> None:
+        entries = {**record, **settings_of(job), "quality": asdict(judgement)}
         save_inferred(inferred, job.files, inputs.folder, inputs.ending, entries, args.save_samples)
 
     make_cases(work, todo, volumes, save, not args.disable_progress_bar)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.errors import InputError
 
 if TYPE_CHECKING:
+    from nnunet_phys.precomputed_spin.quality_record import QualityRecord
     from nnunet_phys.precomputed_spin.scan import Inferred
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
     from nnunet_phys.sequences.pulse_sequence import PulseSequence
@@ -69,8 +71,8 @@ def run(args: argparse.Namespace) -> None:
     todo = left_to_do(work, args, settings, settings_of, paths_of)
     record = {**settings, "batch": work.batch, "bf16": work.prior.bf16, "versions": package_versions()}
 
-    def save(job: ScanJob, inferred: Inferred, judgement: dict[str, Any]) -> None:
-        entries = {**record, **settings_of(job), "quality": judgement}
+    def save(job: ScanJob, inferred: Inferred, judgement: QualityRecord) -> None:
+        entries = {**record, **settings_of(job), "quality": asdict(judgement)}
         save_translation(inferred, target, job.files, inputs.folder, inputs.ending, entries)
 
     make_cases(work, todo, target.image_count, save, not args.disable_progress_bar)

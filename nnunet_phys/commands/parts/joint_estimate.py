@@ -64,7 +64,7 @@ class JointEstimate:
             flags: list[str] = []
             for job, inferred in work.infer(work.jobs, study.reader, show_progress):
                 maps[job.case] = inferred.maps.t1.numpy()
-                doubts = quality(inferred, work.prior.scaling)["flags"]
-                flags.extend(f"{job.case}, slice {doubt['slice']}: joint: {doubt['reason']}" for doubt in doubts)
+                doubts = quality(inferred, work.prior.scaling).flags
+                flags.extend(f"{job.case}, slice {doubt.slice}: joint: {doubt.reason}" for doubt in doubts)
             results.append((maps, flags))
         return results

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.case_labels import CaseLabels
     from nnunet_phys.precomputed_spin.map_work import MapWork
     from nnunet_phys.precomputed_spin.prior import SpinPrior
+    from nnunet_phys.precomputed_spin.quality_record import QualityRecord
     from nnunet_phys.precomputed_spin.samplers import Sampler
     from nnunet_phys.precomputed_spin.scan import Inferred
     from nnunet_phys.precomputed_spin.scan_protocol import ScanJob
@@ -178,7 +179,7 @@ def make_cases(
     work: MapWork,
     todo: list[ScanJob],
     volumes: int,
-    save: Callable[[ScanJob, Inferred, dict[str, Any]], None],
+    save: Callable[[ScanJob, Inferred, QualityRecord], None],
     show_progress: bool,
 ) -> None:
     """Check all images and the disk space, then make the results case by case; at the end, say which look wrong.
@@ -197,7 +198,6 @@ def make_cases(
     """
     from nnunet_phys.precomputed_spin.map_work import bytes_of_results
     from nnunet_phys.precomputed_spin.quality import quality
-    from nnunet_phys.precomputed_spin.quality_record import Flag
     from nnunet_phys.precomputed_spin.scan_loading import ImageReader
 
     reader = ImageReader()
@@ -209,7 +209,7 @@ def make_cases(
     with WritingBehind() as results:
         for job, inferred in work.infer(todo, reader, show_progress):
             judgement = quality(inferred, work.prior.scaling, work.labels.structures(job.files))
-            flags.extend(f"{job.case}, {Flag(**flag)}" for flag in judgement["flags"])
+            flags.extend(f"{job.case}, {flag}" for flag in judgement.flags)
             results.write(save, job, inferred, judgement)
     logger.info(f"{counted(len(todo), 'case')} made in {work.folder}.")
     _tell_flags(work.folder, flags)
