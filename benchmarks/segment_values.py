@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from series_segmentation import real
 
 from generalization.processes import run_command
@@ -47,13 +46,11 @@ def main() -> None:
             run_command("nnunet_phys", "segment", "-i", str(work / "scans"), "-o", str(work / "segmented"), *model)
             shutil.copytree(work / "segmented", work / "drawn")
             mask = next((work / "drawn" / "masks").iterdir())
-            with write_volume(mask, torch.from_numpy(series.labels), geometry, kind=np.uint8):
-                pass
+            write_volume(mask, series.labels, geometry, kind=np.uint8)
             scanner = read_image(data / "reference" / f"{series.case}_T1map.nii.gz")
             (work / "drawn" / "references").mkdir(exist_ok=True)
             reference = work / "drawn" / "references" / f"{series.case}_T1map.nii.gz"
-            with write_volume(reference, torch.from_numpy(scanner), geometry):
-                pass
+            write_volume(reference, scanner, geometry)
             values = {}
             for masks in ("segmented", "drawn"):
                 report = work / f"report_{masks}"

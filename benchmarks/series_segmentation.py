@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from generalization.digital_scanner import shifted
 from generalization.digital_scans import scan_heart
@@ -74,8 +73,7 @@ class Series:
         """Write it as `nnunet_phys import` does."""
         folder.mkdir(parents=True)
         for k, image in enumerate(self.images):
-            with write_volume(folder / f"{self.case}_ti{k:02d}_0000{_ENDING}", torch.from_numpy(image), self.geometry):
-                pass
+            write_volume(folder / f"{self.case}_ti{k:02d}_0000{_ENDING}", image, self.geometry)
         protocol = {"sequence": "molli", "flip_angle_deg": 35.0, "inversion_times_ms": self.times_ms}
         content = {"inversion_times_ms": self.times_ms, "protocol": [protocol]}
         (folder / f"{self.case}.json").write_text(json.dumps(content))

@@ -352,8 +352,7 @@ def write_channel(
         begin_case(folder, channel.name, paths, described)
         for path, volume in zip(paths, volumes, strict=True):
             path.parent.mkdir(exist_ok=True)
-            with write_volume(path, volume, geometry, SYNTHETIC):
-                pass
+            write_volume(path, volume, geometry, SYNTHETIC)
         save_record(folder, channel.name, record, channel.sources, paths)
 
 

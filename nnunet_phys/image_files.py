@@ -246,15 +246,14 @@ def voxels(path: Path, frame: int | None = None) -> np.ndarray:
     return values if frame is None else values[frame]
 
 
-@contextmanager
 def write_volume(
     path: Path,
-    values: torch.Tensor,
+    values: torch.Tensor | np.ndarray,
     geometry: Geometry,
     notes: str = "",
     kind: type[np.number] = np.float32,
-) -> Iterator[Path]:
-    """Write a volume, or several as a 4-D file, whole or not at all: at the end of the context.
+) -> None:
+    """Write a volume, or several as a 4-D file, whole or not at all.
 
     Args:
         path: the file to write.
@@ -263,12 +262,26 @@ def write_volume(
         notes: description that the header keeps, where the format has one; NIfTI keeps 79 characters.
         kind: NumPy's type of the voxels.
 
-    Yields:
-        The temporary file that holds the volume until then.
-
     Raises:
         InputError: the shape is not the geometry's, the disk is full, or the format (such as .png) cannot hold voxels
             of this kind.
+    """
+    with volume_at_the_end(path, values, geometry, notes, kind):
+        pass
+
+
+@contextmanager
+def volume_at_the_end(
+    path: Path,
+    values: torch.Tensor | np.ndarray,
+    geometry: Geometry,
+    notes: str = "",
+    kind: type[np.number] = np.float32,
+) -> Iterator[None]:
+    """Write a volume as `write_volume` does, which takes its place at the end of the context.
+
+    Raises:
+        InputError: as in `write_volume`.
     """
     array, shape = np.asarray(values, dtype=kind), geometry.size[::-1]
     direction = np.array(geometry.direction).reshape(len(shape), len(shape))
@@ -298,7 +311,7 @@ def write_volume(
                 f"{path} cannot be written ({last_line(error)}). Is the disk full? Can its format hold "
                 f"{np.dtype(kind)}? If not, convert the data set to .nii.gz."
             ) from None
-        yield temporary
+        yield
 
 
 def files_sha256(files: Mapping[str, Path]) -> str:

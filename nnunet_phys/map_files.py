@@ -17,7 +17,16 @@ import torch
 
 from nnunet_phys.case_records import AGAIN, claim, hashed, read_record, save_record
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.image_files import TIFF, UNREADABLE, Geometry, file_sha256, inside, read_volumes, voxels, write_volume
+from nnunet_phys.image_files import (
+    TIFF,
+    UNREADABLE,
+    Geometry,
+    file_sha256,
+    inside,
+    read_volumes,
+    volume_at_the_end,
+    voxels,
+)
 from nnunet_phys.map_plausibility import map_faults
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUES
@@ -89,7 +98,7 @@ def save_maps(
     geometry, paths = Geometry.read(image_path), map_paths(folder, case, ending)
     with ExitStack() as maps_written:
         for path, values in zip(paths.values(), (maps.pd, maps.t1, maps.t2), strict=True):
-            maps_written.enter_context(write_volume(path, values, geometry))
+            maps_written.enter_context(volume_at_the_end(path, values, geometry))
         claim(folder, case, (*paths.values(), *more_files), record)  # no other record may vouch for half-replaced maps
     hashes = {name: hashed(path, path.name) for name, path in paths.items()}
     save_record(folder, case, {**record, "maps": hashes}, (Path(image_path), *more_images), more_files)

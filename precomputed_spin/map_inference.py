@@ -99,8 +99,7 @@ def save_inferred(
         if inferred.samples:
             for name, values in zip(SPREAD_NAMES, inferred.spread.stack(), strict=True):
                 written.append(folder / f"{case}_{name}{ending}")
-                with write_volume(written[-1], values, Geometry.read(image_path)):
-                    pass
+                write_volume(written[-1], values, Geometry.read(image_path))
             for k, maps in enumerate(inferred.samples if save_samples else ()):
                 sample = _sample_folder(folder, k)
                 save_maps(sample, case, maps, image_path, ending, record, tuple(more_images))
@@ -142,6 +141,5 @@ def save_translation(
     with writing_alone(folder):
         begin_case(folder, case, paths, record)
         for path, image in zip(paths, images, strict=True):
-            with write_volume(path, image, files.geometry):
-                pass
+            write_volume(path, image, files.geometry)
         save_record(folder, case, record, files.paths, tuple(paths))

@@ -21,7 +21,7 @@ from nnunet_phys.case_records import (
     spacing_entry,
 )
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, file_sha256, inside, write_volume
+from nnunet_phys.image_files import Geometry, file_sha256, inside, volume_at_the_end
 from nnunet_phys.json_files import structure
 from nnunet_phys.map_files import map_paths
 from nnunet_phys.precomputed_spin.image_checks import value_faults
@@ -200,7 +200,7 @@ class FittedMaps:
                 begin_case(self.folder, job.case, paths)
             with ExitStack() as written:
                 for path, values in volumes.items():
-                    written.enter_context(write_volume(path, values, geometry))
+                    written.enter_context(volume_at_the_end(path, values, geometry))
             write_json(record_path(self.folder, job.case), self._record(old, paths, fit))
 
     def _record(self, old: dict[str, Any], paths: list[Path], fit: RelaxationFit) -> dict[str, Any]:

@@ -59,8 +59,7 @@ def folder_with_images(tmp_path, monkeypatch) -> Path:
     slice_mm, row_mm, column_mm = heart.spacing_mm
     geometry = Geometry((64, 64, 1), (column_mm, row_mm, slice_mm), (0.0,) * 3, (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
     (tmp_path / "images").mkdir()
-    with write_volume(tmp_path / "images" / "heart_0000.nii.gz", BSSFP(50.0)(heart.maps), geometry):
-        pass
+    write_volume(tmp_path / "images" / "heart_0000.nii.gz", BSSFP(50.0)(heart.maps), geometry)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

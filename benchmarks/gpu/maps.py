@@ -76,8 +76,7 @@ def translated(scan: Scan, folder: Path, device: str, prior: str) -> torch.Tenso
     grid = Geometry((columns, rows, slices), (PIXEL_MM, PIXEL_MM, 8.0), (0.0,) * 3, (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
     if not cine.is_dir():
         cine.mkdir()
-        with write_volume(cine / "heart_0000.nii.gz", torch.from_numpy(scan.series[0].images[0]), grid):
-            pass
+        write_volume(cine / "heart_0000.nii.gz", scan.series[0].images[0], grid)
     command = f"translate -fa {CINE.flip_angle_deg} -to gre --disable_progress_bar -q".split()
     if main([*command, "-i", str(cine), "-o", str(output), "-device", device, "-prior", prior]):
         raise InputError(f"nnunet_phys translate -device {device} failed: see above.")

@@ -127,8 +127,7 @@ def score(completer: Completer, cases: Sequence[ChannelCase], folders: Mapping[i
             seconds = time.monotonic() - begun
             shown = ((resample(made[:, None], shape)[:, 0] + 1) / 2).clamp(0, 1).numpy()
             folders[task.wanted].mkdir(parents=True, exist_ok=True)
-            with write_volume(folders[task.wanted] / f"{case.name}_0000.nii.gz", torch.from_numpy(shown), geometry):
-                pass
+            write_volume(folders[task.wanted] / f"{case.name}_0000.nii.gz", shown, geometry)
             volume, _ = case.volume(task.wanted)
             truth = ((brightness[task.wanted].to_network(torch.from_numpy(volume)) + 1) / 2).numpy()
             volumes.append(

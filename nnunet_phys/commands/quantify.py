@@ -260,7 +260,6 @@ def _inputs(study: SegmentedStudy) -> dict[str, dict[str, str]]:
 def _write_maps(folder: Path, measurement: Measurement, maps: dict[str, list[T1Maps]], measured: ByMethod) -> None:
     """Write METHOD/CASE_T1map of each case, and METHOD/CASE_ECVmap where both lie on one grid."""
     import numpy as np
-    import torch
 
     from nnunet_phys.image_files import inside, write_volume
 
@@ -274,10 +273,7 @@ def _write_maps(folder: Path, measurement: Measurement, maps: dict[str, list[T1M
                 _, volume = volumes.setdefault(f"{case}_ECVmap", (case, np.zeros_like(before[case])))
                 volume[one.regions.heart.index] = ecv
         for name, (case, values) in volumes.items():
-            with write_volume(
-                inside(folder / method, f"{name}{study.ending}"), torch.from_numpy(values), study.grid(case)
-            ):
-                pass
+            write_volume(inside(folder / method, f"{name}{study.ending}"), values, study.grid(case))
 
 
 def _page_slices(measurement: Measurement, measured: ByMethod) -> list[PageSlice]:

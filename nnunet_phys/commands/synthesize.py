@@ -84,8 +84,7 @@ def _write(
     with writing_alone(folder):
         begin_case(folder, name, paths, {"synthesized": contrasts.settings})
         for path, volume in zip(paths, volumes, strict=True):
-            with write_volume(path, volume, geometry):
-                pass
+            write_volume(path, volume, geometry)
         save_record(folder, name, record, sources, tuple(paths))
 
 

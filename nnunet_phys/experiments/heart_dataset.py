@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
 from nnunet_phys.digital_heart import LABELS, DigitalHeart
@@ -111,5 +110,4 @@ def write_heart_volume(path: Path, array: np.ndarray, heart: DigitalHeart) -> No
     slice_mm, row_mm, column_mm = heart.spacing_mm
     spacing = float(column_mm), float(row_mm), float(slice_mm)
     grid = Geometry(array.shape[::-1], spacing, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
-    with write_volume(path, torch.from_numpy(array), grid, kind=array.dtype.type):
-        pass
+    write_volume(path, array, grid, kind=array.dtype.type)

@@ -210,8 +210,7 @@ def _write_set(work: Path, image_set: ImageSet, advance: Callable[[], object]) -
     for name, volumes in image_set.files.items():
         values = np.stack([[read_pixels(frame) for frame in volume] for volume in volumes])
         squeezed = torch.from_numpy(values if len(volumes) > 1 else values[0])
-        with write_volume(inside(folder, name + ENDING), squeezed, image_set.geometry):
-            pass
+        write_volume(inside(folder, name + ENDING), squeezed, image_set.geometry)
         advance()
     source = {"source": asdict(SourceRecord.of(image_set.frames))}
     write_json(inside(folder, f"{image_set.case}.json"), image_set.content | source)

@@ -39,8 +39,7 @@ LABELS[:, 2:18, 2:18], LABELS[:, 6:14, 6:14], LABELS[:, :2] = 2, 3, 1
 
 def volume(path: Path, values: np.ndarray = LABELS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_volume(path, torch.from_numpy(values), GRID):
-        pass
+    write_volume(path, values, GRID)
     return path
 
 

@@ -154,8 +154,7 @@ def test_made_images_are_segmented_beside_the_acquired_ones(tmp_path):
         for name, values in files.items():
             path = tmp_path / "data" / "myops2020" / "train" / f"{name}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
-            with write_volume(path, values, geometry, kind=np.float32 if "_0000" in name else np.int16):
-                pass
+            write_volume(path, values, geometry, kind=np.float32 if "_0000" in name else np.int16)
     environment = {**os.environ, "NNUNET_PHYS_DATA": str(tmp_path / "data")}  # nnU-Net's folders: one set per process
 
     def benchmark(command: str, *more: str) -> subprocess.CompletedProcess:

@@ -68,8 +68,7 @@ def maps(tmp_path):
     geometry = Geometry((32, 32, 1), heart.spacing_mm[::-1], (0.0,) * 3, (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
     folder.mkdir()
     for name, values in zip(("PDmap", "T1map", "T2map"), heart.maps.stack(), strict=True):
-        with write_volume(folder / f"a_{name}.nii.gz", values, geometry):
-            pass
+        write_volume(folder / f"a_{name}.nii.gz", values, geometry)
     return folder, heart.maps
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy.ndimage import gaussian_filter, shift
 
 from nnunet_phys.commands import main
@@ -80,8 +79,7 @@ class Study:
 
 def write(path: Path, values: np.ndarray, geometry: Geometry = GEOMETRY) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_volume(path, torch.from_numpy(np.ascontiguousarray(values)), geometry):
-        pass
+    write_volume(path, values, geometry)
 
 
 @pytest.fixture

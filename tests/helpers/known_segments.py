@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 
 from nnunet_phys.digital_heart import LABELS, digital_heart
 from nnunet_phys.image_files import Geometry, write_volume
@@ -74,8 +73,7 @@ def write_study(
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for i, image in enumerate(readouts):
-        with write_volume(folder / "images" / f"{case}_ti{i:02d}_0000.nii.gz", torch.from_numpy(image), geometry):
-            pass
+        write_volume(folder / "images" / f"{case}_ti{i:02d}_0000.nii.gz", image, geometry)
     protocol = [{"sequence": "molli", "flip_angle_deg": 35.0, "inversion_times_ms": list(times)}]
     content = {"inversion_times_ms": list(times), "protocol": protocol, "acquisition": {"vendor": "none"}}
     (folder / "images" / f"{case}.json").write_text(json.dumps(content))

@@ -226,8 +226,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 path = Path({str(tmp_path)!r}) / "maps{ending}"
 try:
-    with write_volume(path, torch.rand({SHAPE}), Geometry.read({str(image)!r})):
-        pass
+    write_volume(path, torch.rand({SHAPE}), Geometry.read({str(image)!r}))
 except InputError as error:
     assert "Is the disk full?" in str(error)
 else:

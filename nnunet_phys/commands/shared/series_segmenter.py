@@ -80,8 +80,7 @@ class SeriesSegmenter:
         for k, path in enumerate(case.files.paths):
             if motion.moved[k].any():
                 registered = torch.from_numpy(motion.registered(k, images[k]))
-                with write_volume(folder / IMAGES / path.name, registered, geometry):
-                    pass
+                write_volume(folder / IMAGES / path.name, registered, geometry)
             found[k] = np.stack([motion.registered(k, label) for label in segmented[k]])
         names = list(case.files.files)
         if self.translator is not None and case.job is not None:
@@ -164,8 +163,7 @@ class SeriesSegmenter:
         folder.mkdir()
         for name, mask in masks.items():
             values = torch.from_numpy(mask.astype(np.uint8))
-            with write_volume(inside(folder, f"{name}{self.ending}"), values, case.files.geometry, kind=np.uint8):
-                pass
+            write_volume(inside(folder, f"{name}{self.ending}"), values, case.files.geometry, kind=np.uint8)
 
 
 def _rounded(values: Sequence[float] | np.ndarray) -> list[float | None]:
