@@ -25,7 +25,8 @@ from nnunet_phys.completion.defaults import STEPS, STRENGTH
 from nnunet_phys.completion.pipeline import CompletionPipeline
 from nnunet_phys.completion.slices import Brightness, resample
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.image_files import file_sha256, read_notes, write_volume
+from nnunet_phys.file_identity import file_sha256
+from nnunet_phys.image_files import read_notes, write_volume
 from nnunet_phys.whole_files import whole_file, writing_alone
 
 SPREAD_FOLDER = "spread"

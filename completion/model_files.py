@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from nnunet_phys.completion.pipeline import CompletionPipeline
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.image_files import file_sha256
+from nnunet_phys.file_identity import file_sha256
 from nnunet_phys.whole_files import working_folder
 
 INDEX = "model_index.json"

@@ -14,25 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import TIFF, Geometry, file_sha256, inside
+from nnunet_phys.file_identity import HashedFile, file_sha256, hashed, inside
+from nnunet_phys.image_files import TIFF, Geometry
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.whole_files import write_json
 
 AGAIN = "Make the case's results again."
 """The remedy for a record or a result that cannot be used."""
-
-
-@dataclass(frozen=True)
-class HashedFile:
-    """A file as it was when a record was written.
-
-    Attributes:
-        file: its name; for a file that belongs to the case, its path relative to the record's folder.
-        sha256: hash of its content, in hexadecimal.
-    """
-
-    file: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -69,8 +57,7 @@ class CaseRecord:
         """Whether the record names a file and the file is unchanged, or the file was being written."""
         if path in (folder / name for name in self.unfinished):
             return True
-        hashes = {folder / entry.file: entry.sha256 for entry in self.files}
-        return path in hashes and path.is_file() and file_sha256(path) == hashes[path]
+        return any(path == folder / entry.file and entry.is_unchanged(folder) for entry in self.files)
 
 
 def record_path(folder: str | Path, case: str) -> Path:
@@ -224,11 +211,6 @@ def spacing_entry(image: Path) -> dict[str, tuple[float, ...]]:
     return {"spacing": Geometry.read(image).spacing[::-1]} if image.suffix.lower() in TIFF else {}
 
 
-def hashed(path: Path, name: str) -> dict[str, str]:
-    """A file's entry in a record: its name there and its SHA-256."""
-    return {"file": name, "sha256": file_sha256(path)}
-
-
 def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool:
     """Whether a case was made from exactly these images, and all files that its record names exist unchanged.
 
@@ -244,7 +226,7 @@ def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool
     try:
         if not record.images or [e.sha256 for e in record.images] != [file_sha256(path) for path in images]:
             return False
-        return all(file_sha256(inside(Path(folder), entry.file)) == entry.sha256 for entry in record.files)
+        return all(entry.is_unchanged(Path(folder)) for entry in record.files)
     except (OSError, InputError):  # a file is missing, or its name leads elsewhere
         return False
 

@@ -1,12 +1,9 @@
-"""Image files: their grid, reading and writing volumes, hashes; and names that must not lead out of a folder."""
+"""Image files: their grid, and reading and writing volumes."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +18,7 @@ from nibabel.spatialimages import SpatialImage
 from scipy.linalg import block_diag
 
 from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.file_identity import file_state
 from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import whole_file
 
@@ -71,7 +69,7 @@ class Geometry:
         path = Path(path)
         if not path.is_file():  # nor is a pipe, from which reading would wait for ever
             raise InputError(f"{path} is not a file. Give an image.")
-        header = _read_header(str(path), *_state(path))
+        header = _read_header(str(path), *file_state(path))
         size = header.size
         if header.components > 1 or len(size) > 4:
             kind = f"{header.components} values per pixel, {len(size)} dimensions"
@@ -144,7 +142,7 @@ def read_notes(path: Path) -> str:
     Raises:
         InputError: the file cannot be read.
     """
-    return _read_header(str(path), *_state(path)).notes
+    return _read_header(str(path), *file_state(path)).notes
 
 
 @dataclass(frozen=True)
@@ -174,26 +172,6 @@ def _check_spacing(path: Path, spacing: tuple[float, ...]) -> None:
                 f"{path}: the {axis} spacing is {mm:g} mm, expected {least:g} to {greatest:g}. Fix its header: "
                 "spacings are in mm."
             )
-
-
-def inside(folder: Path, name: str) -> Path:
-    """The path of a file in a folder, by its name.
-
-    Every path that is made from text in a file, such as a case's name, must come from this function before anything is
-    written to it.
-
-    Args:
-        folder: the folder.
-        name: the file's name, or its path relative to the folder.
-
-    Raises:
-        InputError: the name is empty, or leads out of the folder.
-    """
-    base = os.path.abspath(folder)
-    path = os.path.abspath(os.path.join(base, name)) if "\0" not in name else base
-    if path == base or os.path.commonpath((base, path)) != base:
-        raise InputError(f"{name!r} does not name a file in {folder}. Rename the case.")
-    return folder / name
 
 
 def read_image(image_path: str | Path, frame: int = 0) -> np.ndarray:
@@ -312,39 +290,3 @@ def volume_at_the_end(
                 f"{np.dtype(kind)}? If not, convert the data set to .nii.gz."
             ) from None
         yield
-
-
-def files_sha256(files: Mapping[str, Path]) -> str:
-    """SHA-256 of files under their names, whatever folder they lie in, in hexadecimal.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    lines = "".join(f"{name} {file_sha256(path)}\n" for name, path in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits; computed again only after the file has changed.
-
-    Raises:
-        OSError: the file cannot be read, or is not a regular file.
-    """
-    return _sha256(str(path), *_state(path))
-
-
-def _state(path: str | Path) -> tuple[int, int, int]:
-    """Modification time, size and inode of a regular file, which change with its content."""
-    state = os.stat(path)
-    if not stat.S_ISREG(state.st_mode):
-        raise OSError(f"{path} is not a regular file")
-    return state.st_mtime_ns, state.st_size, state.st_ino
-
-
-@lru_cache(maxsize=100_000)
-def _sha256(path: str, *state: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -15,18 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nnunet_phys.case_records import AGAIN, claim, hashed, read_record, save_record
+from nnunet_phys.case_records import AGAIN, claim, read_record, save_record
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.image_files import (
-    TIFF,
-    UNREADABLE,
-    Geometry,
-    file_sha256,
-    inside,
-    read_volumes,
-    volume_at_the_end,
-    voxels,
-)
+from nnunet_phys.file_identity import file_sha256, hashed, inside
+from nnunet_phys.image_files import TIFF, UNREADABLE, Geometry, read_volumes, volume_at_the_end, voxels
 from nnunet_phys.map_plausibility import map_faults
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUES

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, file_sha256, read_image
+from nnunet_phys.file_identity import file_sha256
+from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.precomputed_spin.labels import structure_codes
 
 if TYPE_CHECKING:

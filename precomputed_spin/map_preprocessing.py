@@ -19,7 +19,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_phys.case_records import AGAIN, load_record
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.image_files import SLICE_OF_2D_MM, UNREADABLE, file_sha256
+from nnunet_phys.file_identity import file_sha256
+from nnunet_phys.image_files import SLICE_OF_2D_MM, UNREADABLE
 from nnunet_phys.infarct import blood_distance
 from nnunet_phys.map_files import load_maps, map_paths, refuse_empty, with_air
 from nnunet_phys.precomputed_spin.case_labels import LABEL_SHA256

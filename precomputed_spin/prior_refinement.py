@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 
 from nnunet_phys.digital_heart import LABELS
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import files_sha256
+from nnunet_phys.file_identity import files_sha256
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.case_labels import CaseLabels
 from nnunet_phys.precomputed_spin.labels import TissueLabels, structure_codes, tissue_weights

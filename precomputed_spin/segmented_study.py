@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, inside, read_image
+from nnunet_phys.file_identity import inside
+from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.image_folder import ImageFolder
 from nnunet_phys.precomputed_spin.labels import structure_codes

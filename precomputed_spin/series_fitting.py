@@ -15,13 +15,13 @@ from nnunet_phys.case_records import (
     begin_case,
     claim,
     foreign_results,
-    hashed,
     read_record,
     record_path,
     spacing_entry,
 )
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, file_sha256, inside, volume_at_the_end
+from nnunet_phys.file_identity import file_sha256, hashed, inside
+from nnunet_phys.image_files import Geometry, volume_at_the_end
 from nnunet_phys.json_files import structure
 from nnunet_phys.map_files import map_paths
 from nnunet_phys.precomputed_spin.image_checks import value_faults
@@ -247,6 +247,6 @@ class FittedMaps:
     def _check_intact(self, record: CaseRecord) -> None:
         """Refuse a case with a file that is missing or was changed."""
         for entry in record.files:
-            path = inside(self.folder, entry.file)
-            if not path.is_file() or file_sha256(path) != entry.sha256:
+            if not entry.is_unchanged(self.folder):
+                path = self.folder / entry.file
                 raise InputError(f"{self.job.case}: {path} is missing or was changed since it was written. {_CHOOSE}")

@@ -27,7 +27,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_phys.errors import InputError, last_line
-from nnunet_phys.image_files import file_sha256, inside
+from nnunet_phys.file_identity import file_sha256, inside
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.preprocessed_dataset import LazyArray
 from nnunet_phys.reservoir import Reservoir

@@ -29,7 +29,7 @@ from nnunet_phys.cpu_autocast import autocast_in_place
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.errors import InputError
 from nnunet_phys.experiments.small_training import PLANS
-from nnunet_phys.image_files import file_sha256, files_sha256
+from nnunet_phys.file_identity import file_sha256, files_sha256
 from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import write_json
 

@@ -28,7 +28,7 @@ from nnunet_phys.commands.shared.numbers import PROCESSES, whole_number
 from nnunet_phys.commands.shared.targets import named_path
 from nnunet_phys.devices import torch_device
 from nnunet_phys.errors import InputError, counted, did_you_mean
-from nnunet_phys.image_files import file_sha256
+from nnunet_phys.file_identity import file_sha256
 from nnunet_phys.json_files import read_json
 
 

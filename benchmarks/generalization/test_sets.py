@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from nnunet_phys.errors import InputError, counted
-from nnunet_phys.image_files import Geometry, files_sha256, read_image
+from nnunet_phys.file_identity import files_sha256
+from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import remove_leftovers, working_folder, write_json
 

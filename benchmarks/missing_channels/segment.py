@@ -24,7 +24,7 @@ from nnunet_phys.experiments.small_training import (
     predict_and_score,
     train,
 )
-from nnunet_phys.image_files import files_sha256
+from nnunet_phys.file_identity import files_sha256
 from nnunet_phys.whole_files import write_json
 
 ACQUIRED = "acquired"

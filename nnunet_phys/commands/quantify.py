@@ -247,7 +247,7 @@ def _sources(study: SegmentedStudy) -> dict[str, dict[str, Any] | None]:
 
 def _inputs(study: SegmentedStudy) -> dict[str, dict[str, str]]:
     """Hashes of each case's mask and CASE.json, by which `export_dicom` knows that maps belong to them; plain JSON."""
-    from nnunet_phys.image_files import file_sha256
+    from nnunet_phys.file_identity import file_sha256
 
     inputs = {}
     for case in study.cases:
@@ -261,7 +261,8 @@ def _write_maps(folder: Path, measurement: Measurement, maps: dict[str, list[T1M
     """Write METHOD/CASE_T1map of each case, and METHOD/CASE_ECVmap where both lie on one grid."""
     import numpy as np
 
-    from nnunet_phys.image_files import inside, write_volume
+    from nnunet_phys.file_identity import inside
+    from nnunet_phys.image_files import write_volume
 
     study = measurement.before
     for method, (before, *_) in maps.items():

@@ -146,7 +146,7 @@ def _pretraining(args: argparse.Namespace) -> Pretraining | None:
     Raises:
         InputError: no images, or options that do not go together.
     """
-    from nnunet_phys.image_files import files_sha256
+    from nnunet_phys.file_identity import files_sha256
     from nnunet_phys.precomputed_spin.prior_images import Pretraining, pretraining_images
 
     if args.pretrain is None:
@@ -189,7 +189,7 @@ def _digital_hearts(args: argparse.Namespace) -> tuple[MapSource, MapSource]:
 
 def _hash_of_maps(folder: Path) -> str:
     """Hash of all maps in a folder; those that are missing are reported when the maps are read."""
-    from nnunet_phys.image_files import files_sha256
+    from nnunet_phys.file_identity import files_sha256
     from nnunet_phys.map_files import find_maps, map_paths
 
     paths = [path for case, ending in find_maps(folder).items() for path in map_paths(folder, case, ending).values()]

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from nnunet_phys.errors import InputError, counted
-from nnunet_phys.image_files import inside, write_volume
+from nnunet_phys.file_identity import inside
+from nnunet_phys.image_files import write_volume
 from nnunet_phys.precomputed_spin.dicom.folder import DicomFolder, DicomSeries, UndecodableError, read_pixels
 from nnunet_phys.precomputed_spin.dicom.frame import Frame
 from nnunet_phys.precomputed_spin.dicom.image_set import ImageSet, image_sets

@@ -29,7 +29,8 @@ from generalization.training import SCHEDULE_VARIABLE, Schedule, schedule_in_for
 from generalization.training_sets import TRAINING_SETS, write_training_set
 from generalization.translation import gather_series, images_to_segment
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, file_sha256, read_image, write_volume
+from nnunet_phys.file_identity import file_sha256
+from nnunet_phys.image_files import Geometry, read_image, write_volume
 from nnunet_phys.precomputed_spin.scan_protocol import CaseProtocols
 
 GRID = Geometry((20, 20, 2), (1.5, 1.5, 8.0), (0.0,) * 3, (1.0, 0, 0, 0, 1, 0, 0, 0, 1))

@@ -16,9 +16,9 @@ import SimpleITK as sitk
 from exported_results import MOLLI, NAME, TIMES, frames, instances, objects, readouts, segmented
 from pydicom import dcmread
 
-from nnunet_phys.case_records import hashed, package_versions
+from nnunet_phys.case_records import package_versions
 from nnunet_phys.commands import main
-from nnunet_phys.image_files import file_sha256
+from nnunet_phys.file_identity import file_sha256, hashed
 from nnunet_phys.pictures import MADE_BY
 
 

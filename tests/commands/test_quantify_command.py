@@ -26,7 +26,8 @@ from known_segments import (
 
 from nnunet_phys.commands import main
 from nnunet_phys.digital_heart import LABELS
-from nnunet_phys.image_files import Geometry, file_sha256, read_image
+from nnunet_phys.file_identity import file_sha256
+from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.pictures import MADE_BY
 from nnunet_phys.sequences import MOLLI
 from nnunet_phys.spin import SpinMaps

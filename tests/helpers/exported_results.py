@@ -10,7 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 from pydicom import dcmread
 
-from nnunet_phys.case_records import hashed, package_versions
+from nnunet_phys.case_records import package_versions
+from nnunet_phys.file_identity import hashed
 from nnunet_phys.pictures import MADE_BY
 
 TIMES = [100.0, 1000.0, 1900.0, 2800.0, 3700.0, 180.0, 1080.0, 1980.0]

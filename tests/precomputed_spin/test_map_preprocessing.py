@@ -17,7 +17,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import file_sha256, read_image
+from nnunet_phys.file_identity import file_sha256
+from nnunet_phys.image_files import read_image
 from nnunet_phys.map_files import load_maps, map_paths, save_maps
 from nnunet_phys.precomputed_spin import map_preprocessing
 from nnunet_phys.precomputed_spin.dataset import faults

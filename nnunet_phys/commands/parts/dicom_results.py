@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from nnunet_phys.case_records import HashedFile
 from nnunet_phys.commands.shared.report_folder import STUDY
 from nnunet_phys.commands.shared.segmentation_results import SegmentRecord
 from nnunet_phys.commands.shared.series_segmenter import IMAGES, MASKS
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import Geometry, file_sha256, inside, read_image
+from nnunet_phys.file_identity import HashedFile, file_sha256, inside
+from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.json_files import read_json
 from nnunet_phys.pictures import MADE_BY
 from nnunet_phys.precomputed_spin.dicom.objects import ECV, T1, MaskMaker, Quantity, parametric_map, segmentation
@@ -215,15 +215,15 @@ class _Report:
         description = path.parents[1] / IMAGES / f"{case}.json"
         if self.study.inputs.get(case) != _Inputs(file_sha256(path), file_sha256(description)):
             raise InputError(f"{path} or {description} has changed since -maps was made. {_QUANTIFY_AGAIN}")
-        hashes = {entry.file: entry.sha256 for entry in self.study.files}
+        recorded = {entry.file: entry for entry in self.study.files}
         found = {}
         for method in self.study.settings.methods:
             for quantity in _QUANTITIES:
                 name = f"{method}/{case}_{quantity}{self.ending}"
-                if name not in hashes:
+                if name not in recorded:
                     continue
                 file = inside(self.folder, name)
-                if not file.is_file() or file_sha256(file) != hashes[name]:
+                if not recorded[name].is_unchanged(self.folder):
                     raise InputError(f"{file} is missing or was changed since. {_QUANTIFY_AGAIN}")
                 if (attribute := grid.difference(Geometry.read(file))) is not None:
                     raise InputError(f"{file} differs from the mask in {attribute}. {_QUANTIFY_AGAIN}")

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
-from nnunet_phys.case_records import load_record
+from nnunet_phys.case_records import read_record
 from nnunet_phys.commands.shared.heart_view import HeartView, Window
 from nnunet_phys.digital_heart import digital_heart
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.heart_location import find_heart
-from nnunet_phys.image_files import Geometry, file_sha256, read_image
+from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.json_files import load_json
 from nnunet_phys.map_files import find_maps, load_maps, map_paths
 from nnunet_phys.precomputed_spin.quality_record import InferredRecord, load_inferred_record
@@ -187,12 +187,10 @@ def _around(view: HeartView) -> str:
 
 def _recorded_image(folder: Path, case: str) -> Path | None:
     """The image that the maps were made from, if it lies beside them or in imagesTr and is unchanged; else None."""
-    record = load_record(folder, case)
-    recorded = record.get("image") if isinstance(record, dict) else None
-    if not isinstance(recorded, dict) or not isinstance(recorded.get("file"), str):
-        return None
-    for place in (folder, folder.absolute().parent / "imagesTr"):
-        path = place / recorded["file"]
-        if path.is_file() and file_sha256(path) == recorded.get("sha256"):
-            return path
+    loaded = read_record(folder, case)
+    image = None if loaded is None else loaded[1].image
+    if image is not None:
+        for place in (folder, folder.absolute().parent / "imagesTr"):
+            if image.is_unchanged(place):
+                return place / image.file
     return None

@@ -28,10 +28,11 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_phys.augmentations.recipe_files import CHECKPOINT_ENTRY
-from nnunet_phys.case_records import hashed, package_versions
+from nnunet_phys.case_records import package_versions
 from nnunet_phys.commands.parts.trained_model import TrainedModel
 from nnunet_phys.commands.shared.trainer_search import trainers_at_hand
 from nnunet_phys.errors import InputError, counted, last_line
+from nnunet_phys.file_identity import hashed
 from nnunet_phys.json_files import load_json
 from nnunet_phys.whole_files import whole_file
 

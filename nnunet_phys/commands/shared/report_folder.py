@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_phys.case_records import HashedFile, hashed
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import file_sha256, inside
+from nnunet_phys.file_identity import HashedFile, file_sha256, hashed, inside
 from nnunet_phys.json_files import read_json
 from nnunet_phys.pictures import MADE_BY
 from nnunet_phys.whole_files import remove_leftovers, write_json

@@ -17,10 +17,10 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
-from nnunet_phys.case_records import hashed
 from nnunet_phys.commands.shared.trainer_search import trainers_at_hand
 from nnunet_phys.devices import computes_in_bfloat16
 from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.file_identity import hashed
 
 _READERS = (SimpleITKIO, NibabelIO)
 """nnU-Net's readers that keep the order of the voxels, so that an array means the same to the model and to us."""

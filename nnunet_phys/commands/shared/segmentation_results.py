@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnunet_phys.case_records import HashedFile, hashed, package_versions
+from nnunet_phys.case_records import package_versions
 from nnunet_phys.errors import InputError
-from nnunet_phys.image_files import file_sha256, inside
+from nnunet_phys.file_identity import HashedFile, file_sha256, hashed, inside
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.pictures import MADE_BY
 from nnunet_phys.precomputed_spin.dicom.image_set import REFERENCES
@@ -153,7 +153,7 @@ class SegmentationResults:
 
     def _differs(self, file: HashedFile) -> bool:
         """Whether a file of the folder is there and has changed since it was made."""
-        return inside(self.folder, file.file).is_file() and not _is_unchanged(self.folder, file)
+        return inside(self.folder, file.file).is_file() and not file.is_unchanged(self.folder)
 
     def check_room(self, case: str, names: Iterable[str]) -> None:
         """Refuse to replace files that are not this folder's.
@@ -269,14 +269,9 @@ def flags_of_masks(folder: Path) -> list[str]:
     flags: list[str] = []
     for case in record.cases.values():
         masks = [file for file in case.files if file.file.startswith(_MASKS)]
-        if all(_is_unchanged(folder, file) for file in masks):
+        if all(file.is_unchanged(folder) for file in masks):
             flags += case.flags
     return flags
-
-
-def _is_unchanged(folder: Path, file: HashedFile) -> bool:
-    path = inside(folder, file.file)
-    return path.is_file() and file_sha256(path) == file.sha256
 
 
 def _hashed(folder: Path) -> list[dict[str, str]]:

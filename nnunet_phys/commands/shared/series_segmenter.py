@@ -15,7 +15,8 @@ import torch
 from nnunet_phys.commands.shared.segmentation_model import SegmentationModel
 from nnunet_phys.commands.shared.series_cases import SeriesCase
 from nnunet_phys.commands.shared.series_translation import SeriesTranslator
-from nnunet_phys.image_files import inside, write_volume
+from nnunet_phys.file_identity import inside
+from nnunet_phys.image_files import write_volume
 from nnunet_phys.series_segmentation.agreement import agreement, label_dice
 from nnunet_phys.series_segmentation.flags import series_flags, shape_flags
 from nnunet_phys.series_segmentation.fusion import confidence, fuse, weights
