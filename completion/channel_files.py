@@ -236,7 +236,7 @@ def read_slices(
             images, _, of_case = case.slices(range(channels), pixel_mm)
             masks = _region_masks(case, regions, (images.shape[2], images.shape[3]))
         except InputError as error:
-            faults.extend(error.prefixed(f"{case.name}: ").faults)
+            faults.extend(error.of_case(case.name).faults)
             continue
         volumes_and_masks.append((images, masks))
         brightness.append(of_case)

@@ -219,7 +219,7 @@ def check_settings(missing: Sequence[MissingChannel], settings: CompletionSettin
             for number in case.images:
                 case.volume(number)
         except InputError as error:
-            faults.extend(error.prefixed(f"{case.name}: ").faults)
+            faults.extend(error.of_case(case.name).faults)
     if faults:
         raise InputError(*dict.fromkeys(faults))
 

@@ -12,6 +12,8 @@ _MOST_PIXELS = 1_000_000
 """Of a larger image, only every n-th pixel is sorted: percentiles of a million pixels are exact to a thousandth."""
 _CENTRE_WIDTH = 0.4
 """Standard deviation of `centre_weights`, in half fields of view. Assumed: the heart fills about the middle third."""
+_CLIPPED_SHARE = 1e-3
+"""An image is clipped if more than this share of its pixels is at its maximum. Assumed."""
 
 
 def bright_level(signal: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
@@ -49,15 +51,14 @@ def centre_weights(rows: int, columns: int) -> torch.Tensor:
     return torch.exp(-0.5 * (row[:, None] + column))
 
 
-def saturation_mask(image: torch.Tensor, least_share: float = 1e-3) -> torch.Tensor:
+def saturation_mask(image: torch.Tensor) -> torch.Tensor:
     """Mask of clipped pixels: those at the image's maximum, if so many share it that it must be clipped; else none.
 
     Args:
         image: any shape, not all zero.
-        least_share: share of the pixels that must be at the maximum.
 
     Returns:
         bool tensor of the image's shape.
     """
     top = image >= image.max()
-    return top if top.float().mean() > least_share else torch.zeros_like(top)
+    return top if top.float().mean() > _CLIPPED_SHARE else torch.zeros_like(top)

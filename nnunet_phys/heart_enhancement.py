@@ -6,11 +6,9 @@ Training uses `tissue_state` instead. Here, concentrations follow the true tissu
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.ndimage import center_of_mass, distance_transform_edt
 
 from nnunet_phys.digital_heart import LABELS
-from nnunet_phys.tissue_state import RELAXIVITY_R1, RELAXIVITY_R2
 from nnunet_phys.tissues import TISSUE_NAMES
 
 _BLOOD = ("blood", "venous blood")
@@ -69,11 +67,3 @@ def agent_concentration(
     table[[TISSUE_NAMES.index(name) for name in _BLOOD]] = blood_mmol_l
     table[[TISSUE_NAMES.index(name) for name in _WITHOUT_AGENT]] = 0.0
     return np.where(scar, scar_of_tissue * in_tissue, table[tissue])
-
-
-def with_agent(t1_ms: ArrayLike, t2_ms: ArrayLike, concentration: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """T1 and T2 in ms at a concentration of the agent in mmol/l, by its relaxivities (`tissue_state`)."""
-    concentration = np.asarray(concentration)
-    t1_after = 1 / (1 / np.asarray(t1_ms) + 1e-3 * RELAXIVITY_R1 * concentration)
-    t2_after = 1 / (1 / np.asarray(t2_ms) + 1e-3 * RELAXIVITY_R2 * concentration)
-    return t1_after, t2_after

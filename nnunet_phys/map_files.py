@@ -133,7 +133,7 @@ def load_maps(
     try:
         geometry = Geometry.read(grid_path)
     except InputError as error:
-        raise error.prefixed(f"{case}: ") from None
+        raise error.of_case(case) from None
     images = () if record is None else tuple(image.sha256 for image in record.images)
     if images and image_path is not None and file_sha256(image_path) not in images:
         raise InputError(

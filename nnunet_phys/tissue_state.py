@@ -7,7 +7,9 @@ image.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+import numpy as np
 import torch
 
 from nnunet_phys.quantities import Quantity, check_bounds, number
@@ -20,6 +22,8 @@ Radiol 50:330, 2015; without gadobenate and gadoxetate, which bind to protein)."
 RELAXIVITY_R2 = 5.5
 """The same for 1/T2. Assumed: r2 of small chelates is about 10-30 % above r1; no table for blood was at hand."""
 
+
+Times = TypeVar("Times", float, np.ndarray, torch.Tensor)
 
 CONCENTRATION = Quantity("mmol/l", 0, 50)
 RELAXATION_FACTOR = Quantity("", 0.1, 10)
@@ -89,6 +93,12 @@ class TissueState:
         if self.agent.blood > 0 or self.agent.tissue > 0:
             uptake = self.agent.tissue * (1 + kinds.muscle * (self.muscle_uptake - 1))
             concentration = kinds.blood * self.agent.blood + kinds.watery * uptake
-            t1 = 1 / (1 / t1 + RELAXIVITY_R1 * 1e-3 * concentration)
-            t2 = 1 / (1 / t2 + RELAXIVITY_R2 * 1e-3 * concentration)
+            t1, t2 = with_agent(t1, t2, concentration)
         return SpinMaps(maps.pd, t1, t2), kinds.blood
+
+
+def with_agent(t1_ms: Times, t2_ms: Times, concentration: Times) -> tuple[Times, Times]:
+    """T1 and T2 in ms at a concentration of the agent in mmol/l, by its relaxivities."""
+    t1_after = 1 / (1 / t1_ms + RELAXIVITY_R1 * 1e-3 * concentration)
+    t2_after = 1 / (1 / t2_ms + RELAXIVITY_R2 * 1e-3 * concentration)
+    return t1_after, t2_after

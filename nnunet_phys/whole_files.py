@@ -206,8 +206,17 @@ def write_json(path: Path, content: dict) -> None:
     Raises:
         InputError: it cannot be written.
     """
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
         with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+            temporary.write_bytes(content)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({last_line(error)}). Is the disk full?") from None

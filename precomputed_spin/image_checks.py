@@ -56,7 +56,7 @@ def check_images(jobs: list[ScanJob], prior: SpinPrior, reader: ImageReader, fau
                 grid_faults = list(value_faults(job.files, images, signed))
             faults.extend(f"{job.case}: {fault}" for fault in grid_faults)
         except InputError as error:
-            faults.extend(error.prefixed(f"{job.case}: ").faults)
+            faults.extend(error.of_case(job.case).faults)
     if faults:
         raise InputError(*faults)
 

@@ -39,7 +39,7 @@ def find_jobs(scans: Iterable[tuple[ScanFiles, ScanProtocol]]) -> tuple[list[Sca
         try:
             jobs.extend(protocol.resolve(files))
         except InputError as error:
-            faults.extend(error.prefixed(f"{files.case}: ").faults)
+            faults.extend(error.of_case(files.case).faults)
     first_paths: dict[str, list[str]] = {}
     for job in jobs:
         first_paths.setdefault(job.case, []).append(str(job.files.paths[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from nnunetv2.paths import nnUNet_preprocessed
@@ -96,11 +96,6 @@ def _preprocess_command(name: str, plans_name: str, configuration_name: str) -> 
 
 
 @dataclass(frozen=True)
-class _Unresolved:
-    """A configuration before its inheritance is resolved: any JSON object."""
-
-
-@dataclass(frozen=True)
 class _Plans:
     """What this package reads of nnU-Net's plans."""
 
@@ -108,7 +103,7 @@ class _Plans:
     plans_name: str
     transpose_forward: tuple[int, int, int]
     image_reader_writer: str
-    configurations: dict[str, _Unresolved]
+    configurations: dict[str, dict[str, Any]]
 
 
 def _check_not_empty(values: tuple) -> None:

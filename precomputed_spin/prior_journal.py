@@ -20,12 +20,12 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from matplotlib.figure import Figure
 
-from nnunet_phys.errors import InputError, counted, last_line
+from nnunet_phys.errors import counted
 from nnunet_phys.pictures import MAP_COLOURS, MAP_WINDOWS, png
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST
 from nnunet_phys.spin import SpinMaps
-from nnunet_phys.whole_files import whole_file
+from nnunet_phys.whole_files import write_bytes
 
 _SAMPLES = 4
 """Maps on a sample sheet."""
@@ -86,13 +86,9 @@ class Journal:
         contents = {"loss.csv": _table(curve), "loss.png": _loss_picture(curve)}
         if prior is not None:
             contents["samples.png"] = _sample_sheet(draw_maps(prior, _SAMPLES, prior.minimum))
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name, content in contents.items():
-                with whole_file(self.folder / name) as temporary:
-                    temporary.write_bytes(content)
-        except OSError as error:
-            raise InputError(f"{self.folder} cannot be written ({last_line(error)}). Is the disk full?") from None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            write_bytes(self.folder / name, content)
 
     def remove(self) -> None:
         """Remove what `write` wrote; other files stay."""

@@ -264,19 +264,19 @@ class Refinement:
         hearts = partial(phantom_maps, pixel_mm=prior.pixel_mm, processes=self.processes)
         count = math.ceil(len(pool.maps) / SLICES_PER_HEART)
         train_prior(
-            lambda: join((pool, hearts(count, first_seed=FIRST_SEED + self.seed))),
-            partial(hearts, HELD_OUT_HEARTS),
-            folder,
-            prior.pixel_mm,
-            Schedule(self.steps, STAGES, LEARNING_RATE),
-            prior.device,
-            self.seed + number,
-            {
+            make_pool=lambda: join((pool, hearts(count, first_seed=FIRST_SEED + self.seed))),
+            held_out=partial(hearts, HELD_OUT_HEARTS),
+            folder=folder,
+            pixel_mm=prior.pixel_mm,
+            schedule=Schedule(self.steps, STAGES, LEARNING_RATE),
+            device=prior.device,
+            seed=self.seed + number,
+            record={
                 "command": self.command,
                 "refined": f"round {number}, on {len(pool.maps)} slices of {len(self.learning)} cases",
             },
-            prior,
-            0 if prior.device.type == "cpu" else self.processes,
+            init=prior,
+            processes=0 if prior.device.type == "cpu" else self.processes,
             bf16=self.bf16,
         )
         return folder

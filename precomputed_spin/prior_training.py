@@ -267,7 +267,15 @@ def train_prior(
             learner, curve = _Learner(prior, name, schedules[name], seed, team), learner.curve
             learner.curve = curve
         crops = GuidedCrops(
-            values, labels, pixel_mm, prior.scaling, prior.reference, unguided, schedules[name], seed, team
+            scaled=values,
+            labels=labels,
+            pixel_mm=pixel_mm,
+            scaling=prior.scaling,
+            reference=prior.reference,
+            unguided=unguided,
+            schedule=schedules[name],
+            seed=seed,
+            team=team,
         )
         _learn(learner, crops, checkpoint, journal, processes)
         learner.use_average()

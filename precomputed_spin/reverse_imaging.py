@@ -59,7 +59,6 @@ class ReverseImager:
         seed: random seed of the noise.
         batch: slices that pass through the network together. Incomplete batches are filled up; all are halved if the
             device runs out of memory.
-        noise_level: standard deviation of noise and model errors as a share of the signal's bright level.
         samples: samples drawn per slice; several need a sampler that draws from the posterior.
         advance: called after each batch with the number of slices that were sampled, for a progress bar.
 
@@ -71,7 +70,6 @@ class ReverseImager:
     sampler: Sampler = field(default_factory=ProximalMean)
     seed: int = 0
     batch: int = 8
-    noise_level: float = NOISE_LEVEL
     samples: int = 1
     advance: Callable[[int], object] | None = None
 
@@ -151,7 +149,7 @@ class ReverseImager:
                     series.sequence,
                     images * gain,
                     level,
-                    self.noise_level * level,
+                    NOISE_LEVEL * level,
                     saturated,
                     series.signed,
                     calibrate=bool(observations) and not series.same_gain,

@@ -278,7 +278,7 @@ class CaseProtocols:
             try:
                 protocol = self.of(together.case)
             except InputError as error:
-                faults.extend(error.prefixed(f"{together.case}: ").faults)
+                faults.extend(error.of_case(together.case).faults)
                 continue
             scans = [together] if protocol.is_series else scans_of_files(together.files, series=False)
             found.extend((scan, protocol) for scan in scans)

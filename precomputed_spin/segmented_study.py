@@ -142,7 +142,7 @@ class SegmentedStudy:
                 mask = inside(folder / "masks", f"{files.case}{images.ending}")
                 (hearts, stray), others = _hearts(files, mask, codes), _other_labels(mask, codes)
             except InputError as error:
-                faults.extend(error.prefixed(f"{files.case}: ").faults)
+                faults.extend(error.of_case(files.case).faults)
                 continue
             faults.extend(series.faults(reader))
             scanner_t1, left_out = scanner_maps.of(files)

@@ -81,7 +81,7 @@ class SeriesJob:
         try:
             images = reader.look(self.files)
         except InputError as error:
-            return list(error.prefixed(f"{self.case}: ").faults)
+            return list(error.of_case(self.case).faults)
         faults = list(value_faults(self.files, images, [self.signed] * len(images)))
         peaks = [float(image.max()) for image in images]
         if not faults and len(set(peaks)) == 1:

@@ -31,7 +31,7 @@ from nnunet_phys.file_identity import file_sha256, inside
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.preprocessed_dataset import LazyArray
 from nnunet_phys.reservoir import Reservoir
-from nnunet_phys.whole_files import whole_file, write_json
+from nnunet_phys.whole_files import whole_file, write_bytes, write_json
 
 _EXCLUDED = "excluded.txt"
 
@@ -49,14 +49,10 @@ def save_excluded(folder: Path, cases: Collection[str]) -> None:
         InputError: it cannot be written.
     """
     path = folder / _EXCLUDED
-    try:
-        if cases:
-            with whole_file(path) as temporary:
-                temporary.write_text("".join(f"{case}\n" for case in cases))
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({last_line(error)}). Is the disk full?") from None
+    if cases:
+        write_bytes(path, "".join(f"{case}\n" for case in cases).encode())
+    else:
+        path.unlink(missing_ok=True)
 
 
 def load_excluded(folder: Path) -> set[str]:

@@ -22,8 +22,9 @@ from nnunet_phys import bloch
 from nnunet_phys.digital_heart import DigitalHeart, digital_heart
 from nnunet_phys.experiments.heart_scans import SEGMENTED_LGE
 from nnunet_phys.heart_anatomy import HeartShape
-from nnunet_phys.heart_enhancement import agent_concentration, draw_scar, with_agent
+from nnunet_phys.heart_enhancement import agent_concentration, draw_scar
 from nnunet_phys.heart_scanner import noisy_magnitude, off_resonance_hz, receive_bias
+from nnunet_phys.tissue_state import with_agent
 from nnunet_phys.tissues import TISSUE_NAMES
 
 FAMILIES = {

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_phys.commands.shared.messages import skipped
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted
 
@@ -65,8 +66,7 @@ def run(args: argparse.Namespace) -> None:
     reader = ImageReader()
     todo, finished = _checked(args, reader)
     if finished:
-        verb = "is" if finished == 1 else "are"
-        logger.info(f"{counted(finished, 'case')} {verb} finished and skipped (--overwrite makes all again)")
+        logger.info(skipped(finished, finished + len(todo)))
     if not todo:
         return
     check_target(args.o, sum(_bytes(maps) for maps in todo))

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.numbers import SEED, number, whole_number
-from nnunet_phys.commands.shared.pages import write_bytes, write_page
+from nnunet_phys.commands.shared.pages import write_page
 from nnunet_phys.commands.shared.targets import check_file_target, named_path
 from nnunet_phys.errors import InputError
 from nnunet_phys.pictures import MAP_COLOURS, MAP_WINDOWS, grey_limits, png
+from nnunet_phys.whole_files import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np

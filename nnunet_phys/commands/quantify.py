@@ -197,9 +197,9 @@ def _write(
     from nnunet_phys.case_records import package_versions
     from nnunet_phys.commands.parts.study_page import page_parts
     from nnunet_phys.commands.parts.study_rows import as_csv, as_json, segment_rows
-    from nnunet_phys.commands.shared.pages import write_bytes, write_page
+    from nnunet_phys.commands.shared.pages import write_page
     from nnunet_phys.commands.shared.report_folder import STUDY, fill_report_folder
-    from nnunet_phys.whole_files import working_folder
+    from nnunet_phys.whole_files import working_folder, write_bytes
 
     rows = [row for method, slices in measured.items() for one in slices for row in segment_rows(one, method)]
     settings = {

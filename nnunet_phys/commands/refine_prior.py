@@ -92,19 +92,19 @@ def run(args: argparse.Namespace) -> None:
     labelled = " --labels" if args.labels else ""
     options = " ".join(f"-{name} {getattr(args, name)}" for name in ("prior", "steps", "held_out", "seed"))
     refinement = Refinement(
-        rounds,
-        f"nnunet_phys refine_prior -d {dataset.name} -o PRIOR{labelled} {options}",
-        jobs[:-held_out],
-        jobs[-held_out:],
-        dataset.ending,
-        labels,
-        args.rounds,
-        args.steps,
-        args.seed,
-        args.batch or usual_batch(device),
-        args.np,
-        computes_in_bfloat16(device),
-        not args.disable_progress_bar,
+        folder=rounds,
+        command=f"nnunet_phys refine_prior -d {dataset.name} -o PRIOR{labelled} {options}",
+        learning=jobs[:-held_out],
+        held_out=jobs[-held_out:],
+        ending=dataset.ending,
+        labels=labels,
+        rounds=args.rounds,
+        steps=args.steps,
+        seed=args.seed,
+        batch=args.batch or usual_batch(device),
+        processes=args.np,
+        bf16=computes_in_bfloat16(device),
+        show_progress=not args.disable_progress_bar,
     )
     check_target(folder.parent, bytes_of_results(refinement.learning, len(MAP_NAMES)))  # of the first round
     learning = counted(len(refinement.learning), "case")

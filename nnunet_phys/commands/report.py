@@ -166,7 +166,7 @@ def _records(source: _Source) -> tuple[dict[str, InferredRecord], list[str]]:
         try:
             record = load_inferred_record(source.maps, case)
         except InputError as error:
-            faults.extend(error.prefixed(f"{case}: ").faults)
+            faults.extend(error.of_case(case).faults)
         else:
             if record is not None:
                 records[case] = record
@@ -198,10 +198,10 @@ def _write(
     from nnunet_phys.commands.parts.report_case import case_result
     from nnunet_phys.commands.parts.report_page import STYLE, ReportPage
     from nnunet_phys.commands.shared.case_lists import FLAGGED, flagged_list
-    from nnunet_phys.commands.shared.pages import write_bytes, write_page
+    from nnunet_phys.commands.shared.pages import write_page
     from nnunet_phys.commands.shared.report_folder import MAPS, fill_report_folder
     from nnunet_phys.precomputed_spin.quality_record import count_kinds
-    from nnunet_phys.whole_files import working_folder
+    from nnunet_phys.whole_files import working_folder, write_bytes
     from nnunet_phys.workers import run_in_workers
 
     flags = {case: record.quality.flags for case, record in records.items() if record.quality.flags}
@@ -214,7 +214,14 @@ def _write(
         results = dict(zip(records, found, strict=True))
         sources = _embed_or_refer(figures)
         page = ReportPage(
-            source.title, str(source.maps), source.images, records, results, list(source.codes), sources, faults
+            title=source.title,
+            folder=str(source.maps),
+            cases=source.images,
+            records=records,
+            results=results,
+            labelled=list(source.codes),
+            sources=sources,
+            faults=faults,
         )
         write_page(scratch / "report.html", source.title, page.parts(), STYLE)
         write_bytes(scratch / FLAGGED, flagged_list(flags).encode())
@@ -234,16 +241,16 @@ def _jobs(source: _Source, records: dict[str, InferredRecord], drawn: int, figur
 
     return [
         ReportJob(
-            case,
-            record,
-            source.maps,
-            source.cases[case].ending,
-            source.cases[case].image,
-            source.cases[case].frame,
-            source.cases[case].labels,
-            source.codes,
-            figures,
-            f"{number:05d}" if number < drawn else None,
+            case=case,
+            record=record,
+            folder=source.maps,
+            ending=source.cases[case].ending,
+            image=source.cases[case].image,
+            frame=source.cases[case].frame,
+            labels=source.cases[case].labels,
+            codes=source.codes,
+            figures=figures,
+            name=f"{number:05d}" if number < drawn else None,
         )
         for number, (case, record) in enumerate(records.items())
     ]

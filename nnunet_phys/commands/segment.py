@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_phys.commands.shared.device_option import add_device_argument
 from nnunet_phys.commands.shared.map_options import add_prior_arguments
-from nnunet_phys.commands.shared.messages import indented
+from nnunet_phys.commands.shared.messages import indented, skipped
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted
 
@@ -146,11 +146,7 @@ def _left_to_do(
     for case in todo:
         results.check_room(case.case, segmenter.names(case))
     if len(todo) < len(read.cases):
-        done = len(read.cases) - len(todo)
-        verb = "is" if done == 1 else "are"
-        logger.info(
-            f"{done} of {counted(len(read.cases), 'case')} {verb} finished and skipped (--overwrite makes all again)"
-        )
+        logger.info(skipped(len(read.cases) - len(todo), len(read.cases)))
     return todo
 
 

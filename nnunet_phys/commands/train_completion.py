@@ -114,19 +114,19 @@ def run(args: argparse.Namespace) -> None:
     )
     with making_alone(args.o.absolute()):
         train_completion(
-            data,
-            args.o,
-            schedule,
-            device,
-            args.seed,
-            not args.fp32 and computes_in_bfloat16(device),
-            {
+            data=data,
+            folder=args.o,
+            schedule=schedule,
+            device=device,
+            seed=args.seed,
+            bf16=not args.fp32 and computes_in_bfloat16(device),
+            record={
                 "d": dataset.name,
                 **{name: str(getattr(args, name)) for name in options if getattr(args, name)},
                 **{name: getattr(args, name).resolve().name for name in folders if getattr(args, name)},
             },
-            autoencoder,
-            image_encoder,
+            autoencoder=autoencoder,
+            image_encoder=image_encoder,
         )
     logger.info(f"model written to {args.o}: it makes {', '.join(dataset.channels[:-1])} or {dataset.channels[-1]}.")
 

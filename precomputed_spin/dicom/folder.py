@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from pydicom.pixels.utils import get_expected_length, pixel_array
 from pydicom.uid import (
     EnhancedMRImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
-    MediaStorageDirectoryStorage,
     MRImageStorage,
 )
 
@@ -148,7 +147,7 @@ def _dataset(path: Path) -> Dataset | None:
     except (*_PIXEL_ERRORS, InvalidDicomError) as error:
         raise InputError(f"{path} cannot be read, cut short? ({last_line(error)}) Copy it again.") from None
     kind = dataset.file_meta.get("MediaStorageSOPClassUID", dataset.get("SOPClassUID"))
-    if kind == MediaStorageDirectoryStorage or kind not in _IMAGES:
+    if kind not in _IMAGES:
         return None
     lacking = [name for name in ("SeriesInstanceUID", "Rows", "Columns", "PixelData") if name not in dataset]
     if kind != MRImageStorage:
@@ -203,21 +202,15 @@ def _pixel_fault(dataset: Dataset, path: Path) -> str | None:
     )
 
 
-def _mixed(folder: str, frames: Iterable[Frame]) -> list[str]:
+def _mixed(folder: str, frames: Sequence[Frame]) -> list[str]:
     """A line if the images are of several patients or examinations."""
-    for what, several in (
-        ("patients", {frame.patient for frame in frames}),
-        ("examinations", {frame.study for frame in frames}),
-    ):
-        if len(several) > 1:
-            first: dict[str, Path] = {}
-            for frame in frames:
-                first.setdefault(frame.patient if what == "patients" else frame.study, frame.path)
-            first_file, other_file, *_ = first.values()
-            return [
-                f"{folder} holds {len(several)} {what}, as in {first_file} and {other_file}. Move each into a folder "
-                "of its own."
-            ]
+    for what, attribute in (("patients", "patient"), ("examinations", "study")):
+        first: dict[str, Path] = {}
+        for frame in frames:
+            first.setdefault(getattr(frame, attribute), frame.path)
+        if len(first) > 1:
+            one, other, *_ = first.values()
+            return [f"{folder} holds {len(first)} {what}, as in {one} and {other}. Move each into a folder of its own."]
     return []
 
 

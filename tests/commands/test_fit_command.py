@@ -107,7 +107,7 @@ def test_msasha_gives_all_maps_which_other_commands_read(msasha, truth, tmp_path
     record = json.loads((out / "heart.json").read_text())
     assert record["fits"]["msasha"]["noise"] == pytest.approx(1.6, rel=0.15)
     assert main(_fit(msasha, out, "msasha")) == 0
-    assert "1 case is finished and skipped" in capsys.readouterr().err
+    assert "1 of 1 case is finished and skipped" in capsys.readouterr().err
     for path in list(out.iterdir()):
         path.with_name(path.name.replace("heart", "second")).write_bytes(path.read_bytes())
     (out / "second.json").unlink()

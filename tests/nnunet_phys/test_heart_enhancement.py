@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnunet_phys.digital_heart import LABELS, digital_heart
-from nnunet_phys.heart_enhancement import agent_concentration, draw_scar, with_agent
+from nnunet_phys.heart_enhancement import agent_concentration, draw_scar
 from nnunet_phys.tissues import TISSUE_NAMES
 
 
@@ -36,9 +36,3 @@ def test_each_tissue_takes_up_its_share(heart):
     assert of["blood"] == of["venous blood"] == pytest.approx(0.6)
     assert of["myocardium"] == pytest.approx(0.3) and of["fat"] == 0
     assert np.unique(concentration[scar]) == pytest.approx(0.6)
-
-
-def test_agent_shortens_t1_more_than_t2():
-    t1, t2 = with_agent(1500.0, 200.0, 0.5)
-    assert 250 < t1 < 400 and 120 < t2 < 140
-    assert with_agent(1500.0, 200.0, 0.0) == (1500.0, 200.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from nnunet_phys.spin import SpinMaps
-from nnunet_phys.tissue_state import ContrastAgent, TissueState
+from nnunet_phys.tissue_state import ContrastAgent, TissueState, with_agent
 
 #                      blood  myocardium  fat   venous blood
 T1 = torch.tensor([1550.0, 1050.0, 300.0, 1500.0])
@@ -66,3 +66,9 @@ def test_it_is_smooth():
         now = after(state, t1, t2)
         assert float((now.t1.diff() / now.t1[1:]).abs().max()) < 0.01
         assert float((now.t2.diff() / now.t2[1:]).abs().max()) < 0.01
+
+
+def test_agent_shortens_t1_more_than_t2():
+    t1, t2 = with_agent(1500.0, 200.0, 0.5)
+    assert 250 < t1 < 400 and 120 < t2 < 140
+    assert with_agent(1500.0, 200.0, 0.0) == (1500.0, 200.0)

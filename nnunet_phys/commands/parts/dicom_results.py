@@ -147,7 +147,7 @@ class DicomResults:
             try:
                 read = _case(results, case, path, record, folder, measured)
             except InputError as error:
-                faults.extend(error.prefixed(f"{case}: ").faults)
+                faults.extend(error.of_case(case).faults)
                 continue
             by_series.setdefault(read.mask.source.series.frames[0].series, {})[case] = read
         if faults:

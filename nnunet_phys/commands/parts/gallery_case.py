@@ -117,7 +117,16 @@ def digital_case(seed: int, shown: Shown) -> GalleryCase:
     maps = heart.maps.map(lambda values: values[z : z + 1])
     cine = ContrastDraw(BSSFP(flip_angle_deg=50.0), noise=Noise(0.02, seed)).scan(maps.stack(), heart.spacing_mm)
     window, around = shown.window(view), _around(view)
-    return GalleryCase(f"digital heart {seed}", z, maps, heart.spacing_mm, cine[0].numpy(), window, around, None)
+    return GalleryCase(
+        name=f"digital heart {seed}",
+        z=z,
+        maps=maps,
+        voxel_mm=heart.spacing_mm,
+        image=cine[0].numpy(),
+        window=window,
+        around=around,
+        record=None,
+    )
 
 
 def load_case(maps: Path, image: Path | None, labels: Path | None, shown: Shown) -> GalleryCase:
@@ -151,14 +160,14 @@ def load_case(maps: Path, image: Path | None, labels: Path | None, shown: Shown)
     view = _heart(whole, grid, labels, folder.absolute().parent)
     z = shown.slice_of(view)
     return GalleryCase(
-        name,
-        z,
-        whole.map(lambda values: values[z : z + 1]),
-        grid.voxel_mm,
-        None if image is None else read_image(image, frame_of_case(name, image))[z],
-        shown.window(view),
-        _around(view),
-        load_inferred_record(folder, name),
+        name=name,
+        z=z,
+        maps=whole.map(lambda values: values[z : z + 1]),
+        voxel_mm=grid.voxel_mm,
+        image=None if image is None else read_image(image, frame_of_case(name, image))[z],
+        window=shown.window(view),
+        around=_around(view),
+        record=load_inferred_record(folder, name),
     )
 
 

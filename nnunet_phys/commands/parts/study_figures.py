@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 from matplotlib.patheffects import withStroke
 
-from nnunet_phys.pictures import MAP_COLOURS, heart_window
+from nnunet_phys.pictures import MAP_COLOURS, grey_limits, heart_window
 from nnunet_phys.quantification.region_values import SliceRegions
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def overlays(regions: SliceRegions, panels: Sequence[Panel]) -> Figure:
     for axis in axes:
         axis.axis("off")
     for axis, panel in zip(axes, panels, strict=False):
-        low, high = (0.0, panel.top) if panel.is_map else _grey(panel.values[heart.rv | heart.myo | heart.lv])
+        low, high = (0.0, panel.top) if panel.is_map else grey_limits(panel.values[heart.rv | heart.myo | heart.lv])
         shown = axis.imshow(
             panel.values,
             cmap=MAP_COLOURS if panel.is_map else "gray",
@@ -73,11 +73,6 @@ def overlays(regions: SliceRegions, panels: Sequence[Panel]) -> Figure:
         axis.set_xlim(columns.start - 0.5, columns.stop - 0.5)
         axis.set_ylim(rows.stop - 0.5, rows.start - 0.5)
     return figure
-
-
-def _grey(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, (0.005, 0.995))
-    return min(0.0, float(low)), max(float(high), 1e-6)
 
 
 def _outline(axis: Axes, regions: SliceRegions) -> None:
@@ -105,7 +100,7 @@ def bulls_eyes(by_title: Mapping[str, Mapping[int, float]], unit: str) -> Figure
         shares = {segment: (value - low) / (high - low) for segment, value in segments.items()}
         for number, radius, begin, width in _wedges():
             share = shares.get(number)
-            colour = "#eeeeee" if share is None else colormaps["viridis"](share)
+            colour = "#eeeeee" if share is None else colormaps[MAP_COLOURS](share)
             axis.add_patch(
                 Wedge((0, 0), radius + 1, begin, begin + width, width=1, facecolor=colour, edgecolor="white")
             )
@@ -117,7 +112,7 @@ def bulls_eyes(by_title: Mapping[str, Mapping[int, float]], unit: str) -> Figure
         axis.set(xlim=(-4.1, 4.1), ylim=(-4.1, 4.1), aspect="equal")
         axis.set_title(title, fontsize=9)
         axis.axis("off")
-    scale = ScalarMappable(Normalize(low, high), colormaps["viridis"])
+    scale = ScalarMappable(Normalize(low, high), colormaps[MAP_COLOURS])
     figure.colorbar(scale, ax=axes, fraction=0.03, pad=0.02).set_label(unit, fontsize=8)
     return figure
 

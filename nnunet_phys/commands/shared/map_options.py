@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_phys.commands.shared.case_lists import CASE_LIST_HELP, FLAGGED, flagged_list, read_case_list
 from nnunet_phys.commands.shared.device_option import add_device_argument
-from nnunet_phys.commands.shared.messages import indented
+from nnunet_phys.commands.shared.messages import indented, skipped
 from nnunet_phys.commands.shared.numbers import SEED, whole_number
 from nnunet_phys.commands.shared.scan_options import Inputs, find_cases, read_protocol
 from nnunet_phys.commands.shared.targets import check_file_target, check_target, named_path
@@ -119,16 +119,16 @@ def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels
     if part.count > 1:
         logger.info(f"This process does {part}: {counted(len(jobs), 'case')} of {len(cases)}.")
     return MapWork(
-        jobs,
-        inputs.folder,
-        prior,
-        args.prior,
-        sampler,
-        args.seed,
-        args.batch or usual_batch(prior.device),
-        samples,
-        labels or CaseLabels(),
-        tuple(faults),
+        jobs=jobs,
+        folder=inputs.folder,
+        prior=prior,
+        prior_name=args.prior,
+        sampler=sampler,
+        seed=args.seed,
+        batch=args.batch or usual_batch(prior.device),
+        samples=samples,
+        labels=labels or CaseLabels(),
+        faults=tuple(faults),
     )
 
 
@@ -165,11 +165,7 @@ def left_to_do(
     todo = work.unfinished(settings, settings_of, replace=args.cases is not None)
     work.refuse_foreign(todo, paths_of)
     if len(todo) < len(work.jobs):
-        done = len(work.jobs) - len(todo)
-        verb = "is" if done == 1 else "are"
-        logger.info(
-            f"{done} of {counted(len(work.jobs), 'case')} {verb} finished and skipped (--overwrite makes all again)"
-        )
+        logger.info(skipped(len(work.jobs) - len(todo), len(work.jobs)))
         if not todo:
             _tell_flags(work.folder, [])
     return todo
@@ -221,10 +217,9 @@ def _tell_flags(folder: Path, new: list[str]) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    from nnunet_phys.commands.shared.pages import write_bytes
     from nnunet_phys.precomputed_spin.quality import KINDS
     from nnunet_phys.precomputed_spin.quality_record import count_kinds, flags_in_folder
-    from nnunet_phys.whole_files import writing_alone
+    from nnunet_phys.whole_files import write_bytes, writing_alone
 
     if new:
         verb = "looks" if len(new) == 1 else "look"

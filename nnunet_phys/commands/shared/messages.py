@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from nnunet_phys.errors import counted
+
 MOST_LINES = 20
 """Lines of a list that a message holds."""
 LOGGER = logging.getLogger("nnunet_phys")
@@ -68,6 +70,12 @@ class _Format(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return f"nnunet_phys: {text}" if record.levelno >= logging.WARNING else text
+
+
+def skipped(finished: int, cases: int) -> str:
+    """What is said of cases that need not be made again."""
+    verb = "is" if finished == 1 else "are"
+    return f"{finished} of {counted(cases, 'case')} {verb} finished and skipped (--overwrite makes all again)"
 
 
 def indented(lines: Sequence[str], more: str = "") -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.errors import InputError
 from nnunet_phys.pictures import MADE_BY, png
+from nnunet_phys.whole_files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,18 +46,3 @@ def write_page(path: Path, title: str, parts: list[str], style: str = "") -> Non
     head += '<meta name=viewport content="width=device-width">'
     head += f"<title>{html.escape(title)}</title><style>{_STYLE}{style}</style>"
     write_bytes(path, (head + "\n".join(parts) + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    from nnunet_phys.whole_files import whole_file
-
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}). Is the disk full?") from None

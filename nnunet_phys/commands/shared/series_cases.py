@@ -94,7 +94,7 @@ class SeriesFolder:
                 content = _described(path)
                 _check(files, content, path, reader)
             except InputError as error:
-                faults.extend(error.prefixed(f"{files.case}: ").faults)
+                faults.extend(error.of_case(files.case).faults)
                 continue
             job = None
             if translate and len(files.files) > 1 and "protocol" in content:
