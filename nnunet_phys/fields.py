@@ -35,7 +35,8 @@ _RAMP_MM = 100.0
 _REACH = 0.6
 """Distance at which a coil's sensitivity begins to fall, as a share of that to the middle. Assumed."""
 _BLOB_EDGE = 0.15
-"""Softness of a region's edge, in standard deviations of the noise whose greatest values the region is. Assumed."""
+"""Width of a region's edge. A region is where smooth noise exceeds a threshold; this is in standard deviations of that
+noise. Assumed."""
 
 
 Positions = tuple[torch.Tensor, torch.Tensor, torch.Tensor]

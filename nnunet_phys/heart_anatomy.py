@@ -81,9 +81,39 @@ class HeartEnds:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What all slices of one person share; lengths in mm.
+    """What all slices of one person share.
 
-    `septal_excess` is the share by which the septum is thicker, and the lateral wall thinner, than `wall`.
+    Lengths are in mm and angles in radians. x and y count from the middle of the left ventricle (`digital_heart`). A
+    wave is what an ellipse's outline deviates by: (order, share of the radius, phase) of each of its cosines.
+
+    Attributes:
+        body_centre: x and y.
+        body_radii: radii along x and y.
+        body_wave: wave of the body's outline.
+        fat: thickness below the skin.
+        chest_muscle: thickness of the layer that holds the ribs.
+        rv_wall_mm: least and greatest thickness of the right ventricle's wall; each slice draws its own.
+        ribs: number around the body.
+        rib_phase: where they are.
+        diaphragm: y at x = 0, slope, and bend (1/mm).
+        liver_edge: x at y = 0 up to which the abdomen is liver.
+        left_abdomen: tissue of the rest.
+        stomach: x, y, two radii, and what it holds.
+        spine: x, y, and radius of a vertebra.
+        lv_radius: radius of the left cavity at the base.
+        lv_ratio: by which one of its axes is longer, and the other shorter.
+        lv_turn: angle of the first axis.
+        wall: thickness of the left ventricle's wall at the base.
+        rv_radii: radii of the right cavity at the base, along `septum_angle` and across.
+        septum_angle: where the right ventricle lies, seen from the left one.
+        lv_wave, rv_wave: waves of both cavities' outlines.
+        fat_pad: thickness of the fat around the heart.
+        septal_excess: share by which the septum is thicker, and the lateral wall thinner, than `wall`.
+        flattening, trabeculae: as in `HeartShape`.
+        papillary: of each muscle, its angle, distance from the middle as a share of the cavity's radius, and radius.
+        lung_vessels, organ_vessels: x, y and radius of each, (vessels, 3).
+        bowel: x, y, two radii, and the number of what it holds, (loops, 5).
+        ends: what the slices beyond base and apex show.
     """
 
     body_centre: tuple[float, float]

@@ -17,8 +17,8 @@ from nnunet_phys.relaxation_models import InversionRecovery
 _SETS = (5, 1, 1)
 """Readouts after each inversion."""
 _SHORT_BEATS = 0.4
-"""T1 in heartbeats up to which all is recovered before the third inversion: five T1 are two heartbeats. The seventh
-readout is used above only where it fits better by as much as T1 is longer."""
+"""T1 in heartbeats up to which all is recovered before the third inversion: five T1 are two heartbeats. Above it, the
+seventh readout counts only where its residual is smaller by the factor by which T1 exceeds this bound."""
 
 
 def shmolli_order(times_ms: tuple[float, ...]) -> list[int] | None:

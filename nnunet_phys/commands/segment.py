@@ -169,7 +169,7 @@ def _bytes(cases: list[SeriesCase]) -> int:
 
 
 def _tell(args: argparse.Namespace, made: int, results: SegmentationResults) -> None:
-    """Print what was made, and what looks wrong."""
+    """Log what was made, and what looks wrong."""
     logger.info(f"{counted(made, 'case')} made in {args.o}.")
     flags = results.flags()
     if flags:

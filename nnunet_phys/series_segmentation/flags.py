@@ -11,7 +11,8 @@ _LEAST_AGREEMENT = 0.75
 """Agreement with the mask, weighted like the images in it, below which a slice is flagged. Measured on digital hearts
 (docs/measured.md): the masks below it are the bad ones, with few others."""
 _LEAST_CONFIDENCE, _FEWEST_CONFIDENT = 0.8, 3
-"""A slice of a series is flagged unless so many images, or all of fewer, have this confidence. Measured alike."""
+"""A slice is flagged if fewer images than this, or not all where a series has fewer, reach this confidence. Measured
+alike."""
 _LEAST_SURROUNDED = 0.9
 """Share of the cavity's border along which myocardium lies, below which the ring is broken."""
 _LEAST_PIECE = 0.05

@@ -79,7 +79,7 @@ def remove_description(study):
         (empty_mask, ["masks: no mask shows myocardium"]),
         (double_names, ["dataset.json: labels 3 and 4 (left ventricle) in dataset.json both mean LV. Rename one"]),
         (several_frames, ["012_MOLLI: ", "012_MOLLI.nii.gz holds 2 frames. Give one mask for the series"]),
-        (lose_cavities, ["012_MOLLI, slice 0: the mask shows myocardium without a cavity, as all others do"]),
+        (lose_cavities, ["012_MOLLI, slice 0: no mask shows a cavity of the left ventricle inside the myocardium"]),
         (remove_description, ["dataset.json is not readable JSON (no such file). Write"]),
         (shutil.rmtree, ["pre: no such folder"]),
     ],

@@ -64,7 +64,7 @@ def test_single_readouts_are_cases(series, tmp_path, capsys, reverse_folder):
     assert record["sequences"][0]["readout"] == 5 and len(list(out.glob("*_T1map.nii.gz"))) == 16
     capsys.readouterr()
     assert main(reverse_folder(series, tmp_path / "mistaken", "-steps", "2")) == 0
-    assert "Warning: case0_ti00_0000.nii.gz, ... are named as readouts of a MOLLI" in capsys.readouterr().err
+    assert "nnunet_phys: case0_ti00_0000.nii.gz, ... are named as readouts of a MOLLI" in capsys.readouterr().err
 
 
 def test_a_4d_file_is_a_series_or_a_case_per_volume(series, tmp_path, reverse_folder):

@@ -180,7 +180,7 @@ def make_cases(
 ) -> None:
     """Check all images and the disk space, then make the results case by case; at the end, say which look wrong.
 
-    What is said goes to stdout, and with the flags of all cases in the folder into its `flagged.txt`.
+    The flags of all cases in the folder are logged, and go into its `flagged.txt`.
 
     Args:
         work: all cases.
@@ -212,7 +212,7 @@ def make_cases(
 
 
 def _tell_flags(folder: Path, new: list[str]) -> None:
-    """Print the flags of this run, and what to do about all flags in a folder; write the folder's `flagged.txt`.
+    """Log the flags of this run, and what to do about all flags in a folder; write the folder's `flagged.txt`.
 
     Raises:
         InputError: the file cannot be written.
