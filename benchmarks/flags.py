@@ -31,7 +31,8 @@ from nnunet_phys.digital_heart import LABELS, DigitalHeart, digital_heart
 from nnunet_phys.heart_scanner import noisy_magnitude, off_resonance_hz, receive_bias
 from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.polarity import fit_inversion_recovery
-from nnunet_phys.precomputed_spin.labels import structure_codes, tissue_weights
+from nnunet_phys.precomputed_spin.label_names import structure_codes
+from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.quality import quality
 from nnunet_phys.precomputed_spin.quality_record import Flag

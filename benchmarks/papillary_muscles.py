@@ -15,7 +15,8 @@ from scipy.ndimage import binary_erosion
 
 from nnunet_phys.digital_heart import LABELS, digital_heart
 from nnunet_phys.heart_scanner import noisy_magnitude
-from nnunet_phys.precomputed_spin.labels import structure_codes, tissue_weights
+from nnunet_phys.precomputed_spin.label_names import structure_codes
+from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.map_inference import infer_maps
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.scan import Scan, Series

@@ -15,7 +15,7 @@ from nnunet_phys.completion.slices import Brightness, ChannelSlices, resample, r
 from nnunet_phys.errors import InputError, counted
 from nnunet_phys.image_files import Geometry, read_image, read_notes
 from nnunet_phys.precomputed_spin.image_folder import ImageFolder
-from nnunet_phys.precomputed_spin.labels import structure_codes
+from nnunet_phys.precomputed_spin.label_names import structure_codes
 from nnunet_phys.precomputed_spin.raw_dataset import DatasetDescription, find_dataset
 
 SYNTHETIC = "SYNTHETIC image, not acquired: computed by nnunet_phys complete"

@@ -12,7 +12,7 @@ import numpy as np
 from nnunet_phys.errors import InputError
 from nnunet_phys.file_identity import file_sha256
 from nnunet_phys.image_files import Geometry, read_image
-from nnunet_phys.precomputed_spin.labels import structure_codes
+from nnunet_phys.precomputed_spin.label_names import structure_codes
 
 if TYPE_CHECKING:
     from nnunet_phys.precomputed_spin.raw_dataset import RawDataset

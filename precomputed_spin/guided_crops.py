@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from nnunet_phys.devices import one_thread
 from nnunet_phys.digital_heart import LABELS
 from nnunet_phys.precomputed_spin.guide_images import GUIDES, draw_guide
-from nnunet_phys.precomputed_spin.labels import structure_codes, tissue_weights
+from nnunet_phys.precomputed_spin.label_names import structure_codes
+from nnunet_phys.precomputed_spin.labels import tissue_weights
 from nnunet_phys.precomputed_spin.prior_schedule import Schedule
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.precomputed_spin.training_processes import ALONE, TrainingProcesses

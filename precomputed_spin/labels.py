@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from nnunet_phys.errors import InputError
 from nnunet_phys.precomputed_spin.spin_scaling import GREATEST, LEAST, SpinScaling
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissues import TISSUES, draw_tissue_values
@@ -23,11 +22,6 @@ STRUCTURES = {
     "LV": {"blood": 0.85, "myocardium": 0.15},
 }
 """Shares of tissue inside a structure. Assumed: the cavities include trabeculae and papillary muscles."""
-_SYNONYMS = {
-    "RV": ("rv", "rvc", "rv cavity", "right ventricle", "right ventricular cavity"),
-    "MYO": ("myo", "mlv", "lvm", "lv myo", "lv myocardium", "myocardium", "left ventricular myocardium"),
-    "LV": ("lv", "lvc", "lv cavity", "lvbp", "left ventricle", "left ventricular cavity"),
-}
 _SMOOTHING_MM = 2.5
 """Standard deviation of the smoothing of a structure, so that labels within 1.3 mm of a straight edge have no weight,
 and half of it at 2.5 mm. Assumed: two readers' contours differ by a pixel or two."""
@@ -137,38 +131,10 @@ def tissue_moments(scaling: SpinScaling) -> tuple[torch.Tensor, torch.Tensor]:
     return scaled.mean(1).T, scaled.var(1).T
 
 
-def structure_of(name: str) -> str | None:
-    """RV, MYO or LV, if a label's name in dataset.json means one of them."""
-    plain = name.lower().replace("_", " ").replace("-", " ").strip()
-    return next((structure for structure, synonyms in _SYNONYMS.items() if plain in synonyms), None)
-
-
 def main_tissue(structure: str) -> str:
     """The tissue of which most of RV, MYO or LV consists."""
     shares = STRUCTURES[structure]
     return max(shares, key=lambda tissue: shares[tissue])
-
-
-def structure_codes(labels: dict[str, int | list[int]]) -> dict[str, int]:
-    """Which codes of a data set's labels mean RV, MYO and LV, by their names in dataset.json.
-
-    Raises:
-        InputError: none of them does, two mean the same, or such a label is a region of several codes.
-    """
-    codes: dict[str, int] = {}
-    for name, code in labels.items():
-        structure = structure_of(name)
-        if structure is not None:
-            if not isinstance(code, int):
-                raise InputError(f"{name} is a region ({code}). Name single codes in dataset.json.")
-            if codes.get(structure, code) != code:
-                raise InputError(
-                    f"labels {codes[structure]} and {code} ({name}) in dataset.json both mean {structure}. Rename one."
-                )
-            codes[structure] = code
-    if not codes:
-        raise InputError(f"none of {', '.join(labels)} in dataset.json is known as RV, MYO or LV. Rename them there.")
-    return codes
 
 
 def tissue_weights(mask: np.ndarray, codes: dict[str, int], pixel_mm: tuple[float, float]) -> np.ndarray:

@@ -25,7 +25,8 @@ from nnunet_phys.errors import InputError
 from nnunet_phys.file_identity import files_sha256
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.case_labels import CaseLabels
-from nnunet_phys.precomputed_spin.labels import TissueLabels, structure_codes, tissue_weights
+from nnunet_phys.precomputed_spin.label_names import structure_codes
+from nnunet_phys.precomputed_spin.labels import TissueLabels, tissue_weights
 from nnunet_phys.precomputed_spin.map_inference import save_inferred
 from nnunet_phys.precomputed_spin.map_work import MapWork, remove_interrupted
 from nnunet_phys.precomputed_spin.prior import SpinPrior

@@ -14,7 +14,7 @@ from nnunet_phys.file_identity import inside
 from nnunet_phys.image_files import Geometry, read_image
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.image_folder import ImageFolder
-from nnunet_phys.precomputed_spin.labels import structure_codes
+from nnunet_phys.precomputed_spin.label_names import structure_codes
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles, scans_of_files
 from nnunet_phys.precomputed_spin.scan_loading import ImageReader
 from nnunet_phys.precomputed_spin.scanner_maps import ScannerMaps

@@ -155,7 +155,7 @@ def _codes(labels: Mapping[str, int]) -> dict[str, int]:
 
     `quantify`, not `segment`, needs MYO and LV.
     """
-    from nnunet_phys.precomputed_spin.labels import structure_codes
+    from nnunet_phys.precomputed_spin.label_names import structure_codes
 
     try:
         return structure_codes({name: code for name, code in labels.items() if code})

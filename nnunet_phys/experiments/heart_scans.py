@@ -172,7 +172,8 @@ def _late_enhancement(rng: np.random.Generator, heart: DigitalHeart, t1: np.ndar
         return SEGMENTED_LGE(t1, t2, inversion_time_ms, flip_angle_deg=30.0, rr_ms=rr_ms, r2_prime_hz=r2_prime_hz)
 
     myocardium = heart.values["myocardium"]
-    wall = with_agent(myocardium.t1_ms, myocardium.t2_ms, agent["blood_mmol_l"] * agent["tissue_of_blood"])
+    in_wall = agent["blood_mmol_l"] * agent["tissue_of_blood"]
+    wall = with_agent(np.array(myocardium.t1_ms), np.array(myocardium.t2_ms), np.array(in_wall))
     null_ms = brentq(lambda time_ms: signal(*wall, time_ms), 60.0, 0.8 * rr_ms, xtol=0.1)
     after = with_agent(t1, t2, agent_concentration(heart.tissue, scar, **agent))
     return signal(*after, past_null * null_ms, heart.r2_prime_hz)

@@ -168,7 +168,7 @@ def _series_set(
 
 
 def _single_sets(sequence: str, slices: Slices, case: str, override: Override) -> Iterator[ImageSet]:
-    """The set of a sequence that makes one image, or one per phase; LGE whose inversion time varies: a set per slice."""
+    """One set; of LGE with several inversion times, one per slice."""
     times = [group[0].inversion.value for group in slices.frames if group[0].inversion is not None]
     if sequence.startswith("lge") and times and max(times) - min(times) >= _SAME_TIME_MS:
         for z, alone in enumerate(slices.apart()):

@@ -197,8 +197,8 @@ def _levels(axes: Sequence[LongAxis], names: Sequence[Level] | None) -> tuple[di
     """
     if not any(axis.cavities for axis in axes):
         raise InputError(
-            f"{axes[0].places[0][0].title}: no mask shows a cavity of the left ventricle inside the myocardium. Correct "
-            "the masks, or the names of their labels in dataset.json."
+            f"{axes[0].places[0][0].title}: no mask shows a cavity of the left ventricle inside the myocardium. "
+            "Correct the masks, or the names of their labels in dataset.json."
         )
     count = sum(len(axis.cavities) for axis in axes)
     if names is not None and (len(axes) > 1 or len(names) != count):

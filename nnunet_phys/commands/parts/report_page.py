@@ -19,7 +19,8 @@ from nnunet_phys.commands.parts.report_figures import colours_of, histogram_figu
 from nnunet_phys.commands.shared.pages import fault_lines, picture
 from nnunet_phys.commands.shared.record_text import made_how, residual_text, versions_text
 from nnunet_phys.errors import counted
-from nnunet_phys.precomputed_spin.labels import main_tissue, structure_of
+from nnunet_phys.precomputed_spin.label_names import structure_of
+from nnunet_phys.precomputed_spin.labels import main_tissue
 from nnunet_phys.precomputed_spin.quality import KINDS
 from nnunet_phys.precomputed_spin.quality_record import InferredRecord, count_kinds
 from nnunet_phys.tissues import TISSUES, normal_range

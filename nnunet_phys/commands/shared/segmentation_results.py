@@ -130,8 +130,8 @@ class SegmentationResults:
             sources: its images, and CASE.json where there is one.
 
         Raises:
-            InputError: they were made from other files, or a result is missing where a mask was corrected by hand, which
-                making the case again would undo.
+            InputError: they were made from other files, or a result is missing where a mask was corrected by hand,
+                which making the case again would undo.
         """
         record = SegmentRecord.read(self.folder)
         entry = None if record is None else record.cases.get(case)
