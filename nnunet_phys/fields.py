@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from nnunet_phys.quantities import SHARE, Quantity, check_bounds, number
+from nnunet_phys.quantities import SHARE, Bounded, Quantity, number
 
 _TRANSMITTED = 0.3, 1.5
 """Least and greatest B1+, relative to the nominal. Assumed."""
@@ -117,7 +117,7 @@ def smooth_noise(seed: int, positions: Positions, scale_mm: float) -> torch.Tens
 
 
 @dataclass(frozen=True)
-class TransmitField:
+class TransmitField(Bounded):
     """B1+ relative to the nominal flip angle.
 
     Attributes:
@@ -133,9 +133,6 @@ class TransmitField:
     variation: float = field(metadata=number(SHARE, "its standard deviation within the case, relative to the mean"))
     seed: int
 
-    def __post_init__(self) -> None:
-        check_bounds(self)
-
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Factor of the flip angle, within `_TRANSMITTED`."""
         varied = 1 + self.variation * smooth_noise(self.seed, positions, _TRANSMIT_SCALE_MM)
@@ -143,7 +140,7 @@ class TransmitField:
 
 
 @dataclass(frozen=True)
-class OffResonance:
+class OffResonance(Bounded):
     """Off-resonance that shimming leaves: a linear ramp and a smooth remainder.
 
     Attributes:
@@ -156,9 +153,6 @@ class OffResonance:
     span_hz: float = field(metadata=number(Quantity("Hz", 0, 1e4), "approximate largest deviation near the middle"))
     seed: int
 
-    def __post_init__(self) -> None:
-        check_bounds(self)
-
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Off-resonance in Hz."""
         slope = np.random.default_rng(self.seed).uniform(-0.5, 0.5, 3)
@@ -169,7 +163,7 @@ class OffResonance:
 
 
 @dataclass(frozen=True)
-class ReceiveBias:
+class ReceiveBias(Bounded):
     """Sensitivity of a surface-coil array, about 1 in the middle.
 
     One coil element lies in the plane at a random angle. Around it, sensitivity falls with a power of
@@ -195,9 +189,6 @@ class ReceiveBias:
     )
     seed: int
 
-    def __post_init__(self) -> None:
-        check_bounds(self)
-
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Factor of the signal, positive."""
         angle = np.random.default_rng(self.seed).uniform(0, 2 * np.pi)
@@ -212,7 +203,7 @@ class ReceiveBias:
 
 
 @dataclass(frozen=True)
-class Device:
+class Device(Bounded):
     """A pacemaker or defibrillator at the edge of the plane: a magnetic dipole along B0.
 
     Attributes:
@@ -234,9 +225,6 @@ class Device:
         metadata=number(Quantity("Hz/pixel", 10, 1e5), "read-out bandwidth, which decides how far spins are displaced")
     )
     seed: int
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Off-resonance in Hz: frequency_hz (100 mm / r)^3 (1 - 3 cos^2) outside the device, finite inside."""
@@ -283,7 +271,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Region:
+class Region(Bounded):
     """Random soft-edged blobs, such as scars.
 
     Attributes:
@@ -295,9 +283,6 @@ class Region:
     share: float = field(metadata=number(SHARE, "share of space that the blobs fill"))
     scale_mm: float = field(metadata=number(Quantity("mm", 0.5, 1000), "size of a blob"))
     seed: int
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
 
     def __call__(self, positions: Positions) -> torch.Tensor:
         """Weight of the region, 0 to 1."""

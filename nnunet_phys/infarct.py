@@ -14,7 +14,7 @@ import torch
 from scipy.ndimage import uniform_filter1d
 
 from nnunet_phys.fields import Positions, smooth_noise
-from nnunet_phys.quantities import Quantity, check_bounds, number
+from nnunet_phys.quantities import Bounded, Quantity, number
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_kinds import flowing_blood
 
@@ -71,7 +71,7 @@ def _nearest_along(squared: torch.Tensor, axis: int, mm: float, within_mm: float
 
 
 @dataclass(frozen=True)
-class Infarct:
+class Infarct(Bounded):
     """Infarcts of random coronary territories.
 
     Attributes:
@@ -87,9 +87,6 @@ class Infarct:
     share: float = field(metadata=number(INFARCTED_SHARE, "share of the layer next to blood that is infarcted"))
     scale_mm: float = field(metadata=number(WIDTH, "mean width of an infarct"))
     seed: int
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
 
     def __call__(self, positions: Positions, blood_mm: torch.Tensor) -> torch.Tensor:
         """Where infarcts lie: 1 in them, else 0, also in blood.

@@ -1,14 +1,16 @@
 """Kinds of numbers: their unit, their bounds, and numbers that are probably in another unit.
 
 A dataclass field that a user sets carries its quantity and its meaning as metadata (`number`, `span`); from them come
-the checks of JSON files, their messages, and the tables in the documents.
+the checks of `Bounded` classes and of JSON files, their messages, and the tables in the documents.
 """
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, fields, replace
 from functools import partial
 from typing import Any
+
+import torch
 
 from nnunet_phys.json_files import short_json
 
@@ -71,15 +73,27 @@ class Quantity:
         self._check(short_json([round(low, 12), round(high, 12)]), low, high)
 
     def _check(self, text: str, low: float, high: float) -> None:
-        unit = f" {self.unit}" if self.unit else ""
         for mistake in self.mistakes:
             if mistake.above < high < mistake.below:
                 raise ValueError(f"{text} looks like {mistake.unit}: give {self.unit}")
-        if not (self.least <= low and high <= self.greatest) or (self.excludes_least and low == self.least):
-            if self.greatest == Quantity.greatest:
-                least = "above" if self.excludes_least else "at least"
-                raise ValueError(f"{text} must be {least} {self.least:g}{unit}")
-            raise ValueError(f"{text} must lie between {self.least:g} and {self.greatest:g}{unit}")
+        if not self.contains(low, high):
+            raise ValueError(f"{text} {self.bounds}")
+
+    def contains(self, low: float, high: float) -> bool:
+        """Whether numbers from `low` to `high` are within the bounds; never if one of both is NaN."""
+        above = self.least < low if self.excludes_least else self.least <= low
+        return above and high <= self.greatest
+
+    @property
+    def bounds(self) -> str:
+        """The bounds in words, such as "must lie between 0 and 1e+04 ms"."""
+        unit = f" {self.unit}" if self.unit else ""
+        least = f"must be {'above' if self.excludes_least else 'at least'} {self.least:g}"
+        if self.greatest == Quantity.greatest:
+            return least + unit
+        if self.excludes_least:
+            return f"{least} and at most {self.greatest:g}{unit}"
+        return f"must lie between {self.least:g} and {self.greatest:g}{unit}"
 
 
 FLIP_ANGLE = Quantity("degrees", 0, 180, True, (Mistake(0, 2, "radians"),))
@@ -126,20 +140,37 @@ def quantity_of(entry: Field) -> Quantity | None:
     return entry.metadata.get("quantity")
 
 
-def check_bounds(instance: Any) -> None:
-    """Refuse an instance of a dataclass whose numbers are out of their quantities' bounds, or whose seed is invalid.
+class Bounded:
+    """A dataclass whose fields with a quantity stay within its bounds, wherever the values come from.
 
-    Numbers that look like another unit are not refused: a recipe may have drawn them.
+    A field holds a number, several in a tuple, a map (which may be 0 where the quantity excludes its least number), or
+    None. A `seed` is a whole number. Numbers that look like another unit are not refused: a recipe may have drawn them.
 
     Raises:
-        ValueError: names the first such field.
+        ValueError: names the first field that is out of bounds.
     """
-    for entry in instance.__dataclass_fields__.values():
-        value, quantity = getattr(instance, entry.name), quantity_of(entry)
-        if quantity is not None:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not quantity.least <= value <= quantity.greatest:
-                bounds = f"{quantity.least:g} and {quantity.greatest:g}"
-                raise ValueError(f"{entry.name} must lie between {bounds}, got {value}")
-        elif entry.name == "seed" and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63):
-            raise ValueError(f"seed must be a whole number, 0 or more, got {value}")
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):  # type: ignore[arg-type]
+            value, quantity = getattr(self, entry.name), quantity_of(entry)
+            if quantity is not None:
+                _check_field(entry.name, value, quantity)
+            elif entry.name == "seed" and not _is_seed(value):
+                raise ValueError(f"seed must be a whole number, 0 or more, got {value}")
+
+
+def _check_field(name: str, value: Any, quantity: Quantity) -> None:
+    """Refuse a field's value that is out of bounds, or no number."""
+    if isinstance(value, torch.Tensor):
+        low, high = float(value.detach().amin()), float(value.detach().amax())
+        if not replace(quantity, excludes_least=False).contains(low, high):
+            raise ValueError(f"{name} {quantity.bounds}, got {low:g} to {high:g}")
+        return
+    for single in value if isinstance(value, tuple) else (value,):
+        is_number = isinstance(single, int | float) and not isinstance(single, bool)
+        if single is not None and not (is_number and quantity.contains(single, single)):
+            raise ValueError(f"{name} {quantity.bounds}, got {single}")
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

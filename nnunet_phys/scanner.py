@@ -13,11 +13,11 @@ from functools import cache
 import torch
 from torch.nn.functional import grid_sample
 
-from nnunet_phys.quantities import SHARE, Quantity, check_bounds, number
+from nnunet_phys.quantities import SHARE, Bounded, Quantity, number
 
 
 @dataclass(frozen=True)
-class PartialVolume:
+class PartialVolume(Bounded):
     """In-plane blur of the signed signal. Where the signal changes sign, the magnitude shows a dark rim.
 
     Attributes:
@@ -27,9 +27,6 @@ class PartialVolume:
     """
 
     sigma_pixels: float = field(metadata=number(Quantity("pixels", 0.05, 10), "standard deviation of the blur"))
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
 
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
         """Image of the same shape."""
@@ -48,7 +45,7 @@ class PartialVolume:
 
 
 @dataclass(frozen=True)
-class ZeroFilling:
+class ZeroFilling(Bounded):
     """K-space acquired up to a fraction of its extent and zero beyond: lower resolution, with Gibbs ringing.
 
     Attributes:
@@ -57,9 +54,6 @@ class ZeroFilling:
     """
 
     kept: float = field(metadata=number(Quantity("", 0.1, 1), "share of k-space acquired along each axis"))
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
 
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
         """Image of the same shape."""
@@ -71,7 +65,7 @@ class ZeroFilling:
 
 
 @dataclass(frozen=True)
-class Ghost:
+class Ghost(Bounded):
     """Respiration: faint copies of the image, displaced along one axis on both sides.
 
     Attributes:
@@ -86,9 +80,6 @@ class Ghost:
     )
     along_rows: bool
 
-    def __post_init__(self) -> None:
-        check_bounds(self)
-
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
         """Image of the same shape."""
         axis = -2 if self.along_rows else -1
@@ -98,7 +89,7 @@ class Ghost:
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Bounded):
     """Complex Gaussian noise; the magnitude is Rician (Gudbjartsson and Patz, MRM 34:910, 1995).
 
     Attributes:
@@ -109,9 +100,6 @@ class Noise:
 
     fraction: float = field(metadata=number(SHARE, "standard deviation relative to the bright signal"))
     seed: int
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
 
     def __call__(self, signal: torch.Tensor, bright: float, phase_sensitive: bool = False) -> torch.Tensor:
         """Magnitude, or the signed real part if phase-sensitive (PSIR), with noise. Changes `signal`."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from nnunet_phys.quantities import Quantity, check_bounds, number
+from nnunet_phys.quantities import Bounded, Quantity, number
 from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_kinds import TissueKinds
 
@@ -31,7 +31,7 @@ UPTAKE = Quantity("", 0, 20)
 
 
 @dataclass(frozen=True)
-class ContrastAgent:
+class ContrastAgent(Bounded):
     """Concentrations of an extracellular gadolinium agent, mmol/l.
 
     Blood takes up `blood`, fat (T1 of 250-410 ms) little or nothing, all other tissue `tissue`. 10-20 minutes after the
@@ -46,12 +46,9 @@ class ContrastAgent:
     blood: float = field(metadata=number(CONCENTRATION))
     tissue: float = field(metadata=number(CONCENTRATION))
 
-    def __post_init__(self) -> None:
-        check_bounds(self)
-
 
 @dataclass(frozen=True)
-class TissueState:
+class TissueState(Bounded):
     """The state of all tissue at one scan.
 
     Attributes:
@@ -70,9 +67,6 @@ class TissueState:
     muscle_t1_factor: float = field(default=1.0, metadata=number(RELAXATION_FACTOR))
     muscle_t2_factor: float = field(default=1.0, metadata=number(RELAXATION_FACTOR))
     muscle_uptake: float = field(default=1.0, metadata=number(UPTAKE))
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
 
     def __call__(self, maps: SpinMaps, kinds: TissueKinds | None = None) -> tuple[SpinMaps, torch.Tensor]:
         """Maps at this scan, and the share of flowing blood in each voxel.

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.checks import check_flow, check_not_negative, check_positive, check_share
 from nnunet_phys.quantities import (
     BEATS,
     ECHO_SPACING,
@@ -68,13 +67,10 @@ class BlackBloodTSE(PulseSequence):
     echo_train_length: int = 20
     inversion_time_ms: float | None = field(default=None, metadata=number(RECOVERY_TIME))
     residual_blood: float = field(default=0.1, metadata=number(SHARE))
-    blood: NumberOrMap | None = None
+    blood: NumberOrMap | None = field(default=None, metadata=number(SHARE))
 
     def __post_init__(self) -> None:
-        check_positive(tr_ms=self.tr_ms, echo_spacing_ms=self.echo_spacing_ms, echo_train_length=self.echo_train_length)
-        check_not_negative(inversion_time_ms=self.inversion_time_ms or 0.0)
-        check_share(residual_blood=self.residual_blood)
-        check_flow(None, self.blood)
+        super().__post_init__()
         if not self.echo_spacing_ms <= self.te_ms <= self._train_ms:
             raise ValueError(
                 f"te_ms = {self.te_ms:g} lies outside the train's {self.echo_spacing_ms:g} to {self._train_ms:g} ms"

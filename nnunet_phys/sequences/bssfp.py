@@ -8,8 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.checks import check_flip_angle, check_flow, check_positive
-from nnunet_phys.quantities import FLIP_ANGLE, PULSES_SEEN, REPETITION_TIME, Range, number, span
+from nnunet_phys.quantities import FLIP_ANGLE, PULSES_SEEN, REPETITION_TIME, SHARE, Range, number, span
 from nnunet_phys.sequences.blocks import (
     blood_share,
     bssfp_approach,
@@ -67,13 +66,11 @@ class BSSFP(BalancedSequence):
     flip_angle_deg: NumberOrMap = field(default=45.0, metadata=number(FLIP_ANGLE))
     tr_ms: float = field(default=3.0, metadata=number(REPETITION_TIME))
     off_resonance_hz: NumberOrMap = 0.0
-    inflow_pulses: float | None = None
-    blood: NumberOrMap | None = None
+    inflow_pulses: float | None = field(default=None, metadata=number(PULSES_SEEN))
+    blood: NumberOrMap | None = field(default=None, metadata=number(SHARE))
 
     def __post_init__(self) -> None:
-        check_flip_angle(self.flip_angle_deg)
-        check_positive(tr_ms=self.tr_ms)
-        check_flow(self.inflow_pulses, self.blood)
+        super().__post_init__()
         if not isinstance(self.off_resonance_hz, torch.Tensor) and not math.isfinite(self.off_resonance_hz):
             raise ValueError(f"off_resonance_hz must be finite, got {self.off_resonance_hz:g}")
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from nnunet_phys.quantities import ECHO_TIME, FLIP_ANGLE, REPETITION_TIME, SHARE, Range, number, span
+from nnunet_phys.sequences.checks import check_echo
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.sequences.spoiled_gre import SpoiledGRE
@@ -38,7 +39,8 @@ class Ernst(PulseSequence):
     te_ms: float = field(default=10.0, metadata=number(ECHO_TIME))
 
     def __post_init__(self) -> None:
-        _ = self._spoiled_gre
+        super().__post_init__()
+        check_echo(self.tr_ms, self.te_ms)
 
     @property
     def _spoiled_gre(self) -> SpoiledGRE:

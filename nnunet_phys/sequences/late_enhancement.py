@@ -7,13 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from nnunet_phys.checks import (
-    check_centre,
-    check_echo,
-    check_efficiency,
-    check_flip_angle,
-    check_positive,
-)
 from nnunet_phys.quantities import (
     BEATS,
     COUNT,
@@ -41,6 +34,7 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
+from nnunet_phys.sequences.checks import check_centre, check_echo
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, chance, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence, PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
@@ -63,16 +57,14 @@ class InversionRecovery(PulseSequence):
     tr_ms: float = field(default=6.0, metadata=number(REPETITION_TIME))
     pulses: int = 25
     centre_pulse: int = 12
-    beats: int = 2
+    beats: int = field(default=2, metadata=number(BEATS))
     rr_ms: float = field(default=900.0, metadata=number(HEARTBEAT))
     inversion_efficiency: float = field(default=0.96, metadata=number(EFFICIENCY))
     phase_sensitive: bool = False
 
     def __post_init__(self) -> None:
-        check_flip_angle(self.flip_angle_deg)
-        check_positive(tr_ms=self.tr_ms, rr_ms=self.rr_ms, beats=self.beats)
+        super().__post_init__()
         check_centre(self.pulses, self.centre_pulse)
-        check_efficiency(inversion_efficiency=self.inversion_efficiency)
         if not self.inversion_time_ms >= self.earliest_ms:
             raise ValueError(
                 f"inversion_time_ms = {self.inversion_time_ms:g} is too early: from the start of the read-out to "
@@ -186,8 +178,8 @@ class InversionRecoveryGRE(InversionRecovery):
     r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
 
     def __post_init__(self) -> None:
-        check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
         super().__post_init__()
+        check_echo(self.tr_ms, self.te_ms)
 
     @property
     def dephasing_ms(self) -> float:

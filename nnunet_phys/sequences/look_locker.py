@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.checks import check_flip_angle, check_not_negative
 from nnunet_phys.quantities import FLIP_ANGLE, RATIO, RECOVERY_TIME, Range, number, span
 from nnunet_phys.sequences.blocks import (
     bssfp_approach,
@@ -43,10 +42,6 @@ class LookLocker(PulseSequence):
 
     flip_angle_deg: NumberOrMap = field(default=35.0, metadata=number(FLIP_ANGLE))
     time_ms: NumberOrMap = field(default=1000.0, metadata=number(RECOVERY_TIME))
-
-    def __post_init__(self) -> None:
-        check_flip_angle(self.flip_angle_deg)
-        check_not_negative(time_ms=self.time_ms)
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signed signal of the maps' shape: -PD sin(a/2) at t = 0, S_ss in the end."""

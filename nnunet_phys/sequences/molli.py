@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from nnunet_phys.checks import check_centre, check_efficiency, check_flip_angle, check_positive
 from nnunet_phys.quantities import (
     COUNT,
     EFFICIENCY,
@@ -32,6 +31,7 @@ from nnunet_phys.sequences.blocks import (
     recovery,
     single_shot_bssfp,
 )
+from nnunet_phys.sequences.checks import check_centre
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
@@ -96,14 +96,12 @@ class MOLLI(BalancedSequence):
     first_inversion_times_ms: tuple[float, ...] = field(default=(120.0, 200.0), metadata=number(RECOVERY_TIME))
     inversion_efficiency: float = field(default=0.96, metadata=number(EFFICIENCY))
     readout: int | None = None
-    rr_intervals_ms: tuple[float, ...] | None = None
+    rr_intervals_ms: tuple[float, ...] | None = field(default=None, metadata=number(HEARTBEAT))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         images, _ = parse_scheme(self.scheme)
         times = self.first_inversion_times_ms[: len(images)]
-        check_flip_angle(self.flip_angle_deg)
-        check_positive(tr_ms=self.tr_ms, rr_ms=self.rr_ms)
-        check_efficiency(inversion_efficiency=self.inversion_efficiency)
         check_centre(self.pulses, self.centre_pulse)
         if len(times) < len(images):
             raise ValueError(

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.checks import check_not_negative
 from nnunet_phys.quantities import PREPARATION_TIME, RECOVERY_TIME, SATURATION_TIME, SHARE, Range, number, span
 from nnunet_phys.sequences.blocks import decay, recovery, saturation, t2_preparation
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, chance, log_uniform
@@ -44,11 +43,9 @@ class MSASHA(PulseSequence):
     delay_ms: float = field(default=10.0, metadata=number(PREPARATION_TIME))
 
     def __post_init__(self) -> None:
-        check_not_negative(t2_prep_ms=self.t2_prep_ms, delay_ms=self.delay_ms)
-        if self.ts_ms is not None:
-            check_not_negative(ts_ms=self.ts_ms)
-            if math.isinf(self.ts_ms):
-                object.__setattr__(self, "ts_ms", None)
+        if self.ts_ms == math.inf:
+            object.__setattr__(self, "ts_ms", None)
+        super().__post_init__()
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal of the maps' shape, never negative."""

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.checks import check_echo, check_flip_angle
 from nnunet_phys.quantities import DEPHASING_RATE, ECHO_TIME, FLIP_ANGLE, REPETITION_TIME, Range, number, span
 from nnunet_phys.sequences.blocks import spoiled_gre_train, t2_star_decay
+from nnunet_phys.sequences.checks import check_echo
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng
 from nnunet_phys.sequences.pulse_sequence import TimeSeries
 from nnunet_phys.spin import NumberOrMap, SpinMaps
@@ -45,11 +45,11 @@ class MultiEchoGRE(TimeSeries):
     r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
 
     def __post_init__(self) -> None:
-        check_flip_angle(self.flip_angle_deg)
+        super().__post_init__()
         if not self.te_ms:
             raise ValueError("te_ms is empty: give at least one echo time")
         for te_ms in self.te_ms:
-            check_echo(self.tr_ms, te_ms, self.r2_prime_hz)
+            check_echo(self.tr_ms, te_ms)
 
     @property
     def dephasing_ms(self) -> float:

@@ -7,13 +7,6 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.checks import (
-    check_centre,
-    check_echo,
-    check_efficiency,
-    check_flip_angle,
-    check_positive,
-)
 from nnunet_phys.quantities import (
     COUNT,
     DEPHASING_RATE,
@@ -38,6 +31,7 @@ from nnunet_phys.sequences.blocks import (
     single_shot_gre,
     t2_star_decay,
 )
+from nnunet_phys.sequences.checks import check_centre, check_echo
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, whole_number
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
@@ -80,11 +74,9 @@ class SaturationRecoveryGRE(PulseSequence):
     r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
 
     def __post_init__(self) -> None:
-        check_flip_angle(self.flip_angle_deg)
-        check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
-        check_positive(rr_ms=self.rr_ms)
+        super().__post_init__()
+        check_echo(self.tr_ms, self.te_ms)
         check_centre(self.pulses, self.centre_pulse)
-        check_efficiency(saturation_efficiency=self.saturation_efficiency)
         if not self._delay_ms >= 0:
             raise ValueError(
                 f"ts_ms = {self.ts_ms:g} is too early: from the start of the read-out to centre_pulse it takes "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 
+from nnunet_phys.quantities import Bounded
 from nnunet_phys.sequences.blocks import effective_flip_angle
 from nnunet_phys.spin import NumberOrMap, SpinMaps
 
@@ -18,6 +20,8 @@ SEQUENCES: dict[str, type[PulseSequence]] = {}
 """Every imported sequence by its short name, as commands, recipes and records use it. A class with a name registers
 itself; `plugins.all_sequences` first imports those of other packages."""
 
+_RADIANS = 2.0
+"""Flip angles below this are taken for radians. Assumed: no image is made with so few degrees."""
 _Class = TypeVar("_Class", bound=type)
 
 
@@ -33,7 +37,7 @@ def register(classes: dict[str, _Class], name: str, new: _Class) -> None:
     classes[name] = new
 
 
-class PulseSequence(ABC):
+class PulseSequence(Bounded, ABC):
     """A pulse sequence with its parameters; subclasses are frozen dataclasses.
 
     A new sequence is one file in this folder, or in another package (docs/own_sequence.md): a subclass with a `name`,
@@ -47,6 +51,9 @@ class PulseSequence(ABC):
         flip_angle_deg: flip angle of the read-out, degrees, a number or a map; None where the sequence has none.
         blood: share of flowing blood in each voxel, 0 to 1, for sequences that depend on flow; None: by T1 and T2.
         phase_sensitive: its images show the signed signal; otherwise, the magnitude.
+
+    Raises:
+        ValueError: a parameter is out of the bounds of its quantity, or the flip angle looks like radians.
     """
 
     name: ClassVar[str]
@@ -60,6 +67,15 @@ class PulseSequence(ABC):
         super().__init_subclass__(**kwargs)
         if "name" in vars(cls):
             register(SEQUENCES, cls.name, cls)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        angle = self.flip_angle_deg
+        largest = float(angle.detach().amax()) if isinstance(angle, torch.Tensor) else angle
+        if largest is not None and 0 < largest < _RADIANS:
+            raise ValueError(
+                f"flip_angle_deg = {largest:g} looks like radians: give degrees ({math.degrees(largest):.4g}?)"
+            )
 
     @abstractmethod
     def __call__(self, maps: SpinMaps) -> torch.Tensor:

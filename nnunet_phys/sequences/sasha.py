@@ -8,13 +8,6 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.checks import (
-    check_centre,
-    check_efficiency,
-    check_flip_angle,
-    check_not_negative,
-    check_positive,
-)
 from nnunet_phys.quantities import (
     COUNT,
     EFFICIENCY,
@@ -36,6 +29,7 @@ from nnunet_phys.sequences.blocks import (
     single_shot_bssfp,
     t2_preparation,
 )
+from nnunet_phys.sequences.checks import check_centre
 from nnunet_phys.sequences.protocol_ranges import (
     LONGEST_T1_MS,
     ProtocolRanges,
@@ -83,15 +77,10 @@ class SASHA(BalancedSequence):
     saturation_efficiency: float = field(default=1.0, metadata=number(EFFICIENCY))
 
     def __post_init__(self) -> None:
-        check_flip_angle(self.flip_angle_deg)
-        check_positive(tr_ms=self.tr_ms)
-        check_not_negative(t2_prep_ms=self.t2_prep_ms)
-        if self.ts_ms is not None:
-            check_not_negative(ts_ms=self.ts_ms)
-            if math.isinf(self.ts_ms):
-                object.__setattr__(self, "ts_ms", None)
+        if self.ts_ms == math.inf:
+            object.__setattr__(self, "ts_ms", None)
+        super().__post_init__()
         check_centre(self.pulses, self.centre_pulse)
-        check_efficiency(saturation_efficiency=self.saturation_efficiency)
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
         """Signal of the maps' shape, never negative."""

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.checks import check_echo, check_flip_angle, check_flow
 from nnunet_phys.quantities import (
     DEPHASING_RATE,
     ECHO_TIME,
@@ -25,6 +24,7 @@ from nnunet_phys.sequences.blocks import (
     spoiled_gre_train,
     t2_star_decay,
 )
+from nnunet_phys.sequences.checks import check_echo
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, log_uniform
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
 from nnunet_phys.spin import NumberOrMap, SpinMaps
@@ -65,13 +65,12 @@ class SpoiledGRE(PulseSequence):
     tr_ms: float = field(default=6.0, metadata=number(REPETITION_TIME))
     te_ms: float = field(default=2.5, metadata=number(ECHO_TIME))
     r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
-    inflow_pulses: float | None = None
-    blood: NumberOrMap | None = None
+    inflow_pulses: float | None = field(default=None, metadata=number(PULSES_SEEN))
+    blood: NumberOrMap | None = field(default=None, metadata=number(SHARE))
 
     def __post_init__(self) -> None:
-        check_flip_angle(self.flip_angle_deg)
-        check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
-        check_flow(self.inflow_pulses, self.blood)
+        super().__post_init__()
+        check_echo(self.tr_ms, self.te_ms)
         inflow = self.inflow_pulses is not None
         if inflow and not isinstance(self.flip_angle_deg, torch.Tensor) and self.flip_angle_deg > 90:
             raise ValueError(f"with inflow, flip_angle_deg is at most 90, got {self.flip_angle_deg:g}")

@@ -7,13 +7,6 @@ from typing import ClassVar
 
 import torch
 
-from nnunet_phys.checks import (
-    check_centre,
-    check_echo,
-    check_flip_angle,
-    check_not_negative,
-    check_positive,
-)
 from nnunet_phys.quantities import (
     COUNT,
     DEPHASING_RATE,
@@ -33,6 +26,7 @@ from nnunet_phys.sequences.blocks import (
     t2_preparation,
     t2_star_decay,
 )
+from nnunet_phys.sequences.checks import check_centre, check_echo
 from nnunet_phys.sequences.protocol_ranges import LONGEST_T1_MS, ProtocolRanges, Rng, chance, whole_number
 from nnunet_phys.sequences.pulse_sequence import BalancedSequence, TimeSeries
 from nnunet_phys.spin import NumberOrMap, SpinMaps
@@ -46,6 +40,11 @@ class _T2Prepared(TimeSeries):
     times: ClassVar[str] = "t2_prep_ms"
 
     t2_prep_ms: tuple[float, ...] = field(default=(0.0, 25.0, 55.0), metadata=number(PREPARATION_TIME))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.t2_prep_ms:
+            raise ValueError("t2_prep_ms is empty: give at least one preparation time")
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,7 @@ class T2PreparedBSSFP(_T2Prepared, BalancedSequence):
     centre_pulse: int = 25
 
     def __post_init__(self) -> None:
-        check_flip_angle(self.flip_angle_deg)
-        check_positive(tr_ms=self.tr_ms)
-        _check_times(self.t2_prep_ms)
+        super().__post_init__()
         check_centre(self.pulses, self.centre_pulse)
 
     def __call__(self, maps: SpinMaps) -> torch.Tensor:
@@ -113,14 +110,12 @@ class T2PreparedGRE(_T2Prepared):
     flip_angle_deg: NumberOrMap = field(default=12.0, metadata=number(FLIP_ANGLE))
     tr_ms: float = field(default=3.0, metadata=number(REPETITION_TIME))
     te_ms: float = field(default=1.3, metadata=number(ECHO_TIME))
-    centre_pulse: int = 20
+    centre_pulse: int = field(default=20, metadata=number(COUNT))
     r2_prime_hz: NumberOrMap = field(default=11.0, metadata=number(DEPHASING_RATE))
 
     def __post_init__(self) -> None:
-        check_flip_angle(self.flip_angle_deg)
-        check_echo(self.tr_ms, self.te_ms, self.r2_prime_hz)
-        _check_times(self.t2_prep_ms)
-        check_not_negative(centre_pulse=self.centre_pulse)
+        super().__post_init__()
+        check_echo(self.tr_ms, self.te_ms)
 
     @property
     def dephasing_ms(self) -> float:
@@ -132,13 +127,6 @@ class T2PreparedGRE(_T2Prepared):
         echo, _ = single_shot_gre(r1, self.flip_angle_deg, self.tr_ms, self.centre_pulse + 1, self.centre_pulse)
         scale = maps.pd * t2_star_decay(r2, self.r2_prime_hz, self.te_ms)
         return torch.stack([scale * echo(t2_preparation(1.0, r2, time_ms)) for time_ms in self.t2_prep_ms])
-
-
-def _check_times(t2_prep_ms: tuple[float, ...]) -> None:
-    if not t2_prep_ms:
-        raise ValueError("t2_prep_ms is empty: give at least one preparation time")
-    for time_ms in t2_prep_ms:
-        check_not_negative(t2_prep_ms=time_ms)
 
 
 @dataclass(frozen=True)

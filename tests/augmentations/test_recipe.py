@@ -312,9 +312,13 @@ def test_whatever_stands_wherever_is_refused_in_one_line(nonsense, monkeypatch):
     [
         (("sequences", 1, "schemes"), ["5(3)3", "5[3]3", "4(1)3(1)2"], "'5[3]3' is not a MOLLI scheme"),
         (("sequences", 1, "centre_pulse"), [10, 45], "centre_pulse must lie between 0 and pulses - 1"),
-        (("sequences", 0, "flip_angle_deg"), [20, 180.5], "flip_angle_deg: [20.0, 180.5] must lie between 0 and 180"),
+        (
+            ("sequences", 0, "flip_angle_deg"),
+            [20, 180.5],
+            "flip_angle_deg: [20.0, 180.5] must be above 0 and at most 180",
+        ),
         (("sequences", 0, "inflow_pulses"), [0.9, 100], "inflow_pulses: [0.9, 100.0] must be at least 1"),
-        (("sequences", 0, "tr_ms"), [0, 4], "tr_ms: [0.0, 4.0] must lie between 0 and"),
+        (("sequences", 0, "tr_ms"), [0, 4], "tr_ms: [0.0, 4.0] must be above 0 and"),
         (("scanner", "partial_volume", "sigma_pixels"), [0, 0], "sigma_pixels: [0.0, 0.0] must lie between"),
         (("scanner", "receive_bias", "remainder"), [0, 500], "remainder: [0.0, 500.0] must lie between"),
         (("sequences", 1, "region", "scale_mm"), [0, 0], "scale_mm: [0.0, 0.0] must lie between"),

@@ -113,7 +113,7 @@ def test_no_spin_beyond_the_pulses_bandwidth_is_displaced_into_the_void():
     ("make", "message"),
     [
         (lambda: TransmitField(0.0, 0.1, 1), "mean must lie between 0.3 and 1.5, got 0"),
-        (lambda: OffResonance(float("nan"), 1), "span_hz must lie between 0 and 10000, got nan"),
+        (lambda: OffResonance(float("nan"), 1), "span_hz must lie between 0 and 10000 Hz, got nan"),
         (lambda: ReceiveBias(0.0, 100.0, 0.1, 1), "factor must lie"),
         (lambda: Device(100.0, 100.0, 0.0, 1), "bandwidth_hz_per_pixel must lie"),
         (lambda: Region(0.2, 0.0, 1), "scale_mm must lie"),

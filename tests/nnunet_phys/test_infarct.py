@@ -127,9 +127,9 @@ def test_most_of_them_show_in_the_left_ventricles_wall(heart):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ((30.0, 0.3, 40.0, 1), "depth_mm must lie between 0.5 and 20, got 30"),
+        ((30.0, 0.3, 40.0, 1), "depth_mm must lie between 0.5 and 20 mm, got 30"),
         ((8.0, 0.0, 40.0, 1), "share must lie between 0.01 and 0.99, got 0"),
-        ((8.0, 0.3, 2.0, 1), "scale_mm must lie between 5 and 200, got 2"),
+        ((8.0, 0.3, 2.0, 1), "scale_mm must lie between 5 and 200 mm, got 2"),
         ((8.0, 0.3, 40.0, -1), "seed must be a whole number"),
     ],
 )

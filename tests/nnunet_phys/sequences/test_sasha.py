@@ -45,7 +45,7 @@ def test_sasha(seed, tissues, as_maps):
 def test_sasha_limits(tissues, as_maps):
     maps = as_maps(*tissues(0))
     torch.testing.assert_close(SASHA(math.inf)(maps), SASHA(None)(maps))
-    torch.testing.assert_close(SASHA(1e6)(maps), SASHA(None)(maps))
+    torch.testing.assert_close(SASHA(1e5)(maps), SASHA(None)(maps))
     torch.testing.assert_close(SASHA(None)(maps), T2PreparedBSSFP((0.0,))(maps)[0])
     torch.testing.assert_close(SASHA(None, 55.0)(maps), T2PreparedBSSFP((55.0,))(maps)[0])
     assert (SASHA(0.0)(maps) < SASHA(100.0)(maps)).all()
