@@ -308,8 +308,8 @@ def left_to_make(
         made = record is not None and bool(record.images)  # and not only begun
         if foreign:
             faults.append(
-                f"{foreign[0]} exists, and nnunet_phys complete did not make it, or it was changed since. Choose "
-                "another folder with -o."
+                f"{foreign[0]} exists, and nnunet_phys complete did not make it, or it was changed since. Remove it, "
+                "or choose another folder with -o."
             )
         elif made and content.get("completed") != settings.described(model_sha256) and not overwrite:
             faults.append(

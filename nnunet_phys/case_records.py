@@ -214,7 +214,8 @@ def spacing_entry(image: Path) -> dict[str, tuple[float, ...]]:
 def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool:
     """Whether a case was made from exactly these images, and all files that its record names exist unchanged.
 
-    A file is hashed again only after it has changed.
+    Of TIFF files, the spacing counts, too, which lies in a file of its own. A file is hashed again only after it has
+    changed.
     """
     try:
         loaded = read_record(folder, case)
@@ -225,6 +226,8 @@ def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool
     record = loaded[1]
     try:
         if not record.images or [e.sha256 for e in record.images] != [file_sha256(path) for path in images]:
+            return False
+        if any(list(spacing) != loaded[0].get("spacing") for spacing in spacing_entry(images[0]).values()):
             return False
         return all(entry.is_unchanged(Path(folder)) for entry in record.files)
     except (OSError, InputError):  # a file is missing, or its name leads elsewhere

@@ -45,9 +45,13 @@ def _on_one_line(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: a suggestion of the nearest known word, or an empty string."""
-    nearest = get_close_matches(word, list(known), 1, 0.5)
-    return f" (did you mean '{nearest[0]}'?)" if nearest else ""
+    """The end of a message about an unknown word: a suggestion of the nearest known word, or an empty string.
+
+    Capitals do not matter, as in BSSFP for bssfp.
+    """
+    spelled = {name.casefold(): name for name in known}
+    nearest = get_close_matches(word.casefold(), spelled, 1, 0.5)
+    return f" (did you mean '{spelled[nearest[0]]}'?)" if nearest else ""
 
 
 def last_line(error: BaseException) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import nibabel
@@ -22,12 +23,17 @@ from nnunet_phys.file_identity import file_state
 from nnunet_phys.json_files import read_json
 from nnunet_phys.whole_files import whole_file
 
+logger = logging.getLogger(__name__)
+
 UNREADABLE = (RuntimeError, OSError, ValueError, EOFError, zlib.error, ImageFileError)
 """What SimpleITK and nibabel raise where a file cannot be read or written."""
 TIFF = (".tif", ".tiff")
 """Endings of TIFF files, which do not hold their spacing."""
+WHOLE_NUMBERS = (".png", ".bmp", ".jpg", ".jpeg")
+"""Endings of files that cannot hold maps."""
 SLICE_OF_2D_MM = 8.0
 """Slice spacing assumed for a 2D image, whose file does not state it; usual in the heart."""
+_WRITE_SPACING = '{"spacing": [slice, row, column]} in mm'
 _NOTES = "ITK_FileNotes"
 """ITK's key of the description in a header, in NIfTI's field `descrip`."""
 PIXEL_MM = (0.1, 10.0)
@@ -158,9 +164,17 @@ def _tiff_spacing(path: Path, dimensions: int) -> tuple[float, ...]:
     spacing_file = next((file for file in (of_file, of_case) if file.is_file()), None)
     spacing = None
     if spacing_file is not None and dimensions == 3:
-        remedy = 'Write {"spacing": [slice, row, column]} in mm.'
-        spacing = read_json(spacing_file, _Spacing, remedy, extra=True).spacing
-    return (1.0,) * dimensions if spacing is None else spacing[::-1]
+        spacing = read_json(spacing_file, _Spacing, f"Write {_WRITE_SPACING}.", extra=True).spacing
+    if spacing is None:
+        _say_unknown(path.parent)
+        return (1.0,) * dimensions
+    return spacing[::-1]
+
+
+@cache
+def _say_unknown(folder: Path) -> None:
+    """Say once that spacings are assumed."""
+    logger.warning(f"{folder}: TIFF files without a spacing are read as 1 mm. Write CASE.json: {_WRITE_SPACING}")
 
 
 def _check_spacing(path: Path, spacing: tuple[float, ...]) -> None:

@@ -75,6 +75,13 @@ class CaseLabels:
         """A line for each case whose labels cannot be used."""
         return [f"{job.case}: {fault}" for job in jobs for fault in self._faults_of(job.files)]
 
+    def doubts(self, jobs: Iterable[ScanJob]) -> list[str]:
+        """A line for each case with a label image that cannot judge its maps, where labels do not decide."""
+        if self.decide:
+            return []
+        labelled = [job for job in jobs if (path := self.paths.get(job.case)) is not None and path.is_file()]
+        return [f"{fault} Its maps are not judged by them." for fault in self.faults(labelled)]
+
     def _faults_of(self, files: ScanFiles) -> tuple[str, ...]:
         path = self.paths[files.case]
         if not path.is_file():

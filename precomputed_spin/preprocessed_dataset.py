@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nn
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.errors import InputError, did_you_mean, last_line
 from nnunet_phys.json_files import load_json, short_json, structure
 from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 
@@ -159,14 +160,25 @@ def open_preprocessed_dataset(name: str, plans_name: str, configuration_name: st
     structure(content, _Plans, str(plans_file), remedy, extra=True)
     plans = PlansManager(content)
     if configuration_name not in plans.available_configurations:
-        known = ", ".join(plans.available_configurations)
-        raise InputError(f"{name}: {plans_file} has no configuration {configuration_name}; it has {known}.")
+        known = plans.available_configurations
+        suggestion = did_you_mean(configuration_name, known)
+        raise InputError(
+            f"{name}: {plans_file} has no configuration {configuration_name}{suggestion}; it has {', '.join(known)}."
+        )
     where = f"{plans_file}.configurations.{configuration_name}"
     try:
         configuration = plans.get_configuration(configuration_name)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise InputError(f"{where} is broken ({last_line(error)}). {remedy}") from None
     structure(configuration.configuration, _Configuration, where, remedy, extra=True)
+    try:
+        plans.image_reader_writer_class()
+        resample = configuration.resampling_fn_data
+        inspect.signature(resample.func).bind(*[None] * 4, **resample.keywords)  # data, shape, and both spacings
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{where}: nnU-Net here does not know all that it names ({last_line(error)}). {remedy}"
+        ) from None
     require_z_score(name, configuration)
     folder = base / configuration.data_identifier
     if not folder.is_dir() or not any(folder.glob("*.pkl")):

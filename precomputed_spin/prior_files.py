@@ -25,7 +25,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from nnunet_phys.errors import InputError, last_line
+from nnunet_phys.errors import InputError, did_you_mean, last_line
 from nnunet_phys.json_files import read_json
 from nnunet_phys.precomputed_spin.prior_schedule import PIXEL_MM
 from nnunet_phys.precomputed_spin.spin_scaling import PublishedScaling, SpinScaling
@@ -225,16 +225,22 @@ def find_prior(name_or_folder: str | Path, scaling: Scaling | None = None) -> Pa
             raise InputError(f"Prior '{name_or_folder}' has its scaling in prior.json. Leave out -scaling {scaling}.")
     elif scaling is None:
         hint = " The network of Zhao et al. needs -scaling published (reverse, translate, segment, quantify, demo)."
+        suggestion = did_you_mean(str(name_or_folder), _shipped())
         raise InputError(
-            f"Prior '{name_or_folder}' has no prior.json. {_remedy()}{hint if (folder / 'unet').is_dir() else ''}"
+            f"Prior '{name_or_folder}' has no prior.json{suggestion}. {_remedy()}"
+            + (hint if (folder / "unet").is_dir() else "")
         )
     elif not folder.is_dir():
         raise InputError(f"Prior '{name_or_folder}' is not a folder. {_PUBLISHED_REMEDY}")
     return folder
 
 
+def _shipped() -> list[str]:
+    return sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())
+
+
 def _remedy() -> str:
-    shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*") if path.is_dir()))
+    shipped = ", ".join(_shipped())
     return f"Give a folder written by `nnunet_phys train_prior` or the name of a shipped prior: {shipped}."
 
 

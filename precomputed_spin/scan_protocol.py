@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnunet_phys.errors import InputError, counted
+from nnunet_phys.errors import InputError, counted, did_you_mean
 from nnunet_phys.json_files import load_json, read_json, structure
 from nnunet_phys.precomputed_spin.molli_order import acquisition_order
 from nnunet_phys.precomputed_spin.scan_files import ScanFiles, scans_of_files
@@ -71,9 +71,11 @@ class SequenceDescription:
             where: where the JSON comes from; begins the line about a fault.
 
         Raises:
-            InputError: it is not an object, or `same_gain` is neither true nor false.
+            InputError: it is not an object, names no sequence, or `same_gain` is neither true nor false.
         """
         gain = structure(content, _GainSchema, where, _DESCRIBE, extra=True)
+        if "sequence" not in content:
+            raise InputError(f"{where}: 'sequence' is missing{did_you_mean('sequence', content)}. {_DESCRIBE}")
         return cls({key: value for key, value in content.items() if key != "same_gain"}, gain.same_gain)
 
     @property

@@ -7,7 +7,7 @@ import logging
 
 from nnunet_phys.commands.shared.numbers import whole_number
 from nnunet_phys.commands.shared.targets import check_new_file, named_path
-from nnunet_phys.errors import InputError, counted
+from nnunet_phys.errors import InputError, counted, last_line
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,11 @@ def run(args: argparse.Namespace) -> None:
     from nnunet_phys.commands.parts.stock_model import STOCK, write_stock_model  # takes seconds to import
 
     remove_leftovers(args.o.absolute().parent)
-    for note in write_stock_model(model, args.o):
+    try:
+        notes = write_stock_model(model, args.o)
+    except OSError as error:
+        raise InputError(f"{args.o} cannot be written ({last_line(error)}). Is the disk full?") from None
+    for note in notes:
         logger.warning(note)
     plans = "" if args.p == "nnUNetPlans" else f" -p {args.p}"
     logger.info(f"{args.o}: {counted(len(model.folds), 'fold')}, {args.o.stat().st_size / 2**20:.1f} MiB, as {STOCK}.")

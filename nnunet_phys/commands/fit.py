@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_phys.commands.shared.messages import skipped
+from nnunet_phys.commands.shared.messages import indented, skipped
 from nnunet_phys.commands.shared.targets import check_target, named_path, refuse_as_target
 from nnunet_phys.errors import InputError, counted
 
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 _SEQUENCES = ("msasha", "sasha", "molli", "t2prep")
 _BYTES_OF_VOXEL = 4 * 5
 """At most three maps, a mask and a residual, float32."""
+_FEWEST_VALID = 2.0
+"""Share of a case's pixels, in %, below which something must be wrong. Assumed: less than any phantom fills."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,13 +73,17 @@ def run(args: argparse.Namespace) -> None:
         return
     check_target(args.o, sum(_bytes(maps) for maps in todo))
     remove_leftovers(args.o)
-    shares = []
+    shares, faulty = [], []
     for maps in ProgressBar(todo, unit="case", disable=args.disable_progress_bar):
         fit = maps.job.fit(reader)
         maps.save(fit, args.overwrite)
         shares.append(100 * float(fit.valid.float().mean()))
+        if shares[-1] < _FEWEST_VALID:
+            faulty.append(f"{maps.job.case}: {shares[-1]:.1f} % of the pixels are valid")
     valid = f"{min(shares):.0f} to {max(shares):.0f} %"
     logger.info(f"{counted(len(todo), 'case')} fitted in {args.o}; {valid} of a case's pixels are valid.")
+    if faulty:
+        logger.warning(f"Are the times those of the images, in their order?{indented(faulty)}")
     _say_what_is_missing(todo)
 
 

@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
     plan = plan_import(args.i, args.protocol, args.case, args.keep_names)
     for line in plan.left_out:
         logger.info(line)
+    for line in plan.doubts:
+        logger.warning(line)
     if not plan.sets:
         raise InputError(*(plan.faults or (f"-i {args.i}: no series is left to import.",)))
     check_target(args.o, _BYTES_OF_VOXEL * plan.voxels)

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from nnunet_phys.commands.shared.numbers import PROCESSES, whole_number
 from nnunet_phys.errors import InputError, counted
+from nnunet_phys.whole_files import making_alone
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +57,11 @@ def run(args: argparse.Namespace) -> None:
     taken = [path for place in places for path in place.glob(f"Dataset{args.d:03d}_*") if path.name != folder.name]
     if taken:
         raise InputError(f"-d {args.d} is taken by {taken[0]}. Choose another id.")
-    if folder.exists() and not args.overwrite:
-        raise InputError(f"{folder} exists. Choose another id or add --overwrite.")
-    if folder.is_symlink():
-        raise InputError(f"{folder} is a link. Remove it, or choose another id.")
-    write_heart_dataset(folder, args.train, args.test, args.slices, processes=args.np)
+    with making_alone(folder):
+        if folder.exists() and not args.overwrite:
+            raise InputError(f"{folder} exists. Choose another id or add --overwrite.")
+        if folder.is_symlink():
+            raise InputError(f"{folder} is a link. Remove it, or choose another id.")
+        write_heart_dataset(folder, args.train, args.test, args.slices, processes=args.np)
     anatomies = counted(args.test, "test anatomy", "test anatomies")
     logger.info(f"{folder}: {counted(args.train, 'training case')}, {anatomies} in {', '.join(CONTRASTS)}")

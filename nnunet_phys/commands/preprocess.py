@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Check every case, then preprocess all maps."""
     from nnunet_phys.case_records import record_path
     from nnunet_phys.errors import counted
+    from nnunet_phys.map_files import map_paths
     from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
     from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
@@ -38,10 +39,20 @@ def run(arguments: argparse.Namespace) -> None:
     excluded = [] if arguments.exclude is None else read_case_list(arguments.exclude, cases, "-exclude")
     done = preprocess_maps(raw, targets, maps_folder, arguments.np, excluded)
     missing = sorted(cases - set(done) - set(excluded))
+    unprepared = sorted(
+        case
+        for case in raw.images.keys() - cases
+        if any(path.is_file() for path in map_paths(maps_folder, case, raw.ending).values())
+    )
     unrecorded = [case for case in done if not record_path(maps_folder, case).is_file()]
     if missing:
         have = "has" if len(missing) == 1 else "have"
         logger.warning(f"{counted(len(missing), 'case')} {have} no maps and cannot be trained on: {_some(missing)}.")
+    if unprepared:
+        logger.warning(
+            f"{counted(len(unprepared), 'case')} with maps, but not preprocessed by nnU-Net: {_some(unprepared)}. "
+            f"Run `{targets[0].preprocess_command}` and this command again."
+        )
     if excluded:
         logger.info(f"{counted(len(excluded), 'case')} excluded, which trainings leave out: {_some(excluded)}.")
     if unrecorded:

@@ -130,13 +130,13 @@ def _t1_maps(
     show_progress = not args.disable_progress_bar
     maps: dict[str, list[T1Maps]] = {}
     flags: list[str] = []
-    if args.method != "joint":
-        maps["fit"] = [study.fitted(show_progress) for study in studies]
+    results = {} if args.method == "joint" else {"fit": [study.fitted(show_progress) for study in studies]}
     if joint is not None:
-        maps["joint"] = []
-        for of_study, doubts in joint.maps(show_progress):
-            flags += [f"{AFTER if maps['joint'] else ''}{doubt}" for doubt in doubts]
-            maps["joint"].append(of_study)
+        results["joint"] = joint.maps(show_progress)
+    for method, of_method in results.items():
+        maps[method] = [of_study for of_study, _ in of_method]
+        for prefix, (_, doubts) in zip(("", AFTER), of_method, strict=False):
+            flags += [f"{prefix}{doubt}" for doubt in doubts]
     return maps, flags
 
 

@@ -61,6 +61,13 @@ class DicomSeries:
         """How messages call it."""
         return self.frames[0].series_title
 
+    @property
+    def missing(self) -> list[int]:
+        """Numbers of images that lie between those of others and are not there; empty if it is not numbered so."""
+        numbers = {frame.order[0] for frame in self.frames}
+        gaps = sorted(set(range(min(numbers), max(numbers))) - numbers) if len(numbers) > 1 else []
+        return gaps if 0 not in numbers and len(gaps) < len(numbers) else []
+
 
 @dataclass(frozen=True)
 class DicomFolder:

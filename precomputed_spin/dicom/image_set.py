@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_phys.errors import InputError
+from nnunet_phys.errors import InputError, counted
 from nnunet_phys.image_files import Geometry
 from nnunet_phys.precomputed_spin.dicom.folder import DicomSeries
 from nnunet_phys.precomputed_spin.dicom.frame import Frame
@@ -105,6 +105,13 @@ def _check_override(sequence: str, override: Override) -> None:
             raise InputError(f"{name} in -protocol are no times of {sequence}. {remedy}, or name another sequence.")
 
 
+def _check_readouts(slices: Slices, override: Override) -> None:
+    """Refuse to keep more images than there are."""
+    count = len(slices.frames[0])
+    if override.readouts is not None and override.readouts > count:
+        raise InputError(f"readouts in -protocol is {override.readouts}, but each slice has {counted(count, 'image')}.")
+
+
 def _check_doubled(frames: Sequence[Frame]) -> None:
     """Refuse an image that is there twice."""
     seen: dict[str, Frame] = {}
@@ -121,6 +128,7 @@ def _series_sets(sequence: str, slices: Slices, case: str, override: Override) -
         InputError: slices have different numbers of images; or as `timed_frames`.
     """
     slices.check_counts()
+    _check_readouts(slices, override)
     timed = [timed_frames(sequence, list(group), override) for group in slices.frames]
     firsts = timed[0][1]
     together = not slices.faults and all(
@@ -182,6 +190,7 @@ def _single_set(sequence: str, slices: Slices, case: str, override: Override) ->
         raise InputError(*slices.faults)
     is_cine = FOLDERS[sequence] == "cine"
     slices.check_counts()
+    _check_readouts(slices, override)
     count = len(slices.frames[0])
     if count > 1 and not is_cine:
         raise InputError(

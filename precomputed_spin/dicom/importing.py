@@ -50,11 +50,13 @@ class ImportPlan:
         sets: the image sets.
         left_out: a line for each series that is not imported on purpose, and one if there are other files.
         faults: a line for each fault of a series; such series are not imported.
+        doubts: a line for each series that is imported and may lack images.
     """
 
     sets: tuple[ImageSet, ...]
     left_out: tuple[str, ...]
     faults: tuple[str, ...]
+    doubts: tuple[str, ...]
 
     @property
     def voxels(self) -> int:
@@ -79,6 +81,7 @@ def plan_import(folder: Path, protocol: Path | None, prefix: str, keep_names: bo
     sets: list[ImageSet] = []
     left_out = [f"{counted(read.others, 'file')} without MR images ignored."] if read.others else []
     faults: list[str] = []
+    doubts: list[str] = []
     for series, case in zip(read.series, case_names(read.series, prefix, keep_names), strict=True):
         override = overrides.get(series)
         if reason := _left_out(series, override):
@@ -92,7 +95,10 @@ def plan_import(folder: Path, protocol: Path | None, prefix: str, keep_names: bo
             faults += error.prefixed(f"{series.title}: ").faults
             continue
         sets += [_with_patient(image_set, series.frames[0]) for image_set in made] if keep_names else made
-    return ImportPlan(tuple(with_readouts(sets)), tuple(left_out), tuple(faults))
+        if series.missing:
+            numbers = ", ".join(map(str, series.missing))
+            doubts.append(f"{series.title}: image {numbers} is not there, by the scanner's numbers. Copied whole?")
+    return ImportPlan(tuple(with_readouts(sets)), tuple(left_out), tuple(faults), tuple(doubts))
 
 
 def _left_out(series: DicomSeries, override: Override | None) -> str:

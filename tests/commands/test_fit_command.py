@@ -218,6 +218,14 @@ def test_images_scaled_one_by_one_are_refused(t2prep, tmp_path, refused, edit_im
     refused(_fit(t2prep, tmp_path / "out", "t2prep"), "heart: ", "every image of the series has the same maximum, 1:")
 
 
+def test_times_of_other_images_are_noticed(molli, tmp_path, capsys):
+    path = molli / "heart.json"
+    said = json.loads(path.read_text())["inversion_times_ms"]
+    path.write_text(json.dumps({"inversion_times_ms": [*said[1:], said[0]]}))
+    assert main(_fit(molli, tmp_path / "out", "molli")) == 0
+    assert "Are the times those of the images, in their order?\n  heart: 0.0 % of the pixels" in capsys.readouterr().err
+
+
 TIME_FAULTS = {
     "seconds": ({"t2_prep_ms": [0, 0.025, 0.04, 0.055]}, "t2_prep_ms up to 0.055", "look like seconds: give ms"),
     "number": ({"t2_prep_ms": [0, 25, 55]}, "3 t2_prep_ms in", "for 4 images. Give one per image."),

@@ -219,6 +219,7 @@ def test_a_series_with_faults_is_left_out_and_others_are_imported(fault, scanner
         ({"7": {"sequence": "molli"}}, "protocol.json.7: there is no such series. There are: series 1 (MOLLI)."),
         ({"1": {"sequence": "moli"}}, "no sequence 'moli' (did you mean 'molli'?)"),
         ({"1": {"readouts": 0}}, "readouts must be 1 or more"),
+        ({"1": {"readouts": 50}}, "readouts in -protocol is 50, but each slice has 8 images."),
         ({"1": {"leave_out": "yes"}}, '"yes" is not true or false'),
         ({"1": {"flip_angel_deg": 35}}, "did you mean 'flip_angle_deg'?"),
         ({"1": {"inversion_times_ms": [100, 1000]}}, "2 times in -protocol for 8 images of each slice"),

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_phys.commands import main
+from nnunet_phys.whole_files import making_alone
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,8 @@ def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, refused, capsys)
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(images[0])))
         assert array.shape == (2, 128, 128) and np.isfinite(array).all() and array.std() > 0
     capsys.readouterr()  # progress
+    with making_alone(folder):
+        refused([*arguments, "--overwrite"], "Dataset901_DigitalHeart: another process is making it")
     refused(arguments, "exists. Choose another id or add --overwrite")
     (tmp_path / "Dataset902_Other").mkdir()
     refused(["phantom", "-d", "902"], "-d 902 is taken by")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,29 @@ def test_preprocess_with_two_workers(tiny, capsys):
     assert "1 case has no maps and cannot be trained on: case5." in printed.err
     assert "maps of case0, case1, case2 and 1 more were made from" in printed.err
     assert len(list((tiny.preprocessed / "nnUNetPlans_2d_spin").iterdir())) == 15
+
+
+def test_cases_that_nnunet_has_not_finished_are_named(tiny, capsys):
+    (tiny.preprocessed / "nnUNetPlans_2d" / "case2.b2nd").unlink()
+    assert main(["preprocess", "-d", "900", "-c", "2d", "-np", "1"]) == 0
+    said = capsys.readouterr().err
+    assert "1 case with maps, but not preprocessed by nnU-Net: case2. Run `nnUNetv2_preprocess -d 900" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("resampling_fn_data", "resample_foo", "resample_foo"),
+        ("resampling_fn_data_kwargs", {"foo": 1}, "unexpected keyword argument 'foo'"),
+    ],
+)
+def test_plans_of_another_nnunet_are_refused(tiny, capsys, name, value, message):
+    path = tiny.preprocessed / "nnUNetPlans.json"
+    plans = tiny.plans()
+    plans["configurations"]["2d"][name] = value
+    path.write_text(json.dumps(plans))
+    said = fails(capsys, "preprocess", "-d", "900", "-c", "2d")
+    assert "configurations.2d: nnU-Net here lacks what it names" in said and message in said
 
 
 def test_maps_elsewhere_and_again(tiny):

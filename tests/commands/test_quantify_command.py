@@ -215,6 +215,16 @@ def test_an_erosion_of_a_pixel_as_files_round_it(tmp_path):
     assert pixels["default"] == pixels["stated"]
 
 
+def test_times_in_another_order_than_the_images_are_flagged(study, tmp_path):
+    path = study / "images" / "012_MOLLI.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps({"inversion_times_ms": said["inversion_times_ms"][::-1]}))
+    assert main(quantify(study, tmp_path / "report")) == 0
+    assert any(
+        "012_MOLLI, slice 0: the fit misses the images by 7 %" in f for f in content(tmp_path / "report")["flags"]
+    )
+
+
 def test_a_scar_that_is_no_myocardium_is_flagged(study, edit_image, tmp_path):
     scar = Patient().segment == 9
     edit_image(study / "masks" / "012_MOLLI.nii.gz", lambda mask: np.where(scar, 4, mask))

@@ -111,6 +111,13 @@ def test_options_that_make_no_sense_are_refused(study, post, tmp_path, refused, 
     assert not (tmp_path / "report").exists()
 
 
+def test_levels_from_apex_to_base_are_refused(tmp_path, refused):
+    patient = Patient(slices=3)
+    write_study(tmp_path / "pre", patient.readouts(), patient.labels, patient.geometry)
+    message = "-levels apical mid basal: give them from base to apex, as in basal mid apical."
+    refused(quantify(tmp_path / "pre", tmp_path / "report", "-levels", "apical", "mid", "basal"), message)
+
+
 def test_an_erosion_by_less_than_a_pixel_after_contrast_agent_is_refused(study, tmp_path, refused):
     patient = Patient()
     geometry = Geometry(patient.geometry.size, (2.5, 3.0, 10.0), patient.geometry.origin, patient.geometry.direction)

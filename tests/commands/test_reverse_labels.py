@@ -64,6 +64,15 @@ def test_faulty_labels_are_refused(fresh, refused, reverse, edit_image):
     assert not list(fresh.maps.iterdir())
 
 
+def test_labels_that_cannot_judge_maps_are_named(fresh, capsys, reverse):
+    _name_labels(fresh, LV=1, MYO=2)
+    path = str(fresh.raw / "labelsTr" / "case2.nii.gz")
+    sitk.WriteImage(sitk.ReadImage(path)[1:], path)
+    assert main(reverse()) == 0
+    said = capsys.readouterr().err
+    assert "1 label image cannot be used:\n  case2: " in said and "lies on another grid" in said
+
+
 def test_options_that_exclude_labels_are_refused(fresh, tmp_path, refused, reverse, reverse_folder):
     _name_labels(fresh, a=1, b=2)
     refused(reverse("--labels"), "none of background, a, b in dataset.json is known as RV, MYO or LV")

@@ -25,6 +25,8 @@ from nnunet_phys.commands import main
         (["-d", "900", "-device", "nodevice"], "-device nodevice is not available"),
         (["-d", "900", "-device", "cpu", "-fa", "0.6"], "radians"),
         (["-d", "900", "-device", "cpu", "-sequence", "bsfp"], "No sequence 'bsfp' (did you mean 'bssfp'?"),
+        (["-d", "900", "-device", "cpu", "-sequence", "BSSFP"], "No sequence 'BSSFP' (did you mean 'bssfp'?"),
+        (["-d", "900", "-device", "cpu", "-prior", "digital_hart"], "(did you mean 'digital_heart'?)"),
         (["-d", "900", "-device", "cpu", "--single"], "--single is for the readouts of one MOLLI"),
         (
             ["-d", "900", "-device", "cpu", "-protocol", "nowhere.json"],
@@ -140,3 +142,18 @@ def test_folders_that_cannot_take_maps(fresh, tmp_path, refused, monkeypatch, re
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     refused(reverse(), "GiB are free, the results may take")
+
+
+def test_a_protocol_without_a_sequence_is_named(fresh, refused, tmp_path, reverse):
+    path = tmp_path / "protocol.json"
+    path.write_text('[{"sequence": "bssfp"}, {"sequnce": "gre"}]')
+    refused(reverse("-protocol", str(path)), f"-protocol {path}: 'sequence' is missing (did you mean 'sequnce'?)")
+
+
+def test_a_format_without_fractions_is_refused_before_the_work(fresh, refused, tmp_path, reverse_folder):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 999, (32, 32)).astype(np.uint16))
+    sitk.WriteImage(image, str(folder / "a_0000.png"))
+    refused(reverse_folder(folder, tmp_path / "out"), ".png files can hold whole numbers alone. Convert the images")
+    assert not (tmp_path / "out").exists()

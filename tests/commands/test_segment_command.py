@@ -202,6 +202,15 @@ def test_a_corrected_mask_is_not_undone_because_another_file_is_gone(study, resu
     refused(segment(study.scans, results, "--readouts_only"), "is gone, and ", f"{CASE}.nii.gz was corrected")
 
 
+def test_a_mask_that_is_cut_short_is_not_a_corrected_one(study, results, refused):
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+    mask = results / "masks" / f"{CASE}.nii.gz"
+    mask.write_bytes(mask.read_bytes()[:100])
+    refused(segment(study.scans, results, "--readouts_only"), f"{CASE}: {mask}", "Remove it to make it again.")
+    mask.unlink()
+    assert main(segment(study.scans, results, "--readouts_only")) == 0
+
+
 def test_other_times_make_other_results(study, results, refused):
     assert main(segment(study.scans, results, "--readouts_only")) == 0
     path = study.scans / "molli" / f"{CASE}.json"

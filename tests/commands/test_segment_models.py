@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -71,6 +71,15 @@ def no_zip(model):
     return model.zip
 
 
+def damaged_zip(model):
+    with ZipFile(model.zip, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("plans.json", bytes(range(256)) * 99)
+    content = bytearray(model.zip.read_bytes())
+    content[50:250] = bytes(255 - byte for byte in content[50:250])
+    model.zip.write_bytes(content)
+    return model.zip
+
+
 def other_zip(model):
     with ZipFile(model.zip, "w") as archive:
         archive.writestr("readme.txt", "mine")
@@ -95,6 +104,7 @@ def cut_short(model):
         (no_checkpoint, (), "has no fold_*/checkpoint_final.pth"),
         (lambda model: model.folder, ("-f", "0", "4"), "no checkpoint_final.pth of fold 4. Choose from -f 0 1."),
         (no_zip, (), "cannot be unpacked as a zip"),
+        (damaged_zip, (), "cannot be unpacked as a zip"),
         (other_zip, (), "holds 0 models, not one"),
         (two_channels, (), "takes 2 input channels"),
         (cut_short, (), "cannot be loaded by nnU-Net"),

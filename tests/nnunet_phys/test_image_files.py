@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import tifffile
 import torch
 
-from nnunet_phys.case_records import record_path
+from nnunet_phys.case_records import is_finished, record_path
 from nnunet_phys.errors import InputError
 from nnunet_phys.image_files import SLICE_OF_2D_MM, Geometry, read_image
 from nnunet_phys.map_files import load_maps, map_paths, save_maps
@@ -63,11 +63,12 @@ def test_a_single_slice_may_have_the_spacing_that_nnunet_once_wrote(tmp_path):
     assert grid.voxel_mm == pytest.approx((6.0, 1.3, 1.4))
 
 
-def test_the_spacing_of_a_tiff_file_stands_beside_it(tmp_path):
+def test_the_spacing_of_a_tiff_file_stands_beside_it(tmp_path, caplog):
     image = tmp_path / "case0_0000.tif"
     pixels = np.random.default_rng(0).integers(0, 99, (3, 8, 9)).astype(np.uint16)
     tifffile.imwrite(image, pixels, photometric="minisblack")
     assert Geometry.read(image).voxel_mm == (1.0, 1.0, 1.0)  # as nnU-Net takes it
+    assert "TIFF files without a spacing are read as 1 mm" in caplog.text
     (tmp_path / "case0.json").write_text(json.dumps({"spacing": [9.0, 1.4, 1.3]}))
     assert Geometry.read(image).voxel_mm == (9.0, 1.4, 1.3) and Geometry.read(image).size == (9, 8, 3)
     maps = SpinMaps(*(torch.full((3, 8, 9), value) for value in (1.0, 1000.0, 50.0)))
@@ -75,6 +76,10 @@ def test_the_spacing_of_a_tiff_file_stands_beside_it(tmp_path):
     paths = map_paths(tmp_path / "maps", "case0", ".tif")
     assert Geometry.read(paths["PDmap"]).voxel_mm == (9.0, 1.4, 1.3)
     assert torch.equal(load_maps(tmp_path / "maps", "case0", ".tif", image).t1, maps.t1)
+    assert is_finished(tmp_path / "maps", "case0", (image,))
+    (tmp_path / "case0.json").write_text(json.dumps({"spacing": [9.0, 1.5, 1.5]}))
+    assert not is_finished(tmp_path / "maps", "case0", (image,))
+    (tmp_path / "case0.json").write_text(json.dumps({"spacing": [9.0, 1.4, 1.3]}))
     record_path(tmp_path / "maps", "case0").unlink()  # maps of anybody
     assert load_maps(tmp_path / "maps", "case0", ".tif", image).shape == (3, 8, 9)
     for content in ("[]", '{"spacing": 3}', '{"spacing": [1, 2]}', '{"spacing": [9, "1", 1]}'):

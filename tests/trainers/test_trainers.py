@@ -243,7 +243,7 @@ def test_training_before_preprocess(tiny):
 def test_excluded_cases_are_not_trained_on(tiny, tmp_path):
     excluded = tmp_path / "excluded.txt"
     preprocess = ["preprocess", "-d", "900", "-c", "2d", "-np", "1"]
-    excluded.write_text("case1\ncase4\n")
+    excluded.write_text("case1\ncase4\n", encoding="utf-16")  # as PowerShell writes it
     assert main([*preprocess, "-exclude", str(excluded)]) == 0
     trainer = make(tiny, Always, fold="all")
     assert batch_of(trainer)["data"].shape == (2, 1, 32, 32)

@@ -13,7 +13,7 @@ from nnunet_phys.precomputed_spin.segmented_study import SegmentedStudy, T1Maps
 from nnunet_phys.quantification.contrast_pairs import Pairs, contrast_pairs
 from nnunet_phys.quantification.heart_slice import HeartSlice
 from nnunet_phys.quantification.inner_pixels import ROUNDED
-from nnunet_phys.quantification.levels import Level
+from nnunet_phys.quantification.levels import LEVELS, Level
 from nnunet_phys.quantification.measured_slice import MeasuredSlice
 from nnunet_phys.quantification.region_values import SliceRegions
 from nnunet_phys.quantification.stack import LongAxis, stacks
@@ -193,7 +193,7 @@ def _levels(axes: Sequence[LongAxis], names: Sequence[Level] | None) -> tuple[di
     """The level of each slice, from base to apex, and what is doubtful about them; not of slices that lack a cavity.
 
     Raises:
-        InputError: another number of levels than of positions; no slice shows a cavity.
+        InputError: another number of levels than of positions, or another order; no slice shows a cavity.
     """
     if not any(axis.cavities for axis in axes):
         raise InputError(
@@ -207,6 +207,8 @@ def _levels(axes: Sequence[LongAxis], names: Sequence[Level] | None) -> tuple[di
             f"-levels {' '.join(names)}: the masks show {counted(count, 'position')} with a cavity{planes}. Give one "
             "level for each, from base to apex."
         )
+    if names is not None and (ordered := sorted(names, key=LEVELS.index)) != list(names):
+        raise InputError(f"-levels {' '.join(names)}: give them from base to apex, as in {' '.join(ordered)}.")
     levels: dict[HeartSlice, Level] = {}
     flags = [flag for axis in axes for flag in axis.flags]
     for axis in axes:

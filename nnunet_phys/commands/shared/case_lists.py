@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,9 @@ def read_case_list(path: Path, known: Iterable[str], option: str) -> list[str]:
             not exist, one line each.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        content = path.read_bytes()
+        encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"  # as PowerShell writes
+        lines = content.decode(encoding).splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{option} {path} cannot be read ({last_line(error)}). Name a text file of cases.") from None
     named = dict.fromkeys(line.partition("\t")[0].strip() for line in lines if not line.startswith("#"))

@@ -102,10 +102,13 @@ def read_work(args: argparse.Namespace, inputs: Inputs, samples: int = 1, labels
     Raises:
         InputError: a protocol, prior, device or number that makes no sense.
     """
+    from nnunet_phys.image_files import WHOLE_NUMBERS
     from nnunet_phys.precomputed_spin.case_labels import CaseLabels
     from nnunet_phys.precomputed_spin.map_work import MapWork
     from nnunet_phys.precomputed_spin.work_parts import WorkPart
 
+    if inputs.ending in WHOLE_NUMBERS:
+        raise InputError(f"{inputs.ending} files can hold whole numbers alone. Convert the images to .nii.gz.")
     part = WorkPart.of_process(args.part_id, args.num_parts)
     prior, sampler = _load_prior(args, samples)
     cases, faults = find_cases(inputs, read_protocol(args, inputs))
@@ -201,6 +204,8 @@ def make_cases(
     if not todo:
         return
     check_target(work.folder, bytes_of_results(todo, volumes))
+    if doubts := work.labels.doubts(todo):
+        logger.warning(f"{counted(len(doubts), 'label image')} cannot be used:{indented(doubts)}")
     flags: list[str] = []
     with WritingBehind() as results:
         for job, inferred in work.infer(todo, reader, show_progress):

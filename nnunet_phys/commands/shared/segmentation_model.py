@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -113,7 +115,7 @@ def _model_folder(path: Path) -> Iterator[Path]:
         try:
             with ZipFile(path) as archive:
                 archive.extractall(scratch)
-        except (BadZipFile, OSError, RuntimeError) as error:
+        except (BadZipFile, OSError, RuntimeError, ValueError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise InputError(f"-model {path} cannot be unpacked as a zip ({last_line(error)}). {_GIVE}") from None
         found = sorted(plans.parent for plans in Path(scratch).rglob("plans.json"))
         if len(found) != 1:

@@ -12,13 +12,14 @@ from typing import Any
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.errors import InputError
 from nnunet_phys.file_identity import HashedFile, file_sha256, hashed, inside
+from nnunet_phys.image_files import read_image
 from nnunet_phys.json_files import load_json, structure
 from nnunet_phys.pictures import MADE_BY
 from nnunet_phys.precomputed_spin.dicom.image_set import REFERENCES
 from nnunet_phys.whole_files import remove_leftovers, working_folder, write_json, writing_alone
 
 _RECORD, _LABELS, _MASKS = "segment.json", "dataset.json", "masks/"
-_CHOOSE = "Choose another folder with -o."
+_CHOOSE = "Remove it, or choose another folder with -o."
 _AGAIN = "Add --overwrite to make everything again, or choose another folder with -o."
 
 
@@ -130,8 +131,8 @@ class SegmentationResults:
             sources: its images, and CASE.json where there is one.
 
         Raises:
-            InputError: they were made from other files, or a result is missing where a mask was corrected by hand,
-                which making the case again would undo.
+            InputError: they were made from other files, a mask cannot be read, or a result is missing where a mask was
+                corrected by hand, which making the case again would undo.
         """
         record = SegmentRecord.read(self.folder)
         entry = None if record is None else record.cases.get(case)
@@ -150,7 +151,22 @@ class SegmentationResults:
             raise InputError(
                 f"{case}: its results in {self.folder} were made from other images or another {case}.json. {_AGAIN}"
             )
+        for file in entry.files:
+            if file.file.startswith(_MASKS) and self._differs(file):
+                self._check_readable(case, self.folder / file.file)
         return True
+
+    @staticmethod
+    def _check_readable(case: str, mask: Path) -> None:
+        """Refuse a mask that differs from what was made because it is cut short, not because it was corrected.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            read_image(mask)
+        except InputError as error:
+            raise InputError(*(f"{case}: {fault} Remove it to make it again." for fault in error.faults)) from None
 
     def _differs(self, file: HashedFile) -> bool:
         """Whether a file of the folder is there and has changed since it was made."""

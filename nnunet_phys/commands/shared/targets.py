@@ -49,9 +49,14 @@ def check_target(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"{folder}: {free / 2**30:.1f} GiB are free, the results may take {needed / 2**30:.1f}. Make room, or "
-            "choose another folder with -o."
+            f"{folder}: {_size(free)} are free, the results may take {_size(needed)}. Make room, or choose another "
+            "folder with -o."
         )
+
+
+def _size(count: int) -> str:
+    """A number of bytes, such as 1.5 GiB or 20 MiB."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**29 else f"{count / 2**20:.3g} MiB"
 
 
 def check_new_folder(folder: Path, work: str) -> None:
