@@ -176,9 +176,7 @@ def open_preprocessed_dataset(name: str, plans_name: str, configuration_name: st
         resample = configuration.resampling_fn_data
         inspect.signature(resample.func).bind(*[None] * 4, **resample.keywords)  # data, shape, and both spacings
     except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"{where}: nnU-Net here does not know all that it names ({last_line(error)}). {remedy}"
-        ) from None
+        raise InputError(f"{where}: nnU-Net here lacks what it names ({last_line(error)}). {remedy}") from None
     require_z_score(name, configuration)
     folder = base / configuration.data_identifier
     if not folder.is_dir() or not any(folder.glob("*.pkl")):

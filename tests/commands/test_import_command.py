@@ -53,14 +53,6 @@ def test_a_molli_is_read_by_fit_and_reverse(molli, imported, tmp_path, reverse_f
     assert (sequence["scheme"], sequence["flip_angle_deg"], sequence["tr_ms"]) == ("5(3)3", 35, 2.6)
 
 
-def test_an_image_that_is_missing_is_named(molli, scanner, imported, capsys):
-    (scanner.folder / "6" / "0.dcm").unlink()
-    (scanner.folder / "6" / "1.dcm").unlink()
-    imported()
-    said = capsys.readouterr().err
-    assert "series 1 (T1 MOLLI pre): image 6, 7 is not there, by the scanner's numbers. Copied whole?" in said
-
-
 def test_voxels_lie_where_the_header_says(molli, imported):
     image = sitk.ReadImage(str(imported() / "molli" / "001_T1_MOLLI_pre_ti00_0000.nii.gz"))
     columns, rows = np.array([0.8, 0.6, 0]), np.array([0, 0, -1.0])

@@ -237,6 +237,12 @@ def test_faulty_protocols(said, message, scanner, tmp_path, import_folder, refus
     assert not (tmp_path / "scans").exists()
 
 
+def test_an_image_that_is_missing_is_named(scanner, import_folder, capsys):
+    scanner.series(8, **MOLLI)[4].unlink()
+    assert main(import_folder("scans")) == 0
+    assert "series 1 (MOLLI): image 5 is not there, by the scanner's numbers. Copied whole?" in capsys.readouterr().err
+
+
 def test_places_for_the_results_that_cannot_be(scanner, tmp_path, import_folder, refused):
     scanner.series(8, **MOLLI)
     (tmp_path / "full").mkdir()
