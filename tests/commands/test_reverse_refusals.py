@@ -150,10 +150,10 @@ def test_a_protocol_without_a_sequence_is_named(fresh, refused, tmp_path, revers
     refused(reverse("-protocol", str(path)), f"-protocol {path}: 'sequence' is missing (did you mean 'sequnce'?)")
 
 
-def test_a_format_without_fractions_is_refused_before_the_work(fresh, refused, tmp_path, reverse_folder):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 999, (32, 32)).astype(np.uint16))
-    sitk.WriteImage(image, str(folder / "a_0000.png"))
-    refused(reverse_folder(folder, tmp_path / "out"), ".png files can hold whole numbers alone. Convert the images")
-    assert not (tmp_path / "out").exists()
+def test_a_format_without_fractions_is_refused_before_the_work(fresh, refused, reverse):
+    path = fresh.raw / "dataset.json"
+    path.write_text(path.read_text().replace(".nii.gz", ".png"))
+    pixels = np.random.default_rng(0).integers(0, 999, (32, 32)).astype(np.uint16)
+    sitk.WriteImage(sitk.GetImageFromArray(pixels), str(fresh.raw / "imagesTr" / "a_0000.png"))
+    refused(reverse(), ".png files can hold whole numbers alone. Convert the images to .nii.gz.")
+    assert not list(fresh.maps.iterdir())
