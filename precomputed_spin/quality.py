@@ -55,7 +55,7 @@ KINDS = {
         f"the maps explain the images badly: the residual of a tenth of the pixels exceeds {100 * MOST_RESIDUAL:g} % "
         "of the bright level",
         "describe the sequence and its times (-sequence, -protocol, -ti), take images that moved out of the series, or "
-        "crop the images to the part that did not move",
+        "crop the images to the part that did not move; a gel phantom is no body",
     ),
     DENSITY: FlagKind(
         f"PD of the left cavity is less than {DENSITY_RATIO[0]:g} or more than {DENSITY_RATIO[1]:g} times that of "
@@ -64,7 +64,8 @@ KINDS = {
     ),
     TISSUE: FlagKind(
         f"a cavity has T1 below {FAT_IN_CAVITY_T1_MS:g} and T2 below {FAT_IN_CAVITY_T2_MS:g} ms, as fat has",
-        "give labels (--labels), or correct them",
+        "give labels (--labels), or correct them; a cavity only a few pixels wide is left to the image: accept it, or "
+        "leave the case out (nnunet_phys preprocess -exclude)",
     ),
     SAMPLES: FlagKind(
         f"posterior samples differ by more than {100 * MOST_SPREAD:g} % in T1",

@@ -195,7 +195,7 @@ def read_times(sequence: str, files: ScanFiles, place: Path) -> SeriesTimes:
     else:
         path = place / f"{files.case}.json" if place.is_dir() else place
         if not path.exists():
-            raise InputError(f"no times: there is no {path}. {schema.example()}")
+            raise InputError(f"no times: there is no {path}. {schema.example()} For fit, -times names its folder.")
         times, where = read_json(path, schema, schema.example(), extra=True), str(path)
     times.check(files.count, where)
     return times

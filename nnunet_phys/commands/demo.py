@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
 import time
 from contextlib import redirect_stdout
@@ -120,7 +121,8 @@ def run(args: argparse.Namespace) -> None:
         )
     print(f"\n{dice_table(scores)}")
     logger.info(f"\n{minutes:.1f} min. Table: {folder / 'scores.json'}, picture: {folder / 'demo.png'}")
-    folders = " ".join(f"{name}={folder / name}" for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"))
+    variables = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+    folders = " ".join(f"{name}={shlex.quote(str(folder / name))}" for name in variables)
     logger.info(f"To continue with its data set {_DATASET}: export {folders}")
 
 

@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> None:
         shares.append(100 * float(fit.valid.float().mean()))
         if shares[-1] < _FEWEST_VALID:
             faulty.append(f"{maps.job.case}: {shares[-1]:.1f} % of the pixels are valid")
-    valid = f"{min(shares):.0f} to {max(shares):.0f} %"
+    low, high = f"{min(shares):.0f}", f"{max(shares):.0f}"
+    valid = f"{low} %" if low == high else f"{low} to {high} %"
     logger.info(f"{counted(len(todo), 'case')} fitted in {args.o}; {valid} of a case's pixels are valid.")
     if faulty:
         logger.warning(f"Are the times those of the images, in their order?{indented(faulty)}")
@@ -139,6 +140,6 @@ def _say_what_is_missing(todo: list[FittedMaps]) -> None:
         count = sum(not map_paths(maps.folder, maps.job.case, maps.ending)[name].exists() for maps in todo)
         if count:
             logger.info(
-                f"{counted(count, 'case')} without {name}, which this series does not measure: fit another one "
-                f"(-sequence {remedy}) of the same patients into {todo[0].folder}."
+                f"{counted(count, 'case')} without {name}, which this series does not measure. To train on these maps, "
+                f"fit a series of the same patients that does (-sequence {remedy}) into {todo[0].folder}."
             )

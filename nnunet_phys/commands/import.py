@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
-from collections import Counter
 
 from nnunet_phys.commands.shared.targets import check_new_folder, check_target, named_path, refuse_as_target
-from nnunet_phys.errors import InputError, counted
+from nnunet_phys.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         written = write_sets(args.o, plan, progress.update)
     if not written.sets:
         raise InputError(*written.faults)
-    for folder, cases in Counter(image_set.folder for image_set in written.sets).items():
-        logger.info(f"{args.o / folder}: {counted(cases, 'case')}")
+    for image_set in sorted(written.sets, key=lambda image_set: (image_set.folder, image_set.case)):
+        logger.info(f"{args.o / image_set.folder}: {image_set.summary}")
     if written.faults:
         raise InputError(*(f"not imported: {fault}" for fault in written.faults))

@@ -19,7 +19,8 @@ from nnunet_phys.experiments.heart_scans import (
     scan_training_heart,
 )
 from nnunet_phys.image_files import Geometry, write_volume
-from nnunet_phys.whole_files import remove_leftovers, working_folder
+from nnunet_phys.sequences.description import describe_sequence
+from nnunet_phys.whole_files import remove_leftovers, working_folder, write_json
 from nnunet_phys.workers import run_in_workers
 
 
@@ -99,6 +100,9 @@ def _write_test_cases(scans: HeartScans, folder: Path, case: str) -> None:
             write_heart_volume(
                 folder / f"labelsTs_{contrast}" / f"{case}{suffix}.nii.gz", scans.heart.labels, scans.heart
             )
+
+    times = {"inversion_times_ms": scans.molli.inversion_times_ms, "protocol": [describe_sequence(scans.molli)]}
+    write_json(folder / "imagesTs_molli" / f"{case}.json", times)
 
 
 def write_heart_volume(path: Path, array: np.ndarray, heart: DigitalHeart) -> None:

@@ -7,7 +7,7 @@ longer and all T2 25 % shorter than the training hearts', beyond the recipe's ra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,7 @@ from nnunet_phys.digital_heart import DigitalHeart, digital_heart
 from nnunet_phys.heart_anatomy import HeartStack, draw_shape
 from nnunet_phys.heart_enhancement import agent_concentration, draw_scar
 from nnunet_phys.heart_scanner import noisy_magnitude, off_resonance_hz, receive_bias
-from nnunet_phys.sequences import BSSFP
+from nnunet_phys.sequences import BSSFP, MOLLI
 from nnunet_phys.tissue_state import with_agent
 from nnunet_phys.tissues import TISSUE_NAMES
 
@@ -66,10 +66,12 @@ class HeartScans:
         heart: the anatomy; its labels and spacing hold for all images.
         images: magnitudes by contrast, then by the suffix of the case's name: "", or for a MOLLI readout such as
             "_ti03"; float32 (slices, rows, columns).
+        molli: the MOLLI's protocol.
     """
 
     heart: DigitalHeart
     images: dict[str, dict[str, np.ndarray]]
+    molli: MOLLI
 
 
 def scan_training_heart(index: int, slices: int, varied: bool = False) -> TrainingScan:
@@ -113,9 +115,7 @@ def scan_test_heart(index: int, slices: int) -> HeartScans:
     bias = receive_bias(rng, _plane(heart), heart.spacing_mm[1], centre_mm=heart.centre_mm)
     field = np.stack([off_resonance_hz(rng, _plane(heart), rng.uniform(20, 50)) for _ in range(slices)])
     t1, t2 = (np.asarray(m, np.float64) for m in (heart.maps.t1, heart.maps.t2))
-    molli = bloch.molli(
-        t1,
-        t2,
+    protocol = MOLLI(
         scheme="3(3)3(3)5",
         flip_angle_deg=20.0,
         tr_ms=3.2,
@@ -124,8 +124,9 @@ def scan_test_heart(index: int, slices: int) -> HeartScans:
         rr_ms=rng.uniform(1250, 1400),
         first_inversion_times_ms=(140.0, 230.0, 320.0),
         inversion_efficiency=0.85,
-        off_resonance_hz=field,
     )
+    simulated = {name: value for name, value in asdict(protocol).items() if name not in ("readout", "rr_intervals_ms")}
+    molli = bloch.molli(t1, t2, **simulated, off_resonance_hz=field)
     signals = {
         "cine": {"": bloch.steady_state_bssfp(t1, t2, flip_angle_deg=32.0, tr_ms=4.3, off_resonance_hz=field)},
         "molli": {f"_ti{k:02d}": readout for k, readout in enumerate(molli)},
@@ -138,7 +139,7 @@ def scan_test_heart(index: int, slices: int) -> HeartScans:
     }
     lge_rng = np.random.default_rng([_TEST_SEED, index, _LGE_STREAM])
     images["lge"] = {"": 1000 * noisy_magnitude(lge_rng, coil * _late_enhancement(lge_rng, heart, t1, t2), _LGE_NOISE)}
-    return HeartScans(heart, images)
+    return HeartScans(heart, images, protocol)
 
 
 def _plane(heart: DigitalHeart) -> tuple[int, int]:

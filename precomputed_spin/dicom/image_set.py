@@ -60,6 +60,14 @@ class ImageSet:
         return [frame for volumes in self.files.values() for volume in volumes for frame in volume]
 
     @property
+    def summary(self) -> str:
+        """Its name, images and times in a line."""
+        times = next((self.content[name] for name in TIME_NAMES.values() if name in self.content), None)
+        told = "" if times is None else f", {', '.join('none' if time is None else f'{time:g}' for time in times)} ms"
+        where = f" ({self.content['times_from']})" if "times_from" in self.content else ""
+        return f"{self.case}, {counted(sum(map(len, self.files.values())), 'image')}{told}{where}"
+
+    @property
     def voxels(self) -> int:
         """Of all files together."""
         return sum(len(volumes) for volumes in self.files.values()) * int(np.prod(self.geometry.size))

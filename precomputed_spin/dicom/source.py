@@ -92,8 +92,8 @@ class SourceFolder:
         """
         if record is None:
             raise InputError(
-                "CASE.json does not say from which DICOM images it was made. Import the DICOM folder again, and go on "
-                "from there."
+                "its JSON does not say from which DICOM images it was made, as `import` writes. Import the DICOM "
+                "folder again, and go on from there."
             )
         series = self._series.get(record.series_sha256)
         if series is None:

@@ -65,10 +65,11 @@ def test_phantom_interrupted_and_killed(tmp_path, monkeypatch):
     process = started()
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert [path.name[:11] for path in tmp_path.iterdir()] == [".Dataset901"]
+    lock = ".Dataset901_DigitalHeart.lock"  # an empty file, which no process holds any more
+    assert [path.name[:11] for path in tmp_path.iterdir() if path.name != lock] == [".Dataset901"]
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))
     assert main(["phantom", "-d", "902", "-train", "1", "-test", "0", "-slices", "1", "-np", "1"]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["Dataset902_DigitalHeart"]
+    assert {path.name for path in tmp_path.iterdir()} == {"Dataset902_DigitalHeart", lock}
 
 
 def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, refused, capsys):
@@ -80,10 +81,17 @@ def test_phantom_writes_a_valid_data_set(tmp_path, monkeypatch, refused, capsys)
     folder = tmp_path / "Dataset901_DigitalHeart"
     verify_dataset_integrity(str(folder), 1)
     for contrast, count in (("cine", 1), ("molli", 11), ("gre", 1), ("lge", 1)):
-        images, labels = (sorted((folder / f"{k}Ts_{contrast}").iterdir()) for k in ("images", "labels"))
+        images, labels = (sorted((folder / f"{k}Ts_{contrast}").glob("*.nii.gz")) for k in ("images", "labels"))
         assert len(images) == len(labels) == count
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(images[0])))
         assert array.shape == (2, 128, 128) and np.isfinite(array).all() and array.std() > 0
+    fit = ["fit", "-sequence", "molli", "-i", str(folder / "imagesTs_molli"), "-o", str(tmp_path / "fit")]
+    assert main(fit) == 0
+    t1, truth = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        for path in (tmp_path / "fit/heart000_T1map.nii.gz", labels[0])
+    )
+    assert 900 < np.median(t1[truth == 2]) < 1700  # of muscle, whose T1 was lengthened by 40 %
     capsys.readouterr()  # progress
     with making_alone(folder):
         refused([*arguments, "--overwrite"], "Dataset901_DigitalHeart: another process is making it")

@@ -150,7 +150,9 @@ def bland_altman(by_method: Mapping[str, np.ndarray]) -> Figure:
         for height, style in ((mean, "-"), (mean - limit, "--"), (mean + limit, "--")):
             axis.axhline(height, linestyle=style, linewidth=0.8, color="black")
         axis.set_title(
-            f"{method} - scanner: {mean:+.0f} ms, limits {mean - limit:+.0f} to {mean + limit:+.0f}", fontsize=8
+            f"{method} - scanner, {len(difference)} segments: {mean:+.0f} ms, limits {mean - limit:+.0f} to "
+            f"{mean + limit:+.0f}",
+            fontsize=8,
         )
         axis.set_xlabel("mean of both, ms")
         axis.set_ylabel("difference, ms")

@@ -73,10 +73,13 @@ def page_parts(
 
 
 def _by_segment(rows: Sequence[SegmentRow], value: str) -> dict[str, dict[int, float]]:
-    """Method to segment to its value, over all slices that show the segment, weighted by their pixels."""
+    """Method to segment to its value, over all slices that show the segment, weighted by their pixels.
+
+    Segments most of whose pixels have no T1 are left out.
+    """
     sums: dict[str, dict[int, np.ndarray]] = defaultdict(lambda: defaultdict(lambda: np.zeros(2)))
     for row in rows:
-        if row.segment.isdigit() and getattr(row, value) is not None:
+        if row.segment.isdigit() and row.is_representative and getattr(row, value) is not None:
             sums[row.method][int(row.segment)] += row.pixels * np.array((getattr(row, value), 1))
     return {
         method: {segment: total / pixels for segment, (total, pixels) in segments.items()}
@@ -95,8 +98,8 @@ def _bulls_eyes(rows: Sequence[SegmentRow]) -> str:
 
 
 def _agreement(rows: Sequence[SegmentRow]) -> str:
-    """Bland-Altman plots of the segments that the scanner's map shows, too."""
-    segments = [row for row in rows if row.segment.isdigit() and row.mean_ms is not None]
+    """Bland-Altman plots of the segments that the scanner's map shows, too, without those that mostly have no T1."""
+    segments = [row for row in rows if row.segment.isdigit() and row.is_representative and row.mean_ms is not None]
     scanner = {(row.case, row.slice, row.segment): row.mean_ms for row in segments if row.method == SCANNER}
     pairs = defaultdict(list)
     for row in segments:
@@ -133,13 +136,23 @@ def _slice(shown: PageSlice) -> str:
 
 
 def _table(rows: Sequence[SegmentRow]) -> str:
-    lines = ["<tr><th>case<th>slice<th>segment<th>method<th>pixels<th>T1, ms<th>median<th>after contrast<th>ECV, %"]
+    headings = ("case", "slice", "segment", "method", "pixels", "share of the segment, %", "T1, ms", "median")
+    lines = ["<tr><th>" + "<th>".join((*headings, "after contrast", "ECV, %"))]
     for row in rows:
         name = f"{row.segment} {row.name}" if row.segment.isdigit() else row.name
         t1 = _number(row.mean_ms) if row.sd_ms is None else f"{row.mean_ms:.0f} &plusmn; {row.sd_ms:.0f}"
         ecv = "" if row.ecv_percent is None else f"{row.ecv_percent:.1f}"
         cells = (
-            *(html.escape(row.case), str(row.slice), name, row.method, str(row.pixels), t1, _number(row.median_ms)),
+            *(
+                html.escape(row.case),
+                str(row.slice),
+                name,
+                row.method,
+                str(row.pixels),
+                _number(row.valid_percent),
+                t1,
+                _number(row.median_ms),
+            ),
             *(_number(row.post_mean_ms), ecv),
         )
         lines.append("<tr><td>" + "<td>".join(cells))

@@ -12,6 +12,8 @@ from nnunet_phys.quantification.measured_slice import MeasuredSlice
 from nnunet_phys.quantification.region_values import region_name
 
 _DECIMALS = 2
+_LEAST_VALID = 50.0
+"""Share of a region's pixels, in %, that need a T1 for the region to be shown in figures. Assumed."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class SegmentRow:
         segment: 1 to 17, or septal, global, blood.
         name: of the segment.
         method: fit, joint, or scanner for its own map.
-        pixels, mean_ms, sd_ms, median_ms: of T1, over the pixels that are left after erosion.
+        pixels, mean_ms, sd_ms, median_ms: of T1, over the pixels that are left after erosion and have one.
+        valid_percent: share of the pixels left after erosion that have a T1; None if none is left.
         post_mean_ms: after contrast agent; of blood, its median, as for the extracellular volume.
         ecv_percent: extracellular volume.
     """
@@ -35,11 +38,17 @@ class SegmentRow:
     name: str
     method: str
     pixels: int
+    valid_percent: float | None
     mean_ms: float | None
     sd_ms: float | None
     median_ms: float | None
     post_mean_ms: float | None
     ecv_percent: float | None
+
+    @property
+    def is_representative(self) -> bool:
+        """Whether T1 is known in enough of the region to stand for it."""
+        return self.valid_percent is not None and self.valid_percent >= _LEAST_VALID
 
 
 def segment_rows(measured: MeasuredSlice, method: str) -> Iterator[SegmentRow]:
@@ -47,7 +56,9 @@ def segment_rows(measured: MeasuredSlice, method: str) -> Iterator[SegmentRow]:
     heart = measured.regions.heart
     for region, values in measured.values.items():
         after = None if measured.post is None else measured.post.values.get(region)
+        whole = int(measured.regions.masks[region].sum())
         numbers = (
+            100 * values.pixels / whole if whole else None,
             values.mean,
             values.sd,
             values.median,

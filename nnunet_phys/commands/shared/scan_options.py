@@ -227,7 +227,10 @@ def find_cases(inputs: Inputs, protocol: ScanProtocol | CaseProtocols) -> tuple[
     jobs, faults = find_jobs((files, protocol) for files in scans)
     readout = next((job.files.paths[0].name for job in jobs if any(job.files.marked)), None)
     if readout is not None and not any(isinstance(sequence, MOLLI) for sequence in protocol.sequences):
-        logger.warning(f"{readout}, ... are named as readouts of a MOLLI, but are read as another sequence.")
+        logger.warning(
+            f"{readout}, ... are named as readouts of a MOLLI, but are read as another sequence. Give -sequence "
+            "molli, or the folder of their times and protocols with -protocol."
+        )
     return jobs, faults
 
 
