@@ -153,7 +153,7 @@ def methods_table(records: Sequence[RunRecord]) -> str:
         seeds: dict[str, list[int]] = {}
         for record in records:
             if record.method == name:
-                run = f"{record.training}, {record.settings.plan} plan"
+                run = f"{record.training}, {record.settings.plan} plan, {record.settings.iterations:,} iterations"
                 seeds.setdefault(run, []).append(record.seed)
         if method.ablation and not seeds:
             continue
