@@ -13,7 +13,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nn
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunet_phys.errors import InputError, did_you_mean, last_line
+from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.json_files import load_json, short_json, structure
 from nnunet_phys.precomputed_spin.raw_dataset import require_folder
 
@@ -160,11 +160,8 @@ def open_preprocessed_dataset(name: str, plans_name: str, configuration_name: st
     structure(content, _Plans, str(plans_file), remedy, extra=True)
     plans = PlansManager(content)
     if configuration_name not in plans.available_configurations:
-        known = plans.available_configurations
-        suggestion = did_you_mean(configuration_name, known)
-        raise InputError(
-            f"{name}: {plans_file} has no configuration {configuration_name}{suggestion}; it has {', '.join(known)}."
-        )
+        known = ", ".join(plans.available_configurations)
+        raise InputError(f"{name}: {plans_file} has no configuration {configuration_name}; it has {known}.")
     where = f"{plans_file}.configurations.{configuration_name}"
     try:
         configuration = plans.get_configuration(configuration_name)

@@ -91,7 +91,7 @@ def _parameters(kind: type[PulseSequence], described: Mapping[str, Any], record:
             values[name] = structure(listed, types[name], f"Sequence {kind.name}, {name}", "")
             quantity = quantities.get(name)
             if quantity is not None and not record and values[name] is not None:
-                numbers = values[name] if is_list else (values[name],)
+                numbers = values[name] if isinstance(values[name], tuple) else (values[name],)
                 quantity.check(max(numbers, default=0.0))
         except InputError as error:
             faults.extend(error.faults)

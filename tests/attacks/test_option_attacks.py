@@ -67,7 +67,7 @@ BY_PARSER = {
 BY_COMMAND = {
     "a part beyond the last": (REVERSE + " -num_parts 2 -part_id 2", "give 0 to num_parts - 1"),
     "a flip angle in radians": (REVERSE + " -fa 0.8", "radians"),
-    "a flip angle of 1e30": (REVERSE + " -fa 1e30", "between 0 and 180"),
+    "a flip angle of 1e30": (REVERSE + " -fa 1e30", "must be above 0 and at most 180 degrees"),
     "a sequence that does not exist": (REVERSE + " -sequence bsfp", "did you mean 'bssfp'?"),
     "a series of a data set": (REVERSE + " -sequence molli", "one image a case"),
     "--single of no MOLLI": (SERIES + " --single", "one MOLLI"),

@@ -173,7 +173,7 @@ REFUSED = {
     "another place": (_other_geometry, "001_MOLLI.nii.gz differs from series 1 (MOLLI) in origin"),
     "no record of a source": (
         lambda s, r: _edit_json(r / "images" / "001_MOLLI.json", source=None),
-        "001_MOLLI: CASE.json does not say from which DICOM images",
+        "001_MOLLI: its JSON does not say from which DICOM images",
     ),
     "no frame of reference": (_without_frame_of_reference, "has no FrameOfReferenceUID"),
     "masks of others": (lambda s, r: (r / "segment.json").unlink(), "nnunet_phys segment did not fill it"),

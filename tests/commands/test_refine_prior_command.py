@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from nnunet_phys.precomputed_spin import prior_refinement
 from nnunet_phys.precomputed_spin.prior import SpinPrior
 from nnunet_phys.precomputed_spin.prior_maps import MAP_SIZE, TrainingMaps
 from nnunet_phys.precomputed_spin.prior_refinement import HeldOutFigures, impossible_pixels, learning_maps
+from nnunet_phys.precomputed_spin.quality_record import Flag, QualityRecord
 from nnunet_phys.precomputed_spin.scan import Inferred, Scan, Series
 from nnunet_phys.precomputed_spin.spin_scaling import SpinScaling
 from nnunet_phys.sequences import BSSFP
@@ -135,12 +137,12 @@ def test_the_best_round_is_kept(refine, tmp_path, monkeypatch, capsys):
 
 
 def without_flags(inferred, scaling, structures=None):
-    return {"residual_rms": 0.01, "residual_by_slice": [], "share_at_bound": 0.0, "t1_spread": None, "flags": []}
+    return QualityRecord(residual_rms=0.01, share_at_bound=0.0, flags=())
 
 
 def test_slices_that_look_wrong_are_left_out(refine, tmp_path, monkeypatch, capsys):
     def first_slice(inferred, scaling, structures=None):
-        return {**without_flags(inferred, scaling), "flags": [{"slice": 0, "reason": "wrong"}]}
+        return replace(without_flags(inferred, scaling), flags=(Flag(0, "wrong"),))
 
     monkeypatch.setattr(prior_refinement, "quality", first_slice)
     monkeypatch.setattr(prior_refinement, "train_prior", interrupt)
@@ -152,7 +154,7 @@ def test_slices_that_look_wrong_are_left_out(refine, tmp_path, monkeypatch, caps
     shutil.rmtree(tmp_path / "maps.rounds")
 
     def every_slice(inferred, scaling, structures=None):
-        return {**without_flags(inferred, scaling), "flags": [{"slice": z, "reason": "wrong"} for z in (0, 1)]}
+        return replace(without_flags(inferred, scaling), flags=tuple(Flag(z, "wrong") for z in (0, 1)))
 
     monkeypatch.setattr(prior_refinement, "quality", every_slice)
     assert main(refine()) == 1

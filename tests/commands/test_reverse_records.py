@@ -82,7 +82,7 @@ def test_listed_cases_are_made_again_with_other_settings(fresh, capsys, reverse,
     [
         ("case7\n", "there is no case 'case7' (did you mean 'case"),
         ("# nothing\n\n", "names no case"),
-        (b"\xff\xfe", "cannot be read"),
+        (b"\xff\xfe\xd8", "cannot be read"),
     ],
 )
 def test_lists_that_cannot_be_used(fresh, reverse, refused, tmp_path, content, message):

@@ -141,7 +141,7 @@ def test_folders_that_cannot_take_maps(fresh, tmp_path, refused, monkeypatch, re
     refused(reverse_folder(images, tmp_path / "file"), "file is a file. Name a folder")
     usage = namedtuple("usage", "total used free")(1, 1, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    refused(reverse(), "GiB are free, the results may take")
+    refused(reverse(), "MiB are free, the results may take")
 
 
 def test_a_protocol_without_a_sequence_is_named(fresh, refused, tmp_path, reverse):

@@ -19,6 +19,11 @@ from nnunet_phys.quantification.measured_slice import MeasuredSlice
 
 SCANNER = "scanner"
 """Method of the rows that the scanner's own map gives."""
+_AFTER_MS = 1000.0
+"""Upper end of the colours of T1 after contrast agent, ms. Assumed: muscle and blood have 300 to 650."""
+_CONTOURS = (
+    "<p>Contours on the slices: right ventricle orange, myocardium red, left ventricle blue, segments white.</p>"
+)
 _FEWEST_TO_COMPARE = 3
 """Fewest segments whose differences are shown. A choice: of two, a standard deviation says nothing."""
 
@@ -67,6 +72,7 @@ def page_parts(
         _bulls_eyes(rows) if one_heart else "",
         _agreement(rows),
         _histograms(slices),
+        _CONTOURS,
         *map(_slice, slices),
         _table(rows),
     ]
@@ -128,7 +134,7 @@ def _slice(shown: PageSlice) -> str:
     regions = next(iter(shown.measured.values())).regions
     panels = [Panel(title, image) for title, image in shown.readouts.items()]
     for method, measured in shown.measured.items():
-        panels.append(Panel(f"T1, {method}", measured.t1_ms, "ms", MAP_WINDOWS["T1, ms"]))
+        panels.append(Panel(f"T1, {method}", measured.t1_ms, "ms", _AFTER_MS if shown.after else MAP_WINDOWS["T1, ms"]))
     for method, ecv in shown.ecv.items():
         panels.append(Panel(f"extracellular volume, {method}", ecv, "%", ECV_WINDOW))
     title = f"{AFTER if shown.after else ''}{regions.heart.title}: {regions.level}"
