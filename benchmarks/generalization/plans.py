@@ -18,23 +18,29 @@ class ReducedPlan:
         features: channels of each stage of the U-Net.
         batch: patches per iteration.
         patch: rows and columns of a patch at most.
+        pixel_mm: least pixel size, so that a patch of finer images shows the heart and what is around it, too. Without
+            it, after 3,000 iterations on MyoPS bSSFP (0.73 mm), LGE had a mean Dice of 48 %.
     """
 
     features: tuple[int, ...]
     batch: int = 6
     patch: int = 160
+    pixel_mm: float = 1.5
 
     def apply(self, plans_file: Path) -> None:
         """Edit nnU-Net's plans in place; a patch stays no larger than planned, up to a multiple of the last stride."""
-        planned = json.loads(plans_file.read_text())["configurations"][CONFIGURATION]["patch_size"]
+        plans = json.loads(plans_file.read_text())
+        configuration = plans["configurations"][CONFIGURATION]
+        configuration["spacing"] = [max(mm, self.pixel_mm) for mm in configuration["spacing"]]
+        plans_file.write_text(json.dumps(plans))
         multiple = 2 ** (len(self.features) - 1)
-        rows, columns = (min(self.patch, -(-n // multiple) * multiple) for n in planned)
+        rows, columns = (min(self.patch, -(-n // multiple) * multiple) for n in configuration["patch_size"])
         shrink_plan(plans_file, (rows, columns), self.batch, self.features)
 
     def __str__(self) -> str:
         return (
             f"{len(self.features)} stages of {self.features[0]}-{max(self.features)} features, batches of {self.batch},"
-            f" patches of at most {self.patch}x{self.patch}"
+            f" patches of at most {self.patch}x{self.patch}, pixels of at least {self.pixel_mm:g} mm"
         )
 
 

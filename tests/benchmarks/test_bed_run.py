@@ -332,11 +332,12 @@ def sleeping() -> set[str]:
 
 def test_a_reduced_plan(tmp_path):
     architecture = {"arch_kwargs": {"n_stages": 7}}
-    plans = {"configurations": {"2d": {"patch_size": [256, 126], "batch_size": 30, "architecture": architecture}}}
+    planned = {"patch_size": [256, 126], "batch_size": 30, "spacing": [0.7, 1.6], "architecture": architecture}
+    plans = {"configurations": {"2d": planned}}
     (tmp_path / "plans.json").write_text(json.dumps(plans))
     REDUCED_PLANS["small"].apply(tmp_path / "plans.json")
     small = json.loads((tmp_path / "plans.json").read_text())["configurations"]["2d"]
-    assert small["patch_size"] == [160, 128] and small["batch_size"] == 6
+    assert small["patch_size"] == [160, 128] and small["batch_size"] == 6 and small["spacing"] == [1.5, 1.6]
     assert small["architecture"]["arch_kwargs"]["features_per_stage"] == [16, 32, 64, 128, 128]
 
 

@@ -21,9 +21,7 @@ SCANNER = "scanner"
 """Method of the rows that the scanner's own map gives."""
 _AFTER_MS = 1000.0
 """Upper end of the colours of T1 after contrast agent, ms. Assumed: muscle and blood have 300 to 650."""
-_CONTOURS = (
-    "<p>Contours: right ventricle orange, myocardium red, left ventricle blue, segments white.</p>"
-)
+_CONTOURS = "<p>Contours: right ventricle orange, myocardium red, left ventricle blue, segments white.</p>"
 _FEWEST_TO_COMPARE = 3
 """Fewest segments whose differences are shown. A choice: of two, a standard deviation says nothing."""
 
