@@ -48,14 +48,16 @@ class Panel:
 
 
 def overlays(regions: SliceRegions, panels: Sequence[Panel]) -> Figure:
-    """A slice's images and maps around the heart, with the mask's contours, the segments' borders and their numbers."""
+    """A slice's images and, below, maps around the heart, with the mask's contours, and segments with their numbers."""
     heart = regions.heart
     rows, columns = heart_window(heart.rv | heart.myo | heart.lv, heart.plane.pixel_mm)
-    figure = Figure(figsize=(2.7 * min(len(panels), 4), 2.7 * -(-len(panels) // 4)), layout="constrained")
-    axes = figure.subplots(-(-len(panels) // 4), min(len(panels), 4), squeeze=False).ravel()
-    for axis in axes:
+    images, maps = ([panel for panel in panels if panel.is_map == is_map] for is_map in (False, True))
+    count = max(len(images), len(maps))
+    figure = Figure(figsize=(2.7 * count, 2.7 * 2), layout="constrained")
+    axes = figure.subplots(2, count, squeeze=False)
+    for axis in axes.ravel():
         axis.axis("off")
-    for axis, panel in zip(axes, panels, strict=False):
+    for axis, panel in (*zip(axes[0], images, strict=False), *zip(axes[1], maps, strict=False)):
         low, high = (0.0, panel.top) if panel.is_map else grey_limits(panel.values[heart.rv | heart.myo | heart.lv])
         shown = axis.imshow(
             panel.values,
