@@ -102,7 +102,8 @@ def _write_page(args: argparse.Namespace, case: GalleryCase) -> None:
 def _write_figure(args: argparse.Namespace, case: GalleryCase) -> None:
     from matplotlib.figure import Figure
 
-    from nnunet_phys.commands.shared.gallery_rows import characteristic, muscle_t1_t2
+    from nnunet_phys.commands.shared.gallery_rows import characteristic
+    from nnunet_phys.commands.shared.shown_muscle import muscle_t1_t2
 
     contrasts = characteristic(*muscle_t1_t2(case.shown_maps, case.voxel_mm[1:]), args.seed)
     figure = Figure(figsize=(14, 5.2), layout="constrained")

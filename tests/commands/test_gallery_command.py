@@ -20,8 +20,9 @@ from nnunet_phys.commands import gallery, main
 from nnunet_phys.commands.parts import gallery_page
 from nnunet_phys.commands.parts.gallery_case import GalleryCase, Shown, load_case
 from nnunet_phys.commands.parts.gallery_page import MOST_BYTES, GalleryPage
-from nnunet_phys.commands.shared.gallery_rows import Row, characteristic, effect_rows, muscle_t1_t2, sequence_rows
+from nnunet_phys.commands.shared.gallery_rows import Row, characteristic, effect_rows, sequence_rows
 from nnunet_phys.commands.shared.record_text import versions_text
+from nnunet_phys.commands.shared.shown_muscle import muscle_t1_t2
 from nnunet_phys.errors import InputError
 from nnunet_phys.map_files import load_maps, save_maps
 from nnunet_phys.sequences import BSSFP, SEQUENCES, BlackBloodTSE

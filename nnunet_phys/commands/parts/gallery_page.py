@@ -17,9 +17,10 @@ from PIL import Image
 
 from nnunet_phys.case_records import package_versions
 from nnunet_phys.commands.parts.gallery_case import GalleryCase
-from nnunet_phys.commands.shared.gallery_rows import Row, effect_rows, muscle_t1_t2, sequence_rows
+from nnunet_phys.commands.shared.gallery_rows import Row, effect_rows, sequence_rows
 from nnunet_phys.commands.shared.pages import fault_lines
 from nnunet_phys.commands.shared.record_text import made_how, residual_text, versions_text
+from nnunet_phys.commands.shared.shown_muscle import muscle_t1_t2
 from nnunet_phys.pictures import MAP_COLOURS, MAP_WINDOWS, grey_limits, webp_of_pixels
 from nnunet_phys.precomputed_spin.quality import KINDS
 from nnunet_phys.progress import ProgressBar

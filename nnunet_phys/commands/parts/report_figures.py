@@ -12,7 +12,8 @@ from matplotlib import color_sequences
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
-from nnunet_phys.commands.shared.gallery_rows import muscle_t1_t2, trained_contrasts
+from nnunet_phys.commands.shared.gallery_rows import trained_contrasts
+from nnunet_phys.commands.shared.shown_muscle import muscle_t1_t2
 from nnunet_phys.forward import image_of, signals
 from nnunet_phys.pictures import MAP_COLOURS, MAP_WINDOWS, grey_limits
 from nnunet_phys.sequences.pulse_sequence import PulseSequence

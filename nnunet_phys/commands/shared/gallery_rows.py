@@ -9,10 +9,8 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import torch
 
 from nnunet_phys.augmentations.contrast_draw import ContrastDraw
-from nnunet_phys.commands.shared.contrast_options import NULLED_T1_MS, NULLED_T2_MS
 from nnunet_phys.fields import Device, OffResonance, ReceiveBias, TransmitField
 from nnunet_phys.infarct import Infarct
 from nnunet_phys.scanner import Ghost, Noise, PartialVolume, ZeroFilling
@@ -35,7 +33,6 @@ from nnunet_phys.sequences.ernst import Ernst
 from nnunet_phys.sequences.multi_echo_gre import MultiEchoGRE
 from nnunet_phys.sequences.plugins import all_ranges, all_sequences
 from nnunet_phys.sequences.pulse_sequence import PulseSequence
-from nnunet_phys.spin import SpinMaps
 from nnunet_phys.tissue_state import ContrastAgent, TissueState
 
 NATIVE, LATE = ContrastAgent(0.0, 0.0), ContrastAgent(0.5, 0.25)
@@ -48,14 +45,6 @@ _DEPTHS_MM = (4.0, 8.0, 12.0, 16.0)
 _OF_NULL = (0.5, 0.75, 1.0, 1.25, 1.6, 2.2)
 _CINE = BSSFP(flip_angle_deg=50.0, tr_ms=3.6)
 _STIR = BlackBloodTSE(inversion_time_ms=180.0)
-_NEAR_MM = 60.0
-"""Distance from the middle within which muscle is looked for. Assumed: the heart, and little of the chest wall."""
-_MUSCLE_T1_MS, _MUSCLE_T2_MS = (850.0, 1700.0), (35.0, 70.0)
-"""T1 and T2 of muscle at 1.5 and 3 T. Assumed: four standard deviations of `TISSUES`' myocardium; T2 excludes blood."""
-_SOLID = 0.4
-"""Least PD, as a share of the 95th percentile, of what is no lung, whose T1 and T2 are uncertain. Assumed."""
-_FEWEST_PIXELS = 20
-"""Fewest pixels of muscle whose median counts. Assumed."""
 
 
 @dataclass(frozen=True)
@@ -73,22 +62,6 @@ class Row:
     notice: str
     images: list[tuple[str, ContrastDraw]]
     one_scale: bool = False
-
-
-def muscle_t1_t2(maps: SpinMaps, pixel_mm: tuple[float, float]) -> tuple[float, float]:
-    """Median T1 and T2 (ms) of muscle within 60 mm of the middle; textbook values if there is none.
-
-    Args:
-        maps: maps of what is shown, the heart in the middle, (1, rows, columns).
-        pixel_mm: row and column spacing.
-    """
-    rows, columns = ((torch.arange(n) - (n - 1) / 2) * mm for n, mm in zip(maps.shape[1:], pixel_mm, strict=True))
-    muscle = (rows[:, None] ** 2 + columns**2 < _NEAR_MM**2) & (maps.pd > _SOLID * torch.quantile(maps.pd, 0.95))
-    for times, (least, greatest) in ((maps.t1, _MUSCLE_T1_MS), (maps.t2, _MUSCLE_T2_MS)):
-        muscle = muscle & (times > least) & (times < greatest)
-    if muscle.sum() < _FEWEST_PIXELS:
-        return NULLED_T1_MS, NULLED_T2_MS
-    return float(maps.t1[muscle].median()), float(maps.t2[muscle].median())
 
 
 def sequence_rows(t1_ms: float, t2_ms: float, seed: int) -> list[Row]:
