@@ -80,17 +80,18 @@ class CaseLabels:
         if self.decide:
             return []
         labelled = [job for job in jobs if (path := self.paths.get(job.case)) is not None and path.is_file()]
-        return [f"{fault} Its maps are not judged by them." for fault in self.faults(labelled)]
+        return self.faults(labelled)
 
     def _faults_of(self, files: ScanFiles) -> tuple[str, ...]:
         path = self.paths[files.case]
+        remedy = "Correct it, or leave --labels out." if self.decide else "Until it is corrected, it judges no maps."
         if not path.is_file():
             return (f"{path} cannot be read: there is no such file. Add it, or leave --labels out.",)
         try:
             if not files.geometry.agrees(Geometry.read(path)):
-                return (f"{path} lies on another grid than {files.paths[0]}. Correct or remove it.",)
+                return (f"{path} lies on another grid than {files.paths[0]}. {remedy}",)
             if not np.isin(read_image(path), list(self.codes.values())).any():
-                return (f"{path} holds none of the codes {self.codes}. Correct it, or leave --labels out.",)
+                return (f"{path} holds none of the codes {self.codes}. {remedy}",)
         except InputError as error:
             return error.faults
         return ()
