@@ -227,7 +227,8 @@ def is_finished(folder: str | Path, case: str, images: tuple[Path, ...]) -> bool
     try:
         if not record.images or [e.sha256 for e in record.images] != [file_sha256(path) for path in images]:
             return False
-        if any(list(spacing) != loaded[0].get("spacing") for spacing in spacing_entry(images[0]).values()):
+        spacing = spacing_entry(images[0]).get("spacing")
+        if spacing is not None and list(spacing) != loaded[0].get("spacing"):
             return False
         return all(entry.is_unchanged(Path(folder)) for entry in record.files)
     except (OSError, InputError):  # a file is missing, or its name leads elsewhere

@@ -23,7 +23,7 @@ RELAXIVITY_R2 = 5.5
 """The same for 1/T2. Assumed: r2 of small chelates is about 10-30 % above r1; no table for blood was at hand."""
 
 
-Times = TypeVar("Times", float, np.ndarray, torch.Tensor)
+_Times = TypeVar("_Times", float, np.ndarray, torch.Tensor)
 
 CONCENTRATION = Quantity("mmol/l", 0, 50)
 RELAXATION_FACTOR = Quantity("", 0.1, 10)
@@ -91,7 +91,7 @@ class TissueState(Bounded):
         return SpinMaps(maps.pd, t1, t2), kinds.blood
 
 
-def with_agent(t1_ms: Times, t2_ms: Times, concentration: Times) -> tuple[Times, Times]:
+def with_agent(t1_ms: _Times, t2_ms: _Times, concentration: _Times) -> tuple[_Times, _Times]:
     """T1 and T2 in ms at a concentration of the agent in mmol/l, by its relaxivities."""
     t1_after = 1 / (1 / t1_ms + RELAXIVITY_R1 * 1e-3 * concentration)
     t2_after = 1 / (1 / t2_ms + RELAXIVITY_R2 * 1e-3 * concentration)
