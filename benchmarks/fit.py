@@ -131,10 +131,12 @@ def real(folder: Path) -> None:
         ring = read_image(folder / "reference" / f"{case}_ring.nii.gz") > 0
         scanner, t1 = read_image(folder / "reference" / f"{case}_T1map.nii.gz")[ring], fit.maps["T1"].numpy()[ring]
         share = 100 * float(fit.valid.numpy()[ring].mean())
+        misfit = 100 * float(fit.misfit[torch.from_numpy(ring) & fit.valid].median())
         ratio = np.quantile(t1 / scanner - 1, (0.1, 0.5, 0.9)) * 100
         print(
             f"{case}, ring: scanner's map {np.median(scanner):.0f} ms, fit {np.median(t1):.0f} ms; difference, 10th, "
-            f"50th and 90th percentile of pixels: {ratio[0]:.1f}, {ratio[1]:.1f}, {ratio[2]:.1f} %; {share:.0f} % valid"
+            f"50th and 90th percentile of pixels: {ratio[0]:.1f}, {ratio[1]:.1f}, {ratio[2]:.1f} %; {share:.0f} % "
+            f"valid, with a median residual of {misfit:.1f} % of PD"
         )
 
 

@@ -43,6 +43,11 @@ class RelaxationFit:
     residual: torch.Tensor
     noise: float
 
+    @property
+    def misfit(self) -> torch.Tensor:
+        """The residual as a share of the signal at equilibrium (PD); meaningless where the fit is not valid."""
+        return self.residual / self.maps["PD"]
+
 
 def fit_series(model: SeparableModel, images: torch.Tensor) -> RelaxationFit:
     """Fit a series pixel by pixel (`robust_fit`).
