@@ -77,7 +77,12 @@ class ScannerMaps:
             ending: file ending of the maps, with the dot.
         """
         maps, flags = [], []
-        for path in sorted(folder.glob(f"*{_NAME}{ending}")):
+        for path in sorted(folder.glob(f"*{_NAME}.*")):
+            if path.suffix == ".json":
+                continue
+            if not path.name.endswith(_NAME + ending):
+                flags.append(f"the scanner's map {path.name} is left out: the images end with {ending}. Convert it.")
+                continue
             name = path.name.removesuffix(_NAME + ending)
             description = _Description()
             try:

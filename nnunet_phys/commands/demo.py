@@ -91,7 +91,8 @@ def run(args: argparse.Namespace) -> None:
     _stage(1, "digital hearts")
     write_heart_dataset(raw, size.train, size.test, size.slices)
     _stage(2, "PD, T1 and T2 maps by reverse imaging")
-    reverse = ["reverse", "-d", str(_DATASET), "-device", device, "-steps", str(size.steps), "-prior", args.prior]
+    reverse = ["reverse", "-d", str(_DATASET), "--labels", "-device", device]
+    reverse += ["-steps", str(size.steps), "-prior", args.prior]
     if args.scaling is not None:
         reverse += ["-scaling", args.scaling]
     _exit_on_failure(main(reverse))

@@ -31,6 +31,16 @@ def test_a_scanner_map_in_seconds_is_left_out(study, tmp_path):
     assert any("its median in the wall is 1.0" in flag and "no T1 in ms" in flag for flag in content(report)["flags"])
 
 
+def test_a_scanner_map_of_another_format_is_named(study, tmp_path):
+    patient, report = Patient(), tmp_path / "report"
+    write_map(study / "references" / "012_MOLLI_T1map.mha", patient.t1().astype(np.float32), patient.geometry)
+    (study / "references" / "012_MOLLI_T1map.json").write_text("{}")
+    assert main(quantify(study, report)) == 0
+    assert [flag for flag in content(report)["flags"] if "scanner" in flag] == [
+        "the scanner's map 012_MOLLI_T1map.mha is left out: the images end with .nii.gz. Convert it."
+    ]
+
+
 def test_slices_without_a_scanner_map_have_no_rows_of_it(tmp_path):
     patient, report = Patient(slices=3), tmp_path / "report"
     write_study(tmp_path / "pre", patient.readouts(), patient.labels, patient.geometry)
