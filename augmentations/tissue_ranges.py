@@ -96,7 +96,7 @@ class InfarctRanges:
 
     probability: float = field(metadata=number(SHARE, "share of images with infarcts"))
     depth_mm: Range = field(metadata=span(DEPTH, "greatest distance from blood"))
-    share: Range = field(metadata=span(INFARCTED_SHARE, "share of the layer next to blood that is infarcted"))
+    share: Range = field(metadata=span(INFARCTED_SHARE, "share of the surface of blood from which infarcts start"))
     scale_mm: Range = field(metadata=span(WIDTH, "mean width of an infarct"))
     t1_factor: Range = field(metadata=span(RELAXATION_FACTOR, "factor of T1 in infarcted myocardium"))
     t2_factor: Range = field(metadata=span(RELAXATION_FACTOR, "factor of T2 in infarcted myocardium"))

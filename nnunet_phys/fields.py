@@ -121,8 +121,8 @@ class TransmitField(Bounded):
     """B1+ relative to the nominal flip angle.
 
     Attributes:
-        mean: mean over the case. In the heart at 3 T it is 0.81 +- 0.13 over people, 0.89 +- 0.15 with local shimming
-            (Krishnamurthy et al., JCMR 15:68, 2013).
+        mean: mean over places and seeds; `variation` moves the mean of one heart up or down. In the heart at 3 T it is
+            0.81 +- 0.13 over people, 0.89 +- 0.15 with local shimming (Krishnamurthy et al., JCMR 15:68, 2013).
         variation: standard deviation within the case, relative to the mean; 0.1 is an assumption.
         seed: decides its shape.
     """

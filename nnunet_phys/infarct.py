@@ -78,13 +78,14 @@ class Infarct(Bounded):
         depth_mm: greatest distance from blood. Within an infarct, depth grows from about a third of it at the edge to
             all of it in the middle, as infarcts spread through the wall and sideways at the same time (Lorca et al.,
             Rev Esp Cardiol 74:870, 2021, on 220 patients). In a thinner wall the infarct is transmural.
-        share: share of that layer that is infarcted.
+        share: share of the surface of blood from which infarcts start. Of the layer up to `depth_mm`, it is four fifths
+            of that, as infarcts are shallower at their edges.
         scale_mm: mean width of an infarct along a straight line.
         seed: decides the places.
     """
 
     depth_mm: float = field(metadata=number(DEPTH, "greatest distance from blood"))
-    share: float = field(metadata=number(INFARCTED_SHARE, "share of the layer next to blood that is infarcted"))
+    share: float = field(metadata=number(INFARCTED_SHARE, "share of the surface of blood from which infarcts start"))
     scale_mm: float = field(metadata=number(WIDTH, "mean width of an infarct"))
     seed: int
 

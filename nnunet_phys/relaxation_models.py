@@ -70,7 +70,8 @@ class InversionRecovery(Recovery):
     angle (tested against `sequences.LookLocker`). In MOLLI it leaves T1 biased low. PD is A, which the read-out lowers.
 
     Attributes:
-        magnitude: the images have lost their sign. Then all changes of sign along t are tried.
+        magnitude: the images have lost their sign. Then all changes of sign along t are tried. Likely are those just
+            before and just after the smallest magnitude, since the signal rises along t.
     """
 
     typical = ((1.0, 2.0), (_T1_MS,))
@@ -93,6 +94,13 @@ class InversionRecovery(Recovery):
             return super().signs(pixels)
         return self.patterns()[..., None]
 
+    def likely_signs(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Negative up to just before or just after the smallest magnitude: (2, K, N) for magnitudes."""
+        if not self.magnitude:
+            return super().likely_signs(pixels)
+        smallest = pixels[self.order()].argmin(0)  # rank along t; the earliest of several
+        return self.patterns()[torch.stack((smallest, smallest + 1))].transpose(1, 2)
+
     def patterns(self) -> torch.Tensor:
         """Signs with the first 0 to K images in order of t negative, (K + 1, K)."""
         count = len(self.times_ms)
@@ -106,14 +114,13 @@ class InversionRecovery(Recovery):
 
 @dataclass(frozen=True)
 class NearestNullRecovery(InversionRecovery):
-    """`InversionRecovery` whose sign changes just before or just after the smallest magnitude, on a fine grid."""
+    """`InversionRecovery` with likely signs alone, on a fine grid."""
 
     axes: tuple[Axis, ...] = (T1_STAR_AXIS,)
 
     def signs(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Both changes of sign, (2, K, N)."""
-        smallest = pixels[self.order()].argmin(0)  # rank along t; the earliest of several
-        return self.patterns()[torch.stack((smallest, smallest + 1))].transpose(1, 2)
+        """`likely_signs`."""
+        return self.likely_signs(pixels)
 
 
 @dataclass(frozen=True)

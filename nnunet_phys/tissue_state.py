@@ -39,7 +39,7 @@ class ContrastAgent(Bounded):
     doi:10.1002/jmri.20504), 0.56 +- 0.15 in dilated cardiomyopathy (Jerosch-Herold et al., AJP Heart 295:H1234, 2008).
 
     Attributes:
-        blood: concentration in blood: 0.3-1 after that time (T1 of 250-400 ms and more), up to 5 in the first pass.
+        blood: concentration in blood: 0.3-1 after that time (1,550 ms become 500-190 ms), up to 5 in the first pass.
         tissue: concentration in myocardium and all other tissue that is neither blood nor fat.
     """
 

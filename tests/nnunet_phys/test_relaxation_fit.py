@@ -14,7 +14,7 @@ from nnunet_phys.relaxation_models import (
     T2Preparation,
 )
 from nnunet_phys.separable_fit import grid_fit, robust_fit, standard_errors
-from nnunet_phys.sequences import MSASHA, SASHA, LookLocker, T2PreparedBSSFP, T2PreparedGRE
+from nnunet_phys.sequences import MOLLI, MSASHA, SASHA, LookLocker, T2PreparedBSSFP, T2PreparedGRE
 from nnunet_phys.spin import SpinMaps
 
 TI = (100, 1100, 2100, 3100, 4100, 180, 1180, 2180, 260, 1260, 2260)
@@ -123,6 +123,33 @@ def test_look_locker_correction_gives_the_true_t1():
     times = tuple(torch.linspace(30, 4000, 12).tolist())
     images = torch.stack([LookLocker(flip_angle_deg=8.0, time_ms=t)(MAPS) for t in times]).abs()
     torch.testing.assert_close(fit_series(InversionRecovery(times), images).maps["T1"], MAPS.t1, rtol=0.03, atol=0)
+
+
+def _molli(scheme, rr_ms, readouts):
+    """Signed read-outs of T1 up to 2,300 ms, and their models of magnitudes and of signed images."""
+    t1 = torch.arange(250, 2300, 0.5, dtype=torch.float64)
+    molli = MOLLI(scheme, tr_ms=2.3, centre_pulse=20, rr_ms=rr_ms, first_inversion_times_ms=(100.0, 180.0, 260.0))
+    signal = molli(SpinMaps(torch.ones_like(t1), t1, torch.where(t1 > 1200, 200.0, 45.0)))[:readouts]
+    times = molli.inversion_times_ms[:readouts]
+    return signal, InversionRecovery(times), InversionRecovery(times, magnitude=False)
+
+
+@pytest.mark.parametrize("rr_ms", [700, 900])
+def test_few_magnitudes_give_the_t1_of_signed_images(rr_ms):
+    """One image of five lies near the null at many of these T1: the first five images of ShMOLLI."""
+    signal, magnitudes, signed = _molli("5(1)1(1)1", rr_ms, 5)
+    fit, known = fit_series(magnitudes, signal.abs()), fit_series(signed, signal)
+    assert fit.valid.all()
+    torch.testing.assert_close(fit.maps["T1"], known.maps["T1"], rtol=0.01, atol=0)
+
+
+def test_wrong_signs_are_not_taken_for_a_little_better_fit():
+    """MOLLI follows the model only nearly, so that other signs may explain long T1 a little better."""
+    signal, magnitudes, signed = _molli("4(1)3(1)2", 800, 9)
+    images = _rician(signal, 0.01 * float(signal.abs().max()))
+    t1 = fit_series(magnitudes, images).maps["T1"]
+    known = fit_series(signed, images.copysign(signal)).maps["T1"]
+    torch.testing.assert_close(t1, known, rtol=0.1, atol=0)
 
 
 @pytest.mark.parametrize("name", MODELS)

