@@ -34,7 +34,8 @@ def test_t1_has_the_bias_of_a_molli_and_no_more(noise):
     assert (seven[-1].median() < 0.5 * T1_MS[-1]) and fit.valid.float().mean() > 0.99
     bias = fit.maps["T1"].median(1).values / T1_MS - 1
     assert (bias[short].abs() < 0.08).all()
-    assert (bias < 0).all() and (bias.diff() < 0).all()  # MOLLI reads the longer the lower
+    steps = bias.diff()[1:] if noise else bias.diff()  # 150 ms has its null at 100 ms, whose sign noise hides
+    assert (bias < 0).all() and (steps < 0).all()  # MOLLI reads the longer the lower
 
 
 def test_short_t1_is_seen_by_all_seven():
