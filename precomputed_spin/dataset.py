@@ -18,7 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunet_phys.errors import InputError, last_line
 from nnunet_phys.precomputed_spin.index_plane import index_plane, read_index_plane
 from nnunet_phys.precomputed_spin.preprocessed_dataset import Index, LazyArray
-from nnunet_phys.precomputed_spin.spin_copies import copy_fault, open_copy, reservoir_path, spin_folder
+from nnunet_phys.precomputed_spin.spin_copies import copy_fault, copy_version, open_copy, reservoir_path, spin_folder
 from nnunet_phys.reservoir import Reservoir
 
 LoadedCase = tuple["IndexedImage", LazyArray, LazyArray | None, dict]
@@ -69,26 +69,37 @@ class SpinCase:
         folder: folder of the preprocessed maps.
         name: the case's name.
         reservoir: a sample of its voxels.
+        version: `copy_version` of the maps that the sample is of.
     """
 
     folder: Path
     name: str
     reservoir: Reservoir
+    version: int
 
     def maps(self, box: tuple[slice, ...]) -> torch.Tensor:
         """PD, T1 (ms), T2 (ms) and distance to blood (mm) of a part of the case on nnU-Net's grid, float32 (4, ...).
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is damaged, or no longer that of `version`.
         """
         channels_of_box = (slice(None), *box)
         try:
-            return torch.from_numpy(open_copy(self.folder, self.name)[channels_of_box]).float()
+            maps = torch.from_numpy(open_copy(self.folder, self.name)[channels_of_box]).float()
+            replaced = copy_version(self.folder, self.name) != self.version
+        except FileNotFoundError:
+            replaced = True
         except (RuntimeError, OSError) as error:
             raise InputError(
                 f"{self.name}: {self.folder / self.name}.b2nd is damaged ({error}). Remove it and run nnunet_phys "
                 "preprocess again."
             ) from None
+        if replaced:
+            raise InputError(
+                f"{self.name}: `nnunet_phys preprocess` has replaced or removed its maps in {self.folder} since this "
+                "training began. To go on with those that are there now, add --c."
+            )
+        return maps
 
 
 @dataclass(frozen=True)
@@ -144,10 +155,12 @@ class SpinDataset:
     def __init__(self, images: nnUNetBaseDataset) -> None:
         self.images, self.folder = images, spin_folder(images.source_folder)
         self.identifiers = images.identifiers
-        self.cases = SpinCases(
-            SpinCase(self.folder, case, Reservoir.load(reservoir_path(self.folder, case))) for case in self.identifiers
-        )
+        self.cases = SpinCases(self._case(name) for name in self.identifiers)
         self._index = {case: index for index, case in enumerate(self.identifiers)}
+
+    def _case(self, name: str) -> SpinCase:
+        reservoir = Reservoir.load(reservoir_path(self.folder, name))
+        return SpinCase(self.folder, name, reservoir, copy_version(self.folder, name))
 
     def load_case(self, identifier: str) -> LoadedCase:
         """A case as nnU-Net's data loaders ask for it, with two channels."""
@@ -180,6 +193,13 @@ def faults(
         try:
             image, _, _, properties = images.load_case(case)
         except Exception as error:  # whatever nnU-Net's reader and pickle raise
+            previous = images.folder_with_segs_from_previous_stage
+            if previous is not None and not any(Path(previous).glob(f"{case}.*")):
+                lines.append(
+                    f"{case}: {previous} holds no segmentation of it. First train {configuration.previous_stage_name} "
+                    "with this trainer, on all folds."
+                )
+                continue
             damaged = f"{images.source_folder}/{case} cannot be read ({last_line(error)})"
             lines.append(f"{case}: {damaged}. Run nnUNetv2_preprocess again.")
             continue

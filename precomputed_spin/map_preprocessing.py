@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -69,8 +70,8 @@ def preprocess_maps(
     """Bring the maps of a data set into the geometry of one or several configurations.
 
     All cases are checked before the first file is written. Cases without maps and excluded ones are left out, and
-    copies of their earlier maps are removed, so that they are not trained on. No copy counts before it is made anew, so
-    that a command that was killed leaves no mixture of old and new maps.
+    copies of their earlier maps no longer count, so that they are not trained on. No copy counts before it is made
+    anew, so that a command that was killed leaves no mixture of old and new maps.
 
     Args:
         raw: the data set.
@@ -119,7 +120,7 @@ def preprocess_maps(
 
 
 def _prepare_folder(target: PreprocessedDataset, with_maps: set[str], excluded: Collection[str]) -> None:
-    """Make a configuration's spin folder, remove from it what must not be trained on, and say what is excluded."""
+    """Make a configuration's spin folder, revoke or remove in it what must not be trained on, save what is excluded."""
     folder = spin_folder(target.folder)
     try:
         folder.mkdir(exist_ok=True)
@@ -130,8 +131,8 @@ def _prepare_folder(target: PreprocessedDataset, with_maps: set[str], excluded: 
             f"{folder} cannot be written to ({last_line(error)}). Remove what is there, or make room on the disk."
         ) from None
     remove_leftovers(folder)
-    for case in target.cases():
-        (revoke_copy if case in with_maps else remove_copy)(folder, case)
+    for case in target.cases():  # what is made again or excluded may still be read by a training that runs
+        (revoke_copy if case in with_maps or case in excluded else remove_copy)(folder, case)
     save_excluded(folder, excluded)
 
 
@@ -173,9 +174,10 @@ def _native_maps(job: _Job) -> tuple[np.ndarray, dict]:
     labelled = record.get(LABEL_SHA256)
     if labelled and labels is not None and labels.is_file() and file_sha256(labels) != labelled:
         raise InputError(f"{job.case}: {labels} has changed since its maps were made. {AGAIN}")
-    maps = load_maps(
-        job.maps_folder, job.case, job.raw.ending, image_path, lambda path: reader.read_images([str(path)])[0]
-    )
+    with redirect_stdout(None):  # of TIFF files without a spacing of their own, nnU-Net warns, and maps have none
+        maps = load_maps(
+            job.maps_folder, job.case, job.raw.ending, image_path, lambda path: reader.read_images([str(path)])[0]
+        )
     stacked = _transposed(with_air(maps).stack().numpy(), job.target.plans)
     if stacked.shape[1:] != tuple(properties["shape_before_cropping"]):
         raise InputError(

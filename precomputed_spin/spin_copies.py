@@ -42,13 +42,18 @@ def spin_folder(preprocessed_folder: str | Path) -> Path:
     return folder.with_name(folder.name + "_spin")
 
 
+def excluded_path(folder: Path) -> Path:
+    """The file in a spin folder that names the cases that are not to be trained on; none, if there is no file."""
+    return folder / _EXCLUDED
+
+
 def save_excluded(folder: Path, cases: Collection[str]) -> None:
     """Say which cases are not to be trained on, in place of those of before.
 
     Raises:
         InputError: it cannot be written.
     """
-    path = folder / _EXCLUDED
+    path = excluded_path(folder)
     if cases:
         write_bytes(path, "".join(f"{case}\n" for case in cases).encode())
     else:
@@ -57,24 +62,25 @@ def save_excluded(folder: Path, cases: Collection[str]) -> None:
 
 def load_excluded(folder: Path) -> set[str]:
     """The cases that are not to be trained on."""
-    path = folder / _EXCLUDED
-    return set(path.read_text().splitlines()) if path.is_file() else set()
+    path = excluded_path(folder)
+    return set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set()
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """Identifies a preprocessed image, and all that decides where in it a voxel of the raw image lies.
 
-    The image is identified by a checksum of one plane, which is read in milliseconds and needs no raw image. Nearly
-    every change of the raw image changes the plane, as nnU-Net's z-score makes every voxel depend on all others; a
-    change of gain does not, nor may one of very few voxels elsewhere.
+    The image is identified by a checksum of three planes, which are read in milliseconds and need no raw image. Nearly
+    every change of the raw image changes them, as nnU-Net's z-score makes every voxel depend on all others; a change of
+    gain does not, nor may one of very few voxels elsewhere. The planes do not mirror each other, so that another order
+    of slices shows.
 
     Attributes:
         shape: spatial shape of the preprocessed case.
         shape_before_cropping, bbox_used_for_cropping, spacing: as nnU-Net stored them with the case.
         transpose_forward: as in the plans.
         target_spacing, use_mask_for_norm: as in the configuration.
-        image: SHA-256 of the middle plane of nnU-Net's preprocessed image.
+        image: SHA-256 of the first, a quarter's and the middle plane of nnU-Net's preprocessed image.
     """
 
     shape: tuple[int, ...]
@@ -102,7 +108,8 @@ class Fingerprint:
             RuntimeError, OSError, ValueError: the image cannot be read.
             KeyError: the properties are not nnU-Net's.
         """
-        plane = np.ascontiguousarray(image[0, image.shape[1] // 2], np.float32)
+        count = image.shape[1]
+        planes = np.stack([np.asarray(image[0, z], np.float32) for z in (0, count // 4, count // 2)])
         return cls(
             shape=tuple(int(n) for n in image.shape[1:]),
             shape_before_cropping=tuple(int(n) for n in properties["shape_before_cropping"]),
@@ -111,7 +118,7 @@ class Fingerprint:
             transpose_forward=tuple(int(axis) for axis in plans.transpose_forward),
             target_spacing=tuple(float(mm) for mm in configuration.spacing),
             use_mask_for_norm=bool(configuration.use_mask_for_norm[0]),
-            image=hashlib.sha256(plane.tobytes()).hexdigest(),
+            image=hashlib.sha256(planes.tobytes()).hexdigest(),
         )
 
     def difference(self, other: Fingerprint) -> str | None:
@@ -124,7 +131,7 @@ class MapSource:
     """A map file that a copy was made from.
 
     Attributes:
-        file: its absolute path.
+        file: its absolute path, whose links are not followed, so that a link to other maps is noticed.
         sha256: hash of its content.
         mtime_ns: when it was last modified, ns; while that stays the same, the file is not hashed again.
     """
@@ -136,15 +143,16 @@ class MapSource:
     @classmethod
     def of(cls, path: Path) -> MapSource:
         """Record a file as it is now."""
-        return cls(str(path.resolve()), file_sha256(path), path.stat().st_mtime_ns)
+        return cls(os.path.abspath(path), file_sha256(path), path.stat().st_mtime_ns)
 
     @property
     def changed(self) -> bool:
-        """Whether the file still exists, but with other content."""
+        """Whether the file still exists and can be read, but has other content."""
         path = Path(self.file)
-        if not path.is_file() or path.stat().st_mtime_ns == self.mtime_ns:
+        try:
+            return path.stat().st_mtime_ns != self.mtime_ns and file_sha256(path) != self.sha256
+        except OSError:
             return False
-        return file_sha256(path) != self.sha256
 
 
 @dataclass(frozen=True)
@@ -235,10 +243,28 @@ def save_copy(
         raise InputError(f"{case}: {maps_path} cannot be written ({reason}). Is the disk full?") from None
 
 
+def load_copy_record(folder: Path, case: str) -> CopyRecord:
+    """What a case's copy was made from.
+
+    Raises:
+        InputError: there is no record, or it cannot be read.
+    """
+    path = copy_paths(folder, case)[-1]
+    return read_json(path, CopyRecord, "Run nnunet_phys preprocess again.", extra=True)
+
+
+def copy_version(folder: Path, case: str) -> int:
+    """When a case's copy was written, ns.
+
+    Raises:
+        OSError: there is none.
+    """
+    return copy_paths(folder, case)[0].stat().st_mtime_ns
+
+
 def open_copy(folder: Path, case: str) -> blosc2.NDArray:
     """A case's maps on nnU-Net's grid, float16 (4, ...), read part by part; memory-mapped if possible."""
-    path = folder / f"{case}.b2nd"
-    return _open(str(path), path.stat().st_mtime_ns)
+    return _open(str(copy_paths(folder, case)[0]), copy_version(folder, case))
 
 
 @lru_cache(maxsize=64)
@@ -271,12 +297,12 @@ def copy_fault(
     """
     maps_path, voxels_path, record_path = copy_paths(folder, case)
     if not record_path.is_file():
-        return f"no maps in {folder}"
+        return f"no maps in {folder}. Make them (`nnunet_phys reverse`), or leave the case out (-exclude)"
     reading = Path(f"nnU-Net's preprocessed {case}")
     try:
         expected = Fingerprint.of(image, properties, plans, configuration)
         reading = record_path
-        record = read_json(record_path, CopyRecord, "", extra=True)
+        record = load_copy_record(folder, case)
         reading = maps_path
         shape = open_copy(folder, case).shape
         reading = voxels_path

@@ -24,7 +24,6 @@ from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepo
     nnUNetTrainer_100epochs,
     nnUNetTrainer_250epochs,
 )
-from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 
 from nnunet_phys.augmentations.contrast import AcquireImage, SynthesizeContrast
 from nnunet_phys.augmentations.recipe import ContrastRecipe
@@ -35,6 +34,7 @@ from nnunet_phys.precomputed_spin.dataset import SpinDataset, faults
 from nnunet_phys.precomputed_spin.preprocessed_dataset import require_z_score
 from nnunet_phys.precomputed_spin.raw_dataset import describe_dataset, require_one_channel
 from nnunet_phys.precomputed_spin.spin_copies import load_excluded, spin_folder
+from nnunet_phys.precomputed_spin.training_maps import TrainingMaps, preprocess_command
 from nnunet_phys.whole_files import whole_file
 
 _SPATIAL = (SpatialTransform, Convert2DTo3DTransform)
@@ -80,6 +80,13 @@ class PhysMixin(_Trainer):
         plain = [p for p in order if issubclass(p, nnUNetTrainer) and not issubclass(p, PhysMixin)]
         if plain and order.index(plain[0]) < order.index(PhysMixin):
             raise TypeError(f"{cls.__name__}: name PhysMixin before the nnU-Net trainer, or it has no effect")
+        if any(
+            isinstance(vars(p).get("get_training_transforms"), staticmethod) for p in order[: order.index(PhysMixin)]
+        ):
+            raise TypeError(
+                f"{cls.__name__}: get_training_transforms must not be static. Write a method that changes what "
+                "super().get_training_transforms(*args, **kwargs) returns."
+            )
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """The parent's transforms with the synthesis; not static like nnU-Net's, as it needs this training's cases."""
@@ -123,25 +130,38 @@ class PhysMixin(_Trainer):
         named = f" (named by {VARIABLE})" if os.environ.get(VARIABLE) else ""
         self.print_to_log_file(f"nnunet_phys: recipe {self._recipe.name}{named}, in full in {path}")
 
+    def _keep_maps(self, maps: TrainingMaps) -> None:
+        """Write which maps are used into the fold's folder, and log how they differ from those of earlier epochs."""
+        path = Path(self.output_folder) / "maps.json"
+        if self.current_epoch and path.is_file() and (changes := maps.changes(TrainingMaps.read(path))):
+            self.print_to_log_file(
+                f"nnunet_phys: WARNING: after {self.current_epoch} epochs, it goes on with {changes}"
+            )
+        if self.local_rank == 0:
+            maps.save(path)
+
     @cached_property
     def _datasets(self) -> tuple[SpinDataset, nnUNetBaseDataset]:
-        dataset, plans = self.plans_manager.dataset_name, self.plans_manager.plans_name
+        dataset = self.plans_manager.dataset_name
         require_one_channel(dataset, describe_dataset(self.dataset_json, f"dataset.json of {dataset}"))
         require_z_score(dataset, self.configuration_manager)
         _ = self._recipe  # so that its faults are reported first
         training, validation = super().get_tr_and_val_datasets()
-        excluded = load_excluded(spin_folder(training.source_folder)).intersection(training.identifiers)
+        folder = spin_folder(training.source_folder)
+        excluded = load_excluded(folder).intersection(training.identifiers)
         training.identifiers = [case for case in training.identifiers if case not in excluded]
         if excluded:
             self.print_to_log_file(f"nnunet_phys: preprocess excluded {', '.join(sorted(excluded))} from training")
         if not training.identifiers:
             raise InputError(f"{dataset}: preprocess -exclude has excluded all training cases. Shorten its list.")
-        remedy = f"Run `nnunet_phys preprocess -d {convert_dataset_name_to_id(dataset)} -c {self.configuration_name}"
-        remedy += f" -plans_name {plans}`." if plans != "nnUNetPlans" else "`."
-        lines = faults(training, self.plans_manager, self.configuration_manager, remedy)
+        command = preprocess_command(self.plans_manager, self.configuration_name, folder, training.identifiers)
+        lines = faults(training, self.plans_manager, self.configuration_manager, f"Run `{command}`.")
+        if lines and self.current_epoch >= self.num_epochs:
+            lines.append("This training has finished: to validate it, which needs no maps, use --val instead of --c.")
         if lines:
             raise InputError(*lines)
         self._keep_recipe()
+        self._keep_maps(TrainingMaps.of(folder, training.identifiers, excluded))
         return SpinDataset(training), validation
 
 

@@ -41,7 +41,12 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"-c {' '.join(args.c)}: a zip holds one configuration. Export each into a zip of its own.")
     check_new_file(args.o, (".zip",))
     model = open_trained_model(args.d, args.tr, args.p, args.c[0], args.f)
-    from nnunet_phys.commands.parts.stock_model import STOCK, write_stock_model  # takes seconds to import
+    from nnunet_phys.commands.parts.stock_model import (
+        STOCK,
+        model_folder_name,
+        previous_stage,
+        write_stock_model,
+    )  # takes seconds to import
 
     remove_leftovers(args.o.absolute().parent)
     try:
@@ -54,9 +59,15 @@ def run(args: argparse.Namespace) -> None:
     logger.info(f"{args.o}: {counted(len(model.folds), 'fold')}, {args.o.stat().st_size / 2**20:.1f} MiB, as {STOCK}.")
     logger.info("Without nnunet_phys, it is installed and used by:")
     logger.info(f"  nnUNetv2_install_pretrained_model_from_zip {args.o.name}")
+    predict = "  nnUNetv2_predict -i IMAGES -o {} -d {} -c {} -f {}{}"
+    folds, first = " ".join(model.folds), previous_stage(model)
+    if first is not None:  # of a cascade, exported by itself
+        logger.info(predict.format("FIRST", model.dataset, first, folds, plans))
     logger.info(
-        f"  nnUNetv2_predict -i IMAGES -o OUT -d {model.dataset} -c {args.c[0]} -f {' '.join(model.folds)}{plans}"
+        predict.format("OUT", model.dataset, args.c[0], folds, plans)
+        + ("" if first is None else " -prev_stage_predictions FIRST")
     )
+    logger.info(f"Installing replaces what nnUNet_results of {model.dataset} holds as {model_folder_name(model)}.")
 
 
 def _fold(text: str) -> str:

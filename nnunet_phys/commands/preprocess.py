@@ -30,13 +30,17 @@ def run(arguments: argparse.Namespace) -> None:
     from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
     from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-    from nnunet_phys.precomputed_spin.spin_copies import spin_folder
+    from nnunet_phys.precomputed_spin.spin_copies import load_excluded, spin_folder
+    from nnunet_phys.precomputed_spin.training_maps import maps_folders
 
     raw = open_raw_dataset(arguments.d)
     maps_folder = raw.maps_folder if arguments.maps is None else arguments.maps
     targets = [open_preprocessed_dataset(raw.name, arguments.plans_name, name) for name in arguments.c]
     cases = {case for target in targets for case in target.cases()}
     excluded = [] if arguments.exclude is None else read_case_list(arguments.exclude, cases, "-exclude")
+    folders = [spin_folder(target.folder) for target in targets]
+    excluded_before = {case for folder in folders for case in load_excluded(folder)}
+    maps_before = {path for folder in folders for path in maps_folders(folder, cases)}
     done = preprocess_maps(raw, targets, maps_folder, arguments.np, excluded)
     missing = sorted(cases - set(done) - set(excluded))
     unprepared = sorted(
@@ -47,7 +51,10 @@ def run(arguments: argparse.Namespace) -> None:
     unrecorded = [case for case in done if not record_path(maps_folder, case).is_file()]
     if missing:
         have = "has" if len(missing) == 1 else "have"
-        logger.warning(f"{counted(len(missing), 'case')} {have} no maps and cannot be trained on: {_some(missing)}.")
+        logger.warning(
+            f"{counted(len(missing), 'case')} {have} no maps and cannot be trained on: {_some(missing)}. Make them "
+            "(`nnunet_phys reverse`), or leave them out (-exclude)."
+        )
     if unprepared:
         logger.warning(
             f"{counted(len(unprepared), 'case')} with maps, but not preprocessed by nnU-Net: {_some(unprepared)}. "
@@ -55,12 +62,16 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if excluded:
         logger.info(f"{counted(len(excluded), 'case')} excluded, which trainings leave out: {_some(excluded)}.")
+    if again := sorted(excluded_before.intersection(done)):
+        logger.warning(f"{counted(len(again), 'case')} excluded before, which trainings now use: {_some(again)}.")
+    if elsewhere := sorted(map(str, maps_before - {maps_folder.absolute()})):
+        logger.warning(f"the maps come from {maps_folder}; those of before came from {', '.join(elsewhere)}.")
     if unrecorded:
         logger.warning(
             f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked."
         )
-    for target in targets:
-        logger.info(f"{counted(len(done), 'case')} in {spin_folder(target.folder)}")
+    for folder in folders:
+        logger.info(f"{counted(len(done), 'case')} in {folder}")
 
 
 def _some(cases: list[str]) -> str:

@@ -298,6 +298,19 @@ def model(tiny, monkeypatch) -> Model:
 
 
 @pytest.fixture
+def cascade(tiny, model) -> Model:
+    """The second stage of a cascade, which sees the image and the two labels of the first stage."""
+    second = Model(tiny, channels=3)
+    for name, change in (("dataset.json", {"channel_names": {"0": "MRI"}}), ("plans.json", {})):
+        path = second.folder / name
+        content = {**json.loads(path.read_text()), **change}
+        if name == "plans.json":
+            content["configurations"]["2d"]["previous_stage"] = "3d_lowres"
+        path.write_text(json.dumps(content))
+    return second
+
+
+@pytest.fixture
 def study(tmp_path) -> Path:
     """Input of `nnunet_phys quantify` before contrast agent."""
     patient = Patient()

@@ -51,6 +51,13 @@ def test_the_zip_holds_a_model_of_the_stock_trainer(model, capsys):
     assert [entry["epochs"] for entry in record["folds"]["0"]["trained_checkpoints"]] == [7, 7]
 
 
+def test_a_cascade_is_used_in_two_steps(cascade, capsys):
+    assert cascade.export() == 0
+    first, second = (line for line in capsys.readouterr().err.splitlines() if "nnUNetv2_predict" in line)
+    assert "-o FIRST -d Dataset900_Tiny -c 3d_lowres" in first
+    assert "-o OUT -d Dataset900_Tiny -c 2d -f 0 1 -prev_stage_predictions FIRST" in second
+
+
 def test_nnunet_installs_the_zip_and_predicts_the_same(model, monkeypatch):
     def predict(folder: Path) -> torch.Tensor:
         predictor = nnUNetPredictor(perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False)

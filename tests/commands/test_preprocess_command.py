@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import nnunet_phys.trainers
 from nnunet_phys.case_records import record_path
 from nnunet_phys.commands import COMMANDS, main
 from nnunet_phys.map_files import map_paths
+from nnunet_phys.precomputed_spin.spin_copies import load_copy_record
 
 
 def fails(capsys, *arguments) -> str:
@@ -81,6 +83,33 @@ def test_maps_elsewhere_and_again(tiny):
     tiny.maps.rename(elsewhere)
     for _ in range(2):
         assert main(["preprocess", "-d", "900", "-c", "2d", "-maps", str(elsewhere), "-np", "1"]) == 0
+
+
+def test_other_maps_and_cases_included_again_are_named(tiny, tmp_path, capsys):
+    preprocess = ["preprocess", "-d", "900", "-c", "2d", "-np", "1"]
+    excluded, elsewhere = tmp_path / "excluded.txt", tmp_path / "elsewhere"
+    excluded.write_text("case1\n")
+    assert main([*preprocess, "-exclude", str(excluded)]) == 0
+    shutil.copytree(tiny.maps, elsewhere)
+    capsys.readouterr()
+    assert main([*preprocess, "-maps", str(elsewhere)]) == 0
+    printed = capsys.readouterr().err
+    assert "1 case excluded before, which trainings now use: case1." in printed
+    assert f"come from {elsewhere}; those of before came from {tiny.maps}." in printed
+
+
+def test_a_link_to_other_maps_is_noticed(tiny):
+    first, second = tiny.root / "maps_v1", tiny.root / "maps_v2"
+    tiny.maps.rename(first)
+    shutil.copytree(first, second)
+    (second / "case0_T1map.nii.gz").write_bytes((second / "case1_T1map.nii.gz").read_bytes())
+    tiny.maps.symlink_to(first)
+    assert main(["preprocess", "-d", "900", "-c", "2d", "-np", "1"]) == 0
+    source = load_copy_record(tiny.preprocessed / "nnUNetPlans_2d_spin", "case0").maps["T1map"]
+    assert not source.changed
+    tiny.maps.unlink()
+    tiny.maps.symlink_to(second)
+    assert source.changed
 
 
 @pytest.mark.parametrize("variable", ["nnUNet_raw", "nnUNet_preprocessed"])

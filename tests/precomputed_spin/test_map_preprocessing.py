@@ -233,12 +233,20 @@ def test_maps_made_again_must_be_preprocessed_again(tiny, target):
     )
 
 
-def test_another_image_that_was_preprocessed_since_is_not_trained_on(tiny, target, edit_image):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: np.where(array > 0, array[:, ::-1], 0) + (array > 0),
+        lambda array: array[::-1],  # slices in another order, whose mean, deviation and middle slice are the same
+    ],
+    ids=["mirrored", "other order"],
+)
+def test_another_image_that_was_preprocessed_since_is_not_trained_on(tiny, target, edit_image, change):
     _preprocess_maps(tiny, target)
     shutil.rmtree(target.folder)
     tiny.nnunet_preprocess(tiny.plans(), "2d")  # the same images again
     assert _refused_by_training(target) == []
-    edit_image(tiny.image("case2"), lambda array: np.where(array > 0, array[:, ::-1], 0) + (array > 0))
+    edit_image(tiny.image("case2"), change)
     shutil.rmtree(target.folder)
     tiny.nnunet_preprocess(tiny.plans(), "2d")
     (line,) = _refused_by_training(target)

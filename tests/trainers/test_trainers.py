@@ -202,6 +202,14 @@ def test_cascade(ready):
     assert (second == 0).all()
 
 
+def test_a_cascade_without_its_first_stage(ready):
+    plans = ready.plans()
+    plans["configurations"]["3d_lowres"] = {"inherits_from": "3d_fullres"}
+    plans["configurations"]["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    with pytest.raises(RuntimeError, match=r"case0: .* holds no segmentation of it\. First train 3d_lowres"):
+        make(ready, Always, "3d_cascade_fullres", plans, fold="all").get_dataloaders()
+
+
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_worker_unpickles_what_it_needs(ready, monkeypatch, method):
     monkeypatch.setenv("nnUNet_extTrainer", OURS)
@@ -267,6 +275,15 @@ def test_other_normalisation(ready, scheme):
     plans["configurations"]["2d"]["normalization_schemes"] = [scheme]
     with pytest.raises(RuntimeError, match=scheme):
         make(ready, nnUNetTrainerPhys, plans=plans).get_dataloaders()
+
+
+def test_static_transforms_are_refused():
+    with pytest.raises(TypeError, match="must not be static"):
+
+        class Mine(nnUNetTrainerPhys):
+            @staticmethod
+            def get_training_transforms(*args, **kwargs):
+                return nnUNetTrainer.get_training_transforms(*args, **kwargs)
 
 
 def test_the_mixin_comes_first():

@@ -25,7 +25,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.file_path_utilities import convert_trainer_plans_config_to_identifier, folds_tuple_to_string
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_phys.augmentations.recipe_files import CHECKPOINT_ENTRY
 from nnunet_phys.case_records import package_versions
@@ -49,6 +49,20 @@ _STOCK_PACKAGES = {"nnunetv2", "numpy", "torch", *sys.stdlib_module_names}
 _AGAIN = "Copy the model again from where it was trained."
 
 
+def model_folder_name(model: TrainedModel) -> str:
+    """The folder in nnUNet_results/<data set> that the zip is installed in: the same for all trainers."""
+    return convert_trainer_plans_config_to_identifier(STOCK, model.plans_name, model.configuration)
+
+
+def previous_stage(model: TrainedModel) -> str | None:
+    """The configuration whose segmentations the second stage of a cascade needs; None for other models.
+
+    Raises:
+        InputError: plans.json is missing or broken.
+    """
+    return _configuration(model)[1].previous_stage_name
+
+
 def write_stock_model(model: TrainedModel, path: Path) -> list[str]:
     """Write the zip, whole or not at all.
 
@@ -65,7 +79,7 @@ def write_stock_model(model: TrainedModel, path: Path) -> list[str]:
         OSError: the zip cannot be written.
     """
     shapes = _stock_shapes(model)
-    root = f"{model.dataset}/{convert_trainer_plans_config_to_identifier(STOCK, model.plans_name, model.configuration)}"
+    root = f"{model.dataset}/{model_folder_name(model)}"
     notes, folds = [], {}
     with whole_file(path) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
         for file in _files(model):
@@ -108,19 +122,37 @@ def _stock_shapes(model: TrainedModel) -> dict[str, torch.Size]:
     Raises:
         InputError: plans.json or dataset.json is missing or broken.
     """
-    plans_content, description = (load_json(model.folder / name, _AGAIN) for name in ("plans.json", "dataset.json"))
+    description = load_json(model.folder / "dataset.json", _AGAIN)
+    plans, configuration = _configuration(model)
     try:
-        plans = PlansManager(plans_content)
-        configuration = plans.get_configuration(model.configuration)
         channels = determine_num_input_channels(plans, configuration, description)
         heads = plans.get_label_manager(description).num_segmentation_heads
         network = nnUNetTrainer.build_network_architecture(plans, configuration, channels, heads, False)
     except Exception as error:  # whatever nnU-Net and the network raise
-        reason = last_line(error)
-        raise InputError(
-            f"nnU-Net cannot build the network of {model.folder} from plans.json and dataset.json ({reason}). {_AGAIN}"
-        ) from None
+        raise _no_network(model, error) from None
     return _shapes(network.state_dict())
+
+
+def _configuration(model: TrainedModel) -> tuple[PlansManager, ConfigurationManager]:
+    """The plans of a model, and its configuration.
+
+    Raises:
+        InputError: plans.json is missing or broken.
+    """
+    content = load_json(model.folder / "plans.json", _AGAIN)
+    try:
+        plans = PlansManager(content)
+        return plans, plans.get_configuration(model.configuration)
+    except Exception as error:  # whatever nnU-Net raises
+        raise _no_network(model, error) from None
+
+
+def _no_network(model: TrainedModel, error: Exception) -> InputError:
+    """The fault of a model whose network nnU-Net cannot build."""
+    reason = last_line(error)
+    return InputError(
+        f"nnU-Net cannot build the network of {model.folder} from plans.json and dataset.json ({reason}). {_AGAIN}"
+    )
 
 
 def _shapes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
