@@ -70,8 +70,8 @@ class InversionRecovery(Recovery):
     angle (tested against `sequences.LookLocker`). In MOLLI it leaves T1 biased low. PD is A, which the read-out lowers.
 
     Attributes:
-        magnitude: the images have lost their sign. Then all changes of sign along t are tried. Likely are those just
-            before and just after the smallest magnitude, since the signal rises along t.
+        magnitude: the images have lost their sign. Then it changes just before or just after the smallest magnitude,
+            since the signal rises along t, or at another time if that fits far better.
     """
 
     typical = ((1.0, 2.0), (_T1_MS,))

@@ -200,7 +200,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         logger.debug(f"written: {path}")
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict | list) -> None:
     """Write JSON whole or not at all.
 
     Raises:

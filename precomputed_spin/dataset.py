@@ -159,8 +159,8 @@ class SpinDataset:
         self._index = {case: index for index, case in enumerate(self.identifiers)}
 
     def _case(self, name: str) -> SpinCase:
-        reservoir = Reservoir.load(reservoir_path(self.folder, name))
-        return SpinCase(self.folder, name, reservoir, copy_version(self.folder, name))
+        version = copy_version(self.folder, name)  # before the rest is read, so that a change since is noticed
+        return SpinCase(self.folder, name, Reservoir.load(reservoir_path(self.folder, name)), version)
 
     def load_case(self, identifier: str) -> LoadedCase:
         """A case as nnU-Net's data loaders ask for it, with two channels."""

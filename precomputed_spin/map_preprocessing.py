@@ -174,7 +174,7 @@ def _native_maps(job: _Job) -> tuple[np.ndarray, dict]:
     labelled = record.get(LABEL_SHA256)
     if labelled and labels is not None and labels.is_file() and file_sha256(labels) != labelled:
         raise InputError(f"{job.case}: {labels} has changed since its maps were made. {AGAIN}")
-    with redirect_stdout(None):  # of TIFF files without a spacing of their own, nnU-Net warns, and maps have none
+    with redirect_stdout(None):  # nnU-Net's TIFF reader warns where a map has no file with its spacing
         maps = load_maps(
             job.maps_folder, job.case, job.raw.ending, image_path, lambda path: reader.read_images([str(path)])[0]
         )

@@ -72,15 +72,16 @@ class Fingerprint:
 
     The image is identified by a checksum of three planes, which are read in milliseconds and need no raw image. Nearly
     every change of the raw image changes them, as nnU-Net's z-score makes every voxel depend on all others; a change of
-    gain does not, nor may one of very few voxels elsewhere. The planes do not mirror each other, so that another order
-    of slices shows.
+    gain does not, nor may one of very few voxels elsewhere. The planes do not mirror each other, so that a reversed
+    order of slices shows.
 
     Attributes:
         shape: spatial shape of the preprocessed case.
         shape_before_cropping, bbox_used_for_cropping, spacing: as nnU-Net stored them with the case.
         transpose_forward: as in the plans.
         target_spacing, use_mask_for_norm: as in the configuration.
-        image: SHA-256 of the first, a quarter's and the middle plane of nnU-Net's preprocessed image.
+        planes: SHA-256 of three planes of nnU-Net's preprocessed image: the first, that a quarter of the way in, and
+            the middle one.
     """
 
     shape: tuple[int, ...]
@@ -90,7 +91,7 @@ class Fingerprint:
     transpose_forward: tuple[int, ...]
     target_spacing: tuple[float, ...]
     use_mask_for_norm: bool
-    image: str
+    planes: str
 
     @classmethod
     def of(
@@ -118,7 +119,7 @@ class Fingerprint:
             transpose_forward=tuple(int(axis) for axis in plans.transpose_forward),
             target_spacing=tuple(float(mm) for mm in configuration.spacing),
             use_mask_for_norm=bool(configuration.use_mask_for_norm[0]),
-            image=hashlib.sha256(planes.tobytes()).hexdigest(),
+            planes=hashlib.sha256(planes.tobytes()).hexdigest(),
         )
 
     def difference(self, other: Fingerprint) -> str | None:
@@ -214,6 +215,8 @@ def save_copy(
 ) -> None:
     """Write a case's copy. Each file is written whole or not at all, and the record last.
 
+    Maps that the file holds already are not written again, so that a training that reads them goes on.
+
     Args:
         folder: the spin folder.
         case: the case's name.
@@ -231,16 +234,25 @@ def save_copy(
     parameters = {"codec": blosc2.Codec.LZ4HC, "filters": [blosc2.Filter.SHUFFLE], "clevel": 5, "nthreads": 1}
     try:
         record_path.unlink(missing_ok=True)  # no record may vouch for a half-replaced case
-        with whole_file(maps_path) as path:
-            blosc2.asarray(maps, urlpath=str(path), chunks=chunks, blocks=blocks, cparams=parameters)
-            if not np.array_equal(blosc2.open(str(path), mode="r")[:], maps):
-                raise OSError("what was written does not read back")
+        if not _holds(maps_path, maps):
+            with whole_file(maps_path) as path:
+                blosc2.asarray(maps, urlpath=str(path), chunks=chunks, blocks=blocks, cparams=parameters)
+                if not _holds(path, maps):
+                    raise OSError("what was written does not read back")
         with whole_file(voxels_path) as path:
             reservoir.save(path)
         write_json(record_path, record)
     except (OSError, RuntimeError) as error:
         reason = last_line(error)
         raise InputError(f"{case}: {maps_path} cannot be written ({reason}). Is the disk full?") from None
+
+
+def _holds(path: Path, maps: np.ndarray) -> bool:
+    """Whether a file is there, can be read, and holds these maps."""
+    try:
+        return path.is_file() and np.array_equal(blosc2.open(str(path), mode="r")[:], maps)
+    except (OSError, RuntimeError):
+        return False
 
 
 def load_copy_record(folder: Path, case: str) -> CopyRecord:
@@ -297,7 +309,7 @@ def copy_fault(
     """
     maps_path, voxels_path, record_path = copy_paths(folder, case)
     if not record_path.is_file():
-        return f"no maps in {folder}. Make them (`nnunet_phys reverse`), or leave the case out (-exclude)"
+        return f"no maps in {folder}"
     reading = Path(f"nnU-Net's preprocessed {case}")
     try:
         expected = Fingerprint.of(image, properties, plans, configuration)
@@ -310,7 +322,7 @@ def copy_fault(
     except (RuntimeError, OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return f"{reading} cannot be read"
     differs = record.fingerprint.difference(expected) or (None if shape == (4, *expected.shape) else "shape")
-    if differs == "image":
+    if differs == "planes":
         return f"nnU-Net has preprocessed another image of this name since {maps_path} was made"
     if differs is not None:
         return f"{maps_path} has another {differs} than the image"

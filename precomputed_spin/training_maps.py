@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from subprocess import list2cmdline
 
+from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import convert_dataset_name_to_id
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -46,28 +49,31 @@ def preprocess_command(plans: PlansManager, configuration_name: str, folder: Pat
     command = ["nnunet_phys", "preprocess", "-d", number, "-c", configuration_name]
     if plans.plans_name != "nnUNetPlans":
         command += ["-plans_name", plans.plans_name]
-    maps = {path for path in maps_folders(folder, cases) if path.parts[-2:] != (plans.dataset_name, MAPS_FOLDER)}
+    usual = Path(os.path.abspath(os.path.join(nnUNet_raw or "", plans.dataset_name, MAPS_FOLDER)))
+    maps = {path for path in maps_folders(folder, cases) - {usual} if path.is_dir()}
     if len(maps) == 1:
         command += ["-maps", str(*maps)]
     if excluded_path(folder).is_file():
         command += ["-exclude", str(excluded_path(folder))]
-    return shlex.join(command)
+    return list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
 @dataclass(frozen=True)
 class TrainingMaps:
-    """What a training is made of, as JSON.
+    """Which maps a training uses from an epoch on.
 
     Attributes:
+        first_epoch: that epoch, from 0.
         excluded: cases that `preprocess -exclude` leaves out.
         maps: SHA-256 of the map files of each case, by the names of the maps, such as T1map.
     """
 
+    first_epoch: int
     excluded: tuple[str, ...]
     maps: dict[str, dict[str, str]]
 
     @classmethod
-    def of(cls, folder: Path, cases: Collection[str], excluded: Collection[str]) -> TrainingMaps:
+    def of(cls, first_epoch: int, folder: Path, cases: Collection[str], excluded: Collection[str]) -> TrainingMaps:
         """Those of a spin folder.
 
         Raises:
@@ -77,27 +83,29 @@ class TrainingMaps:
         hashes = {
             case: {name: source.sha256 for name, source in record.maps.items()} for case, record in records.items()
         }
-        return cls(tuple(sorted(excluded)), hashes)
+        return cls(first_epoch, tuple(sorted(excluded)), hashes)
 
-    @classmethod
-    def read(cls, path: Path) -> TrainingMaps:
-        """What `save` wrote.
+    def keep(self, path: Path) -> str:
+        """Write them to a file, behind those of earlier epochs.
 
-        Raises:
-            InputError: the file cannot be read.
-        """
-        return read_json(path, cls, "Remove it: training writes it again.")
+        Args:
+            path: the file; what it holds is replaced if this is the first epoch.
 
-    def save(self, path: Path) -> None:
-        """Write them.
+        Returns:
+            what differs from the maps of before, as the end of a sentence; empty if nothing does.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: the file cannot be read or written.
         """
-        write_json(path, {"excluded": list(self.excluded), "maps": self.maps})
+        before: tuple[TrainingMaps, ...] = ()
+        if self.first_epoch and path.is_file():
+            before = read_json(path, tuple[TrainingMaps, ...], "Remove it: training writes it again.")
+        changes = self._changes(before[-1]) if before else ""
+        if changes or not before:
+            write_json(path, [asdict(maps) for maps in (*before, self)])
+        return changes
 
-    def changes(self, before: TrainingMaps) -> str:
-        """What differs from the maps of before; empty if nothing does."""
+    def _changes(self, before: TrainingMaps) -> str:
         both = self.maps.keys() & before.maps.keys()
         kinds = {
             "with other maps": sum(self.maps[case] != before.maps[case] for case in both),

@@ -69,7 +69,7 @@ class PhysMixin(_Trainer):
     Attributes:
         recipe: what to synthesise: the name of a recipe, a JSON file or a `ContrastRecipe`. The variable
             nnUNet_phys_recipe overrides it. The recipe in force is written to recipe.json in the fold's folder, and
-            into every checkpoint.
+            into every checkpoint. maps.json beside it names the maps.
     """
 
     recipe: str | Path | ContrastRecipe = "default"
@@ -132,13 +132,14 @@ class PhysMixin(_Trainer):
 
     def _keep_maps(self, maps: TrainingMaps) -> None:
         """Write which maps are used into the fold's folder, and log how they differ from those of earlier epochs."""
+        if self.local_rank:
+            return
         path = Path(self.output_folder) / "maps.json"
-        if self.current_epoch and path.is_file() and (changes := maps.changes(TrainingMaps.read(path))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if changes := maps.keep(path):
             self.print_to_log_file(
-                f"nnunet_phys: WARNING: after {self.current_epoch} epochs, it goes on with {changes}"
+                f"nnunet_phys: WARNING: after {self.current_epoch} epochs, this training goes on with {changes}"
             )
-        if self.local_rank == 0:
-            maps.save(path)
 
     @cached_property
     def _datasets(self) -> tuple[SpinDataset, nnUNetBaseDataset]:
@@ -160,9 +161,10 @@ class PhysMixin(_Trainer):
             lines.append("This training has finished: to validate it, which needs no maps, use --val instead of --c.")
         if lines:
             raise InputError(*lines)
+        spins = SpinDataset(training)
         self._keep_recipe()
-        self._keep_maps(TrainingMaps.of(folder, training.identifiers, excluded))
-        return SpinDataset(training), validation
+        self._keep_maps(TrainingMaps.of(self.current_epoch, folder, training.identifiers, excluded))
+        return spins, validation
 
 
 class nnUNetTrainerPhys(CPUAutocastMixin, PhysMixin, nnUNetTrainer):

@@ -59,15 +59,16 @@ def run(args: argparse.Namespace) -> None:
     logger.info(f"{args.o}: {counted(len(model.folds), 'fold')}, {args.o.stat().st_size / 2**20:.1f} MiB, as {STOCK}.")
     logger.info("Without nnunet_phys, it is installed and used by:")
     logger.info(f"  nnUNetv2_install_pretrained_model_from_zip {args.o.name}")
-    predict = "  nnUNetv2_predict -i IMAGES -o {} -d {} -c {} -f {}{}"
-    folds, first = " ".join(model.folds), previous_stage(model)
-    if first is not None:  # of a cascade, exported by itself
-        logger.info(predict.format("FIRST", model.dataset, first, folds, plans))
+    predict = f"  nnUNetv2_predict -i IMAGES -d {model.dataset}{plans} -o"
+    first = previous_stage(model)
+    if first is not None:
+        logger.info(f"{predict} FIRST -c {first} -f FOLDS   # of a zip of its own: nnunet_phys export -c {first}")
+    stage = "" if first is None else " -prev_stage_predictions FIRST"
+    logger.info(f"{predict} OUT -c {args.c[0]} -f {' '.join(model.folds)}{stage}")
     logger.info(
-        predict.format("OUT", model.dataset, args.c[0], folds, plans)
-        + ("" if first is None else " -prev_stage_predictions FIRST")
+        f"Installing overwrites files in {model.dataset}/{model_folder_name(model)} of nnUNet_results and leaves other "
+        "folds there: if it exists, remove it first."
     )
-    logger.info(f"Installing replaces what nnUNet_results of {model.dataset} holds as {model_folder_name(model)}.")
 
 
 def _fold(text: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+from pathlib import Path
 
 from nnunet_phys.commands.shared.case_lists import CASE_LIST_HELP, read_case_list
 from nnunet_phys.commands.shared.numbers import PROCESSES
@@ -30,17 +32,26 @@ def run(arguments: argparse.Namespace) -> None:
     from nnunet_phys.precomputed_spin.map_preprocessing import preprocess_maps
     from nnunet_phys.precomputed_spin.preprocessed_dataset import open_preprocessed_dataset
     from nnunet_phys.precomputed_spin.raw_dataset import open_raw_dataset
-    from nnunet_phys.precomputed_spin.spin_copies import load_excluded, spin_folder
+    from nnunet_phys.precomputed_spin.spin_copies import excluded_path, load_excluded, spin_folder
     from nnunet_phys.precomputed_spin.training_maps import maps_folders
 
     raw = open_raw_dataset(arguments.d)
     maps_folder = raw.maps_folder if arguments.maps is None else arguments.maps
     targets = [open_preprocessed_dataset(raw.name, arguments.plans_name, name) for name in arguments.c]
     cases = {case for target in targets for case in target.cases()}
-    excluded = [] if arguments.exclude is None else read_case_list(arguments.exclude, cases, "-exclude")
     folders = [spin_folder(target.folder) for target in targets]
     excluded_before = {case for folder in folders for case in load_excluded(folder)}
+    if arguments.exclude is None:
+        excluded = []
+    elif os.path.abspath(arguments.exclude) in {os.path.abspath(excluded_path(folder)) for folder in folders}:
+        excluded = sorted(excluded_before & cases)  # as training asks for, also where a case is gone since
+    else:
+        excluded = read_case_list(arguments.exclude, cases, "-exclude")
+    if again := sorted((excluded_before & cases).difference(excluded)):
+        logger.warning(f"{counted(len(again), 'case')} excluded before, which trainings will use: {_some(again)}.")
     maps_before = {path for folder in folders for path in maps_folders(folder, cases)}
+    if elsewhere := sorted(map(str, maps_before - {Path(os.path.abspath(maps_folder))})):
+        logger.warning(f"the maps come from {maps_folder}; earlier ones came from {', '.join(elsewhere)}.")
     done = preprocess_maps(raw, targets, maps_folder, arguments.np, excluded)
     missing = sorted(cases - set(done) - set(excluded))
     unprepared = sorted(
@@ -62,10 +73,6 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if excluded:
         logger.info(f"{counted(len(excluded), 'case')} excluded, which trainings leave out: {_some(excluded)}.")
-    if again := sorted(excluded_before.intersection(done)):
-        logger.warning(f"{counted(len(again), 'case')} excluded before, which trainings now use: {_some(again)}.")
-    if elsewhere := sorted(map(str, maps_before - {maps_folder.absolute()})):
-        logger.warning(f"the maps come from {maps_folder}; those of before came from {', '.join(elsewhere)}.")
     if unrecorded:
         logger.warning(
             f"no record of the image that the maps of {_some(unrecorded)} were made from: hashes not checked."

@@ -301,12 +301,11 @@ def model(tiny, monkeypatch) -> Model:
 def cascade(tiny, model) -> Model:
     """The second stage of a cascade, which sees the image and the two labels of the first stage."""
     second = Model(tiny, channels=3)
-    for name, change in (("dataset.json", {"channel_names": {"0": "MRI"}}), ("plans.json", {})):
-        path = second.folder / name
-        content = {**json.loads(path.read_text()), **change}
-        if name == "plans.json":
-            content["configurations"]["2d"]["previous_stage"] = "3d_lowres"
-        path.write_text(json.dumps(content))
+    description, plans = (json.loads((second.folder / name).read_text()) for name in ("dataset.json", "plans.json"))
+    description["channel_names"] = {"0": "MRI"}
+    plans["configurations"]["2d"]["previous_stage"] = "3d_lowres"
+    (second.folder / "dataset.json").write_text(json.dumps(description))
+    (second.folder / "plans.json").write_text(json.dumps(plans))
     return second
 
 

@@ -26,7 +26,7 @@ def test_the_zip_holds_a_model_of_the_stock_trainer(model, capsys):
     assert model.export() == 0
     printed = capsys.readouterr().err
     assert f"{model.zip}: 2 folds" in printed and "left out" not in printed
-    assert "nnUNetv2_predict -i IMAGES -o OUT -d Dataset900_Tiny -c 2d -f 0 1\n" in printed
+    assert "nnUNetv2_predict -i IMAGES -d Dataset900_Tiny -o OUT -c 2d -f 0 1\n" in printed
     assert "-tr" not in printed
     with ZipFile(model.zip) as archive:
         assert {name.removeprefix(f"{STOCK}/") for name in archive.namelist()} == {
@@ -54,8 +54,8 @@ def test_the_zip_holds_a_model_of_the_stock_trainer(model, capsys):
 def test_a_cascade_is_used_in_two_steps(cascade, capsys):
     assert cascade.export() == 0
     first, second = (line for line in capsys.readouterr().err.splitlines() if "nnUNetv2_predict" in line)
-    assert "-o FIRST -d Dataset900_Tiny -c 3d_lowres" in first
-    assert "-o OUT -d Dataset900_Tiny -c 2d -f 0 1 -prev_stage_predictions FIRST" in second
+    assert "-o FIRST -c 3d_lowres -f FOLDS " in first and "export -c 3d_lowres" in first
+    assert "-o OUT -c 2d -f 0 1 -prev_stage_predictions FIRST" in second
 
 
 def test_nnunet_installs_the_zip_and_predicts_the_same(model, monkeypatch):

@@ -94,8 +94,8 @@ def test_other_maps_and_cases_included_again_are_named(tiny, tmp_path, capsys):
     capsys.readouterr()
     assert main([*preprocess, "-maps", str(elsewhere)]) == 0
     printed = capsys.readouterr().err
-    assert "1 case excluded before, which trainings now use: case1." in printed
-    assert f"come from {elsewhere}; those of before came from {tiny.maps}." in printed
+    assert "1 case excluded before, which trainings will use: case1." in printed
+    assert f"come from {elsewhere}; earlier ones came from {tiny.maps}." in printed
 
 
 def test_a_link_to_other_maps_is_noticed(tiny):

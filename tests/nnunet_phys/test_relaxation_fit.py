@@ -143,8 +143,8 @@ def test_few_magnitudes_give_the_t1_of_signed_images(rr_ms):
     torch.testing.assert_close(fit.maps["T1"], known.maps["T1"], rtol=0.01, atol=0)
 
 
-def test_wrong_signs_are_not_taken_for_a_little_better_fit():
-    """MOLLI follows the model only nearly, so that other signs may explain long T1 a little better."""
+def test_fits_begin_at_likely_signs():
+    """MOLLI follows the model only nearly, so that signs far from the smallest value may explain long T1 as well."""
     signal, magnitudes, signed = _molli("4(1)3(1)2", 800, 9)
     images = _rician(signal, 0.01 * float(signal.abs().max()))
     t1 = fit_series(magnitudes, images).maps["T1"]

@@ -248,6 +248,13 @@ def test_training_before_preprocess(tiny):
     assert len(lines) == 4 and all("`nnunet_phys preprocess -d 900 -c 2d`" in line for line in lines)
 
 
+def test_a_finished_training_without_maps_can_still_be_validated(tiny):
+    trainer = make(tiny, nnUNetTrainerPhys)
+    trainer.current_epoch = trainer.num_epochs
+    with pytest.raises(RuntimeError, match="to validate it, which needs no maps, use --val"):
+        trainer.get_dataloaders()
+
+
 def test_excluded_cases_are_not_trained_on(tiny, tmp_path):
     excluded = tmp_path / "excluded.txt"
     preprocess = ["preprocess", "-d", "900", "-c", "2d", "-np", "1"]

@@ -10,7 +10,9 @@ import pytest
 from make_trainers import Always, make
 
 from nnunet_phys.commands import main
+from nnunet_phys.map_files import load_maps, save_maps
 from nnunet_phys.precomputed_spin.spin_copies import load_copy_record, spin_folder
+from nnunet_phys.spin import SpinMaps
 
 
 def test_maps_that_change_while_a_training_runs(ready):
@@ -22,7 +24,11 @@ def test_maps_that_change_while_a_training_runs(ready):
     excluded = ready.root / "excluded.txt"
     excluded.write_text(case.name)
     assert main([*preprocess, "-np", "1", "-exclude", str(excluded)]) == 0
-    assert case.maps(whole).shape[0] == 4  # it goes on with an excluded case
+    assert main([*preprocess, "-np", "1"]) == 0
+    assert case.maps(whole).shape[0] == 4  # it goes on with a case that was excluded, or preprocessed again alike
+    maps = load_maps(ready.maps, case.name, ".nii.gz", ready.image(case.name))
+    other = SpinMaps(maps.pd, maps.t1 * 1.5, maps.t2)
+    save_maps(ready.maps, case.name, other, ready.image(case.name), ".nii.gz", {"prior": "none"})
     assert main([*preprocess, "-np", "1"]) == 0
     with pytest.raises(RuntimeError, match=f"{case.name}: .* since this training began. .* add --c"):
         case.maps(whole)
@@ -38,9 +44,11 @@ def test_a_training_that_goes_on_with_other_maps_says_so(ready, tmp_path):
     trainer.get_dataloaders()
     folder = Path(trainer.output_folder)
     log = "".join(path.read_text() for path in folder.glob("training_log*"))
-    assert "WARNING: after 3 epochs, it goes on with 1 case fewer" in log
-    kept = json.loads((folder / "maps.json").read_text())
-    assert kept["excluded"] == ["case1"] and sorted(kept["maps"]["case0"]) == ["PDmap", "T1map", "T2map"]
+    assert "WARNING: after 3 epochs, this training goes on with 1 case fewer" in log
+    first, second = json.loads((folder / "maps.json").read_text())
+    assert (first["first_epoch"], first["excluded"]) == (0, [])
+    assert (second["first_epoch"], second["excluded"]) == (3, ["case1"])
+    assert sorted(first["maps"]["case1"]) == ["PDmap", "T1map", "T2map"] and "case1" not in second["maps"]
 
 
 def test_the_remedy_keeps_maps_and_exclusions(ready, tmp_path):
