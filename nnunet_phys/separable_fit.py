@@ -38,8 +38,8 @@ _TISSUE_SHARE = 0.25
 """Pixels that reach this share of the 99th percentile of the brightest image show the level of noise. Assumed: tissue;
 air and lung are below."""
 _FAR_BETTER = 1.5
-"""Ratio of `_loss` at which unlikely signs are believed. A choice: in simulations of MOLLI, still and with an image
-that moved, 1.3 to 2 did equally well, and 1 and 3 a little worse."""
+"""Ratio of `_loss` at which unlikely signs are believed. A choice: more than 1, as MOLLI follows its model only nearly,
+so that wrong signs may fit a little better."""
 _TINY = 1e-12
 
 

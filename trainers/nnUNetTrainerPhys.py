@@ -161,10 +161,10 @@ class PhysMixin(_Trainer):
             lines.append("This training has finished: to validate it, which needs no maps, use --val instead of --c.")
         if lines:
             raise InputError(*lines)
-        spins = SpinDataset(training)
+        with_maps = SpinDataset(training)
         self._keep_recipe()
         self._keep_maps(TrainingMaps.of(self.current_epoch, folder, training.identifiers, excluded))
-        return spins, validation
+        return with_maps, validation
 
 
 class nnUNetTrainerPhys(CPUAutocastMixin, PhysMixin, nnUNetTrainer):
