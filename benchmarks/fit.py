@@ -32,7 +32,8 @@ from nnunet_phys.relaxation_models import (
     SaturationRecovery,
     T2Preparation,
 )
-from nnunet_phys.separable_fit import SeparableModel, robust_fit, standard_errors
+from nnunet_phys.separable_fit import robust_fit, standard_errors
+from nnunet_phys.separable_model import SeparableModel
 
 _SATURATION = (math.inf, *range(100, 1001, 100))
 _MODELS: dict[str, SeparableModel] = {

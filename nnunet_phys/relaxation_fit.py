@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from nnunet_phys.separable_fit import SeparableModel, noise_level, robust_fit, standard_errors
+from nnunet_phys.separable_fit import noise_level, robust_fit, standard_errors
+from nnunet_phys.separable_model import SeparableModel
 from nnunet_phys.spin import T1_MAX_MS, T1_MIN_MS, T2_MAX_MS, T2_MIN_MS
 
 LEAST_SNR = 5.0

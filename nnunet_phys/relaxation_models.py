@@ -1,6 +1,6 @@
 """What conventional relaxometry fits: inversion and saturation recovery, T2 preparation, and the last two together.
 
-Each model takes the times of a series, in any order, and is one of `separable_fit`'s.
+Each model takes the times of a series, in any order, and is a `SeparableModel`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nnunet_phys.separable_fit import Axis, SeparableModel
+from nnunet_phys.separable_model import Axis, SeparableModel
 
 T1_STAR_AXIS = Axis(30.0, 6000.0, 160)
 """Apparent T1, from below fat under contrast agent to beyond water. Steps of 3.4 %, which a parabola refines to 0.2 %

@@ -1,8 +1,8 @@
 """Least-squares fits of signals that are linear in some parameters, pixel by pixel: variable projection.
 
-The linear parameters follow in closed form from the nonlinear ones (Golub and Pereyra 1973, SIAM J Numer Anal 10:413).
-So the nonlinear ones, relaxation times, are searched on a logarithmic grid over their bounds, and Gauss-Newton steps
-with the linear ones eliminated refine them. Images are weighted pixel by pixel and again after every step, so that one
+The linear parameters follow in closed form from the nonlinear ones (`variable_projection`). So the nonlinear ones,
+relaxation times, are searched on a logarithmic grid over their bounds, and Gauss-Newton steps with the linear ones
+eliminated refine them. Images are weighted pixel by pixel and again after every step, so that one
 that moved does not spoil the fit.
 
 Shapes: N pixels, K images, L linear and P nonlinear parameters; images come first, pixels last.
@@ -11,11 +11,12 @@ Shapes: N pixels, K images, L linear and P nonlinear parameters; images come fir
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import ClassVar
 
 import torch
+
+from nnunet_phys.separable_model import SeparableModel
+from nnunet_phys.variable_projection import LEAST_WEIGHT, TINY, Projection, project
 
 _PIXELS = 4096
 """How many are fitted at a time, which bounds the memory."""
@@ -32,68 +33,12 @@ _TUKEY = 4.685
 _TUKEY_ROUNDS = 2
 _LARGEST_STEP = 0.5
 """Largest step of the logarithm of a nonlinear parameter, several steps of any grid used here."""
-_LEAST_WEIGHT = 1e-3
-"""Of a discounted image, so that every fit stays determined."""
 _TISSUE_SHARE = 0.25
 """Pixels that reach this share of the 99th percentile of the brightest image show the level of noise. Assumed: tissue;
 air and lung are below."""
 _FAR_BETTER = 1.5
 """Ratio of `_loss` at which unlikely signs are believed. A choice: more than 1, as MOLLI follows its model only nearly,
 so that wrong signs may fit a little better."""
-_TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Bounds of a nonlinear parameter, and how many values between them the search tries."""
-
-    least: float
-    greatest: float
-    count: int
-
-    @property
-    def values(self) -> torch.Tensor:
-        """The values, float64, equally spaced in their logarithm."""
-        return torch.logspace(math.log10(self.least), math.log10(self.greatest), self.count, dtype=torch.float64)
-
-
-class SeparableModel(ABC):
-    """A signal of K images, S = sum over l of c_l f_l(T), in linear parameters c and nonlinear parameters T > 0."""
-
-    typical: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]]
-    """The linear parameters of myocardium with PD 1, and the nonlinear ones, ms."""
-    axes: tuple[Axis, ...]
-    """Bounds of the P nonlinear parameters."""
-
-    @abstractmethod
-    def columns(self, nonlinear: torch.Tensor) -> torch.Tensor:
-        """f (L, K, N) for nonlinear parameters (P, N)."""
-
-    @abstractmethod
-    def slopes(self, nonlinear: torch.Tensor) -> torch.Tensor:
-        """Derivatives of f by the logarithms of the nonlinear parameters, (P, L, K, N)."""
-
-    @abstractmethod
-    def quantities(self, linear: torch.Tensor, nonlinear: torch.Tensor) -> dict[str, torch.Tensor]:
-        """PD (in the signal's unit), T1 and T2 (ms), as far as the series determines them, each (N,)."""
-
-    def signs(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Candidates for the signs that magnitudes (K, N) had lost: (candidates, K, N or 1)."""
-        return torch.ones(1, len(pixels), 1, dtype=pixels.dtype)
-
-    def likely_signs(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The candidates that hold unless an image moved or noise hides a small value, like those of `signs`."""
-        return self.signs(pixels)
-
-    @property
-    def lost_sign(self) -> bool:
-        """Whether the images are magnitudes of a signal that has a sign."""
-        return False
-
-    @property
-    def parameters(self) -> int:
-        """L + P."""
-        return sum(map(len, self.typical))
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +139,7 @@ def standard_errors(
         totals = {name: values.sum() for name, values in quantities.items()}
     slopes = (linear[None, :, None] * model.slopes(nonlinear)).sum(1)
     jacobian = torch.cat((model.columns(nonlinear), slopes))  # (L + P, K, N)
-    scale = jacobian.square().sum(1).sqrt().clamp(min=_TINY)
+    scale = jacobian.square().sum(1).sqrt().clamp(min=TINY)
     jacobian = jacobian / scale[:, None]
     weighted = jacobian if weights is None else jacobian * weights
     information = torch.einsum("pkn,qkn->npq", weighted, jacobian)
@@ -229,7 +174,7 @@ def _grid_block(model: SeparableModel, pixels: torch.Tensor, candidates: torch.T
     )
     signs = candidates.expand(-1, -1, len(pixel))[side, :, pixel].T
     weights = torch.ones_like(pixels)
-    solved = _solve(model, signs * pixels, fitted, weights)
+    solved = project(model, signs * pixels, fitted, weights)
     return SeparableFit(solved.linear, fitted, signs, weights, solved.residual)
 
 
@@ -271,7 +216,7 @@ def _loss(fit: SeparableFit, noise: float | None) -> torch.Tensor:
     """Sum of squared residuals, (N,); where the noise is known, Tukey's loss, to which an image that moved adds 1."""
     squares = fit.residual.square()
     if noise is not None:
-        squares = 1 - (1 - (squares / max(_TUKEY * noise, _TINY) ** 2).clamp(max=1)) ** 3
+        squares = 1 - (1 - (squares / max(_TUKEY * noise, TINY) ** 2).clamp(max=1)) ** 3
     return squares.sum(0)
 
 
@@ -290,114 +235,37 @@ def _refined(model: SeparableModel, pixels: torch.Tensor, start: SeparableFit, n
     bounds = torch.tensor([(axis.least, axis.greatest) for axis in model.axes], dtype=torch.float64).T[..., None]
     for number in range(rounds):
         if noise is not None:
-            solved = _solve(model, signed, nonlinear, weights)
+            solved = project(model, signed, nonlinear, weights)
             if number < moved:
                 weights = _without_worst(solved, weights, noise)
             else:
                 weights = _tukey(solved, weights, model.parameters, noise)
         for _ in range(_STEPS):
-            solved = _solve(model, signed, nonlinear, weights)
+            solved = project(model, signed, nonlinear, weights)
             nonlinear = (nonlinear * solved.step.clamp(-_LARGEST_STEP, _LARGEST_STEP).exp()).clamp(*bounds)
             if model.lost_sign:  # near zero, the grid was too coarse to decide
                 signed = pixels.copysign(signed - solved.residual)
-    solved = _solve(model, signed, nonlinear, weights)
+    solved = project(model, signed, nonlinear, weights)
     signs = torch.ones_like(pixels).copysign(signed) if model.lost_sign else start.signs
     return SeparableFit(solved.linear, nonlinear, signs, weights, solved.residual)
 
 
-@dataclass(frozen=True, eq=False)
-class _Solved:
-    """The linear parameters for given nonlinear ones.
-
-    Attributes:
-        linear: (L, N), weighted least squares.
-        step: Gauss-Newton step of the logarithms of the nonlinear parameters, (P, N).
-        residual: (K, N), not weighted.
-        leverage: share of each image's weighted value that the fit takes over, (K, N).
-    """
-
-    linear: torch.Tensor
-    step: torch.Tensor
-    residual: torch.Tensor
-    leverage: torch.Tensor
-
-    def studentised(self) -> torch.Tensor:
-        """Residuals (K, N) whose variance is the noise's in all images, however much the fit bends towards one."""
-        return self.residual / (1 - self.leverage).clamp(min=_LEAST_WEIGHT).sqrt()
-
-
-def _without_worst(solved: _Solved, weights: torch.Tensor, noise: float) -> torch.Tensor:
+def _without_worst(solved: Projection, weights: torch.Tensor, noise: float) -> torch.Tensor:
     """Weights without the image whose omission improves the fit most (Cook and Weisberg 1982), if it may have moved.
 
     Only noise excuses it, not the pixel's own residual: two images that moved hide behind each other's residuals.
     """
     deviation, worst = (weights.sqrt() * solved.studentised()).abs().max(0)
-    left = torch.where(deviation > _OUTLYING * noise, _LEAST_WEIGHT, weights.gather(0, worst[None])[0])
+    left = torch.where(deviation > _OUTLYING * noise, LEAST_WEIGHT, weights.gather(0, worst[None])[0])
     return weights.scatter(0, worst[None], left[None])
 
 
-def _tukey(solved: _Solved, weights: torch.Tensor, parameters: int, noise: float) -> torch.Tensor:
+def _tukey(solved: Projection, weights: torch.Tensor, parameters: int, noise: float) -> torch.Tensor:
     """Tukey's weights (the biweight); the scale is that of the images that were believed before."""
     energy = (weights * solved.residual.square()).sum(0)
-    scale = (energy / (weights.sum(0) - parameters).clamp(min=1)).sqrt().clamp(min=max(noise, _TINY))
+    scale = (energy / (weights.sum(0) - parameters).clamp(min=1)).sqrt().clamp(min=max(noise, TINY))
     shares = 1 - (solved.studentised() / (_TUKEY * scale)).square()
-    return shares.clamp(min=0).square().clamp(min=_LEAST_WEIGHT)
-
-
-def _solve(model: SeparableModel, signed: torch.Tensor, nonlinear: torch.Tensor, weights: torch.Tensor) -> _Solved:
-    """Weighted linear parameters in closed form, and the step of the others with the linear ones eliminated.
-
-    A Gram-Schmidt decomposition of the columns f and, behind them, of the signal's slopes by log T: what remains of the
-    slopes is orthogonal to f, which eliminates the linear parameters (Kaufman 1975, BIT 15:49).
-    """
-    root = weights.sqrt()
-    columns = model.columns(nonlinear)
-    directions, triangle, shares = _orthogonal(list(root * columns), [], root * signed)
-    linear = _back_substituted(triangle, shares)
-    residual = signed - (linear[:, None] * columns).sum(0)
-    slopes = (linear[None, :, None] * model.slopes(nonlinear)).sum(1)
-    more, triangle, shares = _orthogonal(list(root * slopes), directions, root * residual)
-    leverage = torch.stack([direction.square() for direction in (*directions, *more)]).sum(0)
-    return _Solved(linear, _back_substituted(triangle, shares), residual, leverage)
-
-
-def _orthogonal(
-    columns: list[torch.Tensor], before: list[torch.Tensor], target: torch.Tensor
-) -> tuple[list[torch.Tensor], list[list[torch.Tensor]], list[torch.Tensor]]:
-    """Modified Gram-Schmidt, orthogonal to the directions `before`, too, for all pixels at once.
-
-    torch.linalg.qr, which takes one small matrix after the other, is slower.
-
-    Returns:
-        unit directions, the columns of the triangular matrix, and the target's share in each direction.
-    """
-    directions: list[torch.Tensor] = []
-    triangle: list[list[torch.Tensor]] = []
-    shares: list[torch.Tensor] = []
-    for column in columns:
-        for direction in before:
-            column = column - (direction * column).sum(0) * direction
-        entries = []
-        for direction in directions:
-            entry = (direction * column).sum(0)
-            column = column - entry * direction
-            entries.append(entry)
-        length = column.square().sum(0).sqrt().clamp(min=_TINY)
-        directions.append(column / length)
-        triangle.append([*entries, length])
-        shares.append((directions[-1] * target).sum(0))
-    return directions, triangle, shares
-
-
-def _back_substituted(triangle: list[list[torch.Tensor]], shares: list[torch.Tensor]) -> torch.Tensor:
-    """Solve the triangular system of `_orthogonal`, (columns, N)."""
-    solution: list[torch.Tensor] = []
-    for row in range(len(shares) - 1, -1, -1):
-        known = torch.zeros_like(shares[row])
-        for later, value in enumerate(solution, row + 1):
-            known = known + triangle[later][row] * value
-        solution.insert(0, (shares[row] - known) / triangle[row][row])
-    return torch.stack(solution)
+    return shares.clamp(min=0).square().clamp(min=LEAST_WEIGHT)
 
 
 def _joined(parts: list[SeparableFit]) -> SeparableFit:

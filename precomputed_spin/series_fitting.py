@@ -29,7 +29,7 @@ from nnunet_phys.precomputed_spin.scan_files import ScanFiles
 from nnunet_phys.precomputed_spin.scan_loading import MOST_NEGATIVE, ImageReader, negative_share
 from nnunet_phys.precomputed_spin.series_times import SeriesTimes, described
 from nnunet_phys.relaxation_fit import RelaxationFit
-from nnunet_phys.separable_fit import SeparableModel
+from nnunet_phys.separable_model import SeparableModel
 from nnunet_phys.whole_files import write_json, writing_alone
 
 _CHOOSE = "Add --overwrite to make the case again, or choose another folder with -o."

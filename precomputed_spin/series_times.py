@@ -23,7 +23,7 @@ from nnunet_phys.relaxation_models import (
     SaturationRecovery,
     T2Preparation,
 )
-from nnunet_phys.separable_fit import SeparableModel
+from nnunet_phys.separable_model import SeparableModel
 from nnunet_phys.sequences import MSASHA
 
 _LEAST_LONGEST_MS = 10.0
