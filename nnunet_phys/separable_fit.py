@@ -67,8 +67,8 @@ def grid_fit(model: SeparableModel, pixels: torch.Tensor) -> SeparableFit:
         model: the model of K images.
         pixels: (K, N).
     """
-    blocks = pixels.double().split(_PIXELS, 1)
-    return _joined([_grid_block(model, block, model.signs(block)) for block in blocks])
+    grid, blocks = _Grid.of(model), pixels.double().split(_PIXELS, 1)
+    return _joined([_grid_block(model, grid, block, model.signs(block)) for block in blocks])
 
 
 def robust_fit(model: SeparableModel, pixels: torch.Tensor) -> SeparableFit:
@@ -85,14 +85,14 @@ def robust_fit(model: SeparableModel, pixels: torch.Tensor) -> SeparableFit:
         model: the model of K images.
         pixels: (K, N); the noise is taken to be the same in all of them.
     """
-    blocks = pixels.double().split(_PIXELS, 1)
-    fits = [_likely_fit(model, block) for block in blocks]
+    grid, blocks = _Grid.of(model), pixels.double().split(_PIXELS, 1)
+    fits = [_likely_fit(model, grid, block) for block in blocks]
     noise = None
     if len(pixels) - model.parameters >= _SPARE_IMAGES:
         noise = noise_level(model, pixels, torch.cat([fit.residual for fit in fits], 1))
         fits = [_refined(model, block, fit, noise) for block, fit in zip(blocks, fits, strict=True)]
     if model.lost_sign:
-        fits = [_or_unlikely(model, block, fit, noise) for block, fit in zip(blocks, fits, strict=True)]
+        fits = [_or_unlikely(model, grid, block, fit, noise) for block, fit in zip(blocks, fits, strict=True)]
     return _joined(fits)
 
 
@@ -154,14 +154,33 @@ def standard_errors(
     return bounds
 
 
-def _grid_block(model: SeparableModel, pixels: torch.Tensor, candidates: torch.Tensor) -> SeparableFit:
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """The grid of a model, made once for all blocks and signs.
+
+    Attributes:
+        axes: the values of each nonlinear parameter.
+        planes: what the linear parameters can explain at each of the G points, orthonormal, (L, G, K).
+    """
+
+    axes: list[torch.Tensor]
+    planes: torch.Tensor
+
+    @classmethod
+    def of(cls, model: SeparableModel) -> _Grid:
+        """The grid between the bounds of a model's axes."""
+        axes = [axis.values for axis in model.axes]
+        points = torch.stack([values.flatten() for values in torch.meshgrid(*axes, indexing="ij")])  # (P, G)
+        planes, _ = torch.linalg.qr(model.columns(points).permute(2, 1, 0))  # (G, K, L)
+        return cls(axes, planes.permute(2, 0, 1))
+
+
+def _grid_block(model: SeparableModel, grid: _Grid, pixels: torch.Tensor, candidates: torch.Tensor) -> SeparableFit:
     """`grid_fit` of one block with the best of some candidates for the signs, (candidates, K, N or 1)."""
-    axes = [axis.values for axis in model.axes]
-    grid = torch.stack([values.flatten() for values in torch.meshgrid(*axes, indexing="ij")])  # (P, G)
-    planes, _ = torch.linalg.qr(model.columns(grid).permute(2, 1, 0))  # (G, K, L)
-    explained = (planes.permute(2, 0, 1)[:, None] @ (candidates * pixels)).square().sum(0)  # (candidates, G, N)
+    axes = grid.axes
+    explained = (grid.planes[:, None] @ (candidates * pixels)).square().sum(0)  # (candidates, G, N)
     best = explained.flatten(0, 1).argmax(0)
-    side, place = best // grid.shape[1], best % grid.shape[1]
+    side, place = best // explained.shape[1], best % explained.shape[1]
     pixel = torch.arange(pixels.shape[1])
     energy = explained.view(len(candidates), *map(len, axes), -1)
     index = torch.unravel_index(place, tuple(len(values) for values in axes))
@@ -191,21 +210,23 @@ def _peak(
     return torch.where(curvature < 0, 0.5 * (low - high) / curvature, 0.0).clamp(-1, 1)
 
 
-def _likely_fit(model: SeparableModel, pixels: torch.Tensor) -> SeparableFit:
+def _likely_fit(model: SeparableModel, grid: _Grid, pixels: torch.Tensor) -> SeparableFit:
     """A fit of one block with all weights 1: the best of those that begin at each of the likely signs.
 
     Near a null, the grid is too coarse to choose between them.
     """
-    grid = [_grid_block(model, pixels, signs[None]) for signs in model.likely_signs(pixels)]
-    best, *others = (_refined(model, pixels, fit, None) for fit in grid)
+    starts = [_grid_block(model, grid, pixels, signs[None]) for signs in model.likely_signs(pixels)]
+    best, *others = (_refined(model, pixels, start, None) for start in starts)
     for other in others:
         best = _chosen(other.residual.square().sum(0) < best.residual.square().sum(0), other, best)
     return best
 
 
-def _or_unlikely(model: SeparableModel, pixels: torch.Tensor, fit: SeparableFit, noise: float | None) -> SeparableFit:
+def _or_unlikely(
+    model: SeparableModel, grid: _Grid, pixels: torch.Tensor, fit: SeparableFit, noise: float | None
+) -> SeparableFit:
     """A fit of one block, but with any signs in pixels that these explain far better, as after motion."""
-    other = _grid_block(model, pixels, model.signs(pixels))
+    other = _grid_block(model, grid, pixels, model.signs(pixels))
     other = _refined(model, pixels, other, None)
     if noise is not None:
         other = _refined(model, pixels, other, noise)
