@@ -111,6 +111,13 @@ def test_the_share_and_the_width_are_those_asked_for():
         assert 1.5 * np.sum(rows) / borders == pytest.approx(width_mm, rel=0.2)
 
 
+def test_of_the_layer_four_fifths_of_the_share_are_infarcted():
+    positions = grid_positions((0, 0, 0), (1, 120, 120), (1, 120, 120), (10.0, 1.8, 1.8))
+    depth_mm = 10 * torch.rand(1, 120, 120, generator=torch.Generator().manual_seed(0)) + 1e-6
+    infarcts = [Infarct(10.0, 0.25, 45.0, seed)(positions, depth_mm) for seed in range(100)]
+    assert float(torch.stack(infarcts).mean()) == pytest.approx(0.8 * 0.25, abs=0.02)
+
+
 def test_the_seed_decides(heart):
     first, same, other = (infarcted(Infarct(10.0, 0.3, 45.0, seed), heart.maps, heart.spacing_mm) for seed in (1, 1, 2))
     assert np.array_equal(first, same) and not np.array_equal(first, other)
